@@ -1,0 +1,4 @@
+//! Finds targets. Kinds so far: static, file, http.
+
+mod config;
+pub use config::{DiscoveryConfig, FileDiscovery, HttpDiscovery, TargetGroup};

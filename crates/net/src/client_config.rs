@@ -1,0 +1,106 @@
+//! What an HTTP client is made from: the "HTTP client block" of Prometheus, Loki and Grafana Agent files, already read.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use url::Url;
+
+use crate::{Secret, SecretSource};
+
+/// Everything that shapes one HTTP client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpClientConfig {
+    /// At most one kind of authentication (SigV4 is not one of them: it is an `Authorize`).
+    pub auth: Option<HttpAuth>,
+    /// Certificates and verification.
+    pub tls: TlsConfig,
+    /// Which proxy, if any.
+    pub proxy: ProxyConfig,
+    /// Follow 3xx answers (default true).
+    pub follow_redirects: bool,
+    /// Offer HTTP/2 by ALPN (default true).
+    pub enable_http2: bool,
+    /// Close connections after each request (Agent's `http_disable_keepalives`).
+    pub disable_keepalives: bool,
+    /// Headers added to every request, after the protocol's own and before signing.
+    pub headers: Vec<(String, SecretSource)>,
+}
+
+impl Default for HttpClientConfig {
+    fn default() -> Self {
+        Self {
+            auth: None,
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
+            follow_redirects: true,
+            enable_http2: true,
+            disable_keepalives: false,
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// `basic_auth`, `authorization` (and the old `bearer_token`), `oauth2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpAuth {
+    /// RFC 7617.
+    Basic { username: SecretSource, password: Option<SecretSource> },
+    /// `Authorization: <kind> <credentials>`.
+    Header { kind: String, credentials: SecretSource },
+    /// RFC 6749 client credentials grant.
+    OAuth2(Box<OAuth2Config>),
+}
+
+/// RFC 6749 section 4.4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth2Config {
+    pub client_id: String,
+    pub client_secret: SecretSource,
+    pub scopes: Vec<String>,
+    pub token_url: Url,
+    pub endpoint_params: BTreeMap<String, String>,
+    pub tls: TlsConfig,
+    pub proxy: ProxyConfig,
+}
+
+/// A PEM text or the file that holds it (read again when it changes).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pem {
+    Inline(Secret),
+    File(PathBuf),
+}
+
+/// `tls_config`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsConfig {
+    /// Trusted roots instead of the system's (`SSL_CERT_FILE` is honoured for the latter).
+    pub ca: Option<Pem>,
+    /// Client certificate chain, leaf first.
+    pub cert: Option<Pem>,
+    /// Its private key.
+    pub key: Option<Pem>,
+    /// Name to verify and send as SNI instead of the URL's host.
+    pub server_name: Option<String>,
+    /// Accept any certificate.
+    pub insecure_skip_verify: bool,
+    pub min_version: Option<TlsVersion>,
+    pub max_version: Option<TlsVersion>,
+}
+
+/// rustls speaks 1.2 and 1.3 only; `TLS10` and `TLS11` as a minimum mean 1.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+/// Which proxy carries the requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ProxyConfig {
+    /// No proxy at all (the default of scrapes).
+    #[default]
+    None,
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY` (the default of destinations); never for loopback and link-local.
+    Environment,
+    /// `proxy_url` with its `no_proxy` list and CONNECT headers.
+    Url { url: Url, no_proxy: String, connect_headers: Vec<(String, Secret)> },
+}

@@ -1,0 +1,72 @@
+//! What a destination's worker is made from, defaults applied.
+
+use std::time::Duration;
+
+use model::Labels;
+use net::HttpClientConfig;
+use relabel::Rule;
+use url::Url;
+
+/// One `remote_write[]` entry (logs and traces come with their own `ProtocolConfig` variants).
+#[derive(Debug, Clone, PartialEq)]
+pub struct DestinationConfig {
+    /// Its identity in the queue, on pages and in metrics; holds no secret.
+    pub name: String,
+    /// The URL that is signed for (its host decides region and service).
+    pub url: Url,
+    /// Send there instead (VPC endpoint, sandbox), still signing for `url`'s region and service.
+    pub endpoint_url: Option<Url>,
+    pub protocol: ProtocolConfig,
+    /// Per attempt. Default 30 s.
+    pub timeout: Duration,
+    pub client: HttpClientConfig,
+    /// Added where missing, before `write_relabel`.
+    pub external_labels: Labels,
+    pub write_relabel: Vec<Rule>,
+    pub backoff: Backoff,
+    pub batching: Batching,
+    /// Frames of a stream go to `stream % shards`; one request in flight per shard.
+    pub shards: u32,
+    /// Raw bytes claimed and not settled. Default 16 MiB.
+    pub max_in_flight_bytes: u64,
+    /// Older samples are settled as expired without sending (`sample_age_limit`, `queue.max_age`; AMP: 1 h).
+    pub max_age: Option<Duration>,
+}
+
+/// The wire protocol, with what only it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProtocolConfig {
+    /// Remote write 1.0: snappy block, `X-Prometheus-Remote-Write-Version: 0.1.0`.
+    Prometheus { metadata: MetadataConfig },
+    /// One PUT per batch of the snappy `WriteRequest` that would have been posted.
+    S3 { storage_class: Option<String>, expected_bucket_owner: Option<String>, sse: Option<String>, sse_kms_key_id: Option<String> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataConfig {
+    /// Default true.
+    pub send: bool,
+    /// Default 1 min.
+    pub send_interval: Duration,
+    /// Default 2000.
+    pub max_samples_per_send: usize,
+}
+
+/// Delays between tries: doubling from `min` to `max`, with jitter. Default 30 ms to 5 s. `Retry-After` replaces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    pub min: Duration,
+    pub max: Duration,
+    /// Agent default true; false: a 429 is a final refusal.
+    pub retry_on_http_429: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Samples in one body. Default 2000.
+    pub max_samples: usize,
+    /// Uncompressed bytes in one body. Default 4 MiB (S3 objects: `batch.max_bytes`).
+    pub max_bytes: usize,
+    /// How long a body waits for more (prometheus: 0 = send what is there; S3: `batch.max_age`, default 15 s).
+    pub max_age: Duration,
+}

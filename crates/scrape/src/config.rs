@@ -1,0 +1,65 @@
+//! What a scrape job is made from: `scrape_config` with its defaults and globals already applied.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use net::HttpClientConfig;
+use relabel::Rule;
+
+/// One `scrape_configs[]` entry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobConfig {
+    pub job_name: String,
+    pub interval: Duration,
+    /// At most `interval`.
+    pub timeout: Duration,
+    /// Default `/metrics`.
+    pub metrics_path: String,
+    pub scheme: Scheme,
+    pub params: BTreeMap<String, Vec<String>>,
+    pub honor_labels: bool,
+    /// Default true.
+    pub honor_timestamps: bool,
+    pub track_timestamps_staleness: bool,
+    /// Not empty, no duplicates.
+    pub protocols: Vec<ScrapeProtocol>,
+    /// Ask for gzip. Default true.
+    pub enable_compression: bool,
+    pub limits: Limits,
+    pub relabel: Vec<Rule>,
+    pub metric_relabel: Vec<Rule>,
+    pub client: HttpClientConfig,
+    /// `extra-scrape-metrics`: also `scrape_timeout_seconds`, `scrape_sample_limit`, `scrape_body_size_bytes`.
+    pub extra_metrics: bool,
+    /// Used when the answer has no usable Content-Type. Default text 0.0.4.
+    pub fallback_protocol: ScrapeProtocol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// What we ask for, in order of preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScrapeProtocol {
+    OpenMetricsText1_0_0,
+    OpenMetricsText0_0_1,
+    PrometheusText0_0_4,
+    PrometheusText1_0_0,
+}
+
+/// Zero means no limit. Exceeding one fails the scrape; `target` fails every target of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes after decompression.
+    pub body_size: u64,
+    /// Samples after metric relabelling.
+    pub samples: u64,
+    pub targets: u64,
+    pub labels: u64,
+    pub label_name_length: u64,
+    pub label_value_length: u64,
+    /// Dropped targets kept for the targets page.
+    pub keep_dropped_targets: u64,
+}

@@ -1,0 +1,4 @@
+//! Pulls metrics.
+
+mod config;
+pub use config::{JobConfig, Limits, Scheme, ScrapeProtocol};
