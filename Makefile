@@ -1,0 +1,60 @@
+# The only list of commands; `make help` prints it. CI calls `make ci`, nothing else.
+
+# Outside the clone, so that a fresh checkout on a machine that built before starts warm.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/sigpost/target
+PEERS   := $(CARGO_TARGET_DIR)/peers
+DEBUG   := $(CARGO_TARGET_DIR)/debug
+RELEASE := $(CARGO_TARGET_DIR)/release
+export PEERS
+export SIGPOST_BIN := $(DEBUG)/sigpost
+CARGO   := cargo
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-deps test-queue lint fmt bench bench-micro bench-peers dist ci clean
+
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the agent (development profile)
+	$(CARGO) build -p agent
+
+run: build ## start the sandbox and the agent with config/agent.yaml; no account, no network
+	@tests/run-demo.sh $(DEBUG)/sigpost config/agent.yaml
+
+test-deps: ## fetch the programs the tests talk to (Debian packages, unpacked under the target directory, not installed)
+	@tests/peers/fetch.sh $(PEERS)
+
+test: test-deps build ## every test: units, crates, the real binary against real peers
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --workspace --no-fail-fast
+else
+	$(CARGO) test --workspace --no-fail-fast
+endif
+
+test-queue: ## the queue's property, kill and damage tests, with their seeds and rounds printed
+	$(CARGO) test -p queue -- --nocapture --test-threads=1
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+bench: bench-micro bench-peers ## all benchmarks
+
+bench-micro: ## criterion: parse, batch encode, remote-write encode, sign, queue append
+	$(CARGO) bench -p model -p scrape -p remote-write -p aws -p queue
+
+bench-peers: test-deps ## whole process against Debian's prometheus (agent mode) and vmagent: CPU per million samples, RSS, as ratios
+	$(CARGO) build --release -p agent -p e2e --bins
+	$(RELEASE)/bench-peers --sigpost $(RELEASE)/sigpost --peers $(PEERS)
+
+dist: ## the shipped artefact: thin LTO, stripped
+	$(CARGO) build --profile dist -p agent
+
+ci: lint test ## what .ci/run calls
+
+clean: ## remove the target directory
+	$(CARGO) clean
