@@ -2,6 +2,7 @@
 //!
 //! Refuses to know the agent's insides: only its binary, its files and its sockets.
 
+pub mod agent;
 pub mod exporter;
 pub mod peers;
 pub mod process;

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::{DefaultBodyLimit, State}, http::{HeaderMap, StatusCode}, routing::post};
 use prost::Message;
-use proto::prometheus::WriteRequest;
+use proto::remote_write::WriteRequest;
 
 /// A series as text (`name{a="b"}` with sorted labels) and its samples: timestamp -> (value bits, times received).
 pub type Samples = BTreeMap<String, BTreeMap<i64, (u64, u32)>>;

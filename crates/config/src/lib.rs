@@ -1,1 +1,42 @@
-//! placeholder
+//! The configuration file: YAML text in the dialect of Grafana Agent's static mode -> one [`Plan`].
+//!
+//! It is the only reader of configuration files and of `${NAME}` in them. [`load`] takes the text and the process's
+//! environment as a function, and answers either a [`Plan`] (plain data made of the parts' own config structs, with the
+//! warnings a person should see) or [`Problems`]: all of them at once, each with file, line, column, key path, what is
+//! wrong and what to write instead.
+//!
+//! It refuses to open sockets or files (a secret in a file is read by whoever uses it), to know what the parts do with
+//! their configuration, and to guess: an unknown key, a duplicate key or a wrong type rejects the file.
+//!
+//! How it fits together: `expand` turns `${NAME}` into text and remembers where each byte came from; `node` reads the
+//! YAML into a tree in which everything knows its place; `block` reads one mapping of that tree against the list of
+//! keys it may have; `dialect` says what each block means; `problem` and `mask` speak to people.
+//!
+//! Invariants: every problem has a line and a column of the file as the person wrote it; no message, snippet or
+//! rendered plan holds a secret; equal text and equal environment give equal plans.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_truncation)
+)]
+
+mod block;
+mod dialect;
+mod expand;
+mod load;
+mod mask;
+mod node;
+mod plan;
+mod problem;
+mod render;
+mod scalar;
+mod source;
+mod yaml_out;
+
+pub use dialect::SHAPES;
+pub use load::{LoadOptions, load};
+pub use plan::{
+    ClientAuthType, DestinationPlan, LogFormat, LogLevel, MetricsRoute, MinFree, OnFull, Plan, QueuePlan, ServerPlan,
+    ServerTls, Shares,
+};
+pub use problem::{Problem, Problems, Severity};

@@ -49,6 +49,19 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// Hash of the set as Prometheus computes it (`labels.Labels.Hash` of its plain label slices): XXH64 over each
+    /// name and value followed by the byte 0xff.
+    pub fn prometheus_hash(&self) -> u64 {
+        let mut hash = xxhash_rust::xxh64::Xxh64::new(0);
+        for (name, value) in self.iter() {
+            for part in [name, value] {
+                hash.update(part.as_bytes());
+                hash.update(&[0xff]);
+            }
+        }
+        hash.digest()
+    }
+
     fn position(&self, name: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(n, _)| (**n).cmp(name))
     }
@@ -62,5 +75,28 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
             labels.set(name.as_ref(), value.as_ref());
         }
         labels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_value_is_an_absent_label() {
+        let mut labels: Labels = [("b", "2"), ("a", "1"), ("c", "")].into_iter().collect();
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
+        labels.set("a", "");
+        assert_eq!(labels.get("a"), None);
+        assert_eq!(labels.len(), 1);
+    }
+
+    #[test]
+    fn the_hash_is_xxh64_over_names_and_values_each_closed_by_ff() {
+        let labels: Labels = [("__name__", "up"), ("job", "node")].into_iter().collect();
+        let expected = xxhash_rust::xxh64::xxh64(b"__name__\xffup\xffjob\xffnode\xff", 0);
+        assert_eq!(labels.prometheus_hash(), expected);
+        // The reference value of the empty set is XXH64 of nothing.
+        assert_eq!(Labels::new().prometheus_hash(), 0xef46_db37_51d8_e999);
     }
 }

@@ -4,13 +4,48 @@
 //! trait; AWS lives elsewhere) and where configuration comes from (plain structs in, no file of ours is read here
 //! except the secrets and certificates those structs name).
 //!
+//! How the types fit: a [`HttpClientConfig`] makes a [`Client`], which turns an `http::Request<Bytes>` into a [`Reply`];
+//! an [`Authorize`] signs the request before and judges [`Reply::answer`] after; [`Backoff`] and [`retry_after`] say when
+//! to try again; [`service_error::parse`] names what an AWS-shaped service complained about; [`server::serve`] is the other
+//! direction.
+//!
 //! Invariants: a response body is never read past its limit; link-local, loopback and metadata addresses are never sent
-//! through a proxy that came from the environment; a secret's `Debug` and `Display` never show it.
+//! through a proxy that came from the environment; a secret's `Debug` and `Display` never show it; no message holds a
+//! user name, password or query string of a URL.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 mod authorize;
+mod backoff;
+mod body;
+mod client;
 mod client_config;
+mod crypto;
+mod error;
+mod file_stamps;
+mod oauth2;
+mod proxy;
 mod secret;
+pub mod server;
+pub mod service_error;
+mod tls;
 
 pub use authorize::{Answer, Authorize, AuthorizeError, BoxFuture, IdentityVerdict};
-pub use client_config::{HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, TlsConfig, TlsVersion};
+pub use backoff::{Backoff, parse_http_date, retry_after};
+pub use client::{Client, ClientOptions, Reply, ReplyHead};
+pub use client_config::{
+    HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, TlsConfig, TlsVersion,
+};
+pub use crypto::install_crypto_provider;
+pub use error::{NetError, masked};
+pub use file_stamps::FileStamps;
+pub use proxy::{NoProxy, ProxyEnvironment, is_local_destination};
 pub use secret::{Secret, SecretSource};

@@ -1,4 +1,44 @@
-//! Delivers: one independent worker per destination.
+//! Delivers metrics: one independent worker per destination, from the on-disk queue to a remote-write endpoint or a bucket.
+//!
+//! ```text
+//! Outlet -> Lot (claim + its tables) -> Line (one sequence: body -> snappy) -> Courier (sign, send) -> Verdict
+//!    ^                                    |  books every sample in one column                            |
+//!    +---- settle, whole claims ----------+<-------------------------------------------------------------+
+//! ```
+//!
+//! [`Destination::spawn`] starts a worker and gives a [`DestinationStatus`]; [`replay()`] posts the objects of a bucket or a
+//! directory to an endpoint. `wire` is the encoder: a [`wire::table::WireTable`] is made once per series table and
+//! destination (external labels merged, `write_relabel_configs` decided, label pairs already protobuf), so that a sample
+//! costs a few block copies.
+//!
+//! It refuses: to know who scraped, to hold anything but what is on its way (the queue is on disk), to lose a sample
+//! without a reason and a count, and to take a wrong URL, refused credentials or an outage for a fault of the data.
+//!
+//! Invariants:
+//! - the samples of a stream are sent in order, one request of a shard at a time;
+//! - a claim is settled once, with counts that sum to its items, or it comes back;
+//! - destinations share nothing but the disk and the processor;
+//! - an object in a bucket is named by its samples' place in the queue, so it is never stored twice.
 
 mod config;
+mod courier;
+mod destination;
+mod line;
+mod lot;
+mod metadata;
+mod metrics;
+mod pace;
+mod protocol;
+mod replay;
+mod status;
+mod tables;
+mod verdict;
+pub mod wire;
+
 pub use config::{Backoff, Batching, DestinationConfig, MetadataConfig, ProtocolConfig};
+pub use destination::{Destination, Tuning};
+pub use metrics::{RemoteLabels, RemoteStorageMetrics};
+pub use replay::{ObjectSource, ReplayConfig, ReplayError, ReplayProgress, replay};
+pub use status::{DestinationSnapshot, DestinationState, DestinationStatus, LastAnswer};
+pub use tables::Rewrite;
+pub use verdict::Loss;

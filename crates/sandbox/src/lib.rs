@@ -1,1 +1,69 @@
-//! placeholder
+//! A local stand-in for AWS: it listens on loopback, verifies every signature and shows what arrived.
+//!
+//! It is a newcomer's first backend (`sigpost sandbox`) and the fake that tests talk to. It plays the data planes that
+//! Sigpost writes to: Amazon Managed Service for Prometheus (remote write), Amazon S3 and STS `GetCallerIdentity`, plus
+//! an unsigned Prometheus remote-write endpoint. It answers on `http://127.0.0.1:PORT`, optionally over TLS, and
+//! optionally as an HTTP CONNECT proxy that plays `*.amazonaws.com` with certificates of a throwaway authority.
+//!
+//! It **refuses** to trust: a signature is verified by this crate's own reading of Signature Version 4 (module `sigv4`,
+//! which shares no code with the signer), together with the key, the session token, the scope, the clock, the list of
+//! signed headers and the hash of the payload. It refuses to grow: bodies, series, objects, recordings and connections
+//! all have limits ([`Limits`]). It refuses to be a production service: nothing here is durable or authenticated
+//! beyond the keys it was told, and it listens on loopback unless told otherwise.
+//!
+//! How the types fit: [`SandboxConfig`] says where to listen, which [`Identity`]s exist and what to keep;
+//! [`Sandbox::start`] turns it into a [`Running`] sandbox, whose methods read the [`State`], dump [`SeriesDump`]s and
+//! objects, script a [`Fault`], change identities and the [`Clock`]. The same is offered over HTTP under `/_sandbox/`.
+//! [`run`] is the whole life of the command line's `sandbox`. [`Authority`] issues the proxy's certificates.
+//!
+//! Invariants: no bytes from the network panic, allocate without bound or hang a task for ever; a request counted as
+//! verified had a valid signature of a known key; secrets are never printed, except the welcome text's example key.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation
+    )
+)]
+
+mod answer;
+mod arrivals;
+mod authority;
+mod clock;
+mod config;
+mod control;
+mod core;
+mod error;
+mod fault;
+mod front;
+mod identity;
+mod listen;
+mod objects;
+mod page;
+mod rate;
+mod refusal;
+mod remote_write;
+mod running;
+mod series;
+mod service;
+mod sigv4;
+mod target;
+
+pub use crate::{
+    arrivals::{DestinationState, RefusalState, State},
+    authority::Authority,
+    clock::Clock,
+    config::{Limits, ObjectStorage, ProxyListener, SampleRules, SandboxConfig, TlsListener},
+    error::SandboxError,
+    fault::{Fault, Outcome, Stage},
+    identity::Identity,
+    objects::ObjectState,
+    refusal::Refusal,
+    running::{Running, Sandbox, run},
+    series::{RecordedSample, SampleTotals, SeriesDump, SeriesState},
+    sigv4::{Claim, PathRule, Placement, Policy, Scope, SignedRequest, verify},
+};

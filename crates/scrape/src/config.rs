@@ -63,3 +63,27 @@ pub struct Limits {
     /// Dropped targets kept for the targets page.
     pub keep_dropped_targets: u64,
 }
+
+/// A job as the tests use it.
+#[cfg(test)]
+pub(crate) fn test_job() -> JobConfig {
+    JobConfig {
+        job_name: "test".into(),
+        interval: Duration::from_secs(15),
+        timeout: Duration::from_secs(10),
+        metrics_path: "/metrics".into(),
+        scheme: Scheme::Http,
+        params: BTreeMap::new(),
+        honor_labels: false,
+        honor_timestamps: true,
+        track_timestamps_staleness: false,
+        protocols: vec![ScrapeProtocol::OpenMetricsText1_0_0, ScrapeProtocol::PrometheusText0_0_4],
+        enable_compression: true,
+        limits: Limits::default(),
+        relabel: Vec::new(),
+        metric_relabel: Vec::new(),
+        client: HttpClientConfig::default(),
+        extra_metrics: false,
+        fallback_protocol: ScrapeProtocol::PrometheusText0_0_4,
+    }
+}

@@ -1,4 +1,40 @@
-//! Pulls metrics.
+//! Pulls metrics: from the groups that discovery found to batches in the queue.
+//!
+//! A [`ScrapePool`] runs one job ([`JobConfig`]). It turns target groups into targets and gives each a loop, which at
+//! its points in time fetches the body, has the [`ScrapeCache`] read it, and hands the batch to the pipeline's intake.
+//! [`ScrapeContext`] is what pools share: the seed that spreads targets over time, body buffers, the host filter.
+//!
+//! Refuses: to find targets, to send anything anywhere, to keep samples (the queue does). A body that does not parse, is
+//! too large or comes too late fails that scrape of that target and nothing else.
+//!
+//! Invariants: every scrape ends in one batch that carries `up`; a series that is no longer there gets a stale marker,
+//! once; memory depends on the series and not on the bodies; the fast way of reading a body and the slow one give the
+//! same batch.
 
+mod address;
+mod bodies;
+mod cache;
 mod config;
+mod duration;
+mod failure;
+mod host_filter;
+mod metrics;
+mod pool;
+mod request;
+mod status;
+mod target;
+mod target_loop;
+mod tick;
+pub use bodies::Bodies;
 pub use config::{JobConfig, Limits, Scheme, ScrapeProtocol};
+pub use failure::ScrapeError;
+pub use host_filter::HostFilter;
+pub use metrics::ScrapeMetrics;
+pub use pool::{BODY_CAP, GroupsReceiver, ScrapeContext, ScrapePool};
+pub use status::{TargetState, TargetStatus};
+pub use target::TargetError;
+pub use tick::{Clock, offset_seed};
+mod parser;
+mod value;
+pub use cache::{CacheConfig, IngestError, IngestFault, Ingested, ScrapeCache};
+pub use parser::{Format, ParseError};

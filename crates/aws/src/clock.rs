@@ -1,0 +1,157 @@
+//! The far end's clock, learnt from the `Date` of its answers.
+//!
+//! Sets no clock. Keeps true: only answers of AWS itself count, the newest sample wins, so that a corrected local clock
+//! corrects the offset too.
+
+use std::time::{Duration, SystemTime};
+
+use net::Answer;
+use parking_lot::Mutex;
+
+/// Changes smaller than this are noise of whole-second dates and queues.
+const NOTABLE: Duration = Duration::from_secs(30);
+/// A round trip longer than this says nothing about the time.
+const LONGEST_TRIP: Duration = Duration::from_secs(15 * 60);
+
+/// Local clock plus a learnt offset.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    corrects: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    /// Far end minus local.
+    offset_ms: i64,
+    known: bool,
+    /// Local time of the last notable change.
+    changed_at: SystemTime,
+}
+
+impl Clock {
+    /// `AWS_DISABLE_CLOCK_SKEW_CORRECTION=true` turns the correction off, not the measuring.
+    pub(crate) fn of_process() -> Self {
+        let off = std::env::var("AWS_DISABLE_CLOCK_SKEW_CORRECTION").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
+        Self::new(!off)
+    }
+
+    pub(crate) fn new(corrects: bool) -> Self {
+        let state = State { offset_ms: 0, known: false, changed_at: SystemTime::UNIX_EPOCH };
+        Self { corrects, state: Mutex::new(state) }
+    }
+
+    /// The time to sign with and to judge expiry by.
+    pub(crate) fn now(&self) -> SystemTime {
+        let now = SystemTime::now();
+        if self.corrects { shift(now, self.state.lock().offset_ms) } else { now }
+    }
+
+    /// Far end minus local, in milliseconds, once an answer has told.
+    pub(crate) fn offset_ms(&self) -> Option<i64> {
+        let state = self.state.lock();
+        state.known.then_some(state.offset_ms)
+    }
+
+    /// Learns from an answer.
+    pub(crate) fn observe(&self, answer: &Answer<'_>) {
+        let Some(offset_ms) = sample(answer) else { return };
+        let mut state = self.state.lock();
+        if offset_ms.abs_diff(state.offset_ms) > u64::try_from(NOTABLE.as_millis()).unwrap_or(u64::MAX) {
+            state.changed_at = SystemTime::now();
+            if offset_ms.abs() > 60_000 {
+                tracing::warn!(
+                    offset_seconds = offset_ms / 1000,
+                    "this machine's clock differs from AWS's; requests are signed with AWS's time, but set the clock right (NTP)"
+                );
+            }
+        }
+        state.offset_ms = offset_ms;
+        state.known = true;
+    }
+
+    /// True when a request signed at `sent_at` was signed with another offset than the present one.
+    pub(crate) fn changed_since(&self, sent_at: SystemTime) -> bool {
+        self.corrects && self.state.lock().changed_at > sent_at
+    }
+}
+
+fn sample(answer: &Answer<'_>) -> Option<i64> {
+    let headers = answer.headers;
+    // A proxy's or a cache's answer carries the proxy's or the past's date.
+    let of_aws = headers.contains_key("x-amzn-requestid") || headers.contains_key("x-amz-request-id");
+    if !of_aws || headers.contains_key("age") {
+        return None;
+    }
+    let server = net::parse_http_date(headers.get("date")?.to_str().ok()?)?;
+    let trip = answer.received_at.duration_since(answer.sent_at).ok()?;
+    if trip > LONGEST_TRIP {
+        return None;
+    }
+    let midpoint = answer.sent_at.checked_add(trip / 2)?;
+    millis(server)?.checked_sub(millis(midpoint)?)
+}
+
+fn millis(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+fn shift(time: SystemTime, by_ms: i64) -> SystemTime {
+    let by = Duration::from_millis(by_ms.unsigned_abs());
+    let moved = if by_ms >= 0 { time.checked_add(by) } else { time.checked_sub(by) };
+    moved.unwrap_or(time).max(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderMap, StatusCode};
+
+    fn observe(clock: &Clock, headers: &[(&'static str, &str)], sent: u64, received: u64) {
+        let headers: HeaderMap =
+            headers.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect();
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        clock.observe(&Answer { status: StatusCode::FORBIDDEN, headers: &headers, body: b"", sent_at: at(sent), received_at: at(received) });
+    }
+
+    const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    const AT: u64 = 784_111_777;
+    const ID: (&str, &str) = ("x-amzn-requestid", "r");
+
+    #[test]
+    fn the_offset_is_taken_at_the_middle_of_the_round_trip_and_the_newest_wins() {
+        let clock = Clock::new(true);
+        observe(&clock, &[DATE, ID], AT - 610, AT - 590);
+        assert_eq!(clock.offset_ms(), Some(600_000));
+        observe(&clock, &[DATE, ID], AT + 10, AT + 10);
+        assert_eq!(clock.offset_ms(), Some(-10_000));
+    }
+
+    #[test]
+    fn proxies_caches_and_endless_trips_teach_nothing() {
+        let clock = Clock::new(true);
+        observe(&clock, &[DATE], AT - 600, AT - 600);
+        observe(&clock, &[DATE, ID, ("age", "3")], AT - 600, AT - 600);
+        observe(&clock, &[("date", "yesterday"), ID], AT - 600, AT - 600);
+        observe(&clock, &[DATE, ID], AT - 2000, AT);
+        observe(&clock, &[DATE, ID], AT, AT - 5);
+        assert_eq!(clock.offset_ms(), None);
+    }
+
+    #[test]
+    fn only_a_notable_change_counts_as_reclocked_and_the_opt_out_measures_only() {
+        let clock = Clock::new(true);
+        let before = SystemTime::now() - Duration::from_secs(1);
+        observe(&clock, &[DATE, ID], AT - 2, AT - 2);
+        assert!(!clock.changed_since(before));
+        observe(&clock, &[DATE, ID], AT - 600, AT - 600);
+        assert!(clock.changed_since(before));
+        assert!(!clock.changed_since(SystemTime::now() + Duration::from_secs(1)));
+        assert!(clock.now() > SystemTime::now() + Duration::from_secs(500));
+
+        let off = Clock::new(false);
+        observe(&off, &[DATE, ID], AT - 600, AT - 600);
+        assert_eq!(off.offset_ms(), Some(600_000));
+        assert!(off.now() <= SystemTime::now() && !off.changed_since(before));
+    }
+}

@@ -1,0 +1,61 @@
+//! Why an identity cannot be built, or gives no credentials.
+
+use net::NetError;
+
+/// A fault of the configuration, found before anything is sent.
+#[derive(Debug, thiserror::Error)]
+pub enum AwsError {
+    /// No place names a region.
+    #[error(
+        "no AWS region for {host}: the host name has none, and neither the profile nor AWS_REGION names one; \
+         set region in the sigv4 block"
+    )]
+    NoRegion {
+        /// The destination's host.
+        host: String,
+    },
+    /// The URL cannot be signed for.
+    #[error("cannot sign requests for {url}: {why}")]
+    Url {
+        /// The URL without user name, password and query.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A value of the identity block is unusable.
+    #[error("{key}: {why}")]
+    Invalid {
+        /// The key in the identity block.
+        key: &'static str,
+        /// What is wrong, and what to write instead.
+        why: String,
+    },
+    /// This version cannot do it.
+    #[error("{what}")]
+    Unsupported {
+        /// What, and what works instead.
+        what: String,
+    },
+    /// The HTTP clients for STS and metadata cannot be built.
+    #[error("the HTTP client for AWS credentials cannot be built: {0}")]
+    Client(#[from] NetError),
+}
+
+/// Why a source gave no credentials this time. The text names the source, says what is wrong and what to do; never a secret.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct FetchError {
+    pub(crate) message: String,
+    /// The source does not exist here (as opposed to: it exists and failed), so that a chain may go on.
+    pub(crate) absent: bool,
+}
+
+impl FetchError {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { message: message.into(), absent: false }
+    }
+
+    pub(crate) fn absent(message: impl Into<String>) -> Self {
+        Self { message: message.into(), absent: true }
+    }
+}

@@ -1,0 +1,208 @@
+//! One resolved identity's source: fetches its credentials afresh, roles included.
+//!
+//! Caches nothing and retries nothing (the cache does). Keeps true: whatever the source, one fetch ends in bounded time and
+//! its error says which source failed, why, and what to do.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use aws_credential_types::Credentials;
+use net::{Pem, SecretSource};
+use tokio::sync::OnceCell;
+
+use crate::{
+    CredentialSource, RoleStep, StsConfig,
+    chain::{self, ProfileChoice},
+    connector::Connections,
+    container,
+    error::FetchError,
+    process,
+    region::SigningRegion,
+    roles_anywhere,
+    sts::Sts,
+    verdict::show_key,
+};
+
+/// Longer than any source's own limits; a last resort.
+const TIMEOUT: Duration = Duration::from_secs(90);
+/// Sources whose keys carry no expiry but may change where no file shows it are asked again after this, as the SDKs do.
+const RECHECK: Duration = Duration::from_secs(15 * 60);
+
+/// Credentials and where they came from.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) credentials: Credentials,
+    /// For people: `profile prod`, `environment (standard chain)`.
+    pub(crate) source: String,
+    /// For credentials without expiry: ask again after this.
+    pub(crate) recheck: Option<Duration>,
+}
+
+/// Where an identity's credentials come from.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    source: CredentialSource,
+    /// With the session name of each.
+    roles: Vec<(RoleStep, String)>,
+    sts: StsConfig,
+    region: Arc<SigningRegion>,
+    connections: Connections,
+    session_name: String,
+    imds: OnceCell<aws_config::imds::Client>,
+}
+
+impl Origin {
+    pub(crate) fn new(
+        source: CredentialSource,
+        roles: Vec<(RoleStep, String)>,
+        sts: StsConfig,
+        region: Arc<SigningRegion>,
+        connections: Connections,
+        session_name: String,
+    ) -> Self {
+        Self { source, roles, sts, region, connections, session_name, imds: OnceCell::new() }
+    }
+
+    /// Fetches once.
+    pub(crate) async fn fetch(&self) -> Result<Fetched, FetchError> {
+        match tokio::time::timeout(TIMEOUT, self.fetch_all()).await {
+            Ok(result) => result,
+            Err(_) => Err(FetchError::failed(format!("{}: no answer within {} s", self.describe(), TIMEOUT.as_secs()))),
+        }
+    }
+
+    async fn fetch_all(&self) -> Result<Fetched, FetchError> {
+        let region = self.sts_region().await?;
+        let sts = Sts { region: &region, config: &self.sts, connections: &self.connections };
+        let mut fetched = self.base(&sts).await?;
+        for (role, session_name) in &self.roles {
+            fetched.credentials = sts.assume(role, session_name, fetched.credentials).await?;
+            fetched.source = format!("role {} on {}", role.role_arn, fetched.source);
+            fetched.recheck = None;
+        }
+        let secret = fetched.credentials.secret_access_key();
+        if fetched.credentials.access_key_id().is_empty() || secret.is_empty() {
+            return Err(FetchError::failed(format!("{}: the access key or the secret key is empty", fetched.source)));
+        }
+        Ok(fetched)
+    }
+
+    async fn base(&self, sts: &Sts<'_>) -> Result<Fetched, FetchError> {
+        let mut recheck = None;
+        let mut label = None;
+        let credentials = match &self.source {
+            CredentialSource::Static { access_key, secret_key, session_token } => {
+                let read = |source: &SecretSource, key: &str| {
+                    source.read().map_err(|e| FetchError::failed(format!("static keys: {key}: {e}")))
+                };
+                let (key, secret) = (read(access_key, "access_key")?, read(secret_key, "secret_key")?);
+                let token = session_token.as_ref().map(|t| read(t, "session_token")).transpose()?;
+                let token = token.map(|t| t.expose().trim().to_owned()).filter(|t| !t.is_empty());
+                Credentials::new(key.expose().trim(), secret.expose().trim(), token, None, "static keys")
+            }
+            CredentialSource::Profile { name, config_file, credentials_file } => {
+                let choice =
+                    ProfileChoice { name: name.clone(), config_file: config_file.clone(), credentials_file: credentials_file.clone() };
+                recheck = Some(RECHECK);
+                choice.fetch(sts).await?
+            }
+            CredentialSource::StandardChain => {
+                let (credentials, place) = chain::standard(sts, self.imds(None).await?).await?;
+                label = Some(format!("{place} (standard chain)"));
+                recheck = Some(RECHECK);
+                credentials
+            }
+            CredentialSource::Process { command } => {
+                let command = command.read().map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
+                process::run(command.expose(), process::TIMEOUT).await?
+            }
+            CredentialSource::WebIdentity { role_arn, token_file, session_name } => {
+                let session = session_name.as_deref().unwrap_or(&self.session_name);
+                sts.web_identity(role_arn, session, token_file).await?
+            }
+            CredentialSource::Container { endpoint, token_file } => {
+                container::fetch(endpoint.as_ref(), token_file.as_deref(), &self.connections).await?
+            }
+            CredentialSource::InstanceMetadata { endpoint } => {
+                use aws_credential_types::provider::ProvideCredentials;
+                let imds = self.imds(endpoint.as_ref()).await?.clone();
+                let provider = aws_config::imds::credentials::ImdsCredentialsProvider::builder()
+                    .configure(&chain::provider_config(sts))
+                    .imds_client(imds)
+                    .build();
+                provider.provide_credentials().await.map_err(|e| {
+                    let FetchError { message, absent } = chain::explain(&e);
+                    let hint = "is a role attached to the instance, and is the hop limit at least 2 if this runs in a container?";
+                    FetchError { message: format!("instance metadata: {message}; {hint}"), absent }
+                })?
+            }
+            CredentialSource::RolesAnywhere(config) => roles_anywhere::fetch(config, &self.session_name, &self.connections).await?,
+        };
+        Ok(Fetched { credentials, source: label.unwrap_or_else(|| self.base_label()), recheck })
+    }
+
+    async fn imds(&self, endpoint: Option<&url::Url>) -> Result<&aws_config::imds::Client, FetchError> {
+        self.imds.get_or_try_init(|| async { crate::region::imds_client(&self.connections, endpoint) }).await
+    }
+
+    /// The region that STS is asked in; empty where nothing is asked of STS.
+    async fn sts_region(&self) -> Result<String, FetchError> {
+        if let Some(region) = &self.sts.region {
+            return Ok(region.clone());
+        }
+        let needed = !self.roles.is_empty() || matches!(self.source, CredentialSource::WebIdentity { .. });
+        match self.region.known() {
+            Some((region, _)) => Ok(region.clone()),
+            // Only now is the metadata service worth the wait.
+            None if needed => self.region.get().await.map(|(region, _)| region).map_err(FetchError::failed),
+            None => Ok(String::new()),
+        }
+    }
+
+    /// The files whose change means other credentials.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let secret = |source: &SecretSource| match source {
+            SecretSource::File(path) => Some(path.clone()),
+            SecretSource::Inline(_) => None,
+        };
+        match &self.source {
+            CredentialSource::Static { access_key, secret_key, session_token } => {
+                [Some(access_key), Some(secret_key), session_token.as_ref()].into_iter().flatten().filter_map(secret).collect()
+            }
+            CredentialSource::Profile { name, config_file, credentials_file } => {
+                ProfileChoice { name: name.clone(), config_file: config_file.clone(), credentials_file: credentials_file.clone() }.paths()
+            }
+            CredentialSource::StandardChain => ProfileChoice::default().paths(),
+            CredentialSource::RolesAnywhere(config) => [Some(&config.certificate), Some(&config.private_key), config.certificate_chain.as_ref()]
+                .into_iter()
+                .flatten()
+                .filter_map(|pem| match pem {
+                    Pem::File(path) => Some(path.clone()),
+                    Pem::Inline(_) => None,
+                })
+                .collect(),
+            // Their tokens are exchanged, not used: a new token does not end what the old one bought.
+            _ => Vec::new(),
+        }
+    }
+
+    /// The source for people, before it was asked.
+    pub(crate) fn describe(&self) -> String {
+        self.roles.iter().fold(self.base_label(), |base, (role, _)| format!("role {} on {base}", role.role_arn))
+    }
+
+    fn base_label(&self) -> String {
+        match &self.source {
+            CredentialSource::StandardChain => "standard chain".to_owned(),
+            CredentialSource::Static { access_key: SecretSource::File(path), .. } => format!("static keys from {}", path.display()),
+            CredentialSource::Static { access_key: SecretSource::Inline(key), .. } => format!("static keys ({})", show_key(key.expose())),
+            CredentialSource::Profile { name, .. } => {
+                format!("profile {}", ProfileChoice { name: name.clone(), ..ProfileChoice::default() }.name())
+            }
+            CredentialSource::Process { .. } => "credential_process".to_owned(),
+            CredentialSource::WebIdentity { role_arn, .. } => format!("web identity {role_arn}"),
+            CredentialSource::Container { .. } => "container endpoint".to_owned(),
+            CredentialSource::InstanceMetadata { .. } => "instance metadata".to_owned(),
+            CredentialSource::RolesAnywhere(config) => format!("Roles Anywhere {}", config.role_arn),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Roles: `AssumeRole` through aws-config, `AssumeRoleWithWebIdentity` by hand (aws-config cannot be told an endpoint).
+//!
+//! Keeps nothing between calls. Keeps true: a token file is read at each call, its path is in every message about it.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
+use aws_credential_types::{Credentials, provider::ProvideCredentials};
+use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
+use bytes::Bytes;
+use http::Request;
+use url::{Url, form_urlencoded};
+
+use crate::{
+    RoleStep, StsConfig,
+    chain::explain,
+    connector::{ANSWER_LIMIT, Connections},
+    error::FetchError,
+    json,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where roles are assumed, resolved.
+#[derive(Debug, Clone)]
+pub(crate) struct Sts<'a> {
+    pub(crate) region: &'a str,
+    pub(crate) config: &'a StsConfig,
+    pub(crate) connections: &'a Connections,
+}
+
+impl Sts<'_> {
+    /// The SDK's configuration; without a time source and a sleep it would panic.
+    pub(crate) fn sdk_config(&self) -> SdkConfig {
+        let mut builder = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(self.region.to_owned()))
+            .http_client(self.connections.clone())
+            .time_source(SystemTimeSource::new())
+            .sleep_impl(TokioSleep::new())
+            .retry_config(RetryConfig::standard().with_max_attempts(2))
+            .timeout_config(
+                TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).read_timeout(Duration::from_secs(15)).build(),
+            )
+            .use_fips(self.config.use_fips)
+            .use_dual_stack(self.config.use_dualstack);
+        if let Some(endpoint) = &self.config.endpoint {
+            builder = builder.endpoint_url(endpoint.as_str());
+        }
+        builder.build()
+    }
+
+    /// Assumes one role on top of `base`.
+    pub(crate) async fn assume(&self, role: &RoleStep, session_name: &str, base: Credentials) -> Result<Credentials, FetchError> {
+        let mut builder = AssumeRoleProvider::builder(&role.role_arn)
+            .configure(&self.sdk_config())
+            .region(Region::new(self.region.to_owned()))
+            .session_name(session_name);
+        if let Some(external_id) = &role.external_id {
+            builder = builder.external_id(external_id);
+        }
+        if let Some(length) = role.session_duration {
+            builder = builder.session_length(length);
+        }
+        if !role.session_tags.is_empty() {
+            builder = builder.tags(role.session_tags.clone());
+        }
+        let from = crate::verdict::show_key(base.access_key_id());
+        let provider = builder.build_from_provider(base).await;
+        provider.provide_credentials().await.map_err(|e| {
+            let why = explain(&e);
+            let hint = role_hint(&why.message, role.external_id.is_some());
+            FetchError::failed(format!("assuming role {} with {from} in {}: {}{hint}", role.role_arn, self.region, why.message))
+        })
+    }
+
+    /// The STS endpoint for calls made by hand.
+    fn endpoint(&self) -> Result<Url, FetchError> {
+        if let Some(endpoint) = &self.config.endpoint {
+            return Ok(endpoint.clone());
+        }
+        let region = self.region;
+        let (fips, dual) = (self.config.use_fips && !region.starts_with("us-gov-"), self.config.use_dualstack);
+        let name = if fips { "sts-fips" } else { "sts" };
+        let suffix = match (region, dual) {
+            (r, false) if r.starts_with("cn-") => "amazonaws.com.cn",
+            (r, true) if r.starts_with("cn-") => "api.amazonwebservices.com.cn",
+            (r, false) if r.starts_with("eusc-") => "amazonaws.eu",
+            (r, true) if r.starts_with("eusc-") => "api.amazonwebservices.eu",
+            (_, true) => "api.aws",
+            (_, false) => "amazonaws.com",
+        };
+        Url::parse(&format!("https://{name}.{region}.{suffix}/")).map_err(|e| FetchError::failed(format!("the STS endpoint of {region:?} is no URL: {e}")))
+    }
+
+    /// IRSA: exchanges a token file for a role's credentials.
+    pub(crate) async fn web_identity(&self, role_arn: &str, session_name: &str, token_file: &Path) -> Result<Credentials, FetchError> {
+        let token = std::fs::read_to_string(token_file)
+            .map_err(|e| FetchError::failed(format!("web identity: cannot read the token file {}: {e}", token_file.display())))?;
+        let token = token.trim();
+        if token.is_empty() {
+            return Err(FetchError::failed(format!("web identity: the token file {} is empty", token_file.display())));
+        }
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([
+                ("Action", "AssumeRoleWithWebIdentity"),
+                ("Version", "2011-06-15"),
+                ("RoleArn", role_arn),
+                ("RoleSessionName", session_name),
+                ("WebIdentityToken", token),
+            ])
+            .finish();
+        let endpoint = self.endpoint()?;
+        let request = Request::post(endpoint.as_str())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/xml")
+            .body(Bytes::from(body))
+            .map_err(|e| FetchError::failed(format!("web identity: {e}")))?;
+        let context = |what: String| FetchError::failed(format!("web identity: role {role_arn}, token {}: {what}", token_file.display()));
+        let reply =
+            self.connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| context(e.to_string()))?;
+        if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
+            return Err(context(format!("STS said {}: {}{}", refusal.code, refusal.message, web_identity_hint(&refusal.code))));
+        }
+        from_xml(&reply.body).map_err(|why| context(format!("STS's answer {why}")))
+    }
+}
+
+fn role_hint(message: &str, has_external_id: bool) -> String {
+    if message.contains("AccessDenied") {
+        let external = if has_external_id { "check external_id" } else { "an external id may be demanded" };
+        format!("; the role's trust policy must name this identity, this identity's policy must allow sts:AssumeRole, and {external}")
+    } else if message.contains("Missing Region") {
+        "; set sts_region or region".to_owned()
+    } else if message.contains("DurationSeconds") {
+        "; session_duration must be at most the role's maximum, and 1h when a role is assumed from a role".to_owned()
+    } else {
+        String::new()
+    }
+}
+
+fn web_identity_hint(code: &str) -> &'static str {
+    match code {
+        "InvalidIdentityToken" | "InvalidIdentityTokenException" => {
+            "; the token's issuer must be an IAM OIDC provider of the role's account and its audience sts.amazonaws.com"
+        }
+        "ExpiredTokenException" | "ExpiredToken" => "; the token file is not being renewed",
+        "AccessDenied" | "AccessDeniedException" => "; the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this token's subject and audience",
+        "RegionDisabledException" => "; enable the region for STS in the account, or set sts_region",
+        _ => "",
+    }
+}
+
+/// The `Credentials` element of an STS answer.
+fn from_xml(body: &[u8]) -> Result<Credentials, String> {
+    let wanted = ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"];
+    let mut found: BTreeMap<&str, String> = BTreeMap::new();
+    let mut reader = quick_xml::Reader::from_reader(body);
+    let mut current: Option<&str> = None;
+    loop {
+        match reader.read_event() {
+            Ok(quick_xml::events::Event::Start(e)) => {
+                let name = e.local_name();
+                current = wanted.into_iter().find(|w| w.as_bytes() == name.as_ref());
+            }
+            Ok(quick_xml::events::Event::Text(text)) => {
+                if let (Some(name), Ok(text)) = (current, std::str::from_utf8(&text)) {
+                    found.entry(name).or_default().push_str(text);
+                }
+            }
+            Ok(quick_xml::events::Event::End(_)) => current = None,
+            Ok(quick_xml::events::Event::Eof) => break,
+            Ok(_) => {}
+            Err(_) => return Err("is not XML".to_owned()),
+        }
+    }
+    let mut take = |name: &str| found.remove(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).ok_or(format!("has no {name}"));
+    let (key, secret, token) = (take("AccessKeyId")?, take("SecretAccessKey")?, take("SessionToken")?);
+    let expiry = json::parse_time(&take("Expiration")?).ok_or("has an Expiration that is not a time")?;
+    Ok(Credentials::new(key, secret, Some(token), Some(expiry), "WebIdentity"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn garbage_instead_of_an_answer_is_an_error() {
+        for body in [&b""[..], b"{}", b"<a>", b"<AccessKeyId>A</AccessKeyId>", &[0xff; 100], b"</a></b>"] {
+            assert!(from_xml(body).is_err());
+        }
+    }
+}

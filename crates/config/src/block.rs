@@ -1,0 +1,450 @@
+//! Reads one mapping of the tree against the keys it may have, and collects what is wrong with it.
+//!
+//! Knows no particular key. Keeps true: a reader never stops at the first problem, each getter answers `None` or a default
+//! and reports; values appear in no message (a key's name may, and so may the name of a variable).
+
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+    path::PathBuf,
+    time::Duration,
+};
+
+use net::{Secret, SecretSource};
+use url::Url;
+
+use crate::{
+    Problem, Severity, dialect,
+    expand::{self, Environment},
+    node::{Entry, Node, Value},
+    scalar,
+    source::{Place, Source},
+};
+
+/// A kind of mapping: its name in messages and documents, and the keys it may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    pub name: &'static str,
+    /// Groups of keys (a group may be shared by several shapes).
+    pub keys: &'static [&'static [&'static str]],
+}
+
+impl Shape {
+    /// Every key, in the order of the documents.
+    pub fn all_keys(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().flat_map(|group| group.iter().copied())
+    }
+}
+
+/// What reading one file collects.
+pub(crate) struct Reader<'a> {
+    pub source: &'a Source,
+    pub environment: Environment<'a>,
+    /// `-config.expand-env` was given: the text is expanded already.
+    pub expand_env: bool,
+    problems: RefCell<Vec<Problem>>,
+    told_about_flag: Cell<bool>,
+}
+
+/// A value with its key path.
+#[derive(Clone)]
+pub(crate) struct Field<'a> {
+    pub node: &'a Node,
+    pub path: String,
+    key_at: Option<Range<usize>>,
+}
+
+/// One mapping being read.
+pub(crate) struct Block<'a> {
+    pub reader: &'a Reader<'a>,
+    pub path: String,
+    shape: Shape,
+    entries: &'a [Entry],
+    /// Where to point for what is missing.
+    at: Range<usize>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(source: &'a Source, environment: Environment<'a>, expand_env: bool) -> Self {
+        Self { source, environment, expand_env, problems: RefCell::default(), told_about_flag: Cell::new(false) }
+    }
+
+    /// Errors and warnings in the order of the file; what was said of the same place twice (an alias) is said once.
+    pub fn finish(&self) -> (Vec<Problem>, Vec<Problem>) {
+        let mut problems = self.problems.take();
+        problems.sort_by_key(|p| (p.line, p.column));
+        let mut seen: Vec<(usize, usize, String)> = Vec::new();
+        problems.retain(|p| {
+            let place = (p.line, p.column, p.message.clone());
+            let new = !seen.contains(&place);
+            seen.push(place);
+            new
+        });
+        problems.into_iter().partition(|p| p.severity == Severity::Error)
+    }
+
+    /// Reports at bytes `at` of the text.
+    pub fn report(&self, severity: Severity, at: Range<usize>, path: &str, message: String, suggestion: Option<String>) {
+        let place = self.source.place(at.start);
+        let length = self.source.slice(at).lines().next().map_or(1, |l| l.chars().count());
+        self.report_written(severity, place, length, path, message, suggestion);
+    }
+
+    /// Reports at a place of the file as written.
+    pub fn report_written(&self, severity: Severity, place: Place, length: usize, path: &str, message: String, suggestion: Option<String>) {
+        let snippet = self.source.snippet(place.line);
+        let width = snippet.text.chars().count();
+        let column = |c: usize| snippet.columns.get(c).copied().unwrap_or(width);
+        let start = column(place.column - 1);
+        let end = column(place.column - 1 + length).clamp(start + 1, width.max(start + 1));
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            file: self.source.file.clone(),
+            line: place.line,
+            column: place.column,
+            path: path.to_owned(),
+            message,
+            suggestion,
+            snippet: snippet.text,
+            mark: (start, end - start),
+        });
+    }
+
+    pub fn error(&self, field: &Field<'_>, message: impl Into<String>, suggestion: Option<&str>) {
+        self.report(Severity::Error, self.at(field), &field.path, message.into(), suggestion.map(Into::into));
+    }
+
+    pub fn warn(&self, field: &Field<'_>, message: impl Into<String>, suggestion: Option<&str>) {
+        self.report(Severity::Warning, self.at(field), &field.path, message.into(), suggestion.map(Into::into));
+    }
+
+    /// The value's bytes; the key's for a value that is nothing or a container.
+    fn at(&self, field: &Field<'_>) -> Range<usize> {
+        match (&field.node.value, &field.key_at) {
+            (Value::Scalar(_), _) | (_, None) => field.node.at.clone(),
+            (_, Some(key)) => key.clone(),
+        }
+    }
+
+    /// A scalar's text. Nothing (`key:`) is the empty text.
+    pub fn text(&self, field: &Field<'_>) -> Option<String> {
+        match &field.node.value {
+            Value::Scalar(text) => Some(text.clone()),
+            Value::Null => Some(String::new()),
+            Value::Sequence(_) => {
+                self.error(field, "one value is wanted here, not a list", None);
+                None
+            }
+            Value::Mapping(_) => {
+                self.error(field, "one value is wanted here, not a mapping", None);
+                None
+            }
+        }
+    }
+
+    /// The items of a list; nothing is an empty list.
+    pub fn items(&self, field: &Field<'a>) -> Vec<Field<'a>> {
+        match &field.node.value {
+            Value::Null => Vec::new(),
+            Value::Sequence(items) => {
+                let item = |(i, node)| Field { node, path: format!("{}[{i}]", field.path), key_at: None };
+                items.iter().enumerate().map(item).collect()
+            }
+            Value::Scalar(_) => {
+                self.error(field, "a list is wanted here", Some("write the value in brackets: [value]"));
+                Vec::new()
+            }
+            Value::Mapping(_) => {
+                self.error(field, "a list is wanted here, not a mapping", Some("put `- ` before the first key"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The entries of a mapping with free keys; nothing is an empty mapping.
+    pub fn entries(&self, field: &Field<'a>) -> Vec<(&'a str, Field<'a>)> {
+        match &field.node.value {
+            Value::Null => Vec::new(),
+            Value::Mapping(entries) => {
+                let entry = |e: &'a Entry| (e.key.as_str(), field_of(e, &field.path));
+                entries.iter().map(entry).collect()
+            }
+            _ => {
+                self.error(field, "a mapping (`key: value` lines) is wanted here", None);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Every item of a list as text.
+    pub fn texts(&self, field: &Field<'a>) -> Vec<String> {
+        self.items(field).iter().filter_map(|item| self.text(item)).collect()
+    }
+
+    /// A scalar in an identity or secret field: `${NAME}` is resolved here if `-config.expand-env` did not do it already.
+    /// The second part names the variable that made the value empty.
+    fn resolved(&self, field: &Field<'_>) -> Option<(String, Option<String>)> {
+        let text = self.text(field)?;
+        if text.is_empty() {
+            return Some((text, self.empty_variable(field)));
+        }
+        if self.expand_env || !text.contains("${") {
+            return Some((text, None));
+        }
+        if !self.told_about_flag.replace(true) {
+            let message = "`${NAME}` here is replaced from the environment although -config.expand-env is not given";
+            self.warn(field, message, Some("start the agent with -config.expand-env, so that it holds for the whole file"));
+        }
+        match expand::expand(&text, self.environment) {
+            Ok(expanded) => {
+                let empty = expanded.text.is_empty().then(|| expanded.pieces.iter().find_map(|p| p.variable.clone()));
+                Some((expanded.text, empty.flatten()))
+            }
+            Err(error) => {
+                self.error(field, error.message, Some("a literal `${` is written `$${`"));
+                None
+            }
+        }
+    }
+
+    /// The variable whose emptiness left a value with nothing in it.
+    pub fn empty_variable(&self, field: &Field<'_>) -> Option<String> {
+        let start = field.key_at.as_ref()?.end;
+        let rest = self.source.slice(start..self.source.text().len());
+        let end = start + rest.find(|c| !matches!(c, ':' | ' ' | '\t' | '"' | '\'')).unwrap_or(rest.len());
+        self.source.empty_variable(start..end).map(Into::into)
+    }
+
+    /// Says that a variable left `field` empty.
+    pub fn empty_by(&self, severity: Severity, field: &Field<'_>, variable: &str) {
+        let state = if (self.environment)(variable).is_some() { "is set but empty" } else { "is not set" };
+        let message = format!("`{}` is empty: the environment variable {variable} {state}", last_key(&field.path));
+        let suggestion = format!("set {variable} in the agent's environment (systemd: EnvironmentFile=; Kubernetes: env), or remove this key");
+        self.report(severity, self.at(field), &field.path, message, Some(suggestion));
+    }
+}
+
+fn last_key(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+fn field_of<'a>(entry: &'a Entry, path: &str) -> Field<'a> {
+    let dot = if path.is_empty() { "" } else { "." };
+    Field { node: &entry.node, path: format!("{path}{dot}{}", entry.key), key_at: Some(entry.key_at.clone()) }
+}
+
+impl<'a> Field<'a> {
+    /// The whole file.
+    pub fn root(node: &'a Node) -> Self {
+        Self { node, path: String::new(), key_at: None }
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.node.value == Value::Null
+    }
+}
+
+impl<'a> Block<'a> {
+    /// Opens a mapping and reports keys it cannot have. `None` if it is not a mapping (reported); nothing is an empty one.
+    pub fn open(reader: &'a Reader<'a>, shape: Shape, field: &Field<'a>) -> Option<Self> {
+        let entries: &[Entry] = match &field.node.value {
+            Value::Mapping(entries) => entries,
+            Value::Null => &[],
+            _ => {
+                reader.error(field, format!("`{}` takes a mapping (`key: value` lines)", shape.name), None);
+                return None;
+            }
+        };
+        let block = Self { reader, path: field.path.clone(), shape, entries, at: field.key_at.clone().unwrap_or_else(|| field.node.at.start..field.node.at.start + 1) };
+        for entry in entries.iter().filter(|e| !shape.all_keys().any(|key| key == e.key)) {
+            let field = field_of(entry, &block.path);
+            let message = format!("unknown key `{}` in `{}`", entry.key, shape.name);
+            reader.report(Severity::Error, entry.key_at.clone(), &field.path, message, Some(dialect::suggest(shape, &entry.key)));
+        }
+        Some(block)
+    }
+
+    /// The field, even where it holds nothing.
+    pub fn raw(&self, key: &str) -> Option<Field<'a>> {
+        debug_assert!(self.shape.all_keys().any(|k| k == key), "`{key}` is not a key of `{}`", self.shape.name);
+        self.entries.iter().find(|e| e.key == key).map(|e| field_of(e, &self.path))
+    }
+
+    /// The field, unless it is absent or holds nothing.
+    pub fn get(&self, key: &str) -> Option<Field<'a>> {
+        self.raw(key).filter(|f| !f.is_null())
+    }
+
+    /// One key under its several spellings; giving two of them is an error.
+    pub fn either(&self, keys: &[&str]) -> Option<Field<'a>> {
+        let mut found: Option<Field<'a>> = None;
+        for field in keys.iter().filter_map(|key| self.raw(key)) {
+            match &found {
+                Some(first) => {
+                    let (one, two) = (last_key(&first.path), last_key(&field.path));
+                    self.reader.error(&field, format!("`{one}` and `{two}` mean the same; give one of them"), None);
+                }
+                None => found = Some(field),
+            }
+        }
+        found
+    }
+
+    /// Reports something about the block as a whole.
+    pub fn error(&self, message: impl Into<String>, suggestion: Option<&str>) {
+        self.reader.report(Severity::Error, self.at.clone(), &self.path, message.into(), suggestion.map(Into::into));
+    }
+
+    pub fn warn(&self, message: impl Into<String>, suggestion: Option<&str>) {
+        self.reader.report(Severity::Warning, self.at.clone(), &self.path, message.into(), suggestion.map(Into::into));
+    }
+
+    /// Reports at a key's value if it is there, else at the block.
+    pub fn error_at(&self, key: &str, message: impl Into<String>, suggestion: Option<&str>) {
+        match self.raw(key) {
+            Some(field) => self.reader.error(&field, message, suggestion),
+            None => self.error(message, suggestion),
+        }
+    }
+
+    /// Not empty text.
+    pub fn text(&self, key: &str) -> Option<String> {
+        let field = self.get(key)?;
+        self.reader.text(&field).filter(|t| !t.is_empty())
+    }
+
+    /// Text that must be there.
+    pub fn required(&self, key: &str, example: &str) -> Option<String> {
+        let text = self.text(key);
+        if text.is_none() {
+            match self.raw(key) {
+                Some(field) if !matches!(field.node.value, Value::Null | Value::Scalar(_)) => {}
+                Some(field) => match self.reader.empty_variable(&field) {
+                    Some(variable) => self.reader.empty_by(Severity::Error, &field, &variable),
+                    None => self.reader.error(&field, format!("`{key}` is empty"), Some(example)),
+                },
+                None => self.error(format!("`{key}` is missing in `{}`", self.shape.name), Some(example)),
+            }
+        }
+        text
+    }
+
+    pub fn path(&self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    fn parsed<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let field = self.get(key)?;
+        let text = self.reader.text(&field).filter(|t| !t.is_empty())?;
+        parse(&text).map_err(|message| self.reader.error(&field, format!("`{key}`: {message}"), None)).ok()
+    }
+
+    pub fn duration(&self, key: &str) -> Option<Duration> {
+        self.parsed(key, scalar::duration)
+    }
+
+    pub fn size(&self, key: &str) -> Option<u64> {
+        self.parsed(key, scalar::size)
+    }
+
+    pub fn whole(&self, key: &str) -> Option<u64> {
+        self.parsed(key, scalar::whole)
+    }
+
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        self.parsed(key, scalar::flag)
+    }
+
+    /// One of a few words; any letter case.
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        self.parsed(key, |text| {
+            let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+            choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value).ok_or_else(|| format!("this is one of {}", names()))
+        })
+    }
+
+    /// An absolute http or https URL with a host.
+    pub fn url(&self, key: &str) -> Option<Url> {
+        self.parsed(key, http_url)
+    }
+
+    pub fn texts(&self, key: &str) -> Vec<String> {
+        self.get(key).map(|f| self.reader.texts(&f)).unwrap_or_default()
+    }
+
+    pub fn items(&self, key: &str) -> Vec<Field<'a>> {
+        self.get(key).map(|f| self.reader.items(&f)).unwrap_or_default()
+    }
+
+    pub fn entries(&self, key: &str) -> Vec<(&'a str, Field<'a>)> {
+        self.get(key).map(|f| self.reader.entries(&f)).unwrap_or_default()
+    }
+
+    /// A mapping under `key`, if it is there and not nothing.
+    pub fn block(&self, key: &str, shape: Shape) -> Option<Block<'a>> {
+        Block::open(self.reader, shape, &self.get(key)?)
+    }
+
+    /// Text of an identity field: `${NAME}` is always resolved. Emptied by a variable: an error if `needed`, else a warning.
+    pub fn identity_text(&self, keys: &[&str], needed: bool) -> Option<String> {
+        let field = self.either(keys)?;
+        let (text, emptied_by) = self.reader.resolved(&field)?;
+        if let Some(variable) = emptied_by {
+            let severity = if needed { Severity::Error } else { Severity::Warning };
+            self.reader.empty_by(severity, &field, &variable);
+        }
+        Some(text).filter(|t| !t.is_empty())
+    }
+
+    /// A secret under one of several spellings, or a reference to one (`env://NAME`, `file:///path`).
+    pub fn secret(&self, keys: &[&str], needed: bool) -> Option<SecretSource> {
+        let text = self.identity_text(keys, needed)?;
+        let Some((scheme, rest)) = text.split_once("://") else { return Some(SecretSource::Inline(Secret::new(text))) };
+        let field = self.either(keys)?;
+        match scheme {
+            "env" => match (self.reader.environment)(rest).filter(|v| !v.is_empty()) {
+                Some(value) => Some(SecretSource::Inline(Secret::new(value))),
+                None => {
+                    self.reader.empty_by(Severity::Error, &field, rest);
+                    None
+                }
+            },
+            "file" if rest.starts_with('/') => Some(SecretSource::File(PathBuf::from(rest))),
+            "file" => {
+                self.reader.error(&field, "a file reference has an absolute path", Some("write file:///path/to/secret"));
+                None
+            }
+            "aws-secretsmanager" | "aws-ssm" | "vault" => {
+                let message = format!("`{scheme}://` references are not supported in this version of sigpost");
+                self.reader.error(&field, message, Some("use file:///path, env://NAME, or the key's `_file` variant"));
+                None
+            }
+            _ => Some(SecretSource::Inline(Secret::new(text))),
+        }
+    }
+
+    /// A secret given as text (`key`) or as a file (`key_file`); both is an error.
+    pub fn secret_or_file(&self, key: &str, file_key: &str) -> Option<SecretSource> {
+        let inline = self.secret(&[key], true);
+        let file = self.identity_text(&[file_key], true);
+        if let (Some(_), Some(_)) = (&inline, &file) {
+            self.error_at(file_key, format!("`{key}` and `{file_key}` are both given; give one of them"), None);
+        }
+        inline.or_else(|| file.map(|f| SecretSource::File(f.into())))
+    }
+}
+
+/// Checks an http or https URL. Errors never repeat it: it may hold a password.
+pub(crate) fn http_url(text: &str) -> Result<Url, String> {
+    if text.contains("${") {
+        return Err("this URL holds `${...}`, which is only replaced with the flag -config.expand-env".into());
+    }
+    let url = Url::parse(text).map_err(|e| format!("this is not a URL ({e}); write it in full, such as https://host/path"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("this URL starts neither with http:// nor with https://".into());
+    }
+    match url.host_str() {
+        Some(host) if !host.is_empty() => Ok(url),
+        _ => Err("this URL has no host".into()),
+    }
+}

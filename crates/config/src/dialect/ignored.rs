@@ -1,0 +1,44 @@
+//! Blocks of the dialect that this version does not run: present ones are said, and checked for gross mistakes.
+
+use crate::{
+    block::{Block, Field, Reader, Shape},
+    node::Value,
+};
+
+pub(super) const LOGS: Shape = Shape { name: "logs", keys: &[&["positions_directory", "global", "configs"]] };
+
+pub(super) const TRACES: Shape = Shape { name: "traces", keys: &[&["configs"]] };
+
+pub(super) fn logs<'a>(reader: &'a Reader<'a>, field: Option<Field<'a>>) {
+    let why = "logs: this version of sigpost does not collect logs yet; nothing under it runs";
+    if let Some(field) = field.filter(is_something) {
+        Block::open(reader, LOGS, &field);
+        block(reader, Some(field), why);
+    }
+}
+
+pub(super) fn traces<'a>(reader: &'a Reader<'a>, field: Option<Field<'a>>) {
+    let why = "traces: this version of sigpost does not receive traces yet; nothing under it runs";
+    if let Some(field) = field.filter(is_something) {
+        Block::open(reader, TRACES, &field);
+        block(reader, Some(field), why);
+    }
+}
+
+/// Warns that a block is ignored, if there is anything in it.
+pub(super) fn block(reader: &Reader<'_>, field: Option<Field<'_>>, why: &str) {
+    let Some(field) = field.filter(is_something) else { return };
+    match field.node.value {
+        Value::Mapping(_) | Value::Sequence(_) => reader.warn(&field, why, None),
+        _ => reader.error(&field, "a mapping (`key: value` lines) is wanted here", None),
+    }
+}
+
+fn is_something(field: &Field<'_>) -> bool {
+    match &field.node.value {
+        Value::Null => false,
+        Value::Mapping(entries) => !entries.is_empty(),
+        Value::Sequence(items) => !items.is_empty(),
+        Value::Scalar(text) => !text.is_empty(),
+    }
+}

@@ -1,0 +1,345 @@
+//! `remote_write[]`.
+
+use std::time::Duration;
+
+use ::remote_write::{Backoff, Batching, DestinationConfig, MetadataConfig, ProtocolConfig};
+use model::Labels;
+use net::{ProxyConfig, Secret, SecretSource};
+use url::Url;
+
+use super::{client, destination, identity, relabel};
+use crate::{
+    DestinationPlan,
+    block::{Block, Field, Reader, Shape},
+};
+
+pub(super) const REMOTE_WRITE: Shape = Shape {
+    name: "remote_write[]",
+    keys: &[
+        &[
+            "url",
+            "name",
+            "remote_timeout",
+            "headers",
+            "write_relabel_configs",
+            "send_exemplars",
+            "send_native_histograms",
+            "queue_config",
+            "metadata_config",
+            "sigv4",
+            "aws",
+            "azuread",
+            "google_iam",
+            "protobuf_message",
+            "round_robin_dns",
+            "failed_request_logging",
+            "protocol",
+            "enabled",
+            "endpoint_url",
+            "queue",
+        ],
+        client::KEYS,
+        destination::S3_KEYS,
+    ],
+};
+
+pub(super) const QUEUE_CONFIG: Shape = Shape {
+    name: "queue_config",
+    keys: &[&[
+        "capacity",
+        "min_shards",
+        "max_shards",
+        "max_samples_per_send",
+        "batch_send_deadline",
+        "min_backoff",
+        "max_backoff",
+        "retry_on_http_429",
+        "sample_age_limit",
+    ]],
+};
+
+pub(super) const METADATA_CONFIG: Shape = Shape { name: "metadata_config", keys: &[&["send", "send_interval", "max_samples_per_send"]] };
+
+/// Headers that the protocol, the client or the signature writes.
+const RESERVED_HEADERS: &[&str] = &[
+    "authorization",
+    "host",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "user-agent",
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "www-authenticate",
+    "accept-encoding",
+    "x-prometheus-remote-write-version",
+    "x-prometheus-remote-read-version",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+];
+
+const DEFAULT_SHARDS: u32 = 4;
+/// Samples older than this are refused by AMP, so there is no use in sending them.
+const AMP_MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// Where in the file an entry is read from.
+pub(super) struct Place<'p> {
+    pub instance: &'p str,
+    /// It stands under `metrics.global`, and other instances may have it too.
+    pub inherited: bool,
+    pub external_labels: &'p Labels,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Prometheus,
+    S3,
+    Otlp,
+}
+
+/// `queue_config` as far as it has meaning here.
+struct QueueConfig {
+    backoff: Backoff,
+    max_samples: Option<usize>,
+    shards: u32,
+    sample_age_limit: Option<Duration>,
+}
+
+pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<'_>) -> Option<DestinationPlan> {
+    if field.is_null() {
+        reader.error(field, "this remote_write entry is empty", Some("remove the lone `-`"));
+        return None;
+    }
+    let block = Block::open(reader, REMOTE_WRITE, field)?;
+    let url = block.required("url", "url: https://host/api/v1/write").and(block.url("url"));
+    let endpoint_url = block.url("endpoint_url");
+    let host = url.as_ref().map(|u| identity::AwsHost::of(u)).unwrap_or_default();
+    let identity = identity::read(&block, url.as_ref(), &host);
+    exclusive_auth(&block);
+    let protocol = protocol(&block, url.as_ref(), &host, identity.as_ref());
+    let is_amp = protocol == Protocol::Prometheus && (host.service == Some("aps") || identity.as_ref().is_some_and(|i| i.service.as_deref() == Some("aps")));
+
+    let mut client = client::read(&block, ProxyConfig::Environment);
+    client.headers.extend(headers(&block, is_amp));
+    for header in &client.headers {
+        refuse_reserved(&block, &header.0);
+    }
+    unsupported(&block);
+
+    let queue_config = queue_config(&block);
+    let metadata = metadata(&block);
+    let queue = destination::queue(&block);
+    let (batch_bytes, batch_age) = destination::batch(&block);
+    let protocol_config = match protocol {
+        Protocol::S3 => destination::s3(&block),
+        Protocol::Prometheus | Protocol::Otlp => {
+            let objects_only = destination::S3_KEYS.iter().find(|key| block.get(key).is_some());
+            if let Some(key) = objects_only {
+                block.error_at(key, format!("`{key}` is for destinations that write S3 objects"), Some("add `protocol: s3` if this is one"));
+            }
+            ProtocolConfig::Prometheus { metadata }
+        }
+    };
+    let objects = protocol == Protocol::S3;
+    let batching = Batching {
+        max_samples: queue_config.max_samples.unwrap_or(if objects { 10_000 } else { 2000 }),
+        max_bytes: batch_bytes.unwrap_or(4 << 20),
+        max_age: batch_age.unwrap_or(Duration::from_secs(if objects { 15 } else { 0 })),
+    };
+    let max_age = queue.max_age.or(queue_config.sample_age_limit).or(is_amp.then_some(AMP_MAX_AGE));
+    let timeout = block.duration("remote_timeout").unwrap_or(Duration::from_secs(30));
+    if timeout.is_zero() {
+        block.error_at("remote_timeout", "`remote_timeout` must be longer than 0", Some("remote_timeout: 30s is the default"));
+    }
+    unsigned_aws(&block, &host, identity.is_some(), client.auth.is_some() || !client.headers.is_empty());
+    let write_relabel = relabel::rules(&block, "write_relabel_configs");
+    let enabled = block.flag("enabled").unwrap_or(true);
+    let url = url?;
+    Some(DestinationPlan {
+        config: DestinationConfig {
+            name: name(&block, &url, place),
+            url,
+            endpoint_url,
+            protocol: protocol_config,
+            timeout,
+            client,
+            external_labels: place.external_labels.clone(),
+            write_relabel,
+            backoff: queue_config.backoff,
+            batching,
+            shards: queue.shards.unwrap_or(if objects { 1 } else { queue_config.shards }),
+            max_in_flight_bytes: queue.max_in_flight_bytes.unwrap_or(16 << 20),
+            max_age,
+        },
+        identity,
+        default_service: if objects { "s3" } else { "aps" },
+        on_full: queue.on_full,
+        enabled,
+    })
+}
+
+/// A written name; under `metrics.global` with the instance before it, since each instance has its own place in the
+/// queue. Else the instance and six digits of the URL's hash: not of the credentials, which may change.
+fn name(block: &Block<'_>, url: &Url, place: &Place<'_>) -> String {
+    match block.text("name") {
+        Some(name) if place.inherited => format!("{}-{name}", place.instance),
+        Some(name) => name,
+        None => {
+            let mut bare = url.clone();
+            // Neither can fail for an http URL with a host.
+            let _ = bare.set_username("");
+            let _ = bare.set_password(None);
+            bare.set_query(None);
+            let hash = bare.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+            format!("{}-{:06x}", place.instance, (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff)
+        }
+    }
+}
+
+fn exclusive_auth(block: &Block<'_>) {
+    let signing = client::auth_keys_given(block, &["sigv4", "aws", "azuread", "google_iam"]);
+    let other = client::auth_keys_given(block, &["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file"]);
+    if let (Some(signing), Some(other)) = (signing.first(), other.first()) {
+        let message = format!("`{other}` and `{signing}` are both given; a destination has one kind of authentication");
+        block.error_at(other, message, Some("for AWS keep the identity block and remove the other"));
+    }
+}
+
+fn protocol(block: &Block<'_>, url: Option<&Url>, host: &identity::AwsHost, identity: Option<&aws::IdentityConfig>) -> Protocol {
+    let choices = [("prometheus", Protocol::Prometheus), ("s3", Protocol::S3), ("otlp", Protocol::Otlp)];
+    let written = block.choice("protocol", &choices);
+    let protocol = written.unwrap_or_else(|| {
+        let signs_for_s3 = identity.and_then(|i| i.service.as_deref()) == Some("s3");
+        match url {
+            _ if host.service == Some("s3") || signs_for_s3 => Protocol::S3,
+            Some(url) if url.path().trim_end_matches('/').ends_with("/v1/metrics") => Protocol::Otlp,
+            _ => Protocol::Prometheus,
+        }
+    });
+    if protocol == Protocol::Otlp {
+        let key = if written.is_some() { "protocol" } else { "url" };
+        let message = "metrics by OTLP are not supported in this version of sigpost";
+        block.error_at(key, message, Some("send by remote write; if this URL is a remote-write endpoint, add `protocol: prometheus`"));
+    }
+    protocol
+}
+
+fn headers(block: &Block<'_>, is_amp: bool) -> Vec<(String, SecretSource)> {
+    let mut headers = Vec::new();
+    for (name, field) in block.entries("headers") {
+        if is_amp && name.eq_ignore_ascii_case("x-scope-orgid") {
+            let message = "Amazon Managed Service for Prometheus refuses requests with X-Scope-OrgID: the workspace in the URL is the tenant";
+            block.reader.warn(&field, message, Some("remove this header"));
+        }
+        if client::check_header_name(block, name, &field)
+            && let Some(value) = block.reader.text(&field)
+        {
+            headers.push((name.to_owned(), SecretSource::Inline(Secret::new(value))));
+        }
+    }
+    headers
+}
+
+fn refuse_reserved(block: &Block<'_>, name: &str) {
+    let lower = name.to_ascii_lowercase();
+    if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+        let help = if lower == "authorization" { "use `authorization:` or `basic_auth:`" } else { "remove it" };
+        for key in ["headers", "http_headers"] {
+            if let Some((_, field)) = block.entries(key).into_iter().find(|(n, _)| *n == name) {
+                block.reader.error(&field, format!("the header {name} is written by sigpost itself"), Some(help));
+            }
+        }
+    }
+}
+
+fn unsupported(block: &Block<'_>) {
+    for key in ["azuread", "google_iam"] {
+        if let Some(field) = block.get(key) {
+            block.reader.error(&field, format!("`{key}` is not supported by sigpost"), Some("sigv4, basic_auth, authorization and oauth2 work"));
+        }
+    }
+    let messages = [("prometheus.WriteRequest", true), ("io.prometheus.write.v2.Request", false)];
+    if block.choice("protobuf_message", &messages) == Some(false) {
+        let message = "remote write 2.0 is not supported in this version of sigpost";
+        block.error_at("protobuf_message", message, Some("remove the key, or write prometheus.WriteRequest"));
+    }
+    if block.flag("send_native_histograms") == Some(true) {
+        block.warn("`send_native_histograms`: this version of sigpost does not scrape native histograms, so none are sent", None);
+    }
+    block.flag("send_exemplars");
+    if block.flag("round_robin_dns") == Some(true) {
+        block.warn("`round_robin_dns` has no effect: connections follow the resolver", None);
+    }
+    if let Some(field) = block.get("failed_request_logging") {
+        block.reader.entries(&field);
+    }
+}
+
+fn unsigned_aws(block: &Block<'_>, host: &identity::AwsHost, signed: bool, otherwise: bool) {
+    if !signed && !otherwise && host.service.is_some() {
+        block.warn("this is an AWS endpoint and there is no identity block: AWS refuses unsigned requests", Some("add `sigv4: {}` for the standard credential chain"));
+    }
+}
+
+fn queue_config(block: &Block<'_>) -> QueueConfig {
+    let mut config = QueueConfig {
+        backoff: Backoff { min: Duration::from_millis(30), max: Duration::from_secs(5), retry_on_http_429: true },
+        max_samples: None,
+        shards: DEFAULT_SHARDS,
+        sample_age_limit: None,
+    };
+    let Some(block) = block.block("queue_config", QUEUE_CONFIG) else { return config };
+    let positive = |key: &str| {
+        let number = block.whole(key);
+        if number == Some(0) {
+            block.error_at(key, format!("`{key}` is at least 1"), None);
+        }
+        number
+    };
+    positive("capacity");
+    let (min_shards, max_shards) = (positive("min_shards"), positive("max_shards"));
+    if min_shards.unwrap_or(1) > max_shards.unwrap_or(50) {
+        block.error_at("min_shards", "`min_shards` is above `max_shards` (default 50)", None);
+    }
+    let narrow = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok());
+    let shards = DEFAULT_SHARDS.max(narrow(min_shards).unwrap_or(1));
+    config.shards = shards.min(narrow(max_shards).unwrap_or(u32::MAX)).clamp(1, 256);
+    config.max_samples = positive("max_samples_per_send").and_then(|n| usize::try_from(n).ok());
+    block.duration("batch_send_deadline");
+    if let Some(min) = block.duration("min_backoff") {
+        config.backoff.min = min;
+    }
+    if let Some(max) = block.duration("max_backoff") {
+        config.backoff.max = max;
+    }
+    if config.backoff.min > config.backoff.max {
+        block.error_at("min_backoff", "`min_backoff` is longer than `max_backoff`", None);
+    }
+    config.backoff.retry_on_http_429 = block.flag("retry_on_http_429").unwrap_or(true);
+    config.sample_age_limit = block.duration("sample_age_limit").filter(|age| !age.is_zero());
+    config
+}
+
+fn metadata(block: &Block<'_>) -> MetadataConfig {
+    let mut metadata = MetadataConfig { send: true, send_interval: Duration::from_secs(60), max_samples_per_send: 2000 };
+    let Some(block) = block.block("metadata_config", METADATA_CONFIG) else { return metadata };
+    metadata.send = block.flag("send").unwrap_or(true);
+    if let Some(interval) = block.duration("send_interval") {
+        if interval.is_zero() {
+            block.error_at("send_interval", "`send_interval` must be longer than 0", None);
+        }
+        metadata.send_interval = interval;
+    }
+    if let Some(most) = block.whole("max_samples_per_send").and_then(|n| usize::try_from(n).ok()) {
+        if most == 0 {
+            block.error_at("max_samples_per_send", "`max_samples_per_send` is at least 1", None);
+        }
+        metadata.max_samples_per_send = most;
+    }
+    metadata
+}

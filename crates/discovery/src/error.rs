@@ -1,0 +1,48 @@
+//! What can be wrong with a discovery block, and with what a source answers.
+
+use net::NetError;
+
+/// Why discovery cannot start, or why one refresh brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// A `files` entry that can never match.
+    #[error("file_sd_configs: {pattern:?} is not usable: {why}")]
+    Pattern {
+        /// As written.
+        pattern: String,
+        /// What to change.
+        why: String,
+    },
+    /// The HTTP client of an `http_sd_configs` entry cannot be built.
+    #[error("http_sd_configs: the client for {url} cannot be built: {source}")]
+    Client {
+        /// Without credentials.
+        url: String,
+        #[source]
+        source: NetError,
+    },
+    /// A file could not be read.
+    #[error("reading target file {path}: {source}")]
+    Read {
+        /// As matched by the pattern.
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A request failed.
+    #[error("asking {url} for targets: {source}")]
+    Request {
+        /// Without credentials.
+        url: String,
+        #[source]
+        source: NetError,
+    },
+    /// A source answered, but not with target groups.
+    #[error("{place} does not hold target groups: {why}")]
+    Content {
+        /// The path or the URL without credentials.
+        place: String,
+        /// What is wrong and where.
+        why: String,
+    },
+}

@@ -1,0 +1,82 @@
+//! Notices that files changed, cheaply: one `stat` each, no content kept.
+//!
+//! Does not watch; whoever holds the stamps asks. Keeps true: replacing, truncating, rewriting, removing or creating one
+//! of the files gives a different stamp (kubelet swaps symlinks, so the inode behind the link is what is compared).
+
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// What a set of files looked like at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileStamps(Vec<(PathBuf, Option<Stamp>)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl FileStamps {
+    /// Looks at the files now. A file that cannot be read has a stamp too (that of absence).
+    pub fn take<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Self(
+            paths
+                .into_iter()
+                .map(|path| (path.as_ref().to_owned(), stamp(path.as_ref())))
+                .collect(),
+        )
+    }
+
+    /// True when any of the files differs from what this stamp saw.
+    pub fn changed(&self) -> bool {
+        self.0.iter().any(|(path, seen)| stamp(path) != *seen)
+    }
+
+    /// Looks at the same files again.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::take(self.0.iter().map(|(path, _)| path))
+    }
+
+    /// True when no file is looked at, so that nothing can ever change.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        device: meta.dev(),
+        inode: meta.ino(),
+        length: meta.size(),
+        modified: (meta.mtime(), meta.mtime_nsec()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_and_a_created_file_are_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::write(&a, "1").unwrap();
+        let stamps = FileStamps::take([&a, &b]);
+        assert!(!stamps.changed());
+
+        std::fs::write(dir.path().join("new"), "2").unwrap();
+        std::fs::rename(dir.path().join("new"), &a).unwrap();
+        assert!(stamps.changed());
+
+        let stamps = stamps.again();
+        assert!(!stamps.changed());
+        std::fs::write(&b, "").unwrap();
+        assert!(stamps.changed());
+    }
+}

@@ -1,0 +1,345 @@
+//! Builds rustls client configurations from `tls_config`: roots, client certificate, another name to verify, versions.
+//!
+//! Opens no connection. Keeps true: every file a configuration was built from is in its stamps, so that a change is seen.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    version::{TLS12, TLS13},
+};
+
+use crate::{NetError, Pem, TlsConfig, TlsVersion, crypto, file_stamps::FileStamps};
+
+/// The files a client of this configuration depends on, the system's roots included where a variable names them.
+pub(crate) fn files(config: &TlsConfig) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = [&config.ca, &config.cert, &config.key]
+        .into_iter()
+        .flatten()
+        .filter_map(|pem| match pem {
+            Pem::File(path) => Some(path.clone()),
+            Pem::Inline(_) => None,
+        })
+        .collect();
+    if config.ca.is_none() && !config.insecure_skip_verify {
+        files.extend(system_root_files());
+    }
+    files
+}
+
+fn system_root_files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::env::var_os("SSL_CERT_FILE")
+        .map(PathBuf::from)
+        .into_iter()
+        .collect();
+    if let Some(dirs) = std::env::var_os("SSL_CERT_DIR") {
+        files.extend(std::env::split_paths(&dirs).filter(|p| !p.as_os_str().is_empty()));
+    }
+    files
+}
+
+/// Which name the handshake verifies.
+pub(crate) enum VerifiedName<'a> {
+    /// The URL's host.
+    OfUrl,
+    /// This one, whatever the URL says.
+    Fixed(&'a str),
+}
+
+/// The rustls configuration for `config`. `http2` offers h2 by ALPN.
+pub(crate) fn client_config(
+    config: &TlsConfig,
+    http2: bool,
+    name: VerifiedName<'_>,
+) -> Result<ClientConfig, NetError> {
+    let provider = crypto::provider();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions(config)?)
+        .map_err(|e| NetError::Config {
+            what: format!("tls_config: {e}"),
+        })?;
+    let builder = if config.insecure_skip_verify {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+    } else {
+        let roots = match &config.ca {
+            Some(pem) => Arc::new(roots_from(pem)?),
+            None => system_roots(),
+        };
+        match name {
+            VerifiedName::Fixed(name) if !roots.is_empty() => {
+                let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
+                    .build()
+                    .map_err(|e| NetError::Config {
+                        what: format!("tls_config: the trusted certificates are unusable: {e}"),
+                    })?;
+                let name = server_name(name)?;
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(FixedName { inner, name }))
+            }
+            _ => builder.with_root_certificates(roots),
+        }
+    };
+    let mut built = match (&config.cert, &config.key) {
+        (Some(cert), Some(key)) => {
+            let chain = certificates(cert, "client certificate")?;
+            let key = private_key(key, "client key")?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|e| NetError::Config {
+                    what: format!(
+                        "tls_config: the client certificate and its key do not work together: {e}"
+                    ),
+                })?
+        }
+        (None, None) => builder.with_no_client_auth(),
+        _ => {
+            let what = "tls_config: a client certificate needs both cert_file and key_file (or cert and key)".to_owned();
+            return Err(NetError::Config { what });
+        }
+    };
+    built.alpn_protocols = if http2 {
+        vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+    } else {
+        vec![b"http/1.1".to_vec()]
+    };
+    Ok(built)
+}
+
+pub(crate) fn server_name(name: &str) -> Result<ServerName<'static>, NetError> {
+    ServerName::try_from(name.to_owned()).map_err(|_| NetError::Config {
+        what: format!("tls_config.server_name {name:?} is neither a DNS name nor an address"),
+    })
+}
+
+fn versions(config: &TlsConfig) -> Result<&'static [&'static SupportedProtocolVersion], NetError> {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
+    static ONLY_12: [&SupportedProtocolVersion; 1] = [&TLS12];
+    let min = config.min_version.unwrap_or(TlsVersion::Tls12);
+    let max = config.max_version.unwrap_or(TlsVersion::Tls13);
+    match (min, max) {
+        (TlsVersion::Tls12, TlsVersion::Tls13) => Ok(&BOTH),
+        (TlsVersion::Tls13, TlsVersion::Tls13) => Ok(&ONLY_13),
+        (TlsVersion::Tls12, TlsVersion::Tls12) => Ok(&ONLY_12),
+        (TlsVersion::Tls13, TlsVersion::Tls12) => Err(NetError::Config {
+            what: "tls_config: min_version is above max_version".to_owned(),
+        }),
+    }
+}
+
+/// The system's roots, parsed once and again only when the files that variables name have changed.
+fn system_roots() -> Arc<RootCertStore> {
+    static CACHE: Mutex<Option<(FileStamps, Arc<RootCertStore>)>> = Mutex::new(None);
+    let stamps = FileStamps::take(system_root_files());
+    let mut cache = CACHE.lock();
+    if let Some((seen, roots)) = &*cache
+        && *seen == stamps
+        && !roots.is_empty()
+    {
+        return Arc::clone(roots);
+    }
+    let loaded = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (_, unusable) = roots.add_parsable_certificates(loaded.certs);
+    for error in &loaded.errors {
+        tracing::warn!(%error, "a trusted certificate of the system cannot be read");
+    }
+    if roots.is_empty() {
+        tracing::warn!(
+            unusable,
+            "no trusted certificates found on this system, so every https destination will fail: \
+             install the ca-certificates package, or set SSL_CERT_FILE or tls_config.ca_file"
+        );
+    }
+    let roots = Arc::new(roots);
+    *cache = Some((stamps, Arc::clone(&roots)));
+    roots
+}
+
+fn roots_from(pem: &Pem) -> Result<RootCertStore, NetError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem, "trusted certificates")? {
+        roots.add(certificate).map_err(|e| NetError::Config {
+            what: format!(
+                "a certificate in the trusted certificates ({}) is unusable: {e}",
+                origin(pem)
+            ),
+        })?;
+    }
+    Ok(roots)
+}
+
+/// Reads every certificate of a PEM text; none at all is an error.
+pub(crate) fn certificates(
+    pem: &Pem,
+    role: &str,
+) -> Result<Vec<CertificateDer<'static>>, NetError> {
+    let text = read(pem, role)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    match found {
+        Ok(list) if !list.is_empty() => Ok(list),
+        Ok(_) => Err(NetError::Config {
+            what: format!(
+                "no certificate in the {role} ({}); expected BEGIN CERTIFICATE",
+                origin(pem)
+            ),
+        }),
+        Err(e) => Err(NetError::Config {
+            what: format!("the {role} ({}) cannot be read as PEM: {e}", origin(pem)),
+        }),
+    }
+}
+
+/// Reads the first private key (PKCS#8, PKCS#1 or SEC1) of a PEM text.
+pub(crate) fn private_key(pem: &Pem, role: &str) -> Result<PrivateKeyDer<'static>, NetError> {
+    let text = read(pem, role)?;
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|e| {
+        let hint = if text.as_str().contains("ENCRYPTED") {
+            "; it is encrypted, give it without a passphrase"
+        } else {
+            ""
+        };
+        // The decoder's own text may quote the line it stumbled over, which is key material.
+        let reason = match e {
+            rustls::pki_types::pem::Error::NoItemsFound => {
+                "no BEGIN PRIVATE KEY, BEGIN RSA PRIVATE KEY or BEGIN EC PRIVATE KEY"
+            }
+            _ => "malformed PEM",
+        };
+        NetError::Config {
+            what: format!(
+                "the {role} ({}) cannot be read: {reason}{hint}",
+                origin(pem)
+            ),
+        }
+    })
+}
+
+fn read(pem: &Pem, role: &str) -> Result<zeroize::Zeroizing<String>, NetError> {
+    match pem {
+        Pem::Inline(secret) => Ok(secret.expose().to_owned().into()),
+        Pem::File(path) => read_file(path, role),
+    }
+}
+
+fn read_file(path: &Path, role: &str) -> Result<zeroize::Zeroizing<String>, NetError> {
+    std::fs::read_to_string(path)
+        .map(Into::into)
+        .map_err(|source: io::Error| NetError::File {
+            what: format!("cannot read the {role} file {}: {source}", path.display()),
+            source,
+        })
+}
+
+fn origin(pem: &Pem) -> String {
+    match pem {
+        Pem::Inline(_) => "given in the configuration".to_owned(),
+        Pem::File(path) => path.display().to_string(),
+    }
+}
+
+/// `insecure_skip_verify`: any certificate, but the handshake's signatures are still checked.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The usual verification, of another name than the URL's.
+#[derive(Debug)]
+struct FixedName {
+    inner: Arc<WebPkiServerVerifier>,
+    name: ServerName<'static>,
+}
+
+impl ServerCertVerifier for FixedName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner
+            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

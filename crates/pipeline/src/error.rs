@@ -1,0 +1,39 @@
+//! What can go wrong at the doors.
+
+use queue::QueueError;
+
+/// Why a batch was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The queue did not take it.
+    #[error("appending a batch of {items} samples to the queue: {source}")]
+    Queue {
+        /// Samples in the batch.
+        items: u32,
+        #[source]
+        source: QueueError,
+    },
+    /// It cannot be encoded.
+    #[error("encoding a batch of {items} samples: {why}")]
+    Encode {
+        /// Samples in the batch.
+        items: u32,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Why nothing more comes out.
+#[derive(Debug, thiserror::Error)]
+pub enum OutletError {
+    /// The queue gives no more claims.
+    #[error("reading the queue: {0}")]
+    Queue(#[source] QueueError),
+}
+
+impl OutletError {
+    /// The queue or this destination's place in it is closed: nothing more comes, ever.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Queue(QueueError::Closed))
+    }
+}

@@ -1,0 +1,69 @@
+//! The way in for metrics: encode, compress if it pays, append.
+
+use bytes::Bytes;
+use model::MetricBatch;
+use queue::{Appender, Codec, Durability, Kind, Receipt, Record};
+
+use crate::{IntakeError, off_reactor};
+
+/// Whether payloads are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Stored as encoded.
+    #[default]
+    Never,
+    /// zstd level 1, kept where it makes the payload smaller by a tenth.
+    WhereItHelps,
+}
+
+/// Hands batches of one lane to the queue. Clones share the lane.
+#[derive(Debug, Clone)]
+pub struct MetricIntake {
+    appender: Appender,
+    compression: Compression,
+}
+
+/// About a millisecond of encoding.
+const LONG: u32 = 50_000;
+
+impl MetricIntake {
+    /// An intake into the appender's lane.
+    pub fn new(appender: Appender) -> Self {
+        Self { appender, compression: Compression::default() }
+    }
+
+    /// The same with another choice of compression.
+    #[must_use]
+    pub fn with_compression(self, compression: Compression) -> Self {
+        Self { compression, ..self }
+    }
+
+    /// Encodes and appends. Resolves when the queue has taken the bytes over (they outlive this process from then on); the
+    /// receipt resolves when they outlive a power cut, and may be dropped. Waits while the lane has no room.
+    pub async fn append(&self, batch: &MetricBatch<'_>) -> Result<Receipt, IntakeError> {
+        let items = batch.items();
+        let record = off_reactor(items > LONG, || self.record(batch, items))?;
+        self.appender.append(record, Durability::Soon).await.map_err(|source| IntakeError::Queue { items, source })
+    }
+
+    fn record(&self, batch: &MetricBatch<'_>, items: u32) -> Result<Record, IntakeError> {
+        let mut raw = Vec::with_capacity(64 + items as usize * 3);
+        batch.encode(&mut raw);
+        let too_long = |_| IntakeError::Encode { items, why: format!("{} bytes are too long for one record", raw.len()) };
+        let raw_len = u32::try_from(raw.len()).map_err(too_long)?;
+        let (codec, payload) = self.compressed(raw);
+        let contexts = batch.contexts().map(|(key, bytes)| (queue::ContextKey(key.0), bytes)).collect();
+        Ok(Record { kind: Kind::MetricBatch, codec, stream: batch.stream, items, raw_len, payload, contexts })
+    }
+
+    fn compressed(&self, raw: Vec<u8>) -> (Codec, Bytes) {
+        if self.compression == Compression::WhereItHelps {
+            // Compression into memory fails only for want of memory; the raw bytes are as good.
+            match zstd::bulk::compress(&raw, 1) {
+                Ok(small) if small.len() <= raw.len() / 10 * 9 => return (Codec::Zstd, Bytes::from(small)),
+                _ => {}
+            }
+        }
+        (Codec::None, Bytes::from(raw))
+    }
+}

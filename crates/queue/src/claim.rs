@@ -1,0 +1,117 @@
+//! A claim: one frame in somebody's hands, and the duty to say what became of it.
+//!
+//! Keeps true: a claim ends once - settled, or given back by being dropped - and only settling moves the cursor.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::cursor::Settled;
+use crate::destination::Destination;
+use crate::error::QueueError;
+use crate::frame::{self, FrameHeader, KIND_CONTEXT};
+use crate::lane::{Lane, Pair};
+use crate::reader::fetch::Fetched;
+use crate::record::{ContextKey, FrameMeta, Outcome};
+
+/// Where claims of one destination and lane are handed out and taken back.
+pub(crate) struct Desk {
+    pub lane: Arc<Lane>,
+    pub destination: Arc<Destination>,
+    pub turn: Arc<Notify>,
+    pub incarnation: u64,
+}
+
+impl Desk {
+    /// Works on the cursor, unless the destination was removed.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Pair) -> T) -> Option<T> {
+        let mut board = self.lane.board.lock();
+        let pair = board.pairs.get_mut(&self.destination.name)?;
+        (pair.cursor.incarnation == self.incarnation).then(|| work(pair))
+    }
+}
+
+/// One frame, to be settled. Dropping it unsettled returns it to the front of its reader.
+pub struct Claim {
+    desk: Arc<Desk>,
+    fetched: Option<Box<Fetched>>,
+    meta: FrameMeta,
+}
+
+impl Claim {
+    pub(crate) fn new(desk: Arc<Desk>, fetched: Box<Fetched>) -> Claim {
+        let meta = fetched.meta.clone();
+        Claim { desk, fetched: Some(fetched), meta }
+    }
+
+    /// What the queue knows of the frame.
+    pub fn frame(&self) -> &FrameMeta {
+        &self.meta
+    }
+
+    /// The payload, decompressed.
+    pub fn payload(&self) -> &Bytes {
+        static NONE: Bytes = Bytes::new();
+        self.fetched.as_ref().map_or(&NONE, |fetched| &fetched.payload)
+    }
+
+    /// Keys of the contexts the payload needs, in the order the record named them.
+    pub fn contexts(&self) -> &[ContextKey] {
+        self.fetched.as_ref().map_or(&[], |fetched| &fetched.keys)
+    }
+
+    /// The bytes of a context, as they were appended. One blocking read: call it off the reactor, and keep the
+    /// result by its key. If the copy is damaged, settle the claim as [`Outcome::Damaged`].
+    pub fn context(&self, key: &ContextKey) -> Result<Bytes, QueueError> {
+        let unknown = || QueueError::UnknownContext { offset: self.meta.offset, key: *key };
+        let fetched = self.fetched.as_ref().ok_or_else(unknown)?;
+        let index = fetched.keys.iter().position(|held| held == key).ok_or_else(unknown)?;
+        let offset = *fetched.offsets.get(index).ok_or_else(unknown)?;
+        let damaged = || QueueError::ContextDamaged { offset, path: fetched.path.to_path_buf() };
+        let segment = &fetched.segment;
+        if offset < segment.base || offset >= self.meta.offset {
+            return Err(damaged());
+        }
+        let head = segment.read(offset, frame::HEADER_LEN);
+        let header = FrameHeader::decode(&head, segment.nonce, offset).ok_or_else(damaged)?;
+        if header.kind != KIND_CONTEXT || offset + header.span() > fetched.limit {
+            return Err(damaged());
+        }
+        let body = segment.read(offset + frame::HEADER_LEN as u64, usize::try_from(header.stored_len).unwrap_or_default());
+        let named = body.get(..16).is_some_and(|name| name == key.0);
+        if !named || crc32c::crc32c(&body) != header.stored_crc {
+            self.desk.lane.quarantine.keep(&self.desk.lane.id, offset, &body);
+            return Err(damaged());
+        }
+        Ok(Bytes::from(body).slice(16..))
+    }
+
+    /// Says what became of the frame's items. The cursor moves when all older claims are settled too.
+    pub fn settle(mut self, outcome: Outcome) {
+        if self.fetched.take().is_none() {
+            return;
+        }
+        let moved = self.desk.with(|pair| pair.cursor.settle(self.meta.offset, self.meta.items, outcome));
+        if moved == Some(Settled::Moved) {
+            self.desk.destination.mark_dirty();
+            self.desk.turn.notify_one();
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(fetched) = self.fetched.take() {
+            // What is left over was evicted or removed; it is dropped outside the lock.
+            let _left = self.desk.with(|pair| pair.cursor.give_back(fetched));
+            self.desk.turn.notify_one();
+        }
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").field("frame", &self.meta).finish_non_exhaustive()
+    }
+}

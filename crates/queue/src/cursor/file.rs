@@ -1,0 +1,142 @@
+//! The two-slot file of one destination: the newest valid slot counts, the other is overwritten next.
+//!
+//! Keeps true: a torn write leaves the other slot, so at most one write is lost (invariant 19).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cursor::slot::{self, Slot, SlotFault};
+use crate::disk::{Disk, DiskFile, read_full, write_full};
+use crate::error::QueueError;
+use crate::fields::fnv64;
+
+const MAX_FILE: u64 = 4 << 20;
+
+/// An open cursor file.
+pub(crate) struct CursorFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    file: Option<Arc<dyn DiskFile>>,
+    slot_size: usize,
+    generation: u64,
+}
+
+/// The destination's name as a file name: everything but `A-Z a-z 0-9 _ . -` as `%XX`, long names cut and hashed.
+pub(crate) fn file_name(destination: &str) -> String {
+    let mut name = String::new();
+    for byte in destination.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => name.push(char::from(byte)),
+            b'.' if !name.is_empty() => name.push('.'),
+            other => name.push_str(&format!("%{other:02X}")),
+        }
+    }
+    if name.len() > 160 {
+        name.truncate(140);
+        name.push_str(&format!("-{:016x}", fnv64(destination.as_bytes())));
+    }
+    name.push_str(".cur");
+    name
+}
+
+impl CursorFile {
+    /// A file to be written for the first time by [`CursorFile::write`].
+    pub(crate) fn fresh(disk: Arc<dyn Disk>, directory: &Path, destination: &str) -> CursorFile {
+        let path = directory.join(file_name(destination));
+        CursorFile { disk, path, file: None, slot_size: 0, generation: 0 }
+    }
+
+    /// The newest valid slot of an existing file; `None` if neither is valid.
+    pub(crate) fn load(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<(CursorFile, Slot)>, QueueError> {
+        let fail = |source| QueueError::io("read cursor file", path, source);
+        let file = disk.open_write(path).map_err(fail)?;
+        let size = file.size().map_err(fail)?.min(MAX_FILE);
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        let len = read_full(file.as_ref(), &mut bytes, 0).unwrap_or_default();
+        bytes.truncate(len);
+        // The first slot may be the torn one; then the second says the size from half of the file.
+        let half = bytes.len() / 2;
+        let sizes = [slot::stated_size(&bytes), slot::stated_size(bytes.get(half..).unwrap_or_default())];
+        let mut best: Option<(u64, Slot, usize)> = None;
+        let mut newer = None;
+        for slot_size in sizes.into_iter().flatten() {
+            for start in [0, slot_size] {
+                let Some(part) = bytes.get(start..start.saturating_add(slot_size).min(bytes.len())) else { continue };
+                match slot::open(part) {
+                    Ok((generation, found)) if best.as_ref().is_none_or(|(held, ..)| generation > *held) => {
+                        best = Some((generation, found, slot_size));
+                    }
+                    Err(SlotFault::Newer { major }) => newer = Some(major),
+                    Ok(_) | Err(SlotFault::Damaged) => {}
+                }
+            }
+        }
+        if let Some(found) = newer {
+            return Err(QueueError::Format { path: path.to_path_buf(), found, supported: slot::FORMAT_MAJOR });
+        }
+        Ok(best.map(|(generation, slot, slot_size)| {
+            let file = CursorFile { disk: Arc::clone(disk), path: path.to_path_buf(), file: Some(file), slot_size, generation };
+            (file, slot)
+        }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the slot that is not the newest and syncs. After a failure the next write goes to a new file, because
+    /// a file whose sync failed is not trusted again.
+    pub(crate) fn write(&mut self, content: &Slot) -> io::Result<()> {
+        let content = content.content();
+        let generation = self.generation.saturating_add(1);
+        if let Some(file) = &self.file
+            && let Some(bytes) = slot::seal(&content, generation, self.slot_size)
+        {
+            let pos = if generation % 2 == 0 { 0 } else { self.slot_size as u64 };
+            let result = write_full(file.as_ref(), &[&bytes], pos).and_then(|()| file.sync());
+            match result {
+                Ok(()) => {
+                    self.generation = generation;
+                    return Ok(());
+                }
+                Err(_) => self.file = None,
+            }
+        }
+        self.rewrite(&content, generation.saturating_add(1))
+    }
+
+    fn rewrite(&mut self, content: &[u8], generation: u64) -> io::Result<()> {
+        let size = slot::slot_size(content.len());
+        let bytes = slot::seal(content, generation, size).ok_or(io::ErrorKind::InvalidInput)?;
+        let mut draft = self.path.clone().into_os_string();
+        draft.push(".tmp");
+        let draft = PathBuf::from(draft);
+        match self.disk.remove(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.disk.create(&draft)?;
+        let empty = vec![0; size];
+        let pair: [&[u8]; 2] = if generation % 2 == 0 { [&bytes, &empty] } else { [&empty, &bytes] };
+        write_full(file.as_ref(), &pair, 0)?;
+        file.sync()?;
+        self.disk.rename(&draft, &self.path)?;
+        if let Some(parent) = self.path.parent() {
+            self.disk.sync_dir(parent)?;
+        }
+        self.file = Some(file);
+        self.slot_size = size;
+        self.generation = generation;
+        Ok(())
+    }
+
+    /// Removes the file.
+    pub(crate) fn remove(&mut self) -> io::Result<()> {
+        self.file = None;
+        match self.disk.remove(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}

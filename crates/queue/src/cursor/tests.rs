@@ -1,0 +1,94 @@
+use super::*;
+
+fn at(offset: u64, item: u64) -> Position {
+    Position { offset, item }
+}
+
+fn cursor() -> Cursor {
+    Cursor::new(0, at(0, 0), Counts::default(), 1)
+}
+
+fn balanced(cursor: &Cursor) {
+    assert_eq!(cursor.counts.sum(), cursor.settled.item - cursor.start_item);
+}
+
+/// Invariant 5: only the settled prefix moves the cursor.
+#[test]
+fn a_settled_frame_behind_an_open_one_does_not_move_the_cursor() {
+    let mut cursor = cursor();
+    assert!(cursor.claim(0, at(80, 10), 10, 1));
+    assert!(cursor.claim(80, at(160, 15), 5, 2));
+    assert_eq!(cursor.settle(80, 5, Outcome::Delivered), Settled::Ahead);
+    assert_eq!(cursor.settled, at(0, 0));
+    assert_eq!(cursor.settle(0, 10, Outcome::Rejected(Reason::new("no"))), Settled::Moved);
+    assert_eq!(cursor.settled, at(160, 15));
+    assert_eq!((cursor.counts.delivered, cursor.counts.rejected), (5, 10));
+    balanced(&cursor);
+}
+
+/// Invariant 1 and 12: what was settled beyond a gap stays settled when the gap is evicted.
+#[test]
+fn eviction_books_only_what_was_not_settled() {
+    let mut cursor = cursor();
+    assert!(cursor.claim(0, at(80, 10), 10, 1));
+    assert!(cursor.claim(80, at(160, 15), 5, 2));
+    cursor.settle(80, 5, Outcome::Delivered);
+    assert_eq!(cursor.evict_to(at(400, 40)), 35);
+    assert_eq!(cursor.settled, at(400, 40));
+    assert_eq!(cursor.counts.delivered, 5);
+    assert_eq!(cursor.settle(0, 10, Outcome::Delivered), Settled::Late);
+    assert_eq!(cursor.late_delivered, 10);
+    assert_eq!(cursor.claimed, at(400, 40));
+    balanced(&cursor);
+}
+
+#[test]
+fn missing_numbers_before_a_frame_are_damage() {
+    let mut cursor = cursor();
+    assert!(cursor.claim(200, at(280, 30), 10, 1));
+    assert_eq!(cursor.counts.damaged, 20);
+    cursor.settle(200, 10, Outcome::Delivered);
+    assert_eq!(cursor.settled, at(280, 30));
+    balanced(&cursor);
+}
+
+#[test]
+fn a_frame_before_the_newest_claim_is_not_claimed_again() {
+    let mut cursor = cursor();
+    assert!(cursor.claim(0, at(80, 10), 10, 1));
+    assert!(!cursor.claim(0, at(80, 10), 10, 1));
+}
+
+#[test]
+fn a_mixed_outcome_that_does_not_sum_is_made_to() {
+    let short = Outcome::Mixed { delivered: 3, filtered: 1, rejected: 0, expired: 0, reason: None };
+    let tally = Tally::of(short, 10);
+    assert_eq!((tally.delivered, tally.filtered, tally.rejected), (3, 1, 6));
+    let long = Outcome::Mixed { delivered: 8, filtered: 8, rejected: 8, expired: 8, reason: None };
+    let tally = Tally::of(long, 10);
+    assert_eq!(tally.delivered + tally.filtered + tally.rejected + tally.expired, 10);
+}
+
+#[test]
+fn skips_and_claims_at_one_offset_are_told_apart() {
+    let mut cursor = cursor();
+    assert!(cursor.claim(0, at(80, 10), 10, 1));
+    // Damage between 80 and 160 with items 10..12, then a frame at 160.
+    cursor.skip(at(160, 12), 1, Tally::damaged);
+    assert!(cursor.claim(160, at(240, 20), 8, 1));
+    assert_eq!(cursor.settle(160, 8, Outcome::Delivered), Settled::Ahead);
+    assert_eq!(cursor.settle(0, 10, Outcome::Delivered), Settled::Moved);
+    assert_eq!(cursor.settled, at(240, 20));
+    assert_eq!(cursor.counts.damaged, 2);
+    balanced(&cursor);
+}
+
+#[test]
+fn reasons_are_bounded() {
+    let mut counts = Counts::default();
+    for number in 0..100 {
+        counts.add(&Tally::rejected(1, Reason::restored(format!("r{number}"))));
+    }
+    assert!(counts.reasons.len() <= MAX_REASONS + 1);
+    assert_eq!(counts.reasons.values().sum::<u64>(), 100);
+}

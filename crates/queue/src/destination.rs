@@ -1,0 +1,118 @@
+//! One destination: its settings, its cursor file, the room for its claims.
+//!
+//! Lock order: a destination's file, then a lane's board; never the other way round.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::Semaphore;
+
+use crate::config::DestinationSpec;
+use crate::cursor::CursorFile;
+use crate::cursor::slot::{LaneCursor, Slot};
+use crate::lane::Lane;
+
+/// One destination.
+pub(crate) struct Destination {
+    pub name: Arc<str>,
+    pub spec: RwLock<DestinationSpec>,
+    /// Room for decompressed bytes in claims, in bytes.
+    pub room: RwLock<Arc<Semaphore>>,
+    pub file: Mutex<CursorFile>,
+    pub lanes: RwLock<Vec<Weak<Lane>>>,
+    pub dirty: AtomicBool,
+    pub caretaker: Arc<Bell>,
+}
+
+impl Destination {
+    pub(crate) fn new(spec: DestinationSpec, file: CursorFile, caretaker: Arc<Bell>) -> Destination {
+        Destination {
+            name: Arc::from(spec.name.as_str()),
+            room: RwLock::new(room_for(&spec)),
+            spec: RwLock::new(spec),
+            file: Mutex::new(file),
+            lanes: RwLock::new(Vec::new()),
+            dirty: AtomicBool::new(false),
+            caretaker,
+        }
+    }
+
+    /// Takes over changed settings; the position stays.
+    pub(crate) fn configure(&self, spec: DestinationSpec) {
+        let mut held = self.spec.write();
+        if held.max_in_flight_bytes != spec.max_in_flight_bytes {
+            *self.room.write() = room_for(&spec);
+        }
+        *held = spec;
+    }
+
+    /// Notes that a cursor moved; the caretaker writes it within its interval.
+    pub(crate) fn mark_dirty(&self) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.caretaker.ring();
+        }
+    }
+
+    /// Writes the cursor file and syncs it; afterwards the segments below the written offsets may go.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let mut file = self.file.lock();
+        self.dirty.store(false, Ordering::Release);
+        let lanes: Vec<Arc<Lane>> = self.lanes.read().iter().filter_map(Weak::upgrade).collect();
+        let mut slot = Slot { destination: self.name.to_string(), lanes: Vec::with_capacity(lanes.len()) };
+        for lane in &lanes {
+            let board = lane.board.lock();
+            let Some(pair) = board.pairs.get(&self.name) else { continue };
+            slot.lanes.push(LaneCursor {
+                lane: lane.id.as_str().to_owned(),
+                start_item: pair.cursor.start_item,
+                settled: pair.cursor.settled,
+                counts: pair.cursor.counts.clone(),
+            });
+        }
+        if let Err(error) = file.write(&slot) {
+            self.dirty.store(true, Ordering::Release);
+            return Err(error);
+        }
+        for written in &slot.lanes {
+            let Some(lane) = lanes.iter().find(|lane| lane.id.as_str() == written.lane) else { continue };
+            let mut board = lane.board.lock();
+            if let Some(pair) = board.pairs.get_mut(&self.name) {
+                pair.cursor.durable_offset = pair.cursor.durable_offset.max(written.settled.offset);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn room_for(spec: &DestinationSpec) -> Arc<Semaphore> {
+    let bytes = spec.max_in_flight_bytes.clamp(1, u64::from(u32::MAX));
+    Arc::new(Semaphore::new(usize::try_from(bytes).unwrap_or(Semaphore::MAX_PERMITS)))
+}
+
+/// Wakes a thread that sleeps without a timeout: a flag and a condition.
+#[derive(Default)]
+pub(crate) struct Bell {
+    pub state: Mutex<BellState>,
+    pub wake: Condvar,
+}
+
+/// What the bell says.
+#[derive(Default)]
+pub(crate) struct BellState {
+    pub rung: bool,
+    pub closing: bool,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        self.state.lock().rung = true;
+        self.wake.notify_all();
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().closing = true;
+        self.wake.notify_all();
+    }
+}

@@ -1,0 +1,149 @@
+//! The operating system's file system behind the [`Disk`] trait, and the lock on the queue's directory.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::{Disk, DiskFile};
+use crate::error::QueueError;
+
+/// Files of the operating system.
+#[derive(Debug, Default)]
+pub(crate) struct RealDisk;
+
+struct RealFile(File);
+
+impl Disk for RealDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, u64)>> {
+        let mut out = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            let size = entry.metadata().map_or(0, |meta| meta.len());
+            out.push((entry.file_name().to_string_lossy().into_owned(), size));
+        }
+        out.sort();
+        Ok(out)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(File::open(path)?)))
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(path)?)))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+    }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        loop {
+            match FileExt::read_at(&self.0, buf, pos) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn write_at(&self, parts: &[IoSlice<'_>], pos: u64) -> io::Result<usize> {
+        loop {
+            match rustix::io::pwritev(&self.0, parts, pos) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        rustix::fs::fdatasync(&self.0)?;
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+            // Such a file grows as it is written; a full disk is then met inside a write, which is handled there.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// The flock on `<directory>/LOCK`; released when the last clone is dropped, so a lane that still writes keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct DirectoryLock {
+    _file: Arc<File>,
+}
+
+impl DirectoryLock {
+    /// Takes the lock or says who is in the way. Also warns when the directory cannot keep what it is given.
+    pub(crate) fn take(directory: &Path) -> Result<DirectoryLock, QueueError> {
+        let path = directory.join("LOCK");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| QueueError::io("open lock file", &path, source))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(QueueError::Locked { path: directory.to_path_buf() }),
+            Err(errno) => return Err(QueueError::io("lock", &path, errno.into())),
+        }
+        warn_of_weak_file_system(directory);
+        Ok(DirectoryLock { _file: Arc::new(file) })
+    }
+}
+
+fn warn_of_weak_file_system(directory: &Path) {
+    let Ok(stat) = rustix::fs::statfs(directory) else { return };
+    let kind = match u64::try_from(stat.f_type).unwrap_or_default() {
+        0x0102_1994 | 0x8584_58f6 => "memory (tmpfs): a reboot empties the queue",
+        0x6969 => "NFS: a sync there may not be durable and locks may not hold",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB: a sync there may not be durable and locks may not hold",
+        _ => return,
+    };
+    tracing::warn!(directory = %directory.display(), "queue directory is on {kind}; use a local disk");
+}

@@ -1,0 +1,91 @@
+//! Making room: finished segments go first, then the oldest segment is taken from destinations that allow it.
+//!
+//! Keeps true: eviction happens only when a new segment has no room (or the budget shrank), oldest first, never past a
+//! destination on `hold` (invariants 12, 13), and the cursors that allow an unlink are on disk before it (18).
+
+use std::sync::Arc;
+
+use crate::config::OnFull;
+use crate::destination::Destination;
+use crate::lane::core::{LaneCore, Stall};
+
+impl LaneCore {
+    /// Sees to it that a segment of `size` bytes fits into the budget and leaves the filesystem its free space.
+    pub(super) fn make_room(&mut self, size: u64) -> Result<(), Stall> {
+        loop {
+            let (used, budget, min_free) = {
+                let board = self.lane.board.lock();
+                (board.used(), board.budget, board.min_free)
+            };
+            let over = used > 0 && used.saturating_add(size) > budget;
+            // Where the system cannot tell, the write itself will.
+            let low = self
+                .lane
+                .disk
+                .space(&self.lane.dir)
+                .is_ok_and(|(free, total)| free < size.saturating_add(min_free.limit(total)));
+            if !over && !low {
+                return Ok(());
+            }
+            if !self.evict_oldest()? {
+                return if used == 0 && !low { Ok(()) } else { Err(Stall::Full) };
+            }
+        }
+    }
+
+    /// After the budget was made smaller: evicts down to it, as far as policies allow.
+    pub(super) fn shrink_to_budget(&mut self) {
+        loop {
+            let over = {
+                let board = self.lane.board.lock();
+                board.used() > board.budget && board.segments.len() > 1
+            };
+            if !over || self.evict_oldest() != Ok(true) {
+                return;
+            }
+        }
+    }
+
+    /// Removes the oldest sealed segment, moving destinations past it. False if there is none or one of them holds.
+    pub(super) fn evict_oldest(&mut self) -> Result<bool, Stall> {
+        if self.write_blocking_cursors()? > 0 {
+            return Ok(true);
+        }
+        let lane = Arc::clone(&self.lane);
+        let mut lost = 0;
+        {
+            let mut board = lane.board.lock();
+            let Some(end) = board.end_of(0).filter(|_| board.segments.front().is_some_and(|segment| segment.sealed)) else {
+                return Ok(false);
+            };
+            let behind = |offset: u64| offset < end.offset;
+            if board.pairs.values().any(|pair| behind(pair.cursor.settled.offset) && pair.on_full == OnFull::Hold) {
+                return Ok(false);
+            }
+            for pair in board.pairs.values_mut().filter(|pair| behind(pair.cursor.settled.offset)) {
+                lost += pair.cursor.evict_to(end);
+                pair.destination.mark_dirty();
+                pair.turn.notify_one();
+            }
+            board.stats.evicted_segments += 1;
+        }
+        if lost > 0
+            && let Some(items) = lane.losses.add(lost)
+        {
+            tracing::warn!(lane = %lane.id, items, "lane is full: items were evicted that a destination had not taken yet");
+        }
+        Ok(self.write_blocking_cursors()? > 0)
+    }
+
+    /// Writes the cursor files that keep a finished segment from going; gives the number of segments removed.
+    fn write_blocking_cursors(&mut self) -> Result<usize, Stall> {
+        let blocking: Vec<Arc<Destination>> = self.lane.blocking_cursor_files();
+        for destination in blocking {
+            if let Err(error) = destination.sync() {
+                tracing::warn!(destination = %destination.name, %error, "cannot write cursor file: nothing is evicted until it can be");
+                return Err(Stall::Failed);
+            }
+        }
+        Ok(self.lane.reclaim())
+    }
+}

@@ -1,0 +1,205 @@
+//! One lane: its segments, its cursors, and the cell through which the writer tells readers what is durable.
+//!
+//! The board is shared by the writer thread and the readers under one short lock; no IO happens while it is held.
+//! Keeps true: what the board calls durable was synced before it was put there.
+
+mod core;
+mod evict;
+mod mailbox;
+mod recover;
+mod writer;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::config::{LaneId, MinFree, OnFull};
+use crate::cursor::{Cursor, Position};
+use crate::destination::Destination;
+use crate::disk::Disk;
+use crate::quarantine::Quarantine;
+use crate::segment::Segment;
+use crate::throttle::Throttle;
+
+pub(crate) use self::core::{LaneCore, Pending};
+pub(crate) use mailbox::Mailbox;
+pub use recover::LaneReport;
+pub(crate) use recover::{Recovered, Witness, recover};
+pub(crate) use writer::{now_ms, spawn};
+
+/// Whether a lane takes records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LaneState {
+    /// It does.
+    #[default]
+    Ok,
+    /// No room, and a destination on `hold` still needs the oldest segment (or the disk is full).
+    Full,
+    /// The disk refuses writes; the lane tries again on its own.
+    Failed,
+    /// Closed or removed.
+    Closed,
+}
+
+/// What the writer publishes after each sync: state, not an event, so no wake-up can be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Durable {
+    pub offset: u64,
+    pub ticket: u64,
+    pub state: LaneState,
+}
+
+/// Counters of one lane since start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneStats {
+    /// Records made durable.
+    pub frames: u64,
+    /// Items made durable.
+    pub items: u64,
+    /// Payload bytes (as stored) made durable.
+    pub payload_bytes: u64,
+    /// Bytes written to segment files, with headers and contexts.
+    pub written_bytes: u64,
+    /// Contexts written.
+    pub contexts: u64,
+    /// Successful syncs.
+    pub commits: u64,
+    /// Time spent in them, nanoseconds.
+    pub commit_nanos: u64,
+    /// Failed writes and syncs.
+    pub write_failures: u64,
+    /// Segments evicted.
+    pub evicted_segments: u64,
+    /// Unreadable ranges met by readers.
+    pub damaged_ranges: u64,
+}
+
+/// One destination's part of the board.
+pub(crate) struct Pair {
+    pub cursor: Cursor,
+    pub on_full: OnFull,
+    pub destination: Arc<Destination>,
+    pub turn: Arc<Notify>,
+}
+
+/// What writer and readers share.
+pub(crate) struct Board {
+    pub segments: VecDeque<Segment>,
+    pub durable: Position,
+    pub budget: u64,
+    pub segment_size: u64,
+    pub min_free: MinFree,
+    pub pairs: BTreeMap<Arc<str>, Pair>,
+    pub stats: LaneStats,
+    pub last_ingest_ms: i64,
+}
+
+impl Board {
+    /// Real size of all segment files, bytes.
+    pub(crate) fn used(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size).sum()
+    }
+
+    /// The position at the end of the segment at `index`: its end, and the item the next one begins with.
+    pub(crate) fn end_of(&self, index: usize) -> Option<Position> {
+        let segment = self.segments.get(index)?;
+        let item = self.segments.get(index + 1).map_or(self.durable.item, |next| next.first_item);
+        Some(Position { offset: segment.end, item })
+    }
+
+    /// Index of the segment a reader at `offset` continues in: the first that ends behind it.
+    pub(crate) fn segment_at(&self, offset: u64) -> Option<usize> {
+        let index = self.segments.partition_point(|segment| segment.end <= offset);
+        (index < self.segments.len()).then_some(index)
+    }
+
+    /// The oldest position on disk.
+    pub(crate) fn oldest(&self) -> Position {
+        self.segments
+            .front()
+            .map_or(self.durable, |segment| Position { offset: segment.base, item: segment.first_item })
+    }
+
+    /// Stored bytes between an offset and the durable end, holes between segments not counted.
+    pub(crate) fn bytes_after(&self, offset: u64) -> u64 {
+        self.segments.iter().map(|segment| segment.end.saturating_sub(segment.base.max(offset))).sum()
+    }
+}
+
+/// One lane.
+pub(crate) struct Lane {
+    pub id: LaneId,
+    pub dir: PathBuf,
+    pub disk: Arc<dyn Disk>,
+    pub board: Mutex<Board>,
+    pub durable: watch::Sender<Durable>,
+    pub credit: Arc<Semaphore>,
+    pub credit_bytes: u64,
+    pub mailbox: Mailbox,
+    pub quarantine: Arc<Quarantine>,
+    pub losses: Throttle,
+}
+
+impl Lane {
+    pub(crate) fn state(&self) -> LaneState {
+        self.durable.borrow().state
+    }
+
+    /// Publishes a state if it changed.
+    pub(crate) fn set_state(&self, state: LaneState) {
+        let changed = self.durable.send_if_modified(|cell| {
+            let changed = cell.state != state && cell.state != LaneState::Closed;
+            if changed {
+                cell.state = state;
+            }
+            changed
+        });
+        if changed {
+            match state {
+                LaneState::Ok => tracing::info!(lane = %self.id, "lane takes records again"),
+                LaneState::Full => {
+                    tracing::warn!(lane = %self.id, "lane is full and may not evict: appends wait until a destination on hold catches up or disk space is freed");
+                }
+                LaneState::Failed => tracing::error!(lane = %self.id, "lane cannot write: appends wait, trying again"),
+                LaneState::Closed => {}
+            }
+        }
+    }
+
+    /// Removes sealed segments that every cursor on disk is past; gives the number removed. The caller sees to it
+    /// that cursors are durable first (invariant 18).
+    pub(crate) fn reclaim(&self) -> usize {
+        let mut gone = Vec::new();
+        {
+            let mut board = self.board.lock();
+            let needed = board.pairs.values().map(|pair| pair.cursor.durable_offset).min().unwrap_or(u64::MAX);
+            while board.segments.front().is_some_and(|segment| segment.sealed && segment.end <= needed) {
+                gone.extend(board.segments.pop_front());
+            }
+        }
+        for segment in &gone {
+            // A file that stays is below every cursor and is removed at the next start.
+            if let Err(error) = self.disk.remove(&segment.path) {
+                tracing::warn!(path = %segment.path.display(), %error, "cannot remove a finished segment");
+            }
+        }
+        gone.len()
+    }
+
+    /// Destinations whose cursor on disk is behind the one in memory within the oldest segment.
+    pub(crate) fn blocking_cursor_files(&self) -> Vec<Arc<Destination>> {
+        let board = self.board.lock();
+        let Some(end) = board.segments.front().filter(|segment| segment.sealed).map(|segment| segment.end) else {
+            return Vec::new();
+        };
+        board
+            .pairs
+            .values()
+            .filter(|pair| pair.cursor.settled.offset >= end && pair.cursor.durable_offset < end)
+            .map(|pair| Arc::clone(&pair.destination))
+            .collect()
+    }
+}

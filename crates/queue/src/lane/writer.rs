@@ -1,0 +1,124 @@
+//! The lane's thread: a thin shell that gives the core records, time and the order to sync.
+//!
+//! Keeps true: at most one commit interval passes between a write and its sync, everything that waits during a sync is
+//! in the next round, and a thread with nothing unsynced and nothing to rotate sleeps without a deadline.
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::config::QueueConfig;
+use crate::disk::DirectoryLock;
+use crate::lane::LaneState;
+use crate::lane::core::{LaneCore, Stall};
+
+/// Unsynced bytes that call for a sync before the interval has passed.
+const UNSYNCED_LIMIT: u64 = 8 << 20;
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Starts the thread. It holds the directory's lock until its last write is done.
+pub(crate) fn spawn(core: LaneCore, config: &QueueConfig, lock: Option<DirectoryLock>) -> io::Result<JoinHandle<()>> {
+    let mut shell = Shell {
+        core,
+        commit_interval: config.commit_interval,
+        rotate_after: config.rotate_after,
+        sync_at: None,
+        rotate_at: None,
+        retry: None,
+    };
+    std::thread::Builder::new().name("queue-lane".to_owned()).spawn(move || {
+        shell.run();
+        drop(lock);
+    })
+}
+
+struct Shell {
+    core: LaneCore,
+    commit_interval: Duration,
+    rotate_after: Duration,
+    sync_at: Option<Instant>,
+    rotate_at: Option<Instant>,
+    /// When to try again after a stall, and how long the next pause is.
+    retry: Option<(Instant, Duration)>,
+}
+
+impl Shell {
+    fn run(&mut self) {
+        let lane = std::sync::Arc::clone(&self.core.lane);
+        loop {
+            let deadline = match self.retry {
+                Some((at, _)) => Some(at),
+                None => [self.sync_at, self.rotate_at].into_iter().flatten().min(),
+            };
+            let round = lane.mailbox.wait(deadline, self.retry.is_some());
+            self.core.accept(round.records);
+            let result = self.turn(round.more, round.closing);
+            self.after(result);
+            if round.closing && !round.more {
+                break;
+            }
+            if round.closing && self.retry.is_some() {
+                tracing::error!(lane = %lane.id, "closing a lane that cannot write: what was not durable is lost");
+                break;
+            }
+        }
+        lane.durable.send_modify(|cell| cell.state = LaneState::Closed);
+        lane.credit.close();
+    }
+
+    fn turn(&mut self, more: bool, closing: bool) -> Result<(), Stall> {
+        let now = now_ms();
+        if closing && !more {
+            return self.core.rotate(now);
+        }
+        if self.rotate_at.is_some_and(|at| at <= Instant::now()) && self.core.has_open_segment() {
+            return self.core.rotate(now);
+        }
+        self.core.write(now)?;
+        let unsynced = self.core.unsynced_bytes();
+        if unsynced == 0 {
+            return Ok(());
+        }
+        let due = self.sync_at.is_some_and(|at| at <= Instant::now());
+        if due || unsynced >= UNSYNCED_LIMIT || (self.core.wants_sync_now() && !more) {
+            return self.core.commit(now);
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, result: Result<(), Stall>) {
+        match result {
+            Ok(()) => {
+                self.retry = None;
+                self.core.lane.set_state(LaneState::Ok);
+            }
+            Err(stall) => {
+                // A full lane syncs what it wrote before it was full; a failing one has nothing written.
+                if stall == Stall::Full {
+                    let _ = self.core.commit(now_ms());
+                }
+                let pause = self.retry.map_or(RETRY_FIRST, |(_, pause)| (pause * 2).min(RETRY_LAST));
+                self.retry = Some((Instant::now() + pause, pause));
+                self.core.lane.set_state(stall.state());
+            }
+        }
+        let now = Instant::now();
+        if self.core.unsynced_bytes() == 0 {
+            self.sync_at = None;
+        } else if self.sync_at.is_none() {
+            self.sync_at = Some(now + self.commit_interval);
+        }
+        if !self.core.has_open_segment() {
+            self.rotate_at = None;
+        } else if self.rotate_at.is_none() {
+            self.rotate_at = Some(now + self.rotate_after);
+        }
+    }
+}

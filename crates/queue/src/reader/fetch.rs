@@ -1,0 +1,304 @@
+//! Reading frames for one destination: segment after segment, past damage, up to the durable end. Blocking.
+//!
+//! It settles nothing: it says what lies there, and the claim or skip that follows does the booking. Keeps true:
+//! never a byte beyond the durable end (invariant 3), and every item between two frames is in exactly one of them or
+//! in a skip.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::cursor::{Position, Tally};
+use crate::frame::{self, FrameHeader, KIND_CONTEXT, MAX_RAW, REF_LEN};
+use crate::lane::Lane;
+use crate::quarantine::RANGE_LIMIT;
+use crate::record::{Codec, ContextKey, FrameMeta, Kind, Reason};
+use crate::walk::{SegmentFile, Step, Walk};
+
+/// Decompressed bytes read ahead of the claims.
+const AHEAD_BYTES: usize = 1 << 20;
+/// Frames read ahead of the claims.
+const AHEAD_FRAMES: usize = 512;
+
+/// A frame with its payload.
+pub(crate) struct Fetched {
+    pub meta: FrameMeta,
+    pub end: Position,
+    pub payload: Bytes,
+    pub keys: Vec<ContextKey>,
+    pub offsets: Vec<u64>,
+    pub segment: Arc<SegmentFile>,
+    pub path: Arc<PathBuf>,
+    pub limit: u64,
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why items are passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SkipCause {
+    Damaged,
+    Expired,
+    Rejected(Reason),
+}
+
+impl SkipCause {
+    pub(crate) fn tally(&self, items: u64) -> Tally {
+        match self {
+            SkipCause::Damaged => Tally::damaged(items),
+            SkipCause::Expired => Tally::expired(items),
+            SkipCause::Rejected(reason) => Tally::rejected(items, reason.clone()),
+        }
+    }
+}
+
+/// What lies next in the lane.
+pub(crate) enum Item {
+    Frame(Box<Fetched>),
+    Skip { end: Position, ingest_ms: i64, cause: SkipCause },
+}
+
+/// The place of one reader.
+pub(crate) struct Fetch {
+    lane: Arc<Lane>,
+    destination: Arc<str>,
+    at: Position,
+    walk: Option<(Walk, Arc<PathBuf>)>,
+    inflater: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+/// Where the current segment may be read to.
+struct Bounds {
+    base: u64,
+    end: Position,
+}
+
+impl Fetch {
+    pub(crate) fn new(lane: Arc<Lane>, destination: Arc<str>, at: Position) -> Fetch {
+        Fetch { lane, destination, at, walk: None, inflater: None }
+    }
+
+    /// True if there is something behind this reader's place.
+    pub(crate) fn has_more(&self) -> bool {
+        let board = self.lane.board.lock();
+        let at = board.pairs.get(&self.destination).map_or(self.at.offset, |pair| pair.cursor.claimed.offset.max(self.at.offset));
+        board.segment_at(at).is_some()
+    }
+
+    /// Reads on: about 1 MiB of payload, or up to the durable end.
+    pub(crate) fn fill(&mut self, oldest_ms: Option<i64>) -> Vec<Item> {
+        let mut out = Vec::new();
+        let mut bytes = 0;
+        while bytes < AHEAD_BYTES && out.len() < AHEAD_FRAMES {
+            let Some(bounds) = self.enter(&mut out) else { break };
+            let Some((walk, path)) = self.walk.as_mut() else { break };
+            let path = Arc::clone(path);
+            match walk.step() {
+                Step::Frame { offset, header, body } => {
+                    let end = walk.at;
+                    let segment = Arc::clone(&walk.segment);
+                    if !self.number(&header, offset, end, &bounds, &mut out) {
+                        continue;
+                    }
+                    bytes += self.frame(offset, end, header, body, segment, path, &bounds, oldest_ms, &mut out);
+                }
+                Step::BadBody { offset, header } => {
+                    let end = walk.at;
+                    self.damage(offset, end);
+                    if !self.number(&header, offset, end, &bounds, &mut out) || header.kind == KIND_CONTEXT {
+                        continue;
+                    }
+                    self.skip(Position { offset: end, item: header.first_item + u64::from(header.items) }, header.ingest_ms, SkipCause::Damaged, &mut out);
+                }
+                // How many items it held, the next frame or segment tells.
+                Step::Gap { from, to } => self.damage(from, to),
+                Step::End => self.skip_to_end(&bounds, &mut out),
+            }
+        }
+        out
+    }
+
+    /// Opens the segment that holds this place, or the next one. None at the durable end.
+    fn enter(&mut self, out: &mut Vec<Item>) -> Option<Bounds> {
+        loop {
+            let (segment, end) = {
+                let board = self.lane.board.lock();
+                let claimed = board.pairs.get(&self.destination)?.cursor.claimed;
+                if claimed.offset > self.at.offset {
+                    // Evicted behind our back.
+                    self.at = claimed;
+                    self.walk = None;
+                }
+                let index = board.segment_at(self.at.offset)?;
+                let end = board.end_of(index)?;
+                if let Some((walk, _)) = self.walk.as_mut()
+                    && board.segments.get(index).is_some_and(|segment| segment.base == walk.segment.base)
+                {
+                    walk.extend(end.offset);
+                    return Some(Bounds { base: walk.segment.base, end });
+                }
+                (board.segments.get(index)?.clone(), end)
+            };
+            self.walk = None;
+            if segment.base > self.at.offset || segment.first_item > self.at.item {
+                let start = Position { offset: segment.base.max(self.at.offset), item: segment.first_item.max(self.at.item) };
+                if start.item > self.at.item && start.offset == segment.base {
+                    tracing::error!(lane = %self.lane.id, offset = self.at.offset, "segments are missing");
+                    self.skip(start, segment.created_ms, SkipCause::Damaged, out);
+                }
+                if start.offset == segment.base {
+                    self.at = start;
+                }
+            }
+            let bounds = Bounds { base: segment.base, end };
+            match self.lane.disk.open(&segment.path) {
+                Ok(file) => {
+                    let file = SegmentFile { file, base: segment.base, nonce: segment.nonce, header_len: segment.header_len };
+                    let walk = Walk::new(Arc::new(file), self.at.offset, end.offset);
+                    self.walk = Some((walk, Arc::new(segment.path)));
+                    return Some(bounds);
+                }
+                Err(error) => {
+                    let gone = self.lane.board.lock().segments.iter().all(|held| held.base != segment.base);
+                    if gone {
+                        continue;
+                    }
+                    tracing::error!(path = %segment.path.display(), %error, "cannot open a segment: its items are lost");
+                    self.damage(self.at.offset, end.offset);
+                    self.skip_to_end(&bounds, out);
+                }
+            }
+        }
+    }
+
+    /// Checks a frame's numbers against what is known and books what is missing before it. False: not to be used.
+    fn number(&mut self, header: &FrameHeader, offset: u64, end: u64, bounds: &Bounds, out: &mut Vec<Item>) -> bool {
+        let last = header.first_item.saturating_add(u64::from(header.items));
+        if header.first_item < self.at.item || last > bounds.end.item {
+            // A frame that does not fit is as lost as one that cannot be read; the next number closes the sum. One
+            // that lies wholly before our place was settled before (a cursor may stand inside a hole).
+            self.at.offset = end;
+            return false;
+        }
+        if header.first_item > self.at.item {
+            self.skip(Position { offset, item: header.first_item }, header.ingest_ms, SkipCause::Damaged, out);
+        }
+        self.at.offset = end;
+        true
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one frame, used once
+    fn frame(
+        &mut self,
+        offset: u64,
+        end: u64,
+        header: FrameHeader,
+        body: Bytes,
+        segment: Arc<SegmentFile>,
+        path: Arc<PathBuf>,
+        bounds: &Bounds,
+        oldest_ms: Option<i64>,
+        out: &mut Vec<Item>,
+    ) -> usize {
+        if header.kind == KIND_CONTEXT {
+            return 0;
+        }
+        let end = Position { offset: end, item: header.first_item + u64::from(header.items) };
+        if oldest_ms.is_some_and(|oldest| header.ingest_ms < oldest) {
+            self.skip(end, header.ingest_ms, SkipCause::Expired, out);
+            return 0;
+        }
+        let Some(kind) = Kind::from_u8(header.kind) else {
+            tracing::warn!(lane = %self.lane.id, offset, kind = header.kind, "a frame of unknown kind is rejected");
+            self.skip(end, header.ingest_ms, SkipCause::Rejected(Reason::UNKNOWN_KIND), out);
+            return 0;
+        };
+        let refs = usize::from(header.contexts) * REF_LEN;
+        let Some(payload) = self.inflate(&header, body.slice(refs.min(body.len())..)) else {
+            tracing::error!(lane = %self.lane.id, offset, "a frame with a good checksum cannot be decompressed");
+            self.lane.quarantine.keep(&self.lane.id, offset, &body);
+            self.skip(end, header.ingest_ms, SkipCause::Rejected(Reason::UNDECODABLE), out);
+            return 0;
+        };
+        let (keys, offsets) = frame::decode_refs(&body, header.contexts);
+        let size = payload.len();
+        self.at = end;
+        out.push(Item::Frame(Box::new(Fetched {
+            meta: FrameMeta {
+                lane: self.lane.id.clone(),
+                offset,
+                first_item: header.first_item,
+                items: header.items,
+                stream: header.stream,
+                ingest_ms: header.ingest_ms,
+                kind,
+            },
+            end,
+            payload,
+            keys,
+            offsets,
+            segment,
+            path,
+            limit: bounds.end.offset,
+            permit: None,
+        })));
+        size
+    }
+
+    fn inflate(&mut self, header: &FrameHeader, stored: Bytes) -> Option<Bytes> {
+        match Codec::from_u8(header.codec)? {
+            Codec::None => Some(stored),
+            Codec::Zstd => {
+                if header.raw_len > MAX_RAW {
+                    return None;
+                }
+                let len = usize::try_from(header.raw_len).ok()?;
+                if self.inflater.is_none() {
+                    self.inflater = zstd::bulk::Decompressor::new().ok();
+                }
+                let raw = self.inflater.as_mut()?.decompress(&stored, len).ok()?;
+                (raw.len() == len).then(|| Bytes::from(raw))
+            }
+        }
+    }
+
+    fn skip(&mut self, end: Position, ingest_ms: i64, cause: SkipCause, out: &mut Vec<Item>) {
+        self.at = end;
+        out.push(Item::Skip { end, ingest_ms, cause });
+    }
+
+    /// The segment is read to its end: what its numbers promise and its frames did not show is lost.
+    fn skip_to_end(&mut self, bounds: &Bounds, out: &mut Vec<Item>) {
+        let end = Position { offset: bounds.end.offset.max(self.at.offset), item: bounds.end.item.max(self.at.item) };
+        if end.item > self.at.item {
+            self.skip(end, i64::MIN, SkipCause::Damaged, out);
+        }
+        // Bytes without items (a trailing context, damage without items) must not keep the segment from going.
+        else if end.offset > self.at.offset {
+            self.skip(end, i64::MIN, SkipCause::Damaged, out);
+        }
+        self.at = end;
+        if self.walk.as_ref().is_some_and(|(walk, _)| walk.segment.base == bounds.base) && self.is_sealed(bounds.base) {
+            self.walk = None;
+        }
+    }
+
+    fn is_sealed(&self, base: u64) -> bool {
+        self.lane.board.lock().segments.iter().find(|segment| segment.base == base).is_none_or(|segment| segment.sealed)
+    }
+
+    /// Counts an unreadable range and keeps a copy of its beginning.
+    fn damage(&mut self, from: u64, to: u64) {
+        self.lane.board.lock().stats.damaged_ranges += 1;
+        let bytes = to.saturating_sub(from);
+        if let Some(bytes) = self.lane.losses.add(bytes) {
+            tracing::error!(lane = %self.lane.id, offset = from, bytes, "skipping damaged bytes; a copy is in quarantine");
+        }
+        if let Some((walk, _)) = &self.walk {
+            let len = usize::try_from(bytes.min(RANGE_LIMIT)).unwrap_or_default();
+            let copy = walk.segment.read(from, len);
+            self.lane.quarantine.keep(&self.lane.id, from, &copy);
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! The public face, on the real file system.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use queue::{
+    Claim, Codec, ContextKey, DestinationSpec, Durability, Kind, LaneId, LaneSpec, Ledger, LedgerRow, MinFree, OnFull,
+    OpenReport, Outcome, Queue, QueueConfig, QueueError, Reader, Reason, Record, StartAt,
+};
+
+fn lane() -> LaneId {
+    LaneId::new("metrics-default").expect("a good name")
+}
+
+fn config(dir: &Path) -> QueueConfig {
+    let mut config = QueueConfig::new(dir);
+    config.min_free = MinFree::NONE;
+    config.commit_interval = Duration::from_millis(5);
+    config.cursor_interval = Duration::from_millis(5);
+    config
+}
+
+fn destination(name: &str) -> DestinationSpec {
+    DestinationSpec::new(name, vec![lane()])
+}
+
+fn open(config: QueueConfig, destinations: Vec<DestinationSpec>) -> (Queue, OpenReport) {
+    Queue::open(config, vec![LaneSpec::new(lane())], destinations).expect("open")
+}
+
+fn record(number: u32, items: u32, size: usize) -> Record {
+    let mut payload = vec![7u8; size.max(4)];
+    payload[..4].copy_from_slice(&number.to_le_bytes());
+    Record {
+        kind: Kind::MetricBatch,
+        codec: Codec::None,
+        stream: u64::from(number % 4),
+        items,
+        raw_len: 0,
+        payload: Bytes::from(payload),
+        contexts: Vec::new(),
+    }
+}
+
+fn number(claim: &Claim) -> u32 {
+    u32::from_le_bytes(claim.payload()[..4].try_into().expect("four bytes"))
+}
+
+async fn append(queue: &Queue, numbers: std::ops::Range<u32>, size: usize) {
+    let appender = queue.appender(&lane()).expect("appender");
+    let mut last = None;
+    for n in numbers {
+        last = Some(appender.append(record(n, 10, size), Durability::Soon).await.expect("append"));
+    }
+    last.expect("some").durable().await.expect("durable");
+}
+
+async fn next(reader: &mut Reader) -> Claim {
+    tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("in time").expect("a claim")
+}
+
+fn row<'a>(ledger: &'a Ledger, name: &str) -> &'a LedgerRow {
+    ledger.rows.iter().find(|row| row.destination == name).expect("a row")
+}
+
+fn assert_balance(ledger: &Ledger) {
+    for row in &ledger.rows {
+        assert!(row.balances(), "{row:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_appended_is_read_once_and_the_book_balances() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, report) = open(config(dir.path()), vec![destination("amp"), destination("other")]);
+    assert_eq!(report.added, ["amp", "other"]);
+    append(&queue, 0..100, 100).await;
+    let mut reader = queue.reader("amp", &lane()).expect("reader");
+    assert!(matches!(queue.reader("amp", &lane()), Err(QueueError::ReaderTaken { .. })));
+    for n in 0..100 {
+        let claim = next(&mut reader).await;
+        assert_eq!(number(&claim), n);
+        assert_eq!(claim.frame().first_item, u64::from(n) * 10);
+        claim.settle(Outcome::Delivered);
+    }
+    let ledger = queue.ledger();
+    assert_balance(&ledger);
+    assert_eq!(row(&ledger, "amp").delivered, 1000);
+    assert_eq!(row(&ledger, "amp").pending_items, 0);
+    assert_eq!(row(&ledger, "other").pending_items, 1000);
+    assert!(row(&ledger, "other").oldest_pending_ms.is_some());
+    let report = queue.close(Duration::from_secs(20)).await.expect("close");
+    assert_balance(&report.ledger);
+}
+
+/// Invariants 5, 21: the position is where the answers ended.
+#[tokio::test]
+async fn a_reopened_queue_continues_where_the_answers_ended() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("amp")]);
+    append(&queue, 0..20, 100).await;
+    let mut reader = queue.reader("amp", &lane()).expect("reader");
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        held.push(next(&mut reader).await);
+    }
+    // Frame 3 stays open: only 0..3 are a settled prefix.
+    let open_claim = held.remove(3);
+    for claim in held {
+        claim.settle(Outcome::Delivered);
+    }
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    drop((open_claim, reader));
+    let (queue, report) = open(config(dir.path()), vec![destination("amp")]);
+    assert_eq!(report.resumed, ["amp"]);
+    let ledger = queue.ledger();
+    assert_balance(&ledger);
+    assert_eq!((row(&ledger, "amp").accepted, row(&ledger, "amp").delivered), (200, 30));
+    append(&queue, 20..25, 100).await;
+    let mut reader = queue.reader("amp", &lane()).expect("reader");
+    for n in 3..25 {
+        let claim = next(&mut reader).await;
+        assert_eq!(number(&claim), n);
+        claim.settle(Outcome::Delivered);
+    }
+    assert_eq!(row(&queue.ledger(), "amp").delivered, 250);
+}
+
+#[tokio::test]
+async fn a_dropped_claim_comes_back_first() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("amp")]);
+    append(&queue, 0..3, 10).await;
+    let mut reader = queue.reader("amp", &lane()).expect("reader");
+    let first = next(&mut reader).await;
+    let second = next(&mut reader).await;
+    drop(second);
+    drop(first);
+    for n in 0..3 {
+        let claim = next(&mut reader).await;
+        assert_eq!(number(&claim), n);
+        claim.settle(Outcome::Delivered);
+    }
+}
+
+/// Invariant 13's sibling on the way out: bytes in claims are bounded, and a claim that comes back wakes the reader.
+#[tokio::test]
+async fn claims_are_bounded_in_bytes_and_in_number() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut few = destination("few");
+    few.max_claims = 2;
+    let mut small = destination("small");
+    small.max_in_flight_bytes = 2500;
+    let (queue, _) = open(config(dir.path()), vec![few, small]);
+    append(&queue, 0..10, 1000).await;
+    for name in ["few", "small"] {
+        let mut reader = queue.reader(name, &lane()).expect("reader");
+        let first = next(&mut reader).await;
+        let _second = next(&mut reader).await;
+        let mut third = Box::pin(reader.next());
+        assert!(futures_pending(&mut third).await, "{name}");
+        drop(first);
+        let again = tokio::time::timeout(Duration::from_secs(20), third).await.expect("in time").expect("claim");
+        assert_eq!(number(&again), 0, "{name}");
+    }
+}
+
+/// True if the future is not ready although everything it could do was given time to be done.
+async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    tokio::time::timeout(Duration::from_millis(50), future).await.is_err()
+}
+
+#[tokio::test]
+async fn contexts_are_written_once_and_come_back_with_the_claim() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("amp")]);
+    let appender = queue.appender(&lane()).expect("appender");
+    let table = (ContextKey([1; 16]), Bytes::from_static(b"the table"));
+    let base = (ContextKey([2; 16]), Bytes::from(vec![9; 5000]));
+    let mut receipt = None;
+    for n in 0..600 {
+        let record = Record { contexts: vec![table.clone(), base.clone()], ..record(n, 1, 10) };
+        receipt = Some(appender.append(record, Durability::Soon).await.expect("append"));
+    }
+    receipt.expect("some").durable().await.expect("durable");
+    // 600 uses at 256 a copy: three copies of each.
+    assert_eq!(queue.ledger().lanes[0].stats.contexts, 6);
+    let mut reader = queue.reader("amp", &lane()).expect("reader");
+    for _ in 0..600 {
+        let claim = next(&mut reader).await;
+        assert_eq!(claim.contexts(), [table.0, base.0]);
+        assert_eq!(claim.context(&table.0).expect("context"), table.1);
+        assert_eq!(claim.context(&base.0).expect("context"), base.1);
+        assert!(matches!(claim.context(&ContextKey([3; 16])), Err(QueueError::UnknownContext { .. })));
+        claim.settle(Outcome::Delivered);
+    }
+}
+
+#[tokio::test]
+async fn zstd_payloads_come_back_decompressed() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("amp")]);
+    let appender = queue.appender(&lane()).expect("appender");
+    let raw = vec![42u8; 100_000];
+    let record = Record {
+        codec: Codec::Zstd,
+        raw_len: 100_000,
+        payload: Bytes::from(zstd::bulk::compress(&raw, 1).expect("compress")),
+        ..record(0, 5, 10)
+    };
+    let lying = Record { raw_len: 99, ..record.clone() };
+    appender.append(lying, Durability::Soon).await.expect("append");
+    appender.append(record, Durability::Now).await.expect("append").durable().await.expect("durable");
+    let mut reader = queue.reader("amp", &lane()).expect("reader");
+    let claim = next(&mut reader).await;
+    assert_eq!(claim.payload().as_ref(), raw.as_slice());
+    claim.settle(Outcome::Delivered);
+    let ledger = queue.ledger();
+    assert_eq!(row(&ledger, "amp").rejected_by.get(&Reason::UNDECODABLE), Some(&5));
+    assert_balance(&ledger);
+}
+
+#[tokio::test]
+async fn a_mixed_outcome_is_booked_in_its_columns() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("amp")]);
+    append(&queue, 0..1, 10).await;
+    let mut reader = queue.reader("amp", &lane()).expect("reader");
+    let reason = Reason::new("too_old");
+    next(&mut reader).await.settle(Outcome::Mixed {
+        delivered: 4,
+        filtered: 3,
+        rejected: 2,
+        expired: 1,
+        reason: Some(reason.clone()),
+    });
+    let ledger = queue.ledger();
+    let row = row(&ledger, "amp");
+    assert_eq!((row.delivered, row.filtered, row.rejected, row.expired), (4, 3, 2, 1));
+    assert_eq!(row.rejected_by.get(&reason), Some(&2));
+    assert_balance(&ledger);
+}
+
+#[tokio::test]
+async fn a_second_opener_is_told_who_is_in_the_way() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![]);
+    let second = Queue::open(config(dir.path()), vec![], vec![]);
+    assert!(matches!(second, Err(QueueError::Locked { .. })));
+    drop(queue);
+    open(config(dir.path()), vec![]);
+}
+
+/// Invariants 11 and 12.
+#[tokio::test]
+async fn a_full_lane_evicts_the_oldest_and_stays_within_its_budget() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut config = config(dir.path());
+    config.max_bytes = 1 << 20;
+    config.segment_bytes = Some(128 << 10);
+    let (queue, _) = open(config, vec![destination("dead"), destination("fast")]);
+    let mut fast = queue.reader("fast", &lane()).expect("reader");
+    for n in 0..400u32 {
+        append(&queue, n..n + 1, 10_000).await;
+        let claim = next(&mut fast).await;
+        assert_eq!(number(&claim), n);
+        claim.settle(Outcome::Delivered);
+        let ledger = queue.ledger();
+        assert!(ledger.lanes[0].bytes <= (1 << 20) + (128 << 10), "{:?}", ledger.lanes[0]);
+    }
+    let ledger = queue.ledger();
+    assert_balance(&ledger);
+    assert_eq!(row(&ledger, "fast").delivered, 4000);
+    let dead = row(&ledger, "dead");
+    assert!(dead.evicted > 2500 && dead.pending_items > 100, "{dead:?}");
+    // What is left is the newest, whole, and in order.
+    let mut reader = queue.reader("dead", &lane()).expect("reader");
+    let mut expected = u32::try_from(dead.evicted / 10).expect("small");
+    while expected < 400 {
+        let claim = next(&mut reader).await;
+        assert_eq!(number(&claim), expected);
+        claim.settle(Outcome::Delivered);
+        expected += 1;
+    }
+}
+
+/// Invariant 13.
+#[tokio::test]
+async fn under_hold_appends_wait_and_nothing_is_evicted() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut config = config(dir.path());
+    config.max_bytes = 1 << 20;
+    config.segment_bytes = Some(128 << 10);
+    config.credit_bytes = 200_000;
+    let mut holding = destination("must");
+    holding.on_full = OnFull::Hold;
+    let (queue, _) = open(config, vec![holding, destination("other")]);
+    let appender = queue.appender(&lane()).expect("appender");
+    let mut count = 0;
+    loop {
+        let append = appender.append(record(count, 10, 10_000), Durability::Soon);
+        match tokio::time::timeout(Duration::from_millis(300), append).await {
+            Ok(receipt) => drop(receipt.expect("append")),
+            Err(_) => break,
+        }
+        count += 1;
+        assert!(count < 200, "the lane never filled");
+    }
+    assert_eq!(appender.state(), queue::LaneState::Full);
+    assert!(matches!(appender.try_append(record(0, 1, 10), Durability::Soon), Err(QueueError::Full { .. })));
+    let ledger = queue.ledger();
+    assert_eq!((row(&ledger, "must").evicted, row(&ledger, "other").evicted), (0, 0));
+    assert_balance(&ledger);
+    let mut reader = queue.reader("must", &lane()).expect("reader");
+    for n in 0..count {
+        let claim = next(&mut reader).await;
+        assert_eq!(number(&claim), n);
+        claim.settle(Outcome::Delivered);
+    }
+    append(&queue, count..count + 1, 10_000).await;
+    assert_eq!(number(&next(&mut reader).await), count);
+    assert_eq!(row(&queue.ledger(), "must").evicted, 0);
+}
+
+/// Invariant 22.
+#[tokio::test]
+async fn a_reload_keeps_positions_and_books_what_goes() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a"), destination("b")]);
+    append(&queue, 0..10, 10).await;
+    let mut a = queue.reader("a", &lane()).expect("reader");
+    for _ in 0..4 {
+        next(&mut a).await.settle(Outcome::Delivered);
+    }
+    let mut b = queue.reader("b", &lane()).expect("reader");
+    let orphan = next(&mut b).await;
+    let mut late = destination("late");
+    late.start = StartAt::Oldest;
+    let mut changed = destination("a");
+    changed.max_in_flight_bytes = 1000;
+    let report = queue.apply(vec![LaneSpec::new(lane())], vec![changed, late, destination("new")]).expect("apply");
+    assert_eq!(report.added, ["late", "new"]);
+    assert_eq!(report.removed.len(), 1);
+    assert_eq!((report.removed[0].destination.as_str(), report.removed[0].items), ("b", 100));
+    orphan.settle(Outcome::Delivered);
+    assert!(matches!(b.next().await, Err(QueueError::Closed)));
+    append(&queue, 10..11, 10).await;
+    assert_eq!(number(&next(&mut a).await), 4);
+    let mut late = queue.reader("late", &lane()).expect("reader");
+    assert_eq!(number(&next(&mut late).await), 0);
+    let mut new = queue.reader("new", &lane()).expect("reader");
+    assert_eq!(number(&next(&mut new).await), 10);
+    assert_balance(&queue.ledger());
+    drop((a, late, new, b, queue));
+    // Removed at start: the same.
+    let (queue, report) = open(config(dir.path()), vec![destination("a")]);
+    let mut names: Vec<&str> = report.removed.iter().map(|removed| removed.destination.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["late", "new"]);
+    assert_eq!(row(&queue.ledger(), "a").delivered, 40);
+}
+
+#[tokio::test]
+async fn a_lane_can_come_and_go_at_run_time() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a")]);
+    let logs = LaneId::new("logs-default").expect("name");
+    let both = DestinationSpec::new("a", vec![lane(), logs.clone()]);
+    let report =
+        queue.apply(vec![LaneSpec::new(lane()), LaneSpec::new(logs.clone())], vec![both]).expect("apply");
+    assert_eq!(report.added_lanes, std::slice::from_ref(&logs));
+    let appender = queue.appender(&logs).expect("appender");
+    appender.append(record(5, 3, 10), Durability::Now).await.expect("append").durable().await.expect("durable");
+    let mut reader = queue.reader("a", &logs).expect("reader");
+    assert_eq!(number(&next(&mut reader).await), 5);
+    let report = queue.apply(vec![LaneSpec::new(lane())], vec![destination("a")]).expect("apply");
+    assert_eq!(report.removed[0].items, 3);
+    assert!(matches!(appender.append(record(5, 3, 10), Durability::Now).await, Err(QueueError::Closed)));
+    assert!(matches!(reader.next().await, Err(QueueError::Closed)));
+    assert!(!dir.path().join("lanes/logs-default").exists());
+}
+
+#[tokio::test]
+async fn old_frames_expire_without_being_claimed() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a")]);
+    append(&queue, 0..5, 10).await;
+    let appended = std::time::Instant::now();
+    while appended.elapsed() < Duration::from_millis(5) {
+        std::thread::yield_now();
+    }
+    let mut impatient = destination("a");
+    impatient.max_age = Some(Duration::from_millis(1));
+    queue.apply(vec![LaneSpec::new(lane())], vec![impatient]).expect("apply");
+    let mut reader = queue.reader("a", &lane()).expect("reader");
+    let mut waiting = Box::pin(reader.next());
+    while row(&queue.ledger(), "a").expired < 50 {
+        assert!(futures_pending(&mut waiting).await);
+    }
+    assert_balance(&queue.ledger());
+}
+
+/// Invariant 10: a destination that takes nothing does not stop another one.
+#[tokio::test]
+async fn a_stuck_destination_does_not_stop_others() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("stuck"), destination("quick")]);
+    let mut stuck = queue.reader("stuck", &lane()).expect("reader");
+    append(&queue, 0..1, 10).await;
+    let _held = next(&mut stuck).await;
+    let mut quick = queue.reader("quick", &lane()).expect("reader");
+    for n in 0..1000 {
+        if n % 100 == 0 && n > 0 {
+            append(&queue, n..n + 100, 10).await;
+        } else if n == 0 {
+            append(&queue, 1..100, 10).await;
+        }
+        let claim = next(&mut quick).await;
+        assert_eq!(number(&claim), n);
+        claim.settle(Outcome::Delivered);
+    }
+    assert_eq!(row(&queue.ledger(), "stuck").pending_items, 10_000);
+}
+
+#[tokio::test]
+async fn closing_ends_readers_and_appenders() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a")]);
+    let appender = queue.appender(&lane()).expect("appender");
+    let mut reader = queue.reader("a", &lane()).expect("reader");
+    let waiting = tokio::spawn(async move { reader.next().await.map(|_| ()) });
+    let receipt = appender.append(record(0, 1, 10), Durability::Soon).await.expect("append");
+    waiting.await.expect("task").expect("the one frame");
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    receipt.durable().await.expect("durable by closing");
+    assert!(matches!(appender.append(record(1, 1, 10), Durability::Soon).await, Err(QueueError::Closed)));
+}
+
+#[tokio::test]
+async fn too_large_a_record_is_refused_with_its_limit() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a")]);
+    let appender = queue.appender(&lane()).expect("appender");
+    let refused = appender.append(record(0, 1, (16 << 20) + 1), Durability::Soon).await;
+    assert!(matches!(refused, Err(QueueError::TooLarge { limit, .. }) if limit == 16 << 20));
+    // The largest one is taken, though it is larger than a segment and than the credit.
+    append(&queue, 1..2, 16 << 20).await;
+    let mut reader = queue.reader("a", &lane()).expect("reader");
+    assert_eq!(number(&next(&mut reader).await), 1);
+}
+
+/// Invariant 25: nothing in the directory changes while nobody does anything.
+#[tokio::test]
+async fn an_idle_queue_opens_without_writing_segments() {
+    let dir = tempfile::tempdir().expect("dir");
+    drop(open(config(dir.path()), vec![destination("a")]));
+    let before = listing(dir.path());
+    drop(open(config(dir.path()), vec![destination("a")]));
+    assert_eq!(listing(dir.path()), before);
+}
+
+fn listing(dir: &Path) -> Vec<(std::path::PathBuf, u64, std::time::SystemTime)> {
+    let mut out = Vec::new();
+    let mut todo = vec![dir.to_path_buf()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(dir).expect("list") {
+            let entry = entry.expect("entry");
+            let meta = entry.metadata().expect("metadata");
+            if meta.is_dir() {
+                todo.push(entry.path());
+            } else {
+                out.push((entry.path(), meta.len(), meta.modified().expect("time")));
+            }
+        }
+    }
+    out.sort();
+    out
+}

@@ -1,0 +1,173 @@
+//! Carries one body to the far end once: request, identity, exchange, verdict.
+//!
+//! It does not repeat (but for one signing anew at once, when the identity asks for it), does not wait and does not know
+//! what is in the body. It keeps true: the identity sees the final bytes and every answer before the protocol does.
+
+use std::{error::Error, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use net::{Authorize, Client, ClientOptions, IdentityVerdict, NetError, Reply};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::{
+    DestinationConfig, DestinationStatus,
+    metrics::DestinationMetrics,
+    protocol::{Parcel, Protocol},
+    verdict::{Verdict, message_of},
+};
+
+/// An answer's body beyond this is not read: it can only be words.
+const ANSWER_LIMIT: u64 = 64 * 1024;
+const REDIRECTS: u32 = 5;
+
+/// See the file's head. One per destination.
+#[derive(Debug)]
+pub(crate) struct Courier {
+    config: Arc<DestinationConfig>,
+    protocol: Protocol,
+    authorize: Option<Arc<dyn Authorize>>,
+    /// Built at first use, and again until it can be: a missing certificate file is a state, not the end.
+    client: Mutex<Option<Client>>,
+    status: DestinationStatus,
+    metrics: DestinationMetrics,
+}
+
+impl Courier {
+    pub(crate) fn new(
+        config: Arc<DestinationConfig>,
+        authorize: Option<Arc<dyn Authorize>>,
+        status: DestinationStatus,
+        metrics: DestinationMetrics,
+    ) -> Self {
+        let protocol = Protocol::new(&config);
+        Self { config, protocol, authorize, client: Mutex::new(None), status, metrics }
+    }
+
+    pub(crate) fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
+    fn client(&self) -> Result<Client, NetError> {
+        let mut slot = self.client.lock();
+        if let Some(client) = &*slot {
+            return Ok(client.clone());
+        }
+        let mut config = self.config.client.clone();
+        // A POST that is turned into a GET on its way may be answered 200 by a page: then data would be lost. What can be
+        // followed safely is followed below.
+        config.follow_redirects = false;
+        let client = Client::new(&config, ClientOptions::default())?;
+        *slot = Some(client.clone());
+        Ok(client)
+    }
+
+    /// One attempt.
+    pub(crate) async fn attempt(&self, parcel: &Parcel, attempt: u32) -> Verdict {
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(error) => return Verdict::Hold { why: error.to_string() },
+        };
+        let (mut signed_anew, mut moved, mut hops) = (None, None, 0);
+        loop {
+            let request = match self.request(&client, parcel, attempt, moved.as_ref()).await {
+                Ok(request) => request,
+                Err(verdict) => return verdict,
+            };
+            let address = request.uri().to_string();
+            let began = Instant::now();
+            let result = client.send(request, self.config.timeout, ANSWER_LIMIT).await;
+            self.metrics.duration.observe(began.elapsed().as_secs_f64());
+            let reply = match result {
+                Ok(reply) => reply,
+                Err(error) => return self.unanswered(&error),
+            };
+            self.metrics.request(Some(reply.status.as_u16()));
+            let words = if reply.status.is_success() { String::new() } else { message_of(&reply.body) };
+            self.status.answered(Some(reply.status.as_u16()), &words);
+            if let Some(authorize) = &self.authorize {
+                match (authorize.judge(&reply.answer()), &signed_anew) {
+                    (IdentityVerdict::Unrelated, _) => {}
+                    (IdentityVerdict::RetryNow { why }, None) => {
+                        tracing::debug!(destination = self.config.name, why, "signing again");
+                        signed_anew = Some(why);
+                        continue;
+                    }
+                    (IdentityVerdict::RetryNow { why }, Some(_)) | (IdentityVerdict::Hold { why }, _) => {
+                        return Verdict::Hold { why };
+                    }
+                }
+            }
+            if let Some(next) = self.moved_to(&reply, &address)
+                && hops < REDIRECTS
+            {
+                hops += 1;
+                moved = Some(next);
+                continue;
+            }
+            return self.protocol.judge(reply.status, &reply.headers, &reply.body);
+        }
+    }
+
+    /// A request with everything but the journey; the error is what to do instead.
+    async fn request(&self, client: &Client, parcel: &Parcel, attempt: u32, moved: Option<&Url>) -> Result<Request<Bytes>, Verdict> {
+        let hold = |why: String| Verdict::Hold { why };
+        let mut request = self.protocol.request(parcel, attempt).map_err(|e| hold(format!("making a request: {e}; check the url")))?;
+        if let Some(moved) = moved {
+            let uri = moved.as_str().parse().map_err(|e| hold(format!("following a redirect to {moved}: {e}")))?;
+            *request.uri_mut() = uri;
+        }
+        match client.prepare(&mut request).await {
+            Ok(()) => {}
+            Err(error @ (NetError::File { .. } | NetError::Config { .. } | NetError::Url { .. })) => return Err(hold(error.to_string())),
+            Err(error) => return Err(self.unanswered(&error)),
+        }
+        if let Some(authorize) = &self.authorize {
+            authorize.authorize(&mut request).await.map_err(|error| {
+                let mut why = error.to_string();
+                let mut source = error.source();
+                while let Some(cause) = source {
+                    why.push_str(": ");
+                    why.push_str(&cause.to_string());
+                    source = cause.source();
+                }
+                self.status.answered(None, &why);
+                hold(why)
+            })?;
+        }
+        Ok(request)
+    }
+
+    /// No (usable) answer came.
+    fn unanswered(&self, error: &NetError) -> Verdict {
+        // Only a success is refused for its length, and its body does not matter.
+        if matches!(error, NetError::BodyTooLarge { .. }) {
+            self.metrics.request(Some(200));
+            self.status.answered(Some(200), "");
+            return Verdict::Accepted;
+        }
+        let why = error.to_string();
+        self.metrics.request(None);
+        self.status.answered(None, &why);
+        match error {
+            NetError::File { .. } | NetError::Config { .. } | NetError::Url { .. } => Verdict::Hold { why },
+            // Overloaded or gone: either way it is met gently when it comes back.
+            _ => Verdict::Retry { after: None, pressure: true, why },
+        }
+    }
+
+    /// 307 and 308 ask for the same request elsewhere. Followed as Prometheus does, but only to the same host (HTTPS or
+    /// another path), since our credentials are not for others, and never when signed, since a signature names its place.
+    fn moved_to(&self, reply: &Reply, address: &str) -> Option<Url> {
+        let moved = matches!(reply.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+        if !moved || !self.config.client.follow_redirects || self.authorize.is_some() {
+            return None;
+        }
+        let from = Url::parse(address).ok()?;
+        let to = from.join(reply.headers.get(header::LOCATION)?.to_str().ok()?).ok()?;
+        let downgrade = from.scheme() == "https" && to.scheme() != "https";
+        (to.host() == from.host() && matches!(to.scheme(), "http" | "https") && !downgrade).then_some(to)
+    }
+}

@@ -1,0 +1,286 @@
+//! A destination's worker: reads its lanes, deals claims to lines, and stops when told.
+//!
+//! It encodes nothing and judges nothing. It keeps true: frames of one stream go to one line, in the order of their lane;
+//! at a stop what is under way gets a short grace, and the rest stays on disk.
+
+use std::{sync::Arc, time::Duration};
+
+use net::Authorize;
+use pipeline::{MetricClaim, Outlet, OutletError};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteLabels, RemoteStorageMetrics, Rewrite,
+    courier::Courier,
+    line::{Limits, Line, Shared, Stopped, now_ms},
+    lot::Lot,
+    metadata::{MetadataBook, post_metadata},
+    pace::Pace,
+    tables::WireTables,
+};
+
+/// Times and sizes that no configuration file speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// A destination that refuses us is asked again after this, doubling ...
+    pub probe_min: Duration,
+    /// ... up to this.
+    pub probe_max: Duration,
+    /// A body that is not full waits this long for the frames that became durable in the same instant.
+    pub linger: Duration,
+    /// At a stop, a request under way may end within this.
+    pub stop_grace: Duration,
+    /// The longest `Retry-After` that is believed.
+    pub longest_wish: Duration,
+    /// Bytes of series tables kept.
+    pub table_bytes: usize,
+    /// A series table unused for this long is forgotten.
+    pub table_idle: Duration,
+    /// Metric families kept for metadata.
+    pub families: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            probe_min: Duration::from_secs(5),
+            probe_max: Duration::from_secs(60),
+            linger: Duration::from_millis(5),
+            stop_grace: Duration::from_secs(5),
+            longest_wish: Duration::from_secs(300),
+            table_bytes: 256 << 20,
+            table_idle: Duration::from_secs(600),
+            families: 20_000,
+        }
+    }
+}
+
+/// Starts workers.
+#[derive(Debug)]
+pub struct Destination;
+
+impl Destination {
+    /// Starts the worker of one destination on `tracker`. It reads `outlets` (one per lane) until `stop`. It cannot fail: a
+    /// destination that cannot work as configured is held, with its data on disk, and its status says why.
+    pub fn spawn(
+        config: DestinationConfig,
+        authorize: Option<Arc<dyn Authorize>>,
+        outlets: Vec<Outlet>,
+        metrics: &RemoteStorageMetrics,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> DestinationStatus {
+        Self::spawn_tuned(config, authorize, outlets, metrics, tracker, stop, Tuning::default())
+    }
+
+    /// The same with other times and sizes.
+    pub fn spawn_tuned(
+        config: DestinationConfig,
+        authorize: Option<Arc<dyn Authorize>>,
+        outlets: Vec<Outlet>,
+        metrics: &RemoteStorageMetrics,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+        tuning: Tuning,
+    ) -> DestinationStatus {
+        let url = net::masked(&config.url);
+        let cells = metrics.of(RemoteLabels { remote_name: config.name.clone(), url: url.clone() });
+        let protocol = match &config.protocol {
+            ProtocolConfig::Prometheus { .. } => "prometheus",
+            ProtocolConfig::S3 { .. } => "s3",
+        };
+        let status = DestinationStatus::new(config.name.clone(), url, protocol, authorize.clone(), cells.clone());
+        let lines = match &config.protocol {
+            ProtocolConfig::Prometheus { .. } => config.shards.max(1),
+            ProtocolConfig::S3 { .. } => u32::try_from(outlets.len()).unwrap_or(u32::MAX).max(1),
+        };
+        for gauge in [&cells.shards, &cells.shards_max, &cells.shards_min, &cells.shards_desired] {
+            gauge.set(i64::from(lines));
+        }
+        let max_samples = i64::try_from(config.batching.max_samples).unwrap_or(i64::MAX);
+        cells.shard_capacity.set(max_samples);
+        cells.max_samples.set(max_samples);
+        cells.held.set(0);
+
+        let metadata = match &config.protocol {
+            ProtocolConfig::Prometheus { metadata } if metadata.send => Some(*metadata),
+            _ => None,
+        };
+        let book = metadata.map(|_| Arc::new(MetadataBook::new(tuning.families)));
+        let rewrite = Rewrite { external_labels: config.external_labels.clone(), write_relabel: config.write_relabel.clone() };
+        let tables = Arc::new(WireTables::new(rewrite, book.clone(), tuning.table_bytes, tuning.table_idle));
+        let config = Arc::new(config);
+        let courier = Arc::new(Courier::new(Arc::clone(&config), authorize, status.clone(), cells.clone()));
+        let pace = Pace::new(lines, tuning.probe_min, tuning.probe_max);
+        let shared =
+            Shared { config, tuning, courier: Arc::clone(&courier), pace, tables, status: status.clone(), metrics: cells.clone(), stop: stop.clone() };
+
+        let parts = TaskTracker::new();
+        if let (Some(metadata), Some(book)) = (metadata, book) {
+            parts.spawn(post_metadata(metadata, book, courier, status.clone(), cells, stop));
+        }
+        if shared.courier.protocol().names_by_place() {
+            for (number, outlet) in (0..).zip(outlets) {
+                parts.spawn(lane(shared.clone(), number, outlet));
+            }
+        } else {
+            let (senders, receivers): (Vec<_>, Vec<_>) = (0..lines).map(|_| mpsc::unbounded_channel()).unzip();
+            for (number, inbox) in (0..).zip(receivers) {
+                parts.spawn(shard(shared.clone(), number, inbox));
+            }
+            for outlet in outlets {
+                parts.spawn(deal(shared.clone(), outlet, senders.clone()));
+            }
+        }
+        parts.close();
+        let ended = status.clone();
+        tracker.spawn(async move {
+            parts.wait().await;
+            ended.stopped();
+        });
+        status
+    }
+}
+
+/// Takes the next claim, unless it is time to stop or the queue is gone. Disk trouble is waited out.
+async fn next_claim(shared: &Shared, outlet: &mut Outlet) -> Result<MetricClaim, Stopped> {
+    loop {
+        let error = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return Err(Stopped),
+            claim = outlet.next() => match claim {
+                Ok(claim) => return Ok(claim),
+                Err(error) => error,
+            },
+        };
+        if error.is_closed() {
+            return Err(Stopped);
+        }
+        let OutletError::Queue(cause) = &error;
+        tracing::warn!(destination = shared.config.name, %cause, "the queue cannot be read; trying again in a second");
+        tokio::select! {
+            () = shared.stop.cancelled() => return Err(Stopped),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+fn arrived(shared: &Shared, claim: MetricClaim) -> Lot {
+    let lot = Lot::new(claim, &shared.tables);
+    shared.metrics.pending.inc_by(i64::from(lot.items()));
+    if let Some(newest) = lot.newest_ms() {
+        shared.metrics.highest.note(newest);
+        shared.metrics.queue_highest.note(newest);
+    }
+    lot
+}
+
+/// Reads one lane and deals its claims by stream. The channels are bounded by what the queue lets a destination claim.
+async fn deal(shared: Shared, mut outlet: Outlet, shards: Vec<mpsc::UnboundedSender<MetricClaim>>) {
+    while let Ok(claim) = next_claim(&shared, &mut outlet).await {
+        let shard = claim.frame().stream % shards.len() as u64;
+        let Some(inbox) = shards.get(shard as usize) else { return };
+        if inbox.send(claim).is_err() {
+            return;
+        }
+    }
+}
+
+/// A remote-write shard: sends what there is, as soon as there is something.
+async fn shard(shared: Shared, number: u32, mut inbox: mpsc::UnboundedReceiver<MetricClaim>) {
+    let batching = shared.config.batching;
+    let limits = Limits { samples: batching.max_samples.max(1) as u64, bytes: batching.max_bytes.max(1) };
+    let linger = batching.max_age.max(shared.tuning.linger);
+    let mut line = Line::new(shared.clone(), number);
+    loop {
+        if line.is_empty() {
+            let claim = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return,
+                claim = inbox.recv() => claim,
+            };
+            let Some(claim) = claim else { return };
+            line.push(arrived(&shared, claim));
+        }
+        let deadline = Instant::now() + linger;
+        while line.waiting() < limits.samples {
+            let claim = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return,
+                claim = inbox.recv() => claim,
+                () = tokio::time::sleep_until(deadline) => break,
+            };
+            match claim {
+                Some(claim) => line.push(arrived(&shared, claim)),
+                None => break,
+            }
+        }
+        if line.send_some(limits).await == Err(Stopped) {
+            return;
+        }
+    }
+}
+
+/// Frames in one object at most, half of what a destination may claim by default.
+const FRAMES_PER_OBJECT: usize = 128;
+
+/// A lane on its way into a bucket: objects of consecutive frames.
+///
+/// Where an object ends is a function of its frames alone (their ingest times in steps of `batching.max_age`, their sizes,
+/// their number), and the clock only says that no more frames of a step can come. So after a crash, when the cursor stands
+/// at the beginning of an object, the same object is made again, and is found stored.
+async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
+    let batching = shared.config.batching;
+    let limits = Limits { samples: u64::MAX, bytes: batching.max_bytes.max(1) };
+    let step_ms = i64::try_from(batching.max_age.as_millis()).unwrap_or(i64::MAX).max(1);
+    let in_flight = shared.config.max_in_flight_bytes / 2;
+    let mut line = Line::new(shared.clone(), number);
+    let mut over: Option<Lot> = None;
+    loop {
+        let first = match over.take() {
+            Some(lot) => lot,
+            None => match next_claim(&shared, &mut outlet).await {
+                Ok(claim) => arrived(&shared, claim),
+                Err(Stopped) => return,
+            },
+        };
+        let step = first.claim.frame().ingest_ms.div_euclid(step_ms);
+        let (mut frames, mut wire, mut raw) = (1, first.wire_len(), first.claim.payload().len() as u64);
+        let mut full = wire >= limits.bytes;
+        line.push(first);
+        let deadline = step_end(step, step_ms, &shared.tuning);
+        while !full {
+            let claim = tokio::select! {
+                claim = next_claim(&shared, &mut outlet) => claim,
+                () = tokio::time::sleep_until(deadline) => break,
+            };
+            let Ok(claim) = claim else { return };
+            let lot = arrived(&shared, claim);
+            frames += 1;
+            wire += lot.wire_len();
+            raw += lot.claim.payload().len() as u64;
+            let same_step = lot.claim.frame().ingest_ms.div_euclid(step_ms) == step;
+            if same_step && frames <= FRAMES_PER_OBJECT && wire <= limits.bytes && raw <= in_flight {
+                line.push(lot);
+            } else {
+                full = true;
+                over = Some(lot);
+            }
+        }
+        if line.send_all(limits).await == Err(Stopped) {
+            return;
+        }
+    }
+}
+
+/// When no frame of a step can become readable any more, by the clock. After the clock was set back, frames carry times in
+/// its future; two steps are waited for then and no longer.
+fn step_end(step: i64, step_ms: i64, tuning: &Tuning) -> Instant {
+    let wait = step.saturating_add(1).saturating_mul(step_ms).saturating_sub(now_ms()).clamp(0, step_ms.saturating_mul(2));
+    let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default());
+    // The queue's commit interval and a slow disk.
+    Instant::now() + wait + tuning.linger.max(Duration::from_millis(1)) + LATE
+}
+
+const LATE: Duration = Duration::from_secs(2);

@@ -1,0 +1,441 @@
+//! One sequence of claims on its way out: a shard of a remote-write destination, or a lane of a bucket.
+//!
+//! It turns claims into bodies, has them carried until each sample has come to an end, books every sample in exactly one
+//! column, and settles claims whole. It does not read the queue and judges no answer. It keeps true: one request at a time,
+//! samples in the order of the claims; what is not booked when it stops is left unsettled and comes back.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use net::Backoff;
+use pipeline::off_reactor;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    DestinationConfig, DestinationStatus, Tuning,
+    courier::Courier,
+    lot::{Lot, Tally},
+    metrics::DestinationMetrics,
+    pace::Pace,
+    protocol::{Extent, Parcel},
+    tables::WireTables,
+    verdict::{Loss, Verdict},
+    wire::{
+        body::{Body, Snappy, Stamp},
+        table::Fate,
+    },
+};
+
+/// What the lines of one destination share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<DestinationConfig>,
+    pub(crate) tuning: Tuning,
+    pub(crate) courier: Arc<Courier>,
+    pub(crate) pace: Pace,
+    pub(crate) tables: Arc<WireTables>,
+    pub(crate) status: DestinationStatus,
+    pub(crate) metrics: DestinationMetrics,
+    /// No new request after this.
+    pub(crate) stop: CancellationToken,
+}
+
+/// See the file's head.
+pub(crate) struct Line {
+    shared: Shared,
+    /// Shard or lane number, for the state of the destination.
+    number: u32,
+    lots: VecDeque<Lot>,
+    body: Body,
+    snappy: Snappy,
+}
+
+/// The worker was told to stop; what is not settled comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopped;
+
+/// A place between two samples: before sample `sample` of lot `lot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Place {
+    lot: usize,
+    sample: u32,
+}
+
+/// How much goes into one body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) samples: u64,
+    /// Uncompressed; a single sample may be larger.
+    pub(crate) bytes: usize,
+}
+
+impl Limits {
+    const NONE: Self = Self { samples: u64::MAX, bytes: usize::MAX };
+}
+
+/// What one lot contributes to a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    lot: usize,
+    kept: u32,
+    filtered: u32,
+    expired: u32,
+    undecodable: u32,
+    damaged: u32,
+}
+
+/// What a body holds. The bytes are in `Line::body`.
+#[derive(Debug)]
+struct Load {
+    from: Place,
+    end: Place,
+    shares: Vec<Share>,
+    kept: u64,
+    oldest_ms: i64,
+    newest_ms: i64,
+}
+
+/// Bodies expected to be larger than this are made off the reactor.
+const LONG_BODY: u64 = 8192;
+/// Buffers larger than this are given back after use.
+const KEEP_BYTES: usize = 2 << 20;
+
+impl Line {
+    pub(crate) fn new(shared: Shared, number: u32) -> Self {
+        Self { shared, number, lots: VecDeque::new(), body: Body::default(), snappy: Snappy::default() }
+    }
+
+    pub(crate) fn push(&mut self, lot: Lot) {
+        self.lots.push_back(lot);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lots.is_empty()
+    }
+
+    /// Samples that wait, those of a partly sent lot included.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.lots.iter().map(|lot| u64::from(lot.items() - lot.sent)).sum()
+    }
+
+    /// Makes one body of what waits, up to `limits`, and brings each of its samples to an end. Settles the lots that are
+    /// through, oldest first.
+    pub(crate) async fn send_some(&mut self, limits: Limits) -> Result<(), Stopped> {
+        let end = self.deliver(limits).await?;
+        for _ in 0..end.lot {
+            if let Some(lot) = self.lots.pop_front() {
+                self.settle(lot);
+            }
+        }
+        if let Some(lot) = self.lots.front_mut() {
+            lot.sent = end.sample;
+        }
+        Ok(())
+    }
+
+    /// Brings every sample of every lot to an end, then settles all lots, newest first: the queue's cursor is the end of
+    /// the settled prefix, so it passes the whole group in one step or not at all, and a group begins again where it began.
+    pub(crate) async fn send_all(&mut self, limits: Limits) -> Result<(), Stopped> {
+        let mut at = Place::default();
+        let last = Place { lot: self.lots.len(), sample: 0 };
+        while at < last {
+            at = self.deliver_from(at, limits).await?;
+        }
+        while let Some(lot) = self.lots.pop_back() {
+            self.settle(lot);
+        }
+        Ok(())
+    }
+
+    async fn deliver(&mut self, limits: Limits) -> Result<Place, Stopped> {
+        let sent = self.lots.front().map_or(0, |lot| lot.sent);
+        self.deliver_from(Place { lot: 0, sample: sent }, limits).await
+    }
+
+    /// Brings to an end what fits into one body from `from` on, in halves where the far end wants less or refuses a part.
+    async fn deliver_from(&mut self, from: Place, limits: Limits) -> Result<Place, Stopped> {
+        let all = Place { lot: self.lots.len(), sample: 0 };
+        let first = self.load(from, all, limits);
+        let end = first.end;
+        // A poisoned sample among n is found in about 2 log2(n) requests. The budget bounds what a far end that refuses
+        // everything can cost; past it, a refused part is refused whole.
+        let mut isolations = 4 * (u64::BITS - first.kept.leading_zeros()) + 8;
+        let mut parts = vec![(from, end)];
+        let mut ready = Some(first);
+        while let Some((from, to)) = parts.pop() {
+            let load = match ready.take() {
+                Some(load) => load,
+                None => self.load(from, to, Limits::NONE),
+            };
+            let Some((load, verdict)) = self.carry(load).await? else { continue };
+            let (loss, message, halve) = match verdict {
+                Verdict::Partial { written, loss, message } => {
+                    self.book(&load, written.unwrap_or(0), Some((loss, &message)));
+                    continue;
+                }
+                Verdict::TooLarge { message } => (Loss::TooLarge, message, true),
+                Verdict::Refused { loss, message, isolate } => {
+                    let halve = isolate && isolations > 0;
+                    isolations = isolations.saturating_sub(1);
+                    (loss, message, halve)
+                }
+                Verdict::Accepted | Verdict::Retry { .. } | Verdict::Hold { .. } => {
+                    self.book(&load, load.kept, None);
+                    continue;
+                }
+            };
+            if halve && load.kept > 1 {
+                let half = Limits { samples: load.kept / 2, ..Limits::NONE };
+                let middle = self.load(from, to, half).end;
+                parts.push((middle, to));
+                parts.push((from, middle));
+            } else {
+                self.book(&load, 0, Some((loss, &message)));
+            }
+        }
+        Ok(end)
+    }
+
+    /// Sends one body until the far end says something final about it. `None`: nothing of it was left to send.
+    async fn carry(&mut self, mut load: Load) -> Result<Option<(Load, Verdict)>, Stopped> {
+        let shared = self.shared.clone();
+        let mut backoff = Backoff::new(shared.config.backoff.min, shared.config.backoff.max);
+        let mut parcel: Option<Parcel> = None;
+        loop {
+            let permit = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return Err(Stopped),
+                permit = shared.pace.acquire() => permit,
+            };
+            // It may have waited for long: what is too old by now is not sent.
+            if load.kept > 0 && self.cutoff().is_some_and(|cutoff| load.oldest_ms < cutoff) {
+                load = self.load(load.from, load.end, Limits::NONE);
+                parcel = None;
+            }
+            if load.kept == 0 {
+                self.book(&load, 0, None);
+                return Ok(None);
+            }
+            let sealed = match parcel.take() {
+                Some(parcel) => parcel,
+                None => self.seal(&load),
+            };
+            let attempt = shared.courier.attempt(&sealed, backoff.failures());
+            let verdict = tokio::select! {
+                verdict = attempt => verdict,
+                () = grace(&shared.stop, shared.tuning.stop_grace) => return Err(Stopped),
+            };
+            let wait = match verdict {
+                Verdict::Retry { after, pressure, why } => {
+                    if pressure {
+                        shared.pace.pressed();
+                    }
+                    shared.pace.missed();
+                    shared.metrics.retried.inc_by(load.kept);
+                    shared.status.retrying(self.number, &why);
+                    match after {
+                        Some(wish) => backoff.next_delay_after(wish.min(shared.tuning.longest_wish)),
+                        None => backoff.next_delay(),
+                    }
+                }
+                Verdict::Hold { why } => {
+                    shared.metrics.retried.inc_by(load.kept);
+                    shared.status.held(&why);
+                    shared.pace.hold();
+                    Duration::ZERO
+                }
+                verdict => {
+                    if verdict == Verdict::Accepted {
+                        shared.metrics.bytes.inc_by(sealed.body.len() as u64);
+                    }
+                    shared.pace.eased();
+                    shared.status.working(self.number);
+                    return Ok(Some((load, verdict)));
+                }
+            };
+            shared.metrics.shards.set(i64::from(shared.pace.window()));
+            drop(permit);
+            parcel = Some(sealed);
+            tokio::select! {
+                () = shared.stop.cancelled() => return Err(Stopped),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Samples with an older timestamp are not sent.
+    fn cutoff(&self) -> Option<i64> {
+        let max_age = self.shared.config.max_age?;
+        Some(now_ms().saturating_sub(i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// Writes a body of the samples from `from` on, up to `to` or the limits. The counts are complete for `from..end`.
+    fn load(&mut self, from: Place, to: Place, limits: Limits) -> Load {
+        let expected = self.lots.range(from.lot..self.lots.len().min(to.lot + 1)).map(|lot| u64::from(lot.items())).sum::<u64>();
+        let cutoff = self.cutoff();
+        let (lots, body) = (&self.lots, &mut self.body);
+        off_reactor(expected.min(limits.samples) > LONG_BODY, || write_body(lots, body, from, to, limits, cutoff))
+    }
+
+    /// Compresses the body just written, and names it where the protocol wants names.
+    fn seal(&mut self, load: &Load) -> Parcel {
+        let (body, snappy) = (&self.body, &mut self.snappy);
+        let bytes = off_reactor(load.kept > LONG_BODY, || snappy.compress(body.bytes()));
+        let extent = self.shared.courier.protocol().names_by_place().then(|| self.extent(load)).flatten();
+        self.body.shrink(KEEP_BYTES);
+        self.snappy.shrink(KEEP_BYTES);
+        // snap refuses only inputs beyond 4 GiB, and bodies are bounded far below.
+        Parcel { body: bytes.unwrap_or_default(), extent, samples: load.kept }
+    }
+
+    fn extent(&self, load: &Load) -> Option<Extent> {
+        let first = self.lots.get(load.from.lot)?.claim.frame();
+        let (last_lot, after) = match load.end.sample {
+            0 => (load.end.lot.checked_sub(1)?, self.lots.get(load.end.lot.checked_sub(1)?)?.items()),
+            sample => (load.end.lot, sample),
+        };
+        let last = self.lots.get(last_lot)?.claim.frame();
+        let mut digest = Sha256::new();
+        for lot in self.lots.range(load.from.lot..=last_lot) {
+            digest.update(lot.claim.payload());
+        }
+        let mut short = [0; 8];
+        short.copy_from_slice(&digest.finalize()[..8]);
+        Some(Extent {
+            lane: first.lane.clone(),
+            first_item: first.first_item + u64::from(load.from.sample),
+            last_item: (last.first_item + u64::from(after)).saturating_sub(1),
+            ingest_ms: first.ingest_ms,
+            digest: short,
+        })
+    }
+
+    /// Books a body's samples: `delivered` of the kept ones were stored, the others lost as `lost` says.
+    fn book(&mut self, load: &Load, delivered: u64, lost: Option<(Loss, &str)>) {
+        let shared = &self.shared;
+        let mut left = delivered.min(load.kept);
+        let mut sum = Tally::default();
+        for share in &load.shares {
+            let stored = u32::try_from(left).unwrap_or(u32::MAX).min(share.kept);
+            left -= u64::from(stored);
+            let tally = Tally {
+                delivered: stored,
+                filtered: share.filtered,
+                expired: share.expired,
+                rejected: share.kept - stored + share.undecodable,
+                damaged: share.damaged,
+                loss: match lost {
+                    Some((loss, _)) if stored < share.kept => Some(loss),
+                    _ if share.undecodable > 0 => Some(Loss::Undecodable),
+                    _ => None,
+                },
+            };
+            sum.add(&tally);
+            if let Some(lot) = self.lots.get_mut(share.lot) {
+                lot.tally.add(&tally);
+            }
+        }
+        shared.status.count(u64::from(sum.delivered), u64::from(sum.filtered), u64::from(sum.expired));
+        shared.metrics.dropped("dropped_series", u64::from(sum.filtered));
+        shared.metrics.dropped("too_old", u64::from(sum.expired));
+        // As in Prometheus, refused samples were sent too.
+        shared.metrics.samples.inc_by(load.kept);
+        if let Some((loss, message)) = lost {
+            let refused = load.kept - delivered.min(load.kept);
+            shared.metrics.failed.inc_by(refused);
+            shared.status.lost(loss, refused, message);
+        }
+        let undecodable: u32 = load.shares.iter().map(|share| share.undecodable).sum();
+        shared.status.lost(Loss::Undecodable, u64::from(undecodable), "the series table of these samples cannot be read");
+        shared.status.lost(Loss::Damaged, u64::from(sum.damaged), "the series table of these samples is damaged on disk");
+        if delivered > 0 {
+            shared.metrics.queue_highest_sent.note(load.newest_ms);
+        }
+    }
+
+    fn settle(&self, lot: Lot) {
+        self.shared.metrics.pending.dec_by(i64::from(lot.items()));
+        lot.settle();
+    }
+}
+
+/// Fills `body` and counts what becomes of each sample.
+fn write_body(lots: &VecDeque<Lot>, body: &mut Body, from: Place, to: Place, limits: Limits, cutoff: Option<i64>) -> Load {
+    body.clear();
+    let mut load = Load { from, end: to, shares: Vec::new(), kept: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
+    let mut stamp_ms = 0;
+    let mut stamp = Stamp::new(stamp_ms);
+    for (index, lot) in lots.iter().enumerate().skip(from.lot) {
+        if index > to.lot || (index == to.lot && to.sample == 0) {
+            break;
+        }
+        let mut share = Share { lot: index, kept: 0, filtered: 0, expired: 0, undecodable: 0, damaged: 0 };
+        let begin = if index == from.lot { from.sample } else { 0 };
+        let stop = if index == to.lot { to.sample } else { u32::MAX };
+        // Position of the chunk's first sample in the lot.
+        let mut base = 0u32;
+        for (chunk, table) in lot.claim.chunks.iter().zip(&lot.tables) {
+            let items = u32::try_from(chunk.items()).unwrap_or(u32::MAX);
+            let (skip, take) = (begin.saturating_sub(base).min(items), stop.saturating_sub(base).min(items));
+            let at = base;
+            base = base.saturating_add(items);
+            if take <= skip {
+                continue;
+            }
+            let table = match table {
+                Ok(table) => table,
+                Err(Loss::Damaged) => {
+                    share.damaged += take - skip;
+                    continue;
+                }
+                Err(_) => {
+                    share.undecodable += take - skip;
+                    continue;
+                }
+            };
+            for (place, sample) in (at + skip..).zip(chunk.samples().take(take as usize).skip(skip as usize)) {
+                let fate = table.fate(sample.series);
+                match fate {
+                    Fate::Kept(_) if cutoff.is_some_and(|cutoff| sample.timestamp_ms < cutoff) => share.expired += 1,
+                    Fate::Kept(_) => {
+                        if sample.timestamp_ms != stamp_ms {
+                            stamp_ms = sample.timestamp_ms;
+                            stamp = Stamp::new(stamp_ms);
+                        }
+                        let before = body.len();
+                        let full = load.kept >= limits.samples;
+                        if !full {
+                            body.put_sample(table, sample.series, sample.value, &stamp);
+                        }
+                        if full || (body.len() > limits.bytes && load.kept > 0) {
+                            body.truncate(before);
+                            load.end = Place { lot: index, sample: place };
+                            load.shares.push(share);
+                            return load;
+                        }
+                        share.kept += 1;
+                        load.kept += 1;
+                        load.oldest_ms = load.oldest_ms.min(sample.timestamp_ms);
+                        load.newest_ms = load.newest_ms.max(sample.timestamp_ms);
+                    }
+                    Fate::Dropped => share.filtered += 1,
+                    Fate::Missing => share.undecodable += 1,
+                }
+            }
+        }
+        load.shares.push(share);
+    }
+    load
+}
+
+/// Resolves some time after the stop: what is under way may end until then.
+async fn grace(stop: &CancellationToken, grace: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(grace).await;
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

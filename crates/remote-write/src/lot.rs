@@ -1,0 +1,127 @@
+//! A claim on its way out, with its tables and its book.
+//!
+//! It keeps true: a settled outcome sums to the frame's items.
+
+use std::sync::Arc;
+
+use model::ContextKey;
+use pipeline::{MetricClaim, Outcome, QueueError, Reason, off_reactor};
+
+use crate::{
+    tables::WireTables,
+    verdict::Loss,
+    wire::{body::Body, body::Stamp, table::{Fate, WireTable}},
+};
+
+/// See the file's head.
+#[derive(Debug)]
+pub(crate) struct Lot {
+    pub(crate) claim: MetricClaim,
+    /// One for each chunk, or why there is none.
+    pub(crate) tables: Vec<Result<Arc<WireTable>, Loss>>,
+    /// Samples at its front that are booked.
+    pub(crate) sent: u32,
+    pub(crate) tally: Tally,
+}
+
+/// Where samples ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tally {
+    pub(crate) delivered: u32,
+    pub(crate) filtered: u32,
+    pub(crate) expired: u32,
+    pub(crate) rejected: u32,
+    pub(crate) damaged: u32,
+    /// The first reason of `rejected`.
+    pub(crate) loss: Option<Loss>,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.delivered += more.delivered;
+        self.filtered += more.filtered;
+        self.expired += more.expired;
+        self.rejected += more.rejected;
+        self.damaged += more.damaged;
+        self.loss = self.loss.or(more.loss);
+    }
+
+    /// What the queue is told of a frame of `items`.
+    pub(crate) fn outcome(&self, items: u32) -> Outcome {
+        if self.delivered == items {
+            return Outcome::Delivered;
+        }
+        if self.expired == items {
+            return Outcome::Expired;
+        }
+        if self.damaged == items {
+            return Outcome::Damaged;
+        }
+        // A frame is damaged whole or not at all in the ledger; damage to one table of several is a rejection of its part.
+        let loss = self.loss.or((self.damaged > 0).then_some(Loss::Damaged));
+        Outcome::Mixed {
+            delivered: self.delivered,
+            filtered: self.filtered,
+            rejected: self.rejected + self.damaged,
+            expired: self.expired,
+            reason: loss.map(|loss| Reason::new(loss.as_str())),
+        }
+    }
+}
+
+impl Lot {
+    /// Finds the claim's tables, reading from disk those that are not remembered.
+    pub(crate) fn new(claim: MetricClaim, tables: &WireTables) -> Self {
+        let found = claim.chunks.iter().map(|chunk| table(&claim, &chunk.table, chunk.series, tables)).collect();
+        Self { claim, tables: found, sent: 0, tally: Tally::default() }
+    }
+
+    pub(crate) fn items(&self) -> u32 {
+        self.claim.frame().items
+    }
+
+    /// Bytes of a body that holds all its samples, whatever their age: a function of the frame and the configuration
+    /// alone, so that batches can be cut the same way twice.
+    pub(crate) fn wire_len(&self) -> usize {
+        let mut length = 0;
+        for (chunk, table) in self.claim.chunks.iter().zip(&self.tables) {
+            let Ok(table) = table else { continue };
+            for sample in chunk.samples() {
+                if let Fate::Kept(labels) = table.fate(sample.series) {
+                    length += Body::sample_len(labels, sample.value, &Stamp::new(sample.timestamp_ms));
+                }
+            }
+        }
+        length
+    }
+
+    /// The newest timestamp, if it has samples.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        use model::DecodedTimestamps::{Common, Each};
+        let newest = |chunk: &model::DecodedChunk| match &chunk.timestamps {
+            Common(at) => Some(*at),
+            Each(each) => each.iter().max().copied(),
+        };
+        self.claim.chunks.iter().filter_map(newest).max()
+    }
+
+    /// Tells the queue where every sample ended.
+    pub(crate) fn settle(self) {
+        let outcome = self.tally.outcome(self.items());
+        self.claim.settle(outcome);
+    }
+}
+
+fn table(claim: &MetricClaim, key: &ContextKey, series: u32, tables: &WireTables) -> Result<Arc<WireTable>, Loss> {
+    let table = match tables.get(key) {
+        Some(table) => table,
+        None => off_reactor(true, || {
+            let bytes = claim.table_bytes(key).map_err(|error| match error {
+                QueueError::UnknownContext { .. } => Loss::Undecodable,
+                _ => Loss::Damaged,
+            })?;
+            tables.make(*key, &bytes).map_err(|_| Loss::Undecodable)
+        })?,
+    };
+    if table.series() == series as usize { Ok(table) } else { Err(Loss::Undecodable) }
+}

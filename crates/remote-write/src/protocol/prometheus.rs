@@ -1,0 +1,95 @@
+//! Remote write 1.0: POST of a snappy block of `prometheus.WriteRequest`
+//! (Prometheus Remote-Write 1.0 specification).
+//!
+//! Keeps true: content headers are set before anybody signs; the bytes of a retry are the bytes of the first attempt.
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, header};
+use url::Url;
+
+use super::Parcel;
+use crate::verdict::{Loss, Verdict, described, judge_common, message_of, stored_the_rest};
+
+/// See the file's head.
+#[derive(Debug)]
+pub(crate) struct Prometheus {
+    address: Url,
+    retry_on_429: bool,
+}
+
+impl Prometheus {
+    pub(crate) fn new(address: Url, retry_on_429: bool) -> Self {
+        Self { address, retry_on_429 }
+    }
+
+    pub(crate) fn request(&self, parcel: &Parcel, attempt: u32) -> Result<Request<Bytes>, http::Error> {
+        write_request(&self.address, parcel.body.clone(), attempt)
+    }
+
+    pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
+        if let Some(verdict) = judge_common(status, headers, body, self.retry_on_429) {
+            return verdict;
+        }
+        let what = status.as_u16().to_string();
+        let message = described(&what, body);
+        // Servers that speak 2.0 say how much of a partly refused request they stored.
+        let written = headers
+            .get("x-prometheus-remote-write-samples-written")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.trim().parse().ok());
+        match (status.as_u16(), stored_the_rest(body)) {
+            (_, Some(loss)) => Verdict::Partial { written, loss, message },
+            // Thanos: a conflict of samples, reported after the others are stored, often without the word.
+            (409, None) => Verdict::Partial { written, loss: Loss::Conflict, message },
+            (412, None) => Verdict::Hold { why: format!("{message}; check this destination's headers") },
+            // AMP's gateway answers an oversized request with 400 and words.
+            _ if message_of(body).to_lowercase().contains("too large") => Verdict::TooLarge { message },
+            _ => Verdict::Refused { loss: Loss::BadRequest, message, isolate: true },
+        }
+    }
+}
+
+/// A remote-write 1.0 POST of a snappy block.
+pub(crate) fn write_request(address: &Url, body: Bytes, attempt: u32) -> Result<Request<Bytes>, http::Error> {
+    let mut request = Request::post(address.as_str())
+        .header(header::CONTENT_TYPE, "application/x-protobuf")
+        .header(header::CONTENT_ENCODING, "snappy")
+        .header("x-prometheus-remote-write-version", "0.1.0");
+    if attempt > 0 {
+        request = request.header("retry-attempt", attempt);
+    }
+    request.body(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(status: u16, body: &str) -> Verdict {
+        let protocol = Prometheus::new(Url::parse("http://localhost/").unwrap(), true);
+        protocol.judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+    }
+
+    #[test]
+    fn a_400_is_isolated_unless_its_words_say_that_the_rest_is_stored() {
+        assert!(matches!(judge(400, "bad label"), Verdict::Refused { loss: Loss::BadRequest, isolate: true, .. }));
+        assert!(matches!(judge(422, "bad label"), Verdict::Refused { isolate: true, .. }));
+        assert!(matches!(judge(400, "out of order sample"), Verdict::Partial { loss: Loss::OutOfOrder, written: None, .. }));
+        assert!(matches!(judge(409, "conflict"), Verdict::Partial { loss: Loss::Conflict, .. }));
+        assert!(matches!(judge(400, "received message too large"), Verdict::TooLarge { .. }));
+        assert!(matches!(judge(413, ""), Verdict::TooLarge { .. }));
+    }
+
+    #[test]
+    fn requests_carry_the_headers_of_the_specification_and_retries_say_so() {
+        let parcel = Parcel { body: Bytes::from_static(b"x"), extent: None, samples: 1 };
+        let protocol = Prometheus::new(Url::parse("http://h:1/api/v1/write?a=b").unwrap(), true);
+        let first = protocol.request(&parcel, 0).unwrap();
+        assert_eq!(first.uri(), "http://h:1/api/v1/write?a=b");
+        assert_eq!(first.headers()["content-encoding"], "snappy");
+        assert_eq!(first.headers()["content-type"], "application/x-protobuf");
+        assert_eq!(first.headers()["x-prometheus-remote-write-version"], "0.1.0");
+        assert!(!first.headers().contains_key("retry-attempt"));
+        assert_eq!(protocol.request(&parcel, 3).unwrap().headers()["retry-attempt"], "3");
+    }
+}

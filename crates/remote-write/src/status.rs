@@ -1,0 +1,314 @@
+//! What a destination is doing, for pages and for the log: one line when its state changes, none per request.
+//!
+//! It sends nothing. It keeps true: no secret is in it (URLs are masked, identities describe themselves); a state that
+//! flaps is logged once a minute at most, with what happened in between counted.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{metrics::DestinationMetrics, verdict::Loss};
+
+/// How a destination is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DestinationState {
+    /// Nothing has been answered yet.
+    Starting,
+    /// The last answer of every shard was good.
+    Healthy,
+    /// Some requests have to be repeated; nothing is lost.
+    Retrying {
+        /// What went wrong last.
+        why: String,
+    },
+    /// The far end refuses us as configured. Data waits on disk; it is asked again slowly.
+    Held {
+        /// What the far end said, and what to do.
+        why: String,
+    },
+    /// The worker has ended.
+    Stopped,
+}
+
+impl DestinationState {
+    /// One word: `starting`, `healthy`, `retrying`, `held`, `stopped`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Retrying { .. } => "retrying",
+            Self::Held { .. } => "held",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The last answer of the far end, or that there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastAnswer {
+    /// `None`: no answer came.
+    pub status: Option<u16>,
+    /// What it said, or why none came; empty for a success.
+    pub message: String,
+    pub at: SystemTime,
+}
+
+/// Everything a page shows of one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationSnapshot {
+    pub name: String,
+    /// Without user name, password and query.
+    pub url: String,
+    /// `prometheus` or `s3`.
+    pub protocol: &'static str,
+    /// Who signs: source and key id, no secret.
+    pub identity: Option<String>,
+    pub state: DestinationState,
+    /// When it entered that state.
+    pub since: SystemTime,
+    pub last_answer: Option<LastAnswer>,
+    pub last_success: Option<SystemTime>,
+    /// Since this worker started, in samples.
+    pub delivered: u64,
+    pub filtered: u64,
+    pub expired: u64,
+    /// By reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Attempts that had to be repeated.
+    pub retries: u64,
+}
+
+/// A handle on a destination's state. Clones show the same destination.
+#[derive(Debug, Clone)]
+pub struct DestinationStatus(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    identity: Option<Arc<dyn net::Authorize>>,
+    board: Mutex<Board>,
+    metrics: DestinationMetrics,
+}
+
+#[derive(Debug)]
+struct Board {
+    snapshot: DestinationSnapshot,
+    /// Shards whose last answer was not good.
+    failing: BTreeSet<u32>,
+    last_line: Option<Instant>,
+    unsaid: u32,
+    losses: BTreeMap<Loss, LossLine>,
+}
+
+#[derive(Debug, Default)]
+struct LossLine {
+    said_at: Option<Instant>,
+    unsaid: u64,
+}
+
+/// The log says the same kind of thing no more often than this.
+const QUIET: Duration = Duration::from_secs(60);
+
+impl DestinationStatus {
+    pub(crate) fn new(
+        name: String,
+        url: String,
+        protocol: &'static str,
+        identity: Option<Arc<dyn net::Authorize>>,
+        metrics: DestinationMetrics,
+    ) -> Self {
+        let snapshot = DestinationSnapshot {
+            name,
+            url,
+            protocol,
+            identity: None,
+            state: DestinationState::Starting,
+            since: SystemTime::now(),
+            last_answer: None,
+            last_success: None,
+            delivered: 0,
+            filtered: 0,
+            expired: 0,
+            rejected: BTreeMap::new(),
+            retries: 0,
+        };
+        let board =
+            Board { snapshot, failing: BTreeSet::new(), last_line: None, unsaid: 0, losses: BTreeMap::new() };
+        Self(Arc::new(Shared { identity, board: Mutex::new(board), metrics }))
+    }
+
+    /// The present state with its figures.
+    pub fn snapshot(&self) -> DestinationSnapshot {
+        let mut snapshot = self.0.board.lock().snapshot.clone();
+        snapshot.identity = self.0.identity.as_ref().map(|identity| identity.describe());
+        snapshot
+    }
+
+    /// The present state.
+    pub fn state(&self) -> DestinationState {
+        self.0.board.lock().snapshot.state.clone()
+    }
+
+    /// An answer came, or did not.
+    pub(crate) fn answered(&self, status: Option<u16>, message: &str) {
+        let answer = LastAnswer { status, message: message.to_owned(), at: SystemTime::now() };
+        self.0.board.lock().snapshot.last_answer = Some(answer);
+    }
+
+    /// A shard's request came to its end and the far end works.
+    pub(crate) fn working(&self, shard: u32) {
+        let mut board = self.0.board.lock();
+        board.snapshot.last_success = Some(SystemTime::now());
+        board.failing.remove(&shard);
+        let was_held = matches!(board.snapshot.state, DestinationState::Held { .. });
+        if was_held {
+            board.failing.clear();
+        }
+        if board.failing.is_empty() {
+            self.enter(board, DestinationState::Healthy);
+        }
+    }
+
+    /// A shard's request has to be repeated.
+    pub(crate) fn retrying(&self, shard: u32, why: &str) {
+        let mut board = self.0.board.lock();
+        board.snapshot.retries += 1;
+        board.failing.insert(shard);
+        // Trouble on the way does not change that the far end has to be put right.
+        if !matches!(board.snapshot.state, DestinationState::Held { .. }) {
+            self.enter(board, DestinationState::Retrying { why: why.to_owned() });
+        }
+    }
+
+    /// The far end refuses us as we are.
+    pub(crate) fn held(&self, why: &str) {
+        self.enter(self.0.board.lock(), DestinationState::Held { why: why.to_owned() });
+    }
+
+    pub(crate) fn stopped(&self) {
+        let mut board = self.0.board.lock();
+        board.snapshot.state = DestinationState::Stopped;
+        board.snapshot.since = SystemTime::now();
+        self.0.metrics.held.set(0);
+        self.0.metrics.shards.set(0);
+    }
+
+    /// Samples that came to their end without loss.
+    pub(crate) fn count(&self, delivered: u64, filtered: u64, expired: u64) {
+        let mut board = self.0.board.lock();
+        board.snapshot.delivered += delivered;
+        board.snapshot.filtered += filtered;
+        board.snapshot.expired += expired;
+    }
+
+    /// Samples that are lost here, and the far end's words.
+    pub(crate) fn lost(&self, loss: Loss, samples: u64, message: &str) {
+        if samples == 0 {
+            return;
+        }
+        self.0.metrics.rejected(loss.as_str(), samples);
+        let mut board = self.0.board.lock();
+        *board.snapshot.rejected.entry(loss.as_str()).or_default() += samples;
+        let name = board.snapshot.name.clone();
+        let line = board.losses.entry(loss).or_default();
+        line.unsaid += samples;
+        if line.said_at.is_some_and(|at| at.elapsed() < QUIET) {
+            return;
+        }
+        line.said_at = Some(Instant::now());
+        let samples = std::mem::take(&mut line.unsaid);
+        drop(board);
+        tracing::warn!(destination = name, samples, reason = loss.as_str(), message, "samples lost at destination");
+    }
+
+    fn enter(&self, mut board: parking_lot::MutexGuard<'_, Board>, state: DestinationState) {
+        let changed = board.snapshot.state.word() != state.word();
+        let news = board.snapshot.state != state;
+        board.snapshot.state = state;
+        if !changed {
+            // The same state for another reason is news only while held: there a person is at work.
+            let held = matches!(board.snapshot.state, DestinationState::Held { .. });
+            if !(held && news) {
+                return;
+            }
+        }
+        if changed {
+            board.snapshot.since = SystemTime::now();
+            self.0.metrics.held.set(i64::from(matches!(board.snapshot.state, DestinationState::Held { .. })));
+        }
+        let held = matches!(board.snapshot.state, DestinationState::Held { .. });
+        let recent = board.last_line.is_some_and(|at| at.elapsed() < QUIET);
+        if recent && !(held && changed) {
+            board.unsaid += 1;
+            return;
+        }
+        board.last_line = Some(Instant::now());
+        let unsaid = std::mem::take(&mut board.unsaid);
+        let snapshot = board.snapshot.clone();
+        drop(board);
+        let identity = self.0.identity.as_ref().map_or_else(|| "none".to_owned(), |identity| identity.describe());
+        let (destination, url) = (&snapshot.name, &snapshot.url);
+        match &snapshot.state {
+            DestinationState::Healthy => tracing::info!(destination, url, unsaid, "destination takes data"),
+            DestinationState::Retrying { why } => {
+                tracing::warn!(destination, url, why, unsaid, "destination fails for now; its data waits and is sent again");
+            }
+            DestinationState::Held { why } => tracing::warn!(
+                destination,
+                url,
+                identity,
+                why,
+                unsaid,
+                "destination refuses us; its data waits on disk and the destination is asked again slowly"
+            ),
+            DestinationState::Starting | DestinationState::Stopped => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{RemoteLabels, RemoteStorageMetrics};
+
+    fn status() -> DestinationStatus {
+        let labels = RemoteLabels { remote_name: "r".into(), url: "http://h/".into() };
+        let metrics = RemoteStorageMetrics::default().of(labels);
+        DestinationStatus::new("r".into(), "http://h/".into(), "prometheus", None, metrics)
+    }
+
+    #[test]
+    fn it_is_healthy_only_when_every_shard_is() {
+        let status = status();
+        assert_eq!(status.state(), DestinationState::Starting);
+        status.retrying(0, "refused");
+        status.retrying(1, "refused");
+        status.working(0);
+        assert_eq!(status.state().word(), "retrying");
+        status.working(1);
+        assert_eq!(status.state(), DestinationState::Healthy);
+    }
+
+    #[test]
+    fn held_is_left_by_a_success_and_not_by_trouble_on_the_way() {
+        let status = status();
+        status.held("403");
+        status.retrying(0, "reset");
+        assert_eq!(status.state(), DestinationState::Held { why: "403".into() });
+        status.working(2);
+        assert_eq!(status.state(), DestinationState::Healthy);
+    }
+
+    #[test]
+    fn losses_are_counted_by_reason() {
+        let status = status();
+        status.lost(Loss::TooLarge, 1, "m");
+        status.lost(Loss::TooLarge, 2, "m");
+        status.lost(Loss::Duplicate, 0, "m");
+        assert_eq!(status.snapshot().rejected, BTreeMap::from([("too_large", 3)]));
+    }
+}

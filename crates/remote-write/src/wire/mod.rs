@@ -1,0 +1,4 @@
+//! What goes over the wire: series tables as this destination sends them, and bodies made of them. No IO.
+
+pub mod body;
+pub mod table;

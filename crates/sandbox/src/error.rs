@@ -1,0 +1,36 @@
+//! Why the sandbox could not start or go on.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+/// Everything that can stop the sandbox itself. What callers do wrong is a [`crate::Refusal`], not one of these.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A listening address is taken or not ours.
+    #[error("listening on {address}: {source}; choose another address with a free port")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The certificate or key for the TLS listener cannot be used.
+    #[error("reading the certificate and key of the TLS listener: {what}; give a PEM certificate chain (leaf first) and its PEM key")]
+    Certificate {
+        /// What is wrong with them.
+        what: String,
+    },
+    /// The throwaway authority could not be made.
+    #[error("making the throwaway certificate authority: {source}")]
+    Authority {
+        /// What the certificate library said.
+        source: rcgen::Error,
+    },
+    /// The directory for objects cannot be used.
+    #[error("using {path} for objects: {source}; give a directory that this user may write", path = path.display())]
+    Directory {
+        /// The directory or file in it.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,106 @@
+//! The services the sandbox plays, one file each. Adding one: write its file, implement [`Service`], list it in [`ALL`].
+
+mod aps;
+mod other;
+mod prometheus;
+mod s3;
+mod sts;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::{
+    answer::{ErrorStyle, Reply, ServiceError},
+    config::Limits,
+    core::Core,
+    sigv4::Policy,
+    target::Target,
+};
+
+/// First one that claims a request serves it; the last one claims every signed request.
+pub(crate) const ALL: [&dyn Service; 5] = [&aps::Aps, &sts::Sts, &s3::S3, &prometheus::Prometheus, &other::Other];
+
+/// A request, read whole, from a verified caller (or from anyone, for services that take no signature).
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) target: Target,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// `None` only for services that take no signature.
+    pub(crate) caller: Option<Caller>,
+    pub(crate) now_ms: i64,
+    pub(crate) request_id: String,
+}
+
+/// Who was proved to call.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) access_key_id: String,
+    pub(crate) arn: String,
+    pub(crate) account_id: String,
+    pub(crate) user_id: String,
+    pub(crate) region: String,
+}
+
+/// What a service did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) reply: Reply,
+    /// Samples stored.
+    pub(crate) samples: u64,
+}
+
+impl From<Reply> for Done {
+    fn from(reply: Reply) -> Self {
+        Self { reply, samples: 0 }
+    }
+}
+
+/// A data plane that is played.
+pub(crate) trait Service: Sync {
+    /// The signing name, which is also its name in the state and in faults.
+    fn name(&self) -> &'static str;
+
+    /// How it writes errors.
+    fn style(&self) -> ErrorStyle;
+
+    /// Whether a request is addressed to it.
+    fn claims(&self, target: &Target) -> bool;
+
+    /// What the request is addressed to within the service, for the state: a workspace, a bucket, a path.
+    fn resource(&self, target: &Target) -> String;
+
+    /// What its signature must satisfy; `None`: it takes no signature.
+    fn policy(&self, region: Option<String>, is_tls: bool) -> Option<Policy> {
+        let _ = is_tls;
+        Some(Policy::common(self.name(), region))
+    }
+
+    /// The largest body it takes, in bytes.
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.body
+    }
+
+    /// What is wrong with the address, before any signature is looked at.
+    ///
+    /// # Errors
+    /// What the service answers instead.
+    fn admit(&self, target: &Target) -> Result<(), ServiceError> {
+        let _ = target;
+        Ok(())
+    }
+
+    /// The action (such as `aps:RemoteWrite`) and the resource's ARN that the caller needs permission for.
+    fn action(&self, call: &Call) -> Option<(String, String)>;
+
+    /// Does the work. Runs on a thread that may block.
+    ///
+    /// # Errors
+    /// What the service answers instead.
+    fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError>;
+}
+
+/// The service a request is addressed to.
+pub(crate) fn find(target: &Target) -> Option<&'static dyn Service> {
+    ALL.into_iter().find(|service| service.claims(target))
+}

@@ -1,0 +1,106 @@
+//! Buffers for scraped bodies, shared by all targets, and the limit on how many are read into samples at once.
+//!
+//! Keeps true: what is kept while nothing is scraped is bounded, whatever the number of targets; at most as many bodies
+//! are parsed at once as there are cores. Fetching is not limited: a thousand targets that do not answer must not keep
+//! the others waiting.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Buffers kept for the next scrape.
+const SPARE: usize = 16;
+/// A larger buffer is given back to the allocator instead of kept.
+const SPARE_BYTES: usize = 4 << 20;
+
+/// One for the process, or at least for many targets.
+#[derive(Debug, Clone)]
+pub struct Bodies {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    spare: Mutex<Vec<Vec<u8>>>,
+    parsing: Semaphore,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { shared: Arc::new(Shared { spare: Mutex::default(), parsing: Semaphore::new(cores) }) }
+    }
+}
+
+impl Bodies {
+    /// An empty buffer, usually with room already.
+    pub(crate) fn take(&self) -> Body {
+        let bytes = self.shared.spare.lock().pop().unwrap_or_default();
+        Body { bytes, shared: self.shared.clone() }
+    }
+
+    /// Waits for a turn to parse. Parsing may leave the reactor by `block_in_place`, which costs a thread for as long; the
+    /// turns keep that to the number of cores.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Never closed; if it were, parsing without a turn would be right.
+        self.shared.parsing.acquire().await.ok()
+    }
+}
+
+/// A buffer on loan.
+pub(crate) struct Body {
+    bytes: Vec<u8>,
+    shared: Arc<Shared>,
+}
+
+impl Deref for Body {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Body {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        if bytes.capacity() == 0 || bytes.capacity() > SPARE_BYTES {
+            return;
+        }
+        let mut spare = self.shared.spare.lock();
+        if spare.len() < SPARE {
+            spare.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_small_buffers_are_kept() {
+        let bodies = Bodies::default();
+        let mut many: Vec<Body> = (0..100).map(|_| bodies.take()).collect();
+        for body in &mut many {
+            body.extend_from_slice(&[0; 100]);
+        }
+        drop(many);
+        assert_eq!(bodies.shared.spare.lock().len(), SPARE);
+        let mut again = bodies.take();
+        assert!(again.is_empty() && again.capacity() >= 100);
+        again.reserve(SPARE_BYTES + 1);
+        drop(again);
+        assert_eq!(bodies.shared.spare.lock().len(), SPARE - 1);
+    }
+}

@@ -1,0 +1,64 @@
+//! A growing row of marks, one bit a slot.
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    /// Makes room for `len` marks; new ones are unset, those past `len` are gone.
+    pub(super) fn resize(&mut self, len: usize) {
+        self.0.resize(len.div_ceil(64), 0);
+        if len % 64 != 0
+            && let Some(last) = self.0.last_mut()
+        {
+            *last &= !(u64::MAX << (len % 64));
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
+    /// False for what is out of range.
+    #[inline]
+    pub(super) fn get(&self, at: usize) -> bool {
+        self.0.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
+
+    /// Marks `at` and says whether it was marked before. Out of range is nothing.
+    #[inline]
+    pub(super) fn set(&mut self, at: usize) -> bool {
+        let Some(word) = self.0.get_mut(at / 64) else { return false };
+        let bit = 1 << (at % 64);
+        let before = *word & bit != 0;
+        *word |= bit;
+        before
+    }
+
+    pub(super) fn words(&self) -> &[u64] {
+        &self.0
+    }
+
+    pub(super) fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.0
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Marks in `start..start + len`; `start` is a multiple of 64, and so is the next chunk's, so that the words of a
+    /// chunk are its own.
+    pub(super) fn count_in(&self, start: usize, len: usize) -> usize {
+        self.range(start, len).iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The words of `start..start + len`, `start` a multiple of 64.
+    pub(super) fn range(&self, start: usize, len: usize) -> &[u64] {
+        let first = start / 64;
+        self.0.get(first..first + len.div_ceil(64)).unwrap_or_default()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.0.capacity() * 8
+    }
+}
