@@ -102,6 +102,13 @@ pub struct RunFlags {
     pub accepted: AcceptedFlags,
 }
 
+impl RunFlags {
+    /// `-enable-features=extra-scrape-metrics`.
+    pub fn extra_scrape_metrics(&self) -> bool {
+        self.enable_features.iter().any(|f| f.trim().eq_ignore_ascii_case("extra-scrape-metrics"))
+    }
+}
+
 macro_rules! accepted_flags {
     ($($field:ident = $name:literal),* $(,)?) => {
         /// Flags that Grafana Agent knows and that change nothing here; accepted so that unit files keep working.
@@ -174,10 +181,10 @@ pub struct SandboxArgs {
     #[arg(long, default_value = "127.0.0.1:9009")]
     pub listen: std::net::SocketAddr,
     /// Access key id that is accepted.
-    #[arg(long, default_value = sandbox::DEFAULT_ACCESS_KEY)]
+    #[arg(long, default_value = sandbox::Identity::EXAMPLE_KEY_ID)]
     pub access_key: String,
     /// Its secret (not a real one: it is compared, and shown to nobody).
-    #[arg(long, default_value = sandbox::DEFAULT_SECRET_KEY)]
+    #[arg(long, default_value = sandbox::Identity::EXAMPLE_SECRET)]
     pub secret_key: String,
     /// Remember every sample received, for exact comparison (memory grows).
     #[arg(long)]
@@ -206,9 +213,6 @@ pub struct ReplayArgs {
     /// The remote-write destination (by name) that receives them.
     #[arg(long)]
     pub to: String,
-    /// Only objects whose key starts with this.
-    #[arg(long, default_value = "")]
-    pub prefix: String,
     /// Remembers how far it came; run again with the same file to resume.
     #[arg(long, default_value = "replay.progress")]
     pub progress: PathBuf,

@@ -1,1 +1,35 @@
-fn main() {}
+//! The binary `sigpost`: reads the command line and hands over to one command.
+//!
+//! Installs what belongs to the whole process (allocator, TLS provider); decides nothing else.
+
+mod cli;
+mod command;
+mod exposition;
+mod hostname;
+mod house;
+mod http;
+mod identity_metrics;
+mod lanes;
+mod ledger_metrics;
+mod load_metrics;
+mod logging;
+mod process_metrics;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    net::install_crypto_provider();
+    match cli::parse() {
+        cli::Invocation::Run(flags) => command::run::run(*flags),
+        cli::Invocation::Check(args) => command::check::run(&args),
+        cli::Invocation::Sandbox(args) => command::sandbox::run(args),
+        cli::Invocation::Replay(args) => command::replay::run(args),
+        cli::Invocation::Version => {
+            println!("sigpost {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}

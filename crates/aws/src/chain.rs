@@ -3,6 +3,8 @@
 //! Caches nothing: profile files are parsed at each call, because aws-config parses them once for the life of a provider.
 //! Keeps true: a profile that is asked for is the only thing looked at; environment keys never win over it.
 
+#![allow(deprecated, reason = "aws-config's builders take this type; its new home is a crate we do not depend on")]
+
 use std::{error::Error, path::PathBuf};
 
 use aws_config::{

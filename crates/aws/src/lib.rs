@@ -1,4 +1,46 @@
-//! AWS identity per destination: credential sources, SigV4, clock offset.
+//! AWS identity per destination: credential sources, SigV4, clock offset, and what refusals mean.
+//!
+//! It is for one thing: turning an identity block into a [`net::Authorize`] that signs, keeps its credentials fresh, and
+//! judges AWS's answers. It refuses to send telemetry, to know a sink's protocol, to retry, and to hold more than one
+//! destination's clock.
+//!
+//! How the types fit: an [`IdentityConfig`] (plain data) and the process's [`IdentityContext`] make, by [`build`], an
+//! [`Identity`]; [`identity`] gives the same as `Arc<dyn Authorize>`. [`parse_host`] reads service and region from an
+//! endpoint's host name.
+//!
+//! Invariants: a secret is in no message and no `Debug`; environment keys never win over a profile or keys that were asked
+//! for; what is signed is what is sent; still valid credentials are used whatever their source does; no refusal loops.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation
+    )
+)]
+
+mod cache;
+mod chain;
+mod clock;
 mod config;
+mod connector;
+mod container;
+mod error;
+mod host;
+mod identity;
+mod json;
+mod origin;
+mod process;
+mod region;
+mod signer;
+mod sts;
+mod verdict;
+
 pub use config::{CredentialSource, IdentityConfig, RoleStep, RolesAnywhereConfig, StsConfig};
+pub use error::AwsError;
+pub use host::{AwsHost, Partition, S3Style, parse_host};
+pub use identity::{Identity, IdentityContext, IdentityStatus, build, identity};
+pub use region::RegionOrigin;

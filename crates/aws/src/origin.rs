@@ -17,7 +17,6 @@ use crate::{
     error::FetchError,
     process,
     region::SigningRegion,
-    roles_anywhere,
     sts::Sts,
     verdict::show_key,
 };
@@ -135,7 +134,8 @@ impl Origin {
                     FetchError { message: format!("instance metadata: {message}; {hint}"), absent }
                 })?
             }
-            CredentialSource::RolesAnywhere(config) => roles_anywhere::fetch(config, &self.session_name, &self.connections).await?,
+            // `build` refuses it; this arm keeps a later mistake there from being silent.
+            CredentialSource::RolesAnywhere(_) => return Err(FetchError::failed("roles_anywhere is not in this version")),
         };
         Ok(Fetched { credentials, source: label.unwrap_or_else(|| self.base_label()), recheck })
     }

@@ -155,17 +155,18 @@ fn web_identity_hint(code: &str) -> &'static str {
 fn from_xml(body: &[u8]) -> Result<Credentials, String> {
     let wanted = ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"];
     let mut found: BTreeMap<&str, String> = BTreeMap::new();
-    let mut reader = quick_xml::Reader::from_reader(body);
+    let body = String::from_utf8_lossy(body);
+    let mut reader = quick_xml::Reader::from_str(&body);
     let mut current: Option<&str> = None;
     loop {
         match reader.read_event() {
             Ok(quick_xml::events::Event::Start(e)) => {
                 let name = e.local_name();
-                current = wanted.into_iter().find(|w| w.as_bytes() == name.as_ref());
+                current = wanted.into_iter().find(|w| *w == name.as_ref());
             }
             Ok(quick_xml::events::Event::Text(text)) => {
-                if let (Some(name), Ok(text)) = (current, std::str::from_utf8(&text)) {
-                    found.entry(name).or_default().push_str(text);
+                if let Some(name) = current {
+                    found.entry(name).or_default().push_str(&text);
                 }
             }
             Ok(quick_xml::events::Event::End(_)) => current = None,

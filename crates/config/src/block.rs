@@ -36,6 +36,9 @@ impl Shape {
     }
 }
 
+/// Nobody reads more, and a hostile file could have millions.
+const MAX_PROBLEMS: usize = 200;
+
 /// What reading one file collects.
 pub(crate) struct Reader<'a> {
     pub source: &'a Source,
@@ -66,7 +69,13 @@ pub(crate) struct Block<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(source: &'a Source, environment: Environment<'a>, expand_env: bool) -> Self {
-        Self { source, environment, expand_env, problems: RefCell::default(), told_about_flag: Cell::new(false) }
+        Self {
+            source,
+            environment,
+            expand_env,
+            problems: RefCell::default(),
+            told_about_flag: Cell::new(false),
+        }
     }
 
     /// Errors and warnings in the order of the file; what was said of the same place twice (an alias) is said once.
@@ -80,18 +89,43 @@ impl<'a> Reader<'a> {
             seen.push(place);
             new
         });
-        problems.into_iter().partition(|p| p.severity == Severity::Error)
+        problems
+            .into_iter()
+            .partition(|p| p.severity == Severity::Error)
     }
 
     /// Reports at bytes `at` of the text.
-    pub fn report(&self, severity: Severity, at: Range<usize>, path: &str, message: String, suggestion: Option<String>) {
+    pub fn report(
+        &self,
+        severity: Severity,
+        at: Range<usize>,
+        path: &str,
+        message: String,
+        suggestion: Option<String>,
+    ) {
         let place = self.source.place(at.start);
-        let length = self.source.slice(at).lines().next().map_or(1, |l| l.chars().count());
+        let length = self
+            .source
+            .slice(at)
+            .lines()
+            .next()
+            .map_or(1, |l| l.chars().count());
         self.report_written(severity, place, length, path, message, suggestion);
     }
 
-    /// Reports at a place of the file as written.
-    pub fn report_written(&self, severity: Severity, place: Place, length: usize, path: &str, message: String, suggestion: Option<String>) {
+    /// Reports at a place of the file as written. Beyond [`MAX_PROBLEMS`] nothing more is told.
+    pub fn report_written(
+        &self,
+        severity: Severity,
+        place: Place,
+        length: usize,
+        path: &str,
+        message: String,
+        suggestion: Option<String>,
+    ) {
+        if self.problems.borrow().len() >= MAX_PROBLEMS {
+            return;
+        }
         let snippet = self.source.snippet(place.line);
         let width = snippet.text.chars().count();
         let column = |c: usize| snippet.columns.get(c).copied().unwrap_or(width);
@@ -111,11 +145,23 @@ impl<'a> Reader<'a> {
     }
 
     pub fn error(&self, field: &Field<'_>, message: impl Into<String>, suggestion: Option<&str>) {
-        self.report(Severity::Error, self.at(field), &field.path, message.into(), suggestion.map(Into::into));
+        self.report(
+            Severity::Error,
+            self.at(field),
+            &field.path,
+            message.into(),
+            suggestion.map(Into::into),
+        );
     }
 
     pub fn warn(&self, field: &Field<'_>, message: impl Into<String>, suggestion: Option<&str>) {
-        self.report(Severity::Warning, self.at(field), &field.path, message.into(), suggestion.map(Into::into));
+        self.report(
+            Severity::Warning,
+            self.at(field),
+            &field.path,
+            message.into(),
+            suggestion.map(Into::into),
+        );
     }
 
     /// The value's bytes; the key's for a value that is nothing or a container.
@@ -147,15 +193,27 @@ impl<'a> Reader<'a> {
         match &field.node.value {
             Value::Null => Vec::new(),
             Value::Sequence(items) => {
-                let item = |(i, node)| Field { node, path: format!("{}[{i}]", field.path), key_at: None };
+                let item = |(i, node)| Field {
+                    node,
+                    path: format!("{}[{i}]", field.path),
+                    key_at: None,
+                };
                 items.iter().enumerate().map(item).collect()
             }
             Value::Scalar(_) => {
-                self.error(field, "a list is wanted here", Some("write the value in brackets: [value]"));
+                self.error(
+                    field,
+                    "a list is wanted here",
+                    Some("write the value in brackets: [value]"),
+                );
                 Vec::new()
             }
             Value::Mapping(_) => {
-                self.error(field, "a list is wanted here, not a mapping", Some("put `- ` before the first key"));
+                self.error(
+                    field,
+                    "a list is wanted here, not a mapping",
+                    Some("put `- ` before the first key"),
+                );
                 Vec::new()
             }
         }
@@ -178,7 +236,10 @@ impl<'a> Reader<'a> {
 
     /// Every item of a list as text.
     pub fn texts(&self, field: &Field<'a>) -> Vec<String> {
-        self.items(field).iter().filter_map(|item| self.text(item)).collect()
+        self.items(field)
+            .iter()
+            .filter_map(|item| self.text(item))
+            .collect()
     }
 
     /// A scalar in an identity or secret field: `${NAME}` is resolved here if `-config.expand-env` did not do it already.
@@ -193,34 +254,74 @@ impl<'a> Reader<'a> {
         }
         if !self.told_about_flag.replace(true) {
             let message = "`${NAME}` here is replaced from the environment although -config.expand-env is not given";
-            self.warn(field, message, Some("start the agent with -config.expand-env, so that it holds for the whole file"));
+            self.warn(
+                field,
+                message,
+                Some(
+                    "start the agent with -config.expand-env, so that it holds for the whole file",
+                ),
+            );
         }
         match expand::expand(&text, self.environment) {
             Ok(expanded) => {
-                let empty = expanded.text.is_empty().then(|| expanded.pieces.iter().find_map(|p| p.variable.clone()));
+                let empty = expanded
+                    .text
+                    .is_empty()
+                    .then(|| expanded.pieces.iter().find_map(|p| p.variable.clone()));
                 Some((expanded.text, empty.flatten()))
             }
             Err(error) => {
-                self.error(field, error.message, Some("a literal `${` is written `$${`"));
+                self.error(
+                    field,
+                    error.message,
+                    Some("a literal `${` is written `$${`"),
+                );
                 None
             }
         }
+    }
+
+    /// Text of a list's item or a mapping's entry that is a secret.
+    pub fn secret_text(&self, field: &Field<'_>) -> Option<String> {
+        let (text, emptied_by) = self.resolved(field)?;
+        if let Some(variable) = emptied_by {
+            self.empty_by(Severity::Warning, field, &variable);
+        }
+        Some(text)
     }
 
     /// The variable whose emptiness left a value with nothing in it.
     pub fn empty_variable(&self, field: &Field<'_>) -> Option<String> {
         let start = field.key_at.as_ref()?.end;
         let rest = self.source.slice(start..self.source.text().len());
-        let end = start + rest.find(|c| !matches!(c, ':' | ' ' | '\t' | '"' | '\'')).unwrap_or(rest.len());
-        self.source.empty_variable(start..end).map(Into::into)
+        let end = start
+            + rest
+                .find(|c| !matches!(c, ':' | ' ' | '\t' | '"' | '\''))
+                .unwrap_or(rest.len());
+        self.source.variables(start..end).next().map(Into::into)
     }
 
     /// Says that a variable left `field` empty.
     pub fn empty_by(&self, severity: Severity, field: &Field<'_>, variable: &str) {
-        let state = if (self.environment)(variable).is_some() { "is set but empty" } else { "is not set" };
-        let message = format!("`{}` is empty: the environment variable {variable} {state}", last_key(&field.path));
-        let suggestion = format!("set {variable} in the agent's environment (systemd: EnvironmentFile=; Kubernetes: env), or remove this key");
-        self.report(severity, self.at(field), &field.path, message, Some(suggestion));
+        let state = if (self.environment)(variable).is_some() {
+            "is set but empty"
+        } else {
+            "is not set"
+        };
+        let message = format!(
+            "`{}` is empty: the environment variable {variable} {state}",
+            last_key(&field.path)
+        );
+        let suggestion = format!(
+            "set {variable} in the agent's environment (systemd: EnvironmentFile=; Kubernetes: env), or remove this key"
+        );
+        self.report(
+            severity,
+            self.at(field),
+            &field.path,
+            message,
+            Some(suggestion),
+        );
     }
 }
 
@@ -230,13 +331,21 @@ fn last_key(path: &str) -> &str {
 
 fn field_of<'a>(entry: &'a Entry, path: &str) -> Field<'a> {
     let dot = if path.is_empty() { "" } else { "." };
-    Field { node: &entry.node, path: format!("{path}{dot}{}", entry.key), key_at: Some(entry.key_at.clone()) }
+    Field {
+        node: &entry.node,
+        path: format!("{path}{dot}{}", entry.key),
+        key_at: Some(entry.key_at.clone()),
+    }
 }
 
 impl<'a> Field<'a> {
     /// The whole file.
     pub fn root(node: &'a Node) -> Self {
-        Self { node, path: String::new(), key_at: None }
+        Self {
+            node,
+            path: String::new(),
+            key_at: None,
+        }
     }
 
     pub fn is_null(&self) -> bool {
@@ -251,23 +360,68 @@ impl<'a> Block<'a> {
             Value::Mapping(entries) => entries,
             Value::Null => &[],
             _ => {
-                reader.error(field, format!("`{}` takes a mapping (`key: value` lines)", shape.name), None);
+                reader.error(
+                    field,
+                    format!("`{}` takes a mapping (`key: value` lines)", shape.name),
+                    None,
+                );
                 return None;
             }
         };
-        let block = Self { reader, path: field.path.clone(), shape, entries, at: field.key_at.clone().unwrap_or_else(|| field.node.at.start..field.node.at.start + 1) };
-        for entry in entries.iter().filter(|e| !shape.all_keys().any(|key| key == e.key)) {
+        let block = Self {
+            reader,
+            path: field.path.clone(),
+            shape,
+            entries,
+            at: field
+                .key_at
+                .clone()
+                .unwrap_or_else(|| field.node.at.start..field.node.at.start + 1),
+        };
+        for entry in entries
+            .iter()
+            .filter(|e| !shape.all_keys().any(|key| key == e.key))
+        {
+            if let Some(variable) = reader.source.variable_at(entry.key_at.start) {
+                let message = format!(
+                    "the value of {variable} is inserted unquoted here and changes the YAML"
+                );
+                let help = format!(
+                    "put ${{{variable}}} in quotes, and have no quotes or line breaks in its value"
+                );
+                reader.report(
+                    Severity::Error,
+                    entry.key_at.clone(),
+                    &block.path,
+                    message,
+                    Some(help),
+                );
+                continue;
+            }
             let field = field_of(entry, &block.path);
             let message = format!("unknown key `{}` in `{}`", entry.key, shape.name);
-            reader.report(Severity::Error, entry.key_at.clone(), &field.path, message, Some(dialect::suggest(shape, &entry.key)));
+            reader.report(
+                Severity::Error,
+                entry.key_at.clone(),
+                &field.path,
+                message,
+                Some(dialect::suggest(shape, &entry.key)),
+            );
         }
         Some(block)
     }
 
     /// The field, even where it holds nothing.
     pub fn raw(&self, key: &str) -> Option<Field<'a>> {
-        debug_assert!(self.shape.all_keys().any(|k| k == key), "`{key}` is not a key of `{}`", self.shape.name);
-        self.entries.iter().find(|e| e.key == key).map(|e| field_of(e, &self.path))
+        debug_assert!(
+            self.shape.all_keys().any(|k| k == key),
+            "`{key}` is not a key of `{}`",
+            self.shape.name
+        );
+        self.entries
+            .iter()
+            .find(|e| e.key == key)
+            .map(|e| field_of(e, &self.path))
     }
 
     /// The field, unless it is absent or holds nothing.
@@ -282,7 +436,11 @@ impl<'a> Block<'a> {
             match &found {
                 Some(first) => {
                     let (one, two) = (last_key(&first.path), last_key(&field.path));
-                    self.reader.error(&field, format!("`{one}` and `{two}` mean the same; give one of them"), None);
+                    self.reader.error(
+                        &field,
+                        format!("`{one}` and `{two}` mean the same; give one of them"),
+                        None,
+                    );
                 }
                 None => found = Some(field),
             }
@@ -292,11 +450,23 @@ impl<'a> Block<'a> {
 
     /// Reports something about the block as a whole.
     pub fn error(&self, message: impl Into<String>, suggestion: Option<&str>) {
-        self.reader.report(Severity::Error, self.at.clone(), &self.path, message.into(), suggestion.map(Into::into));
+        self.reader.report(
+            Severity::Error,
+            self.at.clone(),
+            &self.path,
+            message.into(),
+            suggestion.map(Into::into),
+        );
     }
 
     pub fn warn(&self, message: impl Into<String>, suggestion: Option<&str>) {
-        self.reader.report(Severity::Warning, self.at.clone(), &self.path, message.into(), suggestion.map(Into::into));
+        self.reader.report(
+            Severity::Warning,
+            self.at.clone(),
+            &self.path,
+            message.into(),
+            suggestion.map(Into::into),
+        );
     }
 
     /// Reports at a key's value if it is there, else at the block.
@@ -321,9 +491,14 @@ impl<'a> Block<'a> {
                 Some(field) if !matches!(field.node.value, Value::Null | Value::Scalar(_)) => {}
                 Some(field) => match self.reader.empty_variable(&field) {
                     Some(variable) => self.reader.empty_by(Severity::Error, &field, &variable),
-                    None => self.reader.error(&field, format!("`{key}` is empty"), Some(example)),
+                    None => self
+                        .reader
+                        .error(&field, format!("`{key}` is empty"), Some(example)),
                 },
-                None => self.error(format!("`{key}` is missing in `{}`", self.shape.name), Some(example)),
+                None => self.error(
+                    format!("`{key}` is missing in `{}`", self.shape.name),
+                    Some(example),
+                ),
             }
         }
         text
@@ -336,7 +511,12 @@ impl<'a> Block<'a> {
     fn parsed<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let field = self.get(key)?;
         let text = self.reader.text(&field).filter(|t| !t.is_empty())?;
-        parse(&text).map_err(|message| self.reader.error(&field, format!("`{key}`: {message}"), None)).ok()
+        parse(&text)
+            .map_err(|message| {
+                self.reader
+                    .error(&field, format!("`{key}`: {message}"), None)
+            })
+            .ok()
     }
 
     pub fn duration(&self, key: &str) -> Option<Duration> {
@@ -358,8 +538,18 @@ impl<'a> Block<'a> {
     /// One of a few words; any letter case.
     pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         self.parsed(key, |text| {
-            let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-            choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value).ok_or_else(|| format!("this is one of {}", names()))
+            let names = || {
+                choices
+                    .iter()
+                    .map(|(name, _)| *name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            choices
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(text))
+                .map(|(_, value)| *value)
+                .ok_or_else(|| format!("this is one of {}", names()))
         })
     }
 
@@ -369,15 +559,21 @@ impl<'a> Block<'a> {
     }
 
     pub fn texts(&self, key: &str) -> Vec<String> {
-        self.get(key).map(|f| self.reader.texts(&f)).unwrap_or_default()
+        self.get(key)
+            .map(|f| self.reader.texts(&f))
+            .unwrap_or_default()
     }
 
     pub fn items(&self, key: &str) -> Vec<Field<'a>> {
-        self.get(key).map(|f| self.reader.items(&f)).unwrap_or_default()
+        self.get(key)
+            .map(|f| self.reader.items(&f))
+            .unwrap_or_default()
     }
 
     pub fn entries(&self, key: &str) -> Vec<(&'a str, Field<'a>)> {
-        self.get(key).map(|f| self.reader.entries(&f)).unwrap_or_default()
+        self.get(key)
+            .map(|f| self.reader.entries(&f))
+            .unwrap_or_default()
     }
 
     /// A mapping under `key`, if it is there and not nothing.
@@ -390,7 +586,11 @@ impl<'a> Block<'a> {
         let field = self.either(keys)?;
         let (text, emptied_by) = self.reader.resolved(&field)?;
         if let Some(variable) = emptied_by {
-            let severity = if needed { Severity::Error } else { Severity::Warning };
+            let severity = if needed {
+                Severity::Error
+            } else {
+                Severity::Warning
+            };
             self.reader.empty_by(severity, &field, &variable);
         }
         Some(text).filter(|t| !t.is_empty())
@@ -399,7 +599,9 @@ impl<'a> Block<'a> {
     /// A secret under one of several spellings, or a reference to one (`env://NAME`, `file:///path`).
     pub fn secret(&self, keys: &[&str], needed: bool) -> Option<SecretSource> {
         let text = self.identity_text(keys, needed)?;
-        let Some((scheme, rest)) = text.split_once("://") else { return Some(SecretSource::Inline(Secret::new(text))) };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Some(SecretSource::Inline(Secret::new(text)));
+        };
         let field = self.either(keys)?;
         match scheme {
             "env" => match (self.reader.environment)(rest).filter(|v| !v.is_empty()) {
@@ -411,12 +613,22 @@ impl<'a> Block<'a> {
             },
             "file" if rest.starts_with('/') => Some(SecretSource::File(PathBuf::from(rest))),
             "file" => {
-                self.reader.error(&field, "a file reference has an absolute path", Some("write file:///path/to/secret"));
+                self.reader.error(
+                    &field,
+                    "a file reference has an absolute path",
+                    Some("write file:///path/to/secret"),
+                );
                 None
             }
             "aws-secretsmanager" | "aws-ssm" | "vault" => {
-                let message = format!("`{scheme}://` references are not supported in this version of sigpost");
-                self.reader.error(&field, message, Some("use file:///path, env://NAME, or the key's `_file` variant"));
+                let message = format!(
+                    "`{scheme}://` references are not supported in this version of sigpost"
+                );
+                self.reader.error(
+                    &field,
+                    message,
+                    Some("use file:///path, env://NAME, or the key's `_file` variant"),
+                );
                 None
             }
             _ => Some(SecretSource::Inline(Secret::new(text))),
@@ -428,7 +640,11 @@ impl<'a> Block<'a> {
         let inline = self.secret(&[key], true);
         let file = self.identity_text(&[file_key], true);
         if let (Some(_), Some(_)) = (&inline, &file) {
-            self.error_at(file_key, format!("`{key}` and `{file_key}` are both given; give one of them"), None);
+            self.error_at(
+                file_key,
+                format!("`{key}` and `{file_key}` are both given; give one of them"),
+                None,
+            );
         }
         inline.or_else(|| file.map(|f| SecretSource::File(f.into())))
     }
@@ -437,9 +653,14 @@ impl<'a> Block<'a> {
 /// Checks an http or https URL. Errors never repeat it: it may hold a password.
 pub(crate) fn http_url(text: &str) -> Result<Url, String> {
     if text.contains("${") {
-        return Err("this URL holds `${...}`, which is only replaced with the flag -config.expand-env".into());
+        return Err(
+            "this URL holds `${...}`, which is only replaced with the flag -config.expand-env"
+                .into(),
+        );
     }
-    let url = Url::parse(text).map_err(|e| format!("this is not a URL ({e}); write it in full, such as https://host/path"))?;
+    let url = Url::parse(text).map_err(|e| {
+        format!("this is not a URL ({e}); write it in full, such as https://host/path")
+    })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("this URL starts neither with http:// nor with https://".into());
     }

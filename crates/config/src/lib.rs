@@ -17,7 +17,13 @@
 
 #![cfg_attr(
     not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_truncation)
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation
+    )
 )]
 
 mod block;
@@ -34,9 +40,10 @@ mod source;
 mod yaml_out;
 
 pub use dialect::SHAPES;
-pub use load::{LoadOptions, load};
+pub use load::{LoadOptions, decode, load};
 pub use plan::{
-    ClientAuthType, DestinationPlan, LogFormat, LogLevel, MetricsRoute, MinFree, OnFull, Plan, QueuePlan, ServerPlan,
-    ServerTls, Shares,
+    ClientAuthType, DestinationPlan, LogFormat, LogLevel, MetricsRoute, MinFree, OnFull, Plan,
+    QueuePlan, ServerPlan, ServerTls, Shares,
 };
 pub use problem::{Problem, Problems, Severity};
+pub use scalar::duration as parse_duration;

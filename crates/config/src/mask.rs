@@ -8,6 +8,9 @@ use crate::dialect;
 /// What is shown instead of a hidden value.
 const HIDDEN: &str = "<hidden>";
 
+/// Longer lines are not shown at all: no person wrote them.
+const MAX_LINE: usize = 600;
+
 /// A line without secrets, and for each character of the line as written the column it moved to (from 0).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Masked {
@@ -17,13 +20,23 @@ pub(crate) struct Masked {
 
 /// Masks line `index` of `lines`.
 pub(crate) fn mask(lines: &[&str], index: usize) -> Masked {
-    let line: Vec<char> = lines.get(index).map(|l| l.chars().collect()).unwrap_or_default();
+    let line: Vec<char> = lines
+        .get(index)
+        .filter(|l| l.len() <= MAX_LINE)
+        .map(|l| l.chars().collect())
+        .unwrap_or_default();
     let mut shown = vec![true; line.len()];
     let keys = keys(&line);
-    match enclosing(lines, index, keys.iter().all(|k| dialect::is_known(&k.name))) {
+    match enclosing(
+        lines,
+        index,
+        keys.iter().all(|k| dialect::is_known(&k.name)),
+    ) {
         Enclosing::Harmless if !keys.is_empty() => hide_values(&line, &keys, &mut shown),
         Enclosing::Harmless => {}
-        Enclosing::HidesValues if keys.is_empty() => hide(&mut shown, text_start(&line), line.len()),
+        Enclosing::HidesValues if keys.is_empty() => {
+            hide(&mut shown, text_start(&line), line.len())
+        }
         Enclosing::HidesValues => {
             let first = keys.first().map_or(0, |key| key.end + 1);
             hide(&mut shown, first, line.len());
@@ -31,9 +44,19 @@ pub(crate) fn mask(lines: &[&str], index: usize) -> Masked {
         Enclosing::HidesAll => {
             // A key that lost its colon is no secret.
             let start = text_start(&line);
-            let end = start + line.get(start..).unwrap_or_default().iter().position(|c| !(c.is_alphanumeric() || *c == '_')).unwrap_or(0);
+            let end = start
+                + line
+                    .get(start..)
+                    .unwrap_or_default()
+                    .iter()
+                    .position(|c| !(c.is_alphanumeric() || *c == '_'))
+                    .unwrap_or(0);
             let word: String = line.get(start..end).unwrap_or_default().iter().collect();
-            hide(&mut shown, if dialect::is_known(&word) { end } else { start }, line.len());
+            hide(
+                &mut shown,
+                if dialect::is_known(&word) { end } else { start },
+                line.len(),
+            );
         }
     }
     hide_url_secrets(&line, &mut shown);
@@ -45,11 +68,19 @@ fn hide_values(line: &[char], keys: &[Key], shown: &mut [bool]) {
     let mut hidden_to = 0;
     for (number, key) in keys.iter().enumerate() {
         // `basic_auth: text`, where a mapping belongs.
-        let bare = dialect::is_identity_block(&key.name) && line.get(key.end + 1..).and_then(first_of).is_some_and(|c| !"{[&*#".contains(c));
+        let bare = dialect::is_identity_block(&key.name)
+            && line
+                .get(key.end + 1..)
+                .and_then(first_of)
+                .is_some_and(|c| !"{[&*#".contains(c));
         if (is_plain(&key.name) && !bare) || key.start < hidden_to {
             continue;
         }
-        let next = keys.iter().skip(number + 1).filter(|k| dialect::is_known(&k.name)).find_map(|k| separator_before(line, k.start));
+        let next = keys
+            .iter()
+            .skip(number + 1)
+            .filter(|k| dialect::is_known(&k.name))
+            .find_map(|k| separator_before(line, k.start));
         hidden_to = next.unwrap_or(line.len());
         if !is_variable(line.get(key.end + 1..hidden_to).unwrap_or_default()) {
             hide(shown, key.end + 1, hidden_to);
@@ -61,7 +92,9 @@ fn hide_values(line: &[char], keys: &[Key], shown: &mut [bool]) {
 fn is_variable(value: &[char]) -> bool {
     let value: String = value.iter().collect();
     let value = value.trim().trim_matches(['"', '\'']);
-    let name = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let name = value
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'));
     name.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }
 
@@ -86,13 +119,23 @@ struct Key {
 /// Every `word:` that is followed by a blank, a quote or bracket, or the line's end.
 fn keys(line: &[char]) -> Vec<Key> {
     let mut keys = Vec::new();
-    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '/' | '<');
+    let word =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '/' | '<');
     let mut start = None;
     for (at, c) in line.iter().enumerate() {
         if *c == ':' && line.get(at + 1).is_none_or(|n| n.is_whitespace()) {
             if let Some(start) = start {
-                let name: String = line.get(start..at).unwrap_or_default().iter().filter(|c| !matches!(c, '"' | '\'')).collect();
-                keys.push(Key { name, start, end: at });
+                let name: String = line
+                    .get(start..at)
+                    .unwrap_or_default()
+                    .iter()
+                    .filter(|c| !matches!(c, '"' | '\''))
+                    .collect();
+                keys.push(Key {
+                    name,
+                    start,
+                    end: at,
+                });
             }
             start = None;
         } else if word(*c) {
@@ -114,21 +157,34 @@ enum Enclosing {
 }
 
 fn enclosing(lines: &[&str], index: usize, own_keys_known: bool) -> Enclosing {
-    let Some(line) = lines.get(index) else { return Enclosing::HidesAll };
+    let Some(line) = lines.get(index) else {
+        return Enclosing::HidesAll;
+    };
     let mut indent = indentation(line);
     let own_keys = !keys(&line.chars().collect::<Vec<_>>()).is_empty();
     let item = line.trim_start().starts_with('-');
     let mut nearest = true;
     let mut verdict = Enclosing::Harmless;
     for earlier in lines.get(..index).unwrap_or_default().iter().rev() {
+        if indent == 0 && !(nearest && item) {
+            break;
+        }
+        if earlier.len() > MAX_LINE {
+            return Enclosing::HidesAll;
+        }
         if earlier.trim().is_empty() || earlier.trim_start().starts_with('#') {
             continue;
         }
         let at = indentation(earlier);
-        let key = keys(&earlier.chars().collect::<Vec<_>>()).into_iter().last();
+        let key = keys(&earlier.chars().collect::<Vec<_>>())
+            .into_iter()
+            .last();
         // A list's items may stand at the indentation of its key.
-        let encloses = at < indent || (nearest && item && at == indent && !earlier.trim_start().starts_with('-'));
-        let Some(key) = key.filter(|_| encloses) else { continue };
+        let encloses = at < indent
+            || (nearest && item && at == indent && !earlier.trim_start().starts_with('-'));
+        let Some(key) = key.filter(|_| encloses) else {
+            continue;
+        };
         let bare = nearest && !own_keys && !dialect::is_plain_list(&key.name);
         let plain = is_plain(&key.name) && !bare;
         if dialect::is_secret_container(&key.name) {
@@ -140,7 +196,11 @@ fn enclosing(lines: &[&str], index: usize, own_keys_known: bool) -> Enclosing {
         indent = at;
     }
     // A bare value that belongs to no key we can see.
-    if nearest && !own_keys { Enclosing::HidesAll } else { verdict }
+    if nearest && !own_keys {
+        Enclosing::HidesAll
+    } else {
+        verdict
+    }
 }
 
 fn indentation(line: &str) -> usize {
@@ -148,13 +208,19 @@ fn indentation(line: &str) -> usize {
 }
 
 fn is_plain(key: &str) -> bool {
-    let known = if dialect::is_known(key) { Some(key) } else { dialect::meant(key) };
+    let known = if dialect::is_known(key) {
+        Some(key)
+    } else {
+        dialect::meant(key)
+    };
     key == "<<" || known.is_some_and(|known| !dialect::is_secret(known))
 }
 
 /// Where a line's text starts, after indentation and dashes.
 fn text_start(line: &[char]) -> usize {
-    line.iter().take_while(|c| c.is_whitespace() || **c == '-').count()
+    line.iter()
+        .take_while(|c| c.is_whitespace() || **c == '-')
+        .count()
 }
 
 fn hide(shown: &mut [bool], from: usize, to: usize) {
@@ -176,7 +242,12 @@ fn hide_url_secrets(line: &[char], shown: &mut [bool]) {
         let port = |colon: usize| authority.get(colon + 1).is_none_or(char::is_ascii_digit);
         if let Some(at) = url.iter().rposition(|c| *c == '@') {
             hide(shown, start, start + at);
-        } else if !authority.starts_with(&['[']) && authority.iter().enumerate().any(|(at, c)| *c == ':' && !port(at)) {
+        } else if !authority.starts_with(&['['])
+            && authority
+                .iter()
+                .enumerate()
+                .any(|(at, c)| *c == ':' && !port(at))
+        {
             hide(shown, start, line.len());
         }
         if let Some(query) = url.iter().position(|c| *c == '?') {

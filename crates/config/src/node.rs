@@ -45,16 +45,43 @@ pub(crate) struct SyntaxError {
     pub message: String,
 }
 
-/// Files are small; hostile ones are refused.
-const MAX_DEPTH: usize = 96;
+/// Four times what the dialect needs.
+const MAX_DEPTH: usize = 40;
+
+/// The engine recurses and takes some 40 KB a level without optimisation, too much for the caller's 2 MiB.
+const STACK_BYTES: usize = 16 << 20;
 
 /// Reads the text of `source`. `None`: nothing but blanks and comments.
 pub(crate) fn parse(source: &Source) -> Result<Option<Node>, SyntaxError> {
     let text = source.text();
     let empty = |line: &str| matches!(line.trim_start().chars().next(), None | Some('#'));
-    if text.lines().all(|line| empty(line) || line.trim_end() == "---") {
+    if text
+        .lines()
+        .all(|line| empty(line) || line.trim_end() == "---")
+    {
         return Ok(None);
     }
+    let read = || read(source);
+    let thread = std::thread::Builder::new()
+        .name("read-yaml".into())
+        .stack_size(STACK_BYTES);
+    let tree = std::thread::scope(|scope| {
+        thread
+            .spawn_scoped(scope, read)
+            .ok()
+            .and_then(|reading| reading.join().ok())
+    });
+    let failed = || {
+        Err(SyntaxError {
+            at: 0,
+            message: "this file cannot be read: there is no thread to read it in".into(),
+        })
+    };
+    tree.unwrap_or_else(failed).map(Some)
+}
+
+fn read(source: &Source) -> Result<Node, SyntaxError> {
+    let text = source.text();
     let options = serde_yaml::options! {
         with_snippet: false,
         legacy_octal_numbers: true,
@@ -64,20 +91,41 @@ pub(crate) fn parse(source: &Source) -> Result<Option<Node>, SyntaxError> {
     };
     let raw = serde_yaml::from_str_with_options::<Located>(text, options);
     match raw {
-        Ok(located) => Ok(Some(located.node(source))),
+        Ok(located) => Ok(located.node(source)),
         Err(error) => {
             let place = error.location();
-            let at = place.and_then(|l| l.span().byte_offset()).and_then(|o| usize::try_from(o).ok());
-            let at = at.unwrap_or_else(|| place.map_or(0, |l| offset_of(text, l.line(), l.column())));
-            Err(SyntaxError { at: at.min(text.len()), message: explain(&error) })
+            let at = place
+                .and_then(|l| l.span().byte_offset())
+                .and_then(|o| usize::try_from(o).ok());
+            let at =
+                at.unwrap_or_else(|| place.map_or(0, |l| offset_of(text, l.line(), l.column())));
+            let at = at.min(text.len());
+            let message = match source.variable_at(at) {
+                Some(variable) => format!(
+                    "this is not valid YAML in the value of {variable}, which is inserted unquoted"
+                ),
+                None => explain(&error),
+            };
+            Err(SyntaxError { at, message })
         }
     }
 }
 
 fn offset_of(text: &str, line: u64, column: u64) -> usize {
-    let (line, column) = (usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1));
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    let within = text.get(start..).unwrap_or_default().char_indices().nth(column.saturating_sub(1));
+    let (line, column) = (
+        usize::try_from(line).unwrap_or(1),
+        usize::try_from(column).unwrap_or(1),
+    );
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let within = text
+        .get(start..)
+        .unwrap_or_default()
+        .char_indices()
+        .nth(column.saturating_sub(1));
     start + within.map_or(0, |(at, _)| at)
 }
 
@@ -130,9 +178,15 @@ impl Located {
             Raw::Null => Value::Null,
             Raw::Text(text) => Value::Scalar(text),
             Raw::Plain => Value::Scalar(source.slice(at.clone()).trim().to_owned()),
-            Raw::Sequence(items) => Value::Sequence(items.into_iter().map(|i| i.node(source)).collect()),
+            Raw::Sequence(items) => {
+                Value::Sequence(items.into_iter().map(|i| i.node(source)).collect())
+            }
             Raw::Mapping(entries) => {
-                let entry = |(key, node): (Spanned<String>, Located)| Entry { key_at: bytes(&key), key: key.value, node: node.node(source) };
+                let entry = |(key, node): (Spanned<String>, Located)| Entry {
+                    key_at: bytes(&key),
+                    key: key.value,
+                    node: node.node(source),
+                };
                 Value::Mapping(entries.into_iter().map(entry).collect())
             }
         };

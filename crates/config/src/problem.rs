@@ -49,7 +49,13 @@ impl fmt::Display for Problem {
         }
         if !self.snippet.trim().is_empty() {
             let (start, length) = self.mark;
-            write!(f, "\n{gutter} |\n{number} | {}\n{gutter} | {}{}", self.snippet, " ".repeat(start), "^".repeat(length.max(1)))?;
+            write!(
+                f,
+                "\n{gutter} |\n{number} | {}\n{gutter} | {}{}",
+                self.snippet,
+                " ".repeat(start),
+                "^".repeat(length.max(1))
+            )?;
         }
         if let Some(suggestion) = &self.suggestion {
             write!(f, "\n{gutter} = help: {suggestion}")?;

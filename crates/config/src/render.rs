@@ -25,34 +25,64 @@ impl Plan {
     pub fn render_masked(&self) -> String {
         let mut root = Map::default();
         let mut server = Map::default();
-        server.text("log_level", match self.server.log_level {
-            LogLevel::Debug => "debug",
-            LogLevel::Info => "info",
-            LogLevel::Warn => "warn",
-            LogLevel::Error => "error",
-        });
-        server.text("log_format", if self.server.log_format == LogFormat::Json { "json" } else { "logfmt" });
-        for (key, tls) in [("http_tls_config", &self.server.http_tls), ("grpc_tls_config", &self.server.grpc_tls)] {
-            server.put(key, Out::Map(tls.as_ref().map(server_tls).unwrap_or_default()));
+        server.text(
+            "log_level",
+            match self.server.log_level {
+                LogLevel::Debug => "debug",
+                LogLevel::Info => "info",
+                LogLevel::Warn => "warn",
+                LogLevel::Error => "error",
+            },
+        );
+        server.text(
+            "log_format",
+            if self.server.log_format == LogFormat::Json {
+                "json"
+            } else {
+                "logfmt"
+            },
+        );
+        for (key, tls) in [
+            ("http_tls_config", &self.server.http_tls),
+            ("grpc_tls_config", &self.server.grpc_tls),
+        ] {
+            server.put(
+                key,
+                Out::Map(tls.as_ref().map(server_tls).unwrap_or_default()),
+            );
         }
         let mut metrics = Map::default();
         metrics.text("wal_directory", self.data_directory.to_string_lossy());
-        if self.metrics.iter().flat_map(|r| &r.jobs).any(|(job, _)| job.client.disable_keepalives) {
+        if self
+            .metrics
+            .iter()
+            .flat_map(|r| &r.jobs)
+            .any(|(job, _)| job.client.disable_keepalives)
+        {
             metrics.word("http_disable_keepalives", true);
         }
         let mut global = Map::default();
         // The same for every route: the dialect has them under `global` only.
-        global.put("external_labels", labels(self.metrics.first().map(|r| &r.external_labels)));
+        global.put(
+            "external_labels",
+            labels(self.metrics.first().map(|r| &r.external_labels)),
+        );
         metrics.put("global", Out::Map(global));
-        metrics.put("configs", Out::List(self.metrics.iter().map(|r| Out::Map(route(r))).collect()));
-        root.put("server", Out::Map(server)).put("queue", Out::Map(queue(self))).put("metrics", Out::Map(metrics));
+        metrics.put(
+            "configs",
+            Out::List(self.metrics.iter().map(|r| Out::Map(route(r))).collect()),
+        );
+        root.put("server", Out::Map(server))
+            .put("queue", Out::Map(queue(self)))
+            .put("metrics", Out::Map(metrics));
         root.document()
     }
 }
 
 fn server_tls(tls: &ServerTls) -> Map {
     let mut map = Map::default();
-    map.text("cert_file", tls.cert_file.to_string_lossy()).text("key_file", tls.key_file.to_string_lossy());
+    map.text("cert_file", tls.cert_file.to_string_lossy())
+        .text("key_file", tls.key_file.to_string_lossy());
     if let Some(ca) = &tls.client_ca_file {
         map.text("client_ca_file", ca.to_string_lossy());
     }
@@ -64,15 +94,22 @@ fn server_tls(tls: &ServerTls) -> Map {
 fn queue(plan: &Plan) -> Map {
     let mut shares = Map::default();
     let s = &plan.queue.shares;
-    shares.word("metrics", s.metrics).word("logs", s.logs).word("traces", s.traces);
+    shares
+        .word("metrics", s.metrics)
+        .word("logs", s.logs)
+        .word("traces", s.traces);
     let mut map = Map::default();
     map.text("directory", plan.queue.directory.to_string_lossy());
     map.word("max_bytes", show_size(plan.queue.max_bytes));
-    map.word("min_free", match plan.queue.min_free {
-        MinFree::Percent(percent) => format!("{percent}%"),
-        MinFree::Bytes(bytes) => show_size(bytes),
-    });
-    map.put("shares", Out::Map(shares)).word("commit_interval", show_duration(plan.queue.commit_interval));
+    map.word(
+        "min_free",
+        match plan.queue.min_free {
+            MinFree::Percent(percent) => format!("{percent}%"),
+            MinFree::Bytes(bytes) => show_size(bytes),
+        },
+    );
+    map.put("shares", Out::Map(shares))
+        .word("commit_interval", show_duration(plan.queue.commit_interval));
     map
 }
 
@@ -80,11 +117,36 @@ fn route(route: &MetricsRoute) -> Map {
     let mut map = Map::default();
     map.text("name", &route.name);
     if route.host_filter {
-        map.word("host_filter", true).put("host_filter_relabel_configs", rules(&route.host_filter_relabel));
+        map.word("host_filter", true).put(
+            "host_filter_relabel_configs",
+            rules(&route.host_filter_relabel),
+        );
     }
-    map.word("write_stale_on_shutdown", route.write_stale_on_shutdown).word("remote_flush_deadline", show_duration(route.remote_flush_deadline));
-    map.put("remote_write", Out::List(route.destinations.iter().map(|d| Out::Map(destination(d))).collect()));
-    map.put("scrape_configs", Out::List(route.jobs.iter().map(|(job, found)| Out::Map(self::job(job, found))).collect()));
+    map.word("write_stale_on_shutdown", route.write_stale_on_shutdown)
+        .word(
+            "remote_flush_deadline",
+            show_duration(route.remote_flush_deadline),
+        );
+    map.put(
+        "remote_write",
+        Out::List(
+            route
+                .destinations
+                .iter()
+                .map(|d| Out::Map(destination(d)))
+                .collect(),
+        ),
+    );
+    map.put(
+        "scrape_configs",
+        Out::List(
+            route
+                .jobs
+                .iter()
+                .map(|(job, found)| Out::Map(self::job(job, found)))
+                .collect(),
+        ),
+    );
     map
 }
 
@@ -99,7 +161,8 @@ fn labels(labels: Option<&Labels>) -> Out {
 fn destination(plan: &DestinationPlan) -> Map {
     let config = &plan.config;
     let mut map = Map::default();
-    map.text("name", &config.name).text("url", masked_url(&config.url));
+    map.text("name", &config.name)
+        .text("url", masked_url(&config.url));
     if let Some(url) = &config.endpoint_url {
         map.text("endpoint_url", masked_url(url));
     }
@@ -110,19 +173,38 @@ fn destination(plan: &DestinationPlan) -> Map {
     match &config.protocol {
         ProtocolConfig::Prometheus { metadata } => {
             let mut block = Map::default();
-            block.word("send", metadata.send).word("send_interval", show_duration(metadata.send_interval));
+            block
+                .word("send", metadata.send)
+                .word("send_interval", show_duration(metadata.send_interval));
             block.word("max_samples_per_send", metadata.max_samples_per_send);
-            map.text("protocol", "prometheus").put("metadata_config", Out::Map(block));
+            map.text("protocol", "prometheus")
+                .put("metadata_config", Out::Map(block));
         }
-        ProtocolConfig::S3 { storage_class, expected_bucket_owner, sse, sse_kms_key_id } => {
+        ProtocolConfig::S3 {
+            storage_class,
+            expected_bucket_owner,
+            sse,
+            sse_kms_key_id,
+        } => {
             map.text("protocol", "s3");
             let mut batch = Map::default();
-            batch.word("max_bytes", config.batching.max_bytes).word("max_age", show_duration(config.batching.max_age));
+            batch
+                .word("max_bytes", config.batching.max_bytes)
+                .word("max_age", show_duration(config.batching.max_age));
             map.put("batch", Out::Map(batch));
             let mut encryption = Map::default();
-            for (block, key, value) in [(0, "storage_class", storage_class), (0, "expected_bucket_owner", expected_bucket_owner), (1, "type", sse), (1, "kms_key_id", sse_kms_key_id)] {
+            for (block, key, value) in [
+                (0, "storage_class", storage_class),
+                (0, "expected_bucket_owner", expected_bucket_owner),
+                (1, "type", sse),
+                (1, "kms_key_id", sse_kms_key_id),
+            ] {
                 if let Some(value) = value {
-                    let into = if block == 0 { &mut map } else { &mut encryption };
+                    let into = if block == 0 {
+                        &mut map
+                    } else {
+                        &mut encryption
+                    };
                     into.text(key, value);
                 }
             }
@@ -136,15 +218,27 @@ fn destination(plan: &DestinationPlan) -> Map {
     map.put("write_relabel_configs", rules(&config.write_relabel));
     let mut sending = Map::default();
     sending.word("max_samples_per_send", config.batching.max_samples);
-    sending.word("min_backoff", show_duration(config.backoff.min)).word("max_backoff", show_duration(config.backoff.max));
+    sending
+        .word("min_backoff", show_duration(config.backoff.min))
+        .word("max_backoff", show_duration(config.backoff.max));
     sending.word("retry_on_http_429", config.backoff.retry_on_http_429);
     let mut queue = Map::default();
-    queue.text("on_full", if plan.on_full == OnFull::Hold { "hold" } else { "evict" });
+    queue.text(
+        "on_full",
+        if plan.on_full == OnFull::Hold {
+            "hold"
+        } else {
+            "evict"
+        },
+    );
     if let Some(age) = config.max_age {
         queue.word("max_age", show_duration(age));
     }
-    queue.word("shards", config.shards).word("max_in_flight_bytes", show_size(config.max_in_flight_bytes));
-    map.put("queue_config", Out::Map(sending)).put("queue", Out::Map(queue));
+    queue
+        .word("shards", config.shards)
+        .word("max_in_flight_bytes", show_size(config.max_in_flight_bytes));
+    map.put("queue_config", Out::Map(sending))
+        .put("queue", Out::Map(queue));
     map
 }
 
@@ -181,29 +275,66 @@ fn identity(config: &IdentityConfig) -> Map {
     put(&mut map, "service_name", config.service.clone());
     match &config.source {
         CredentialSource::StandardChain => {}
-        CredentialSource::Static { access_key, secret_key, session_token } => {
+        CredentialSource::Static {
+            access_key,
+            secret_key,
+            session_token,
+        } => {
             secret(&mut map, "access_key", access_key);
             secret(&mut map, "secret_key", secret_key);
             if let Some(token) = session_token {
                 secret(&mut map, "session_token", token);
             }
         }
-        CredentialSource::Profile { name, config_file, credentials_file } => {
+        CredentialSource::Profile {
+            name,
+            config_file,
+            credentials_file,
+        } => {
             put(&mut map, "profile", name.clone());
-            put(&mut map, "shared_config_file", config_file.as_ref().map(|p| p.to_string_lossy().into_owned()));
-            put(&mut map, "shared_credentials_file", credentials_file.as_ref().map(|p| p.to_string_lossy().into_owned()));
+            put(
+                &mut map,
+                "shared_config_file",
+                config_file
+                    .as_ref()
+                    .map(|p| p.to_string_lossy().into_owned()),
+            );
+            put(
+                &mut map,
+                "shared_credentials_file",
+                credentials_file
+                    .as_ref()
+                    .map(|p| p.to_string_lossy().into_owned()),
+            );
         }
-        CredentialSource::Process { .. } => put(&mut map, "credential_process", Some(SECRET.into())),
-        CredentialSource::WebIdentity { role_arn, token_file, session_name } => {
+        CredentialSource::Process { .. } => {
+            put(&mut map, "credential_process", Some(SECRET.into()))
+        }
+        CredentialSource::WebIdentity {
+            role_arn,
+            token_file,
+            session_name,
+        } => {
             let mut block = Map::default();
-            block.text("role_arn", role_arn).text("token_file", token_file.to_string_lossy());
+            block
+                .text("role_arn", role_arn)
+                .text("token_file", token_file.to_string_lossy());
             put(&mut block, "session_name", session_name.clone());
             map.always("web_identity", block);
         }
-        CredentialSource::Container { endpoint, token_file } => {
+        CredentialSource::Container {
+            endpoint,
+            token_file,
+        } => {
             let mut block = Map::default();
             put(&mut block, "endpoint", endpoint.as_ref().map(masked_url));
-            put(&mut block, "token_file", token_file.as_ref().map(|p| p.to_string_lossy().into_owned()));
+            put(
+                &mut block,
+                "token_file",
+                token_file
+                    .as_ref()
+                    .map(|p| p.to_string_lossy().into_owned()),
+            );
             map.always("container", block);
         }
         CredentialSource::InstanceMetadata { endpoint } => {
@@ -213,22 +344,47 @@ fn identity(config: &IdentityConfig) -> Map {
         }
         CredentialSource::RolesAnywhere(anywhere) => {
             let mut block = Map::default();
-            block.text("trust_anchor_arn", &anywhere.trust_anchor_arn).text("profile_arn", &anywhere.profile_arn).text("role_arn", &anywhere.role_arn);
-            block.text("certificate", pem(&anywhere.certificate)).text("private_key", pem(&anywhere.private_key));
-            put(&mut block, "certificate_chain", anywhere.certificate_chain.as_ref().map(pem));
-            put(&mut block, "session_duration", anywhere.session_duration.map(show_duration));
+            block
+                .text("trust_anchor_arn", &anywhere.trust_anchor_arn)
+                .text("profile_arn", &anywhere.profile_arn)
+                .text("role_arn", &anywhere.role_arn);
+            block
+                .text("certificate", pem(&anywhere.certificate))
+                .text("private_key", pem(&anywhere.private_key));
+            put(
+                &mut block,
+                "certificate_chain",
+                anywhere.certificate_chain.as_ref().map(pem),
+            );
+            put(
+                &mut block,
+                "session_duration",
+                anywhere.session_duration.map(show_duration),
+            );
             put(&mut block, "session_name", anywhere.session_name.clone());
             put(&mut block, "region", anywhere.region.clone());
-            put(&mut block, "endpoint", anywhere.endpoint.as_ref().map(masked_url));
+            put(
+                &mut block,
+                "endpoint",
+                anywhere.endpoint.as_ref().map(masked_url),
+            );
             map.put("roles_anywhere", Out::Map(block));
         }
     }
     let roles = config.roles.iter().map(|role| {
         let mut block = Map::default();
         block.text("role_arn", &role.role_arn);
-        put(&mut block, "external_id", role.external_id.as_ref().map(|_| SECRET.into()));
+        put(
+            &mut block,
+            "external_id",
+            role.external_id.as_ref().map(|_| SECRET.into()),
+        );
         put(&mut block, "session_name", role.session_name.clone());
-        put(&mut block, "session_duration", role.session_duration.map(show_duration));
+        put(
+            &mut block,
+            "session_duration",
+            role.session_duration.map(show_duration),
+        );
         let mut tags = Map::default();
         for key in role.session_tags.keys() {
             tags.text(key, SECRET);
@@ -244,7 +400,10 @@ fn identity(config: &IdentityConfig) -> Map {
     if let Some(endpoint) = &config.sts.endpoint {
         map.text("sts_endpoint", masked_url(endpoint));
     }
-    for (key, on) in [("use_fips_sts_endpoint", config.sts.use_fips), ("use_dualstack", config.sts.use_dualstack)] {
+    for (key, on) in [
+        ("use_fips_sts_endpoint", config.sts.use_fips),
+        ("use_dualstack", config.sts.use_dualstack),
+    ] {
         if on {
             map.word(key, true);
         }
@@ -281,19 +440,26 @@ fn client(map: &mut Map, client: &HttpClientConfig, default: &ProxyConfig) {
             let mut block = Map::default();
             block.text("client_id", SECRET);
             secret(&mut block, "client_secret", &oauth2.client_secret);
-            block.texts("scopes", oauth2.scopes.iter()).text("token_url", masked_url(&oauth2.token_url));
+            block
+                .texts("scopes", oauth2.scopes.iter())
+                .text("token_url", masked_url(&oauth2.token_url));
             let mut params = Map::default();
             for name in oauth2.endpoint_params.keys() {
                 params.text(name, SECRET);
             }
-            block.put("endpoint_params", Out::Map(params)).put("tls_config", Out::Map(tls(&oauth2.tls)));
+            block
+                .put("endpoint_params", Out::Map(params))
+                .put("tls_config", Out::Map(tls(&oauth2.tls)));
             proxy(&mut block, &oauth2.proxy, &ProxyConfig::None);
             map.put("oauth2", Out::Map(block));
         }
     }
     map.put("tls_config", Out::Map(tls(&client.tls)));
     proxy(map, &client.proxy, default);
-    for (key, on) in [("follow_redirects", client.follow_redirects), ("enable_http2", client.enable_http2)] {
+    for (key, on) in [
+        ("follow_redirects", client.follow_redirects),
+        ("enable_http2", client.enable_http2),
+    ] {
         if !on {
             map.word(key, false);
         }
@@ -301,10 +467,30 @@ fn client(map: &mut Map, client: &HttpClientConfig, default: &ProxyConfig) {
     let mut headers: Vec<(&str, Map)> = Vec::new();
     for (name, _) in &client.headers {
         if !headers.iter().any(|(n, _)| n == name) {
-            let of_name = || client.headers.iter().filter(|(n, _)| n == name).map(|(_, s)| s);
+            let of_name = || {
+                client
+                    .headers
+                    .iter()
+                    .filter(|(n, _)| n == name)
+                    .map(|(_, s)| s)
+            };
             let mut block = Map::default();
-            block.texts("secrets", of_name().filter(|s| matches!(s, SecretSource::Inline(_))).map(|_| SECRET));
-            block.texts("files", of_name().filter_map(|s| if let SecretSource::File(path) = s { Some(path.to_string_lossy()) } else { None }));
+            block.texts(
+                "secrets",
+                of_name()
+                    .filter(|s| matches!(s, SecretSource::Inline(_)))
+                    .map(|_| SECRET),
+            );
+            block.texts(
+                "files",
+                of_name().filter_map(|s| {
+                    if let SecretSource::File(path) = s {
+                        Some(path.to_string_lossy())
+                    } else {
+                        None
+                    }
+                }),
+            );
             headers.push((name, block));
         }
     }
@@ -337,7 +523,14 @@ fn tls(tls: &TlsConfig) -> Map {
 fn versions(map: &mut Map, min: Option<TlsVersion>, max: Option<TlsVersion>) {
     for (key, version) in [("min_version", min), ("max_version", max)] {
         if let Some(version) = version {
-            map.text(key, if version == TlsVersion::Tls13 { "TLS13" } else { "TLS12" });
+            map.text(
+                key,
+                if version == TlsVersion::Tls13 {
+                    "TLS13"
+                } else {
+                    "TLS12"
+                },
+            );
         }
     }
 }
@@ -347,7 +540,11 @@ fn proxy(map: &mut Map, proxy: &ProxyConfig, default: &ProxyConfig) {
         same if same == default => {}
         ProxyConfig::None => drop(map.word("proxy_from_environment", false)),
         ProxyConfig::Environment => drop(map.word("proxy_from_environment", true)),
-        ProxyConfig::Url { url, no_proxy, connect_headers } => {
+        ProxyConfig::Url {
+            url,
+            no_proxy,
+            connect_headers,
+        } => {
             map.text("proxy_url", masked_url(url));
             if !no_proxy.is_empty() {
                 map.text("no_proxy", no_proxy);
@@ -379,19 +576,22 @@ fn rules(rules: &[Rule]) -> Out {
         if source.modulus != 0 {
             map.word("modulus", source.modulus);
         }
-        map.text("action", match source.action {
-            Action::Replace => "replace",
-            Action::Keep => "keep",
-            Action::Drop => "drop",
-            Action::KeepEqual => "keepequal",
-            Action::DropEqual => "dropequal",
-            Action::HashMod => "hashmod",
-            Action::LabelMap => "labelmap",
-            Action::LabelDrop => "labeldrop",
-            Action::LabelKeep => "labelkeep",
-            Action::Lowercase => "lowercase",
-            Action::Uppercase => "uppercase",
-        });
+        map.text(
+            "action",
+            match source.action {
+                Action::Replace => "replace",
+                Action::Keep => "keep",
+                Action::Drop => "drop",
+                Action::KeepEqual => "keepequal",
+                Action::DropEqual => "dropequal",
+                Action::HashMod => "hashmod",
+                Action::LabelMap => "labelmap",
+                Action::LabelDrop => "labeldrop",
+                Action::LabelKeep => "labelkeep",
+                Action::Lowercase => "lowercase",
+                Action::Uppercase => "uppercase",
+            },
+        );
         Out::Map(map)
     };
     Out::List(rules.iter().map(one).collect())
@@ -400,17 +600,28 @@ fn rules(rules: &[Rule]) -> Out {
 fn job(job: &JobConfig, found: &[DiscoveryConfig]) -> Map {
     let mut map = Map::default();
     map.text("job_name", &job.job_name);
-    map.word("scrape_interval", show_duration(job.interval)).word("scrape_timeout", show_duration(job.timeout));
-    map.text("metrics_path", &job.metrics_path).text("scheme", format!("{:?}", job.scheme).to_ascii_lowercase());
+    map.word("scrape_interval", show_duration(job.interval))
+        .word("scrape_timeout", show_duration(job.timeout));
+    map.text("metrics_path", &job.metrics_path)
+        .text("scheme", format!("{:?}", job.scheme).to_ascii_lowercase());
     let mut params = Map::default();
     for (name, values) in &job.params {
         let hidden = may_authenticate(name);
-        params.texts(name, values.iter().map(|v| if hidden { SECRET } else { v.as_str() }));
+        params.texts(
+            name,
+            values
+                .iter()
+                .map(|v| if hidden { SECRET } else { v.as_str() }),
+        );
     }
     map.put("params", Out::Map(params));
-    map.word("honor_labels", job.honor_labels).word("honor_timestamps", job.honor_timestamps);
+    map.word("honor_labels", job.honor_labels)
+        .word("honor_timestamps", job.honor_timestamps);
     map.word("track_timestamps_staleness", job.track_timestamps_staleness);
-    map.texts("scrape_protocols", job.protocols.iter().map(|p| protocol(*p)));
+    map.texts(
+        "scrape_protocols",
+        job.protocols.iter().map(|p| protocol(*p)),
+    );
     map.text("fallback_scrape_protocol", protocol(job.fallback_protocol));
     map.word("enable_compression", job.enable_compression);
     if job.extra_metrics {
@@ -427,11 +638,19 @@ fn job(job: &JobConfig, found: &[DiscoveryConfig]) -> Map {
         ("keep_dropped_targets", limits.keep_dropped_targets),
     ] {
         if limit != 0 {
-            map.word(key, if key == "body_size_limit" { show_size(limit) } else { limit.to_string() });
+            map.word(
+                key,
+                if key == "body_size_limit" {
+                    show_size(limit)
+                } else {
+                    limit.to_string()
+                },
+            );
         }
     }
     client(&mut map, &job.client, &ProxyConfig::None);
-    map.put("relabel_configs", rules(&job.relabel)).put("metric_relabel_configs", rules(&job.metric_relabel));
+    map.put("relabel_configs", rules(&job.relabel))
+        .put("metric_relabel_configs", rules(&job.metric_relabel));
     discovery(&mut map, found);
     map
 }
@@ -444,29 +663,52 @@ fn discovery(map: &mut Map, found: &[DiscoveryConfig]) {
             DiscoveryConfig::Static(all) => {
                 for group in all {
                     let mut entry = Map::default();
-                    let addresses: Vec<&str> = group.targets.iter().filter_map(|t| t.get("__address__")).collect();
-                    entry.texts("targets", addresses).put("labels", labels(Some(&group.labels)));
+                    let addresses: Vec<&str> = group
+                        .targets
+                        .iter()
+                        .filter_map(|t| t.get("__address__"))
+                        .collect();
+                    entry
+                        .texts("targets", addresses)
+                        .put("labels", labels(Some(&group.labels)));
                     groups.push(Out::Map(entry));
                 }
             }
             DiscoveryConfig::File(file) => {
-                entry.texts("files", file.files.iter()).word("refresh_interval", show_duration(file.refresh_interval));
+                entry
+                    .texts("files", file.files.iter())
+                    .word("refresh_interval", show_duration(file.refresh_interval));
                 files.push(Out::Map(entry));
             }
             DiscoveryConfig::Http(http) => {
-                entry.text("url", masked_url(&http.url)).word("refresh_interval", show_duration(http.refresh_interval));
+                entry
+                    .text("url", masked_url(&http.url))
+                    .word("refresh_interval", show_duration(http.refresh_interval));
                 client(&mut entry, &http.client, &ProxyConfig::None);
                 urls.push(Out::Map(entry));
             }
         }
     }
-    map.put("static_configs", Out::List(groups)).put("file_sd_configs", Out::List(files)).put("http_sd_configs", Out::List(urls));
+    map.put("static_configs", Out::List(groups))
+        .put("file_sd_configs", Out::List(files))
+        .put("http_sd_configs", Out::List(urls));
 }
 
 /// Does a query parameter's name sound like a credential's?
 fn may_authenticate(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["token", "key", "secret", "pass", "auth", "credential", "signature", "sig"].iter().any(|word| name.contains(word))
+    [
+        "token",
+        "key",
+        "secret",
+        "pass",
+        "auth",
+        "credential",
+        "signature",
+        "sig",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
 }
 
 fn protocol(protocol: ScrapeProtocol) -> &'static str {

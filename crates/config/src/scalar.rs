@@ -9,7 +9,7 @@ use std::time::Duration;
 const MAX_SECONDS: f64 = 100.0 * 365.0 * 86400.0;
 
 /// Prometheus (`1d12h`, `0`) and Go (`1h30m`, `1.5s`, `250ms`, `10µs`) durations, not negative.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "a duration is a number with a unit, such as 30s, 1m, 1h30m, 250ms or 7d";
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -23,9 +23,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
     let mut nanos: u128 = 0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let unit: u128 = match unit {
             "ns" => 1,
@@ -40,13 +44,19 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             "" => return Err(format!("the unit is missing; {FORM}")),
             _ => return Err(FORM.into()),
         };
-        nanos = fixed_point(number, unit).and_then(|n| nanos.checked_add(n)).ok_or(FORM)?;
+        nanos = fixed_point(number, unit)
+            .and_then(|n| nanos.checked_add(n))
+            .ok_or(FORM)?;
         rest = tail;
     }
     let seconds = u64::try_from(nanos / 1_000_000_000).map_err(|_| FORM)?;
     let remainder = u32::try_from(nanos % 1_000_000_000).map_err(|_| FORM)?;
     let duration = Duration::new(seconds, remainder);
-    if duration.as_secs_f64() > MAX_SECONDS { Err("this is more than 100 years".into()) } else { Ok(duration) }
+    if duration.as_secs_f64() > MAX_SECONDS {
+        Err("this is more than 100 years".into())
+    } else {
+        Ok(duration)
+    }
 }
 
 /// `number` (digits with at most one dot) times `unit`, rounded down; `None` if it is no number or too large.
@@ -55,17 +65,30 @@ fn fixed_point(number: &str, unit: u128) -> Option<u128> {
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') || whole.len() > 20 {
         return None;
     }
-    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let whole: u128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     let fraction = fraction.get(..fraction.len().min(15))?;
-    let parts: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+    let parts: u128 = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse().ok()?
+    };
     let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    whole.checked_mul(unit)?.checked_add(parts.checked_mul(unit)? / scale)
+    whole
+        .checked_mul(unit)?
+        .checked_add(parts.checked_mul(unit)? / scale)
 }
 
 /// Bytes: `512MB`, `8GiB`, `256kb`, `1048576`, `0`. All units are powers of 1024, as in Prometheus and Grafana's files.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    const FORM: &str = "a size is a number of bytes with or without a unit, such as 512KB, 10MB or 8GiB";
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
+    const FORM: &str =
+        "a size is a number of bytes with or without a unit, such as 512KB, 10MB or 8GiB";
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -135,7 +158,9 @@ pub(crate) fn show_duration(duration: Duration) -> String {
 
 /// A size in the largest unit that divides it.
 pub(crate) fn show_size(bytes: u64) -> String {
-    let units = ["TiB", "GiB", "MiB", "KiB"].iter().zip([40_u32, 30, 20, 10]);
+    let units = ["TiB", "GiB", "MiB", "KiB"]
+        .iter()
+        .zip([40_u32, 30, 20, 10]);
     for (name, shift) in units {
         if bytes != 0 && bytes.trailing_zeros() >= shift {
             return format!("{}{name}", bytes >> shift);
@@ -169,16 +194,36 @@ mod test {
             assert_eq!(duration(text), Ok(expected), "{text}");
             assert_eq!(duration(&show_duration(expected)), Ok(expected), "{text}");
         }
-        for text in ["", "15", "s", "1 s", "15x", "-5s", "1.2.3s", "99999999999999999999999y", "200y", "1h-5m", ".s", "1e3s"] {
+        for text in [
+            "",
+            "15",
+            "s",
+            "1 s",
+            "15x",
+            "-5s",
+            "1.2.3s",
+            "99999999999999999999999y",
+            "200y",
+            "1h-5m",
+            ".s",
+            "1e3s",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn sizes_are_powers_of_1024() {
-        for (text, expected) in
-            [("0", 0), ("10", 10), ("1KB", 1024), ("1KiB", 1024), ("256kb", 256 << 10), ("1.5MB", 3 << 19), ("8GiB", 8 << 30), ("1_000", 1000)]
-        {
+        for (text, expected) in [
+            ("0", 0),
+            ("10", 10),
+            ("1KB", 1024),
+            ("1KiB", 1024),
+            ("256kb", 256 << 10),
+            ("1.5MB", 3 << 19),
+            ("8GiB", 8 << 30),
+            ("1_000", 1000),
+        ] {
             assert_eq!(size(text), Ok(expected), "{text}");
             assert_eq!(size(&show_size(expected)), Ok(expected), "{text}");
         }
@@ -196,7 +241,14 @@ mod test {
             assert_eq!(flag(text), Ok(false), "{text}");
         }
         assert!(flag("1").is_err());
-        for (text, expected) in [("0", 0), ("10", 10), ("1_000", 1000), ("0755", 493), ("0x1f", 31), ("0o17", 15)] {
+        for (text, expected) in [
+            ("0", 0),
+            ("10", 10),
+            ("1_000", 1000),
+            ("0755", 493),
+            ("0x1f", 31),
+            ("0o17", 15),
+        ] {
             assert_eq!(whole(text), Ok(expected), "{text}");
         }
         for text in ["", "-1", "1.5", "lots", "0x", "++1", "0x+1"] {

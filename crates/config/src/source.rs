@@ -27,15 +27,30 @@ pub(crate) struct Source {
 
 impl Source {
     /// Expands `text` if asked to. The source comes back in either case, so that the error can be shown.
-    pub fn new(file: &str, text: &str, expand_env: bool, environment: Environment<'_>) -> (Self, Option<ExpandError>) {
+    pub fn new(
+        file: &str,
+        text: &str,
+        expand_env: bool,
+        environment: Environment<'_>,
+    ) -> (Self, Option<ExpandError>) {
         let written = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        let lines = std::iter::once(0).chain(written.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let lines = std::iter::once(0)
+            .chain(written.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
         let (expanded, error) = match expand_env.then(|| expand::expand(&written, environment)) {
             Some(Ok(expanded)) => (expanded, None),
             Some(Err(error)) => (Expanded::verbatim(&written), Some(error)),
             None => (Expanded::verbatim(&written), None),
         };
-        (Self { file: file.to_owned(), written, expanded, lines }, error)
+        (
+            Self {
+                file: file.to_owned(),
+                written,
+                expanded,
+                lines,
+            },
+            error,
+        )
     }
 
     /// What the YAML reader reads.
@@ -58,7 +73,11 @@ impl Source {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         let offset = self.written.floor_char_boundary(offset);
-        let column = self.written.get(start..offset).map_or(0, |t| t.chars().count()) + 1;
+        let column = self
+            .written
+            .get(start..offset)
+            .map_or(0, |t| t.chars().count())
+            + 1;
         Place { line, column }
     }
 
@@ -68,8 +87,13 @@ impl Source {
         mask::mask(&lines, line.saturating_sub(1))
     }
 
-    /// The variable whose emptiness left bytes `range` of the text empty.
-    pub fn empty_variable(&self, range: Range<usize>) -> Option<&str> {
-        self.expanded.variables(range).next()
+    /// The variables whose substitutions touch bytes `range` of the text; one that left nothing counts at its place.
+    pub fn variables(&self, range: Range<usize>) -> impl Iterator<Item = &str> {
+        self.expanded.variables(range)
+    }
+
+    /// The variable that byte `offset` of the text came from: what stands there is not the file's and may be a secret.
+    pub fn variable_at(&self, offset: usize) -> Option<&str> {
+        self.expanded.inside(offset)
     }
 }

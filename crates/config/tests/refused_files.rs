@@ -11,17 +11,33 @@ const MARKER: &str = "s3cr3tMARKER";
 
 fn refused() -> Vec<(PathBuf, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/refused");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "yaml")).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "yaml"))
+        .collect();
     files.sort();
-    files.into_iter().map(|p| (p.clone(), fs::read_to_string(p).unwrap())).collect()
+    files
+        .into_iter()
+        .map(|p| (p.clone(), fs::read_to_string(p).unwrap()))
+        .collect()
 }
 
 /// Comments at the top may say `# flags: -config.expand-env` and `# env: NAME=value`.
 fn problems(name: &str, text: &str) -> Problems {
     let expand_env = text.lines().any(|l| l == "# flags: -config.expand-env");
-    let variables: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.strip_prefix("# env: ")?.split_once('=')).collect();
+    let variables: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("# env: ")?.split_once('='))
+        .collect();
     let environment = |name: &str| variables.get(name).map(|v| (*v).to_owned());
-    match load(text, LoadOptions { expand_env, ..LoadOptions::new(name, &environment) }) {
+    match load(
+        text,
+        LoadOptions {
+            expand_env,
+            ..LoadOptions::new(name, &environment)
+        },
+    ) {
         Ok(_) => panic!("{name} is accepted"),
         Err(problems) => problems,
     }
@@ -36,7 +52,11 @@ fn each_refused_file_is_explained() {
         if std::env::var_os("UPDATE").is_some() {
             fs::write(&golden, &shown).unwrap();
         }
-        assert_eq!(shown, fs::read_to_string(&golden).unwrap_or_default(), "{name}: run with UPDATE=1 and read the difference");
+        assert_eq!(
+            shown,
+            fs::read_to_string(&golden).unwrap_or_default(),
+            "{name}: run with UPDATE=1 and read the difference"
+        );
     }
 }
 
@@ -45,7 +65,11 @@ fn every_problem_has_a_place_in_the_file() {
     for (path, text) in refused() {
         for problem in problems("f", &text).errors {
             let line = text.lines().nth(problem.line - 1);
-            assert!(line.is_some_and(|l| problem.column <= l.chars().count() + 1), "{}: {problem}", path.display());
+            assert!(
+                line.is_some_and(|l| problem.column <= l.chars().count() + 1),
+                "{}: {problem}",
+                path.display()
+            );
             assert!(!problem.message.contains('\n'), "{problem}");
         }
     }
@@ -57,7 +81,11 @@ fn no_secret_is_ever_shown() {
         let problems = problems("f", &text);
         let warnings: String = problems.warnings.iter().map(|w| w.to_string()).collect();
         let everything = format!("{problems}{problems:?}{warnings}");
-        assert!(!everything.contains(MARKER), "{}:\n{everything}", path.display());
+        assert!(
+            !everything.contains(MARKER),
+            "{}:\n{everything}",
+            path.display()
+        );
     }
 }
 
@@ -145,8 +173,22 @@ integrations:
 fn shown(text: &str) -> String {
     let none = |_: &str| None;
     match load(text, LoadOptions::new("f", &none)) {
-        Ok(plan) => format!("{plan:?}{}{}", plan.render_masked(), plan.warnings.iter().map(|w| w.to_string()).collect::<String>()),
-        Err(problems) => format!("{problems}{problems:?}{}", problems.warnings.iter().map(|w| w.to_string()).collect::<String>()),
+        Ok(plan) => format!(
+            "{plan:?}{}{}",
+            plan.render_masked(),
+            plan.warnings
+                .iter()
+                .map(|w| w.to_string())
+                .collect::<String>()
+        ),
+        Err(problems) => format!(
+            "{problems}{problems:?}{}",
+            problems
+                .warnings
+                .iter()
+                .map(|w| w.to_string())
+                .collect::<String>()
+        ),
     }
 }
 
@@ -180,17 +222,72 @@ fn however_the_file_is_broken_no_secret_is_shown() {
     let mut refused = 0;
     for at in 0..lines.len() {
         for (number, broken) in breaks.iter().enumerate() {
-            let text: Vec<String> = lines.iter().enumerate().map(|(i, l)| if i == at { broken(l) } else { (*l).to_owned() }).collect();
+            let text: Vec<String> = lines
+                .iter()
+                .enumerate()
+                .map(|(i, l)| if i == at { broken(l) } else { (*l).to_owned() })
+                .collect();
             let text = text.join("\n");
             let said = shown(&text);
             refused += usize::from(said.contains("error:"));
-            assert!(!without_plan_debug(&said).contains(MARKER), "break {number} of line {}:\n{}\n{said}", at + 1, lines[at]);
+            assert!(
+                !without_plan_debug(&said).contains(MARKER),
+                "break {number} of line {}:\n{}\n{said}",
+                at + 1,
+                lines[at]
+            );
         }
     }
-    assert!(refused > lines.len(), "only {refused} of the broken files are refused");
+    assert!(
+        refused > lines.len(),
+        "only {refused} of the broken files are refused"
+    );
+}
+
+/// Values of variables are secrets too, even where they break the file's form.
+#[test]
+fn no_variables_value_is_ever_shown() {
+    let values = [
+        "s3cr3tMARKER: s3cr3tMARKER",
+        "x\ns3cr3tMARKER: s3cr3tMARKER",
+        "x\n            s3cr3tMARKER: s3cr3tMARKER",
+        "x\n            password: s3cr3tMARKER",
+        "[s3cr3tMARKER",
+        "'s3cr3tMARKER",
+        "*s3cr3tMARKER",
+        "{s3cr3tMARKER: {s3cr3tMARKER: 1}}",
+        "!s3cr3tMARKER x",
+        "&s3cr3tMARKER",
+        "",
+    ];
+    let file = "metrics:\n  configs:\n    - name: a\n      remote_write:\n        - url: https://h.example/w\n          basic_auth:\n            username: a\n            password: ${P}\n            # ${P}\n";
+    let sigv4 = "metrics:\n  configs:\n    - name: a\n      remote_write:\n        - url: https://aps-workspaces.us-east-1.amazonaws.com/w\n          sigv4:\n            access_key: ${P}\n            secret_key: '${P}'\n            region: ${P}\n            role_arn: ${P}\n            session_name: ${P}\n";
+    for value in values {
+        let environment = |_: &str| Some(value.to_owned());
+        for text in [file, sigv4] {
+            for expand_env in [true, false] {
+                let said = match load(
+                    text,
+                    LoadOptions {
+                        expand_env,
+                        ..LoadOptions::new("f", &environment)
+                    },
+                ) {
+                    Ok(plan) => plan.render_masked(),
+                    Err(problems) => format!("{problems}{problems:?}"),
+                };
+                assert!(!said.contains(MARKER), "{value:?} {expand_env}\n{said}");
+            }
+        }
+    }
 }
 
 /// `Debug` of a plan shows URLs as they are (the agent never prints it); its rendering does not.
 fn without_plan_debug(said: &str) -> &str {
-    if said.starts_with("Plan {") { said.split_once("server:\n").map_or(said, |(_, rendered)| rendered) } else { said }
+    if said.starts_with("Plan {") {
+        said.split_once("server:\n")
+            .map_or(said, |(_, rendered)| rendered)
+    } else {
+        said
+    }
 }

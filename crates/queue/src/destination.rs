@@ -69,6 +69,7 @@ impl Destination {
                 start_item: pair.cursor.start_item,
                 settled: pair.cursor.settled,
                 counts: pair.cursor.counts.clone(),
+                lane_end: board.durable,
             });
         }
         if let Err(error) = file.write(&slot) {

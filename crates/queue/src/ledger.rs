@@ -102,10 +102,9 @@ pub(crate) fn snapshot(lane: &Lane, ledger: &mut Ledger) {
     for (name, pair) in &board.pairs {
         let cursor = &pair.cursor;
         let pending_items = board.durable.item.saturating_sub(cursor.settled.item);
-        let oldest_pending_ms = (pending_items > 0).then(|| {
-            let created = board.segment_at(cursor.settled.offset).and_then(|at| board.segments.get(at)).map(|s| s.created_ms);
-            cursor.oldest_ingest_ms().unwrap_or_else(|| created.unwrap_or(i64::MIN).max(cursor.settled_ingest_ms))
-        });
+        let held = board.segment_at(cursor.settled.offset).and_then(|at| board.segments.get(at));
+        let known = cursor.oldest_ingest_ms().or(held.map(|segment| segment.created_ms.max(cursor.settled_ingest_ms)));
+        let oldest_pending_ms = known.filter(|ms| pending_items > 0 && *ms > 0);
         ledger.rows.push(LedgerRow {
             destination: name.to_string(),
             lane: lane.id.clone(),

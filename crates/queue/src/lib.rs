@@ -63,3 +63,6 @@ pub use queue::{CloseReport, Queue};
 pub use reader::Reader;
 pub use record::{Codec, ContextKey, Durability, FrameMeta, Kind, Outcome, Reason, Record};
 pub use store::{ApplyReport, OpenReport, Removed};
+
+#[cfg(test)]
+mod tests;

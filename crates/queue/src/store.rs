@@ -107,9 +107,11 @@ impl Store {
         }
         let mut report = OpenReport::default();
         let mut slots = store.load_cursors(&mut report)?;
-        let recovered = store.recover_lanes(lanes, &slots, &mut report)?;
-        for ((spec, budget), found) in lanes.iter().zip(store.config.budgets(lanes)).zip(recovered) {
+        let recovered = store.recover_lanes(lanes, &slots)?;
+        let mut discard = Vec::new();
+        for ((spec, budget), mut found) in lanes.iter().zip(store.config.budgets(lanes)).zip(recovered) {
             report.lanes.push(found.report.clone());
+            discard.append(&mut found.discard);
             store.add_lane(spec, budget, found);
         }
         store.remove_unwanted_lanes(&slots, &mut report)?;
@@ -130,6 +132,7 @@ impl Store {
             }
             file.remove().map_err(|source| QueueError::io("remove cursor file", file.path(), source))?;
         }
+        store.discard(&discard)?;
         for lane in store.lanes.read().values() {
             lane.reclaim();
         }
@@ -179,7 +182,6 @@ impl Store {
         &self,
         lanes: &[LaneSpec],
         slots: &BTreeMap<String, (CursorFile, Slot)>,
-        _report: &mut OpenReport,
     ) -> Result<Vec<Recovered>, QueueError> {
         let one = |lane: &LaneId| {
             let dir = self.lanes_dir().join(lane.as_str());
@@ -194,6 +196,22 @@ impl Store {
                 .map(|(task, spec)| task.join().unwrap_or_else(|_| one(&spec.id)))
                 .collect()
         })
+    }
+
+    /// Removes useless segment files, after writing down what their names testify: where the lane's offsets stood.
+    fn discard(&self, paths: &[PathBuf]) -> Result<(), QueueError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        for destination in self.destinations.read().values() {
+            self.sync(destination)?;
+        }
+        for path in paths {
+            if let Err(error) = self.disk.remove(path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a useless segment file");
+            }
+        }
+        Ok(())
     }
 
     fn add_lane(&self, spec: &LaneSpec, budget: u64, found: Recovered) -> Arc<Lane> {
@@ -247,8 +265,8 @@ impl Store {
                     report.removed.push(booked(destination, &name, items));
                 }
             }
-            for segment in &found.segments {
-                let _ = self.disk.remove(&segment.path);
+            for path in found.segments.iter().map(|segment| &segment.path).chain(&found.discard) {
+                let _ = self.disk.remove(path);
             }
             let _ = self.disk.remove_dir(&path);
         }
@@ -355,6 +373,7 @@ impl Store {
                 None => {
                     let dir = self.lanes_dir().join(spec.id.as_str());
                     let found = recover(&self.disk, &dir, &spec.id, Witness::default(), &self.quarantine)?;
+                    self.discard(&found.discard)?;
                     begun.push(self.add_lane(spec, budget, found));
                     report.added_lanes.push(spec.id.clone());
                 }
@@ -504,8 +523,8 @@ fn booked(destination: &str, lane: &str, items: u64) -> Removed {
 fn witness(slots: &BTreeMap<String, (CursorFile, Slot)>, lane: &str) -> Witness {
     let mut out = Witness::default();
     for cursor in slots.values().flat_map(|(_, slot)| &slot.lanes).filter(|cursor| cursor.lane == lane) {
-        out.offset = out.offset.max(cursor.settled.offset);
-        out.item = out.item.max(cursor.settled.item);
+        out.offset = out.offset.max(cursor.settled.offset).max(cursor.lane_end.offset);
+        out.item = out.item.max(cursor.settled.item).max(cursor.lane_end.item);
     }
     out
 }

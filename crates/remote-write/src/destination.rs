@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use net::Authorize;
 use pipeline::{MetricClaim, Outlet, OutletError};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -29,10 +32,14 @@ pub struct Tuning {
     pub probe_max: Duration,
     /// A body that is not full waits this long for the frames that became durable in the same instant.
     pub linger: Duration,
+    /// How long after the end of its step an object waits for frames that are late to become durable.
+    pub late: Duration,
     /// At a stop, a request under way may end within this.
     pub stop_grace: Duration,
     /// The longest `Retry-After` that is believed.
     pub longest_wish: Duration,
+    /// Samples decoded and not settled: frames of few but huge targets would hold more memory than their stored bytes say.
+    pub samples_in_flight: u32,
     /// Bytes of series tables kept.
     pub table_bytes: usize,
     /// A series table unused for this long is forgotten.
@@ -47,8 +54,10 @@ impl Default for Tuning {
             probe_min: Duration::from_secs(5),
             probe_max: Duration::from_secs(60),
             linger: Duration::from_millis(5),
+            late: Duration::from_secs(2),
             stop_grace: Duration::from_secs(5),
             longest_wish: Duration::from_secs(300),
+            samples_in_flight: 500_000,
             table_bytes: 256 << 20,
             table_idle: Duration::from_secs(600),
             families: 20_000,
@@ -129,8 +138,9 @@ impl Destination {
             for (number, inbox) in (0..).zip(receivers) {
                 parts.spawn(shard(shared.clone(), number, inbox));
             }
+            let room = Arc::new(Semaphore::new(tuning.samples_in_flight.max(1) as usize));
             for outlet in outlets {
-                parts.spawn(deal(shared.clone(), outlet, senders.clone()));
+                parts.spawn(deal(shared.clone(), outlet, senders.clone(), Arc::clone(&room)));
             }
         }
         parts.close();
@@ -166,8 +176,8 @@ async fn next_claim(shared: &Shared, outlet: &mut Outlet) -> Result<MetricClaim,
     }
 }
 
-fn arrived(shared: &Shared, claim: MetricClaim) -> Lot {
-    let lot = Lot::new(claim, &shared.tables);
+fn arrived(shared: &Shared, claim: MetricClaim, room: Option<OwnedSemaphorePermit>) -> Lot {
+    let lot = Lot::new(claim, &shared.tables, room);
     shared.metrics.pending.inc_by(i64::from(lot.items()));
     if let Some(newest) = lot.newest_ms() {
         shared.metrics.highest.note(newest);
@@ -176,43 +186,54 @@ fn arrived(shared: &Shared, claim: MetricClaim) -> Lot {
     lot
 }
 
+/// A claim and its part of the samples in flight.
+type Dealt = (MetricClaim, OwnedSemaphorePermit);
+
 /// Reads one lane and deals its claims by stream. The channels are bounded by what the queue lets a destination claim.
-async fn deal(shared: Shared, mut outlet: Outlet, shards: Vec<mpsc::UnboundedSender<MetricClaim>>) {
+async fn deal(shared: Shared, mut outlet: Outlet, shards: Vec<mpsc::UnboundedSender<Dealt>>, room: Arc<Semaphore>) {
     while let Ok(claim) = next_claim(&shared, &mut outlet).await {
-        let shard = claim.frame().stream % shards.len() as u64;
-        let Some(inbox) = shards.get(shard as usize) else { return };
-        if inbox.send(claim).is_err() {
+        let frame = claim.frame();
+        let shard = frame.stream % shards.len() as u64;
+        let permits = frame.items.clamp(1, shared.tuning.samples_in_flight.max(1));
+        let permit = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
+            permit = Arc::clone(&room).acquire_many_owned(permits) => permit,
+        };
+        // The semaphore is never closed.
+        let (Some(inbox), Ok(permit)) = (shards.get(shard as usize), permit) else { return };
+        if inbox.send((claim, permit)).is_err() {
             return;
         }
     }
 }
 
 /// A remote-write shard: sends what there is, as soon as there is something.
-async fn shard(shared: Shared, number: u32, mut inbox: mpsc::UnboundedReceiver<MetricClaim>) {
+async fn shard(shared: Shared, number: u32, mut inbox: mpsc::UnboundedReceiver<Dealt>) {
     let batching = shared.config.batching;
     let limits = Limits { samples: batching.max_samples.max(1) as u64, bytes: batching.max_bytes.max(1) };
     let linger = batching.max_age.max(shared.tuning.linger);
     let mut line = Line::new(shared.clone(), number);
     loop {
         if line.is_empty() {
-            let claim = tokio::select! {
+            let dealt = tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => return,
-                claim = inbox.recv() => claim,
+                dealt = inbox.recv() => dealt,
             };
-            let Some(claim) = claim else { return };
-            line.push(arrived(&shared, claim));
+            let Some((claim, room)) = dealt else { return };
+            line.push(arrived(&shared, claim, Some(room)));
         }
         let deadline = Instant::now() + linger;
         while line.waiting() < limits.samples {
-            let claim = tokio::select! {
+            let dealt = tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => return,
-                claim = inbox.recv() => claim,
+                dealt = inbox.recv() => dealt,
                 () = tokio::time::sleep_until(deadline) => break,
             };
-            match claim {
-                Some(claim) => line.push(arrived(&shared, claim)),
+            match dealt {
+                Some((claim, room)) => line.push(arrived(&shared, claim, Some(room))),
                 None => break,
             }
         }
@@ -241,7 +262,7 @@ async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
         let first = match over.take() {
             Some(lot) => lot,
             None => match next_claim(&shared, &mut outlet).await {
-                Ok(claim) => arrived(&shared, claim),
+                Ok(claim) => arrived(&shared, claim, None),
                 Err(Stopped) => return,
             },
         };
@@ -256,7 +277,7 @@ async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
                 () = tokio::time::sleep_until(deadline) => break,
             };
             let Ok(claim) = claim else { return };
-            let lot = arrived(&shared, claim);
+            let lot = arrived(&shared, claim, None);
             frames += 1;
             wire += lot.wire_len();
             raw += lot.claim.payload().len() as u64;
@@ -279,8 +300,5 @@ async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
 fn step_end(step: i64, step_ms: i64, tuning: &Tuning) -> Instant {
     let wait = step.saturating_add(1).saturating_mul(step_ms).saturating_sub(now_ms()).clamp(0, step_ms.saturating_mul(2));
     let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default());
-    // The queue's commit interval and a slow disk.
-    Instant::now() + wait + tuning.linger.max(Duration::from_millis(1)) + LATE
+    Instant::now() + wait + tuning.late
 }
-
-const LATE: Duration = Duration::from_secs(2);

@@ -40,5 +40,5 @@ pub use destination::{Destination, Tuning};
 pub use metrics::{RemoteLabels, RemoteStorageMetrics};
 pub use replay::{ObjectSource, ReplayConfig, ReplayError, ReplayProgress, replay};
 pub use status::{DestinationSnapshot, DestinationState, DestinationStatus, LastAnswer};
-pub use tables::Rewrite;
 pub use verdict::Loss;
+pub use wire::rewrite::Rewrite;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use model::ContextKey;
 use pipeline::{MetricClaim, Outcome, QueueError, Reason, off_reactor};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     tables::WireTables,
@@ -22,6 +23,8 @@ pub(crate) struct Lot {
     /// Samples at its front that are booked.
     pub(crate) sent: u32,
     pub(crate) tally: Tally,
+    /// Given back when the lot ends.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Where samples ended.
@@ -71,9 +74,9 @@ impl Tally {
 
 impl Lot {
     /// Finds the claim's tables, reading from disk those that are not remembered.
-    pub(crate) fn new(claim: MetricClaim, tables: &WireTables) -> Self {
+    pub(crate) fn new(claim: MetricClaim, tables: &WireTables, room: Option<OwnedSemaphorePermit>) -> Self {
         let found = claim.chunks.iter().map(|chunk| table(&claim, &chunk.table, chunk.series, tables)).collect();
-        Self { claim, tables: found, sent: 0, tally: Tally::default() }
+        Self { claim, tables: found, sent: 0, tally: Tally::default(), _room: room }
     }
 
     pub(crate) fn items(&self) -> u32 {

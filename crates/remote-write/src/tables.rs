@@ -6,73 +6,14 @@
 use std::{sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
-use model::{ContextKey, Labels, ModelError, SeriesTable};
+use model::{ContextKey, ModelError, SeriesTable};
 use parking_lot::Mutex;
-use relabel::Rule;
 use tokio::time::Instant;
 
 use crate::{
     metadata::MetadataBook,
-    wire::table::{WireTable, WireTableBuilder},
+    wire::{rewrite::Rewrite, table::WireTable},
 };
-
-/// What a destination does to every series.
-#[derive(Debug, Clone, Default)]
-pub struct Rewrite {
-    /// Added where missing.
-    pub external_labels: Labels,
-    /// Then these.
-    pub write_relabel: Vec<Rule>,
-}
-
-impl Rewrite {
-    /// Makes a table as this destination sends it.
-    pub fn apply(&self, table: &SeriesTable) -> WireTable {
-        if self.write_relabel.is_empty() { self.merged(table) } else { self.relabelled(table) }
-    }
-
-    /// Pair ids are merged with the external labels; no text is looked at but names.
-    fn merged(&self, table: &SeriesTable) -> WireTable {
-        let mut builder = WireTableBuilder::new();
-        for (_, id) in (0..table.pairs()).zip(0u16..=u16::MAX) {
-            let (name, value) = table.pair(id);
-            builder.add_pair(name, value);
-        }
-        let external: Vec<(&str, u32)> =
-            self.external_labels.iter().map(|(name, value)| (name, builder.add_pair(name, value))).collect();
-        let mut ids: Vec<u32> = Vec::new();
-        for series in 0..table.series() {
-            ids.clear();
-            let mut external = external.iter().peekable();
-            for &id in table.series_pairs(series) {
-                let (name, _) = table.pair(id);
-                while let Some((_, extra)) = external.next_if(|(extra, _)| *extra < name) {
-                    ids.push(*extra);
-                }
-                external.next_if(|(extra, _)| *extra == name);
-                ids.push(u32::from(id));
-            }
-            ids.extend(external.map(|(_, extra)| *extra));
-            builder.add_series((!ids.is_empty()).then_some(ids.iter().copied()));
-        }
-        builder.build()
-    }
-
-    fn relabelled(&self, table: &SeriesTable) -> WireTable {
-        let mut builder = WireTableBuilder::new();
-        for series in 0..table.series() {
-            let mut labels: Labels = self.external_labels.clone();
-            for &id in table.series_pairs(series) {
-                let (name, value) = table.pair(id);
-                labels.set(name, value);
-            }
-            let kept = relabel::process(&mut labels, &self.write_relabel) && !labels.is_empty();
-            let ids: Vec<u32> = labels.iter().map(|(name, value)| builder.intern(name, value)).collect();
-            builder.add_series(kept.then_some(ids));
-        }
-        builder.build()
-    }
-}
 
 /// See the file's head.
 #[derive(Debug)]
@@ -154,5 +95,55 @@ impl Cache {
                 self.bytes -= entry.table.memory();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Labels, MetricType, SeriesTableBuilder};
+
+    use super::*;
+
+    fn encoded(seed: u32) -> model::EncodedTable {
+        let mut builder = SeriesTableBuilder::new();
+        let family = builder.family("m", MetricType::Counter, "help", "");
+        for index in 0..100 {
+            let labels: Labels = [("__name__", "m".to_owned()), ("i", format!("{seed}-{index}"))].into_iter().collect();
+            builder.push(family, &labels).unwrap();
+        }
+        builder.build()
+    }
+
+    fn make(tables: &WireTables, seed: u32) -> ContextKey {
+        let encoded = encoded(seed);
+        tables.make(encoded.key(), encoded.bytes()).unwrap();
+        encoded.key()
+    }
+
+    #[test]
+    fn they_stay_within_their_bytes_and_forget_the_longest_unused() {
+        let tables = WireTables::new(Rewrite::default(), None, 30_000, Duration::from_secs(600));
+        let first = make(&tables, 0);
+        for seed in 1..100 {
+            make(&tables, seed);
+            assert!(tables.memory() <= 30_000);
+            assert!(tables.get(&first).is_some(), "it is used all the time");
+        }
+        assert!(tables.get(&encoded(1).key()).is_none());
+    }
+
+    #[test]
+    fn a_table_unused_for_long_goes_with_the_next_new_one() {
+        let tables = WireTables::new(Rewrite::default(), None, usize::MAX, Duration::ZERO);
+        let first = make(&tables, 0);
+        make(&tables, 1);
+        assert!(tables.get(&first).is_none());
+    }
+
+    #[test]
+    fn bytes_that_are_no_table_are_an_error() {
+        let tables = WireTables::new(Rewrite::default(), None, usize::MAX, Duration::from_secs(1));
+        assert!(tables.make(ContextKey::NONE, b"no table").is_err());
+        assert_eq!(tables.memory(), 0);
     }
 }

@@ -32,7 +32,12 @@ struct Shared {
 impl Default for Bodies {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { shared: Arc::new(Shared { spare: Mutex::default(), parsing: Semaphore::new(cores) }) }
+        Self {
+            shared: Arc::new(Shared {
+                spare: Mutex::default(),
+                parsing: Semaphore::new(cores),
+            }),
+        }
     }
 }
 
@@ -40,7 +45,10 @@ impl Bodies {
     /// An empty buffer, usually with room already.
     pub(crate) fn take(&self) -> Body {
         let bytes = self.shared.spare.lock().pop().unwrap_or_default();
-        Body { bytes, shared: self.shared.clone() }
+        Body {
+            bytes,
+            shared: self.shared.clone(),
+        }
     }
 
     /// Waits for a turn to parse. Parsing may leave the reactor by `block_in_place`, which costs a thread for as long; the

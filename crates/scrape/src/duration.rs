@@ -29,7 +29,10 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.bytes().position(|b| !b.is_ascii_digit())?;
         let (number, tail) = rest.split_at_checked(digits)?;
-        let length = tail.bytes().position(|b| b.is_ascii_digit()).unwrap_or(tail.len());
+        let length = tail
+            .bytes()
+            .position(|b| b.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(length)?;
         // The iterator goes on from the last unit: a smaller one must follow.
         let (_, scale) = units.find(|(name, _)| *name == unit)?;
@@ -68,13 +71,43 @@ mod tests {
 
     #[test]
     fn durations_read_and_print_as_prometheus_does() {
-        for (text, ms) in [("0", 0), ("0s", 0), ("15s", 15_000), ("1m30s", 90_000), ("500ms", 500), ("2h", 7_200_000), ("1y2w3d4h5m6s7ms", 33_019_506_007)] {
+        for (text, ms) in [
+            ("0", 0),
+            ("0s", 0),
+            ("15s", 15_000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("2h", 7_200_000),
+            ("1y2w3d4h5m6s7ms", 33_019_506_007),
+        ] {
             assert_eq!(parse(text), Some(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "1", "s", "1.5s", "-1s", "1s1m", "1s1s", "1 s", "5us", "99999999999y", "300y", "1mss"] {
+        for text in [
+            "",
+            "1",
+            "s",
+            "1.5s",
+            "-1s",
+            "1s1m",
+            "1s1s",
+            "1 s",
+            "5us",
+            "99999999999y",
+            "300y",
+            "1mss",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
-        for (ms, text) in [(0, "0s"), (15_000, "15s"), (60_000, "1m"), (90_000, "1m30s"), (500, "500ms"), (7_776_000_000, "90d"), (604_800_000, "1w"), (31_536_000_000, "1y")] {
+        for (ms, text) in [
+            (0, "0s"),
+            (15_000, "15s"),
+            (60_000, "1m"),
+            (90_000, "1m30s"),
+            (500, "500ms"),
+            (7_776_000_000, "90d"),
+            (604_800_000, "1w"),
+            (31_536_000_000, "1y"),
+        ] {
             assert_eq!(format(Duration::from_millis(ms)), text);
         }
     }

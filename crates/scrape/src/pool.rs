@@ -4,14 +4,7 @@
 //! a target that leaves and comes back before its markers are due goes on as if nothing had happened; targets with the
 //! same labels and URL are one. Does not scrape.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use discovery::TargetGroup;
 use model::Labels;
@@ -23,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Bodies, Clock, HostFilter, JobConfig, ScrapeError, ScrapeMetrics, TargetError, TargetStatus,
+    JobConfig, ScrapeContext, ScrapeError, ScrapeMetrics, TargetError, TargetStatus,
     metrics::discovered_label,
     request::Ask,
     status::Progress,
@@ -39,37 +32,6 @@ const LONG_SYNC: usize = 100;
 
 /// The list that discovery publishes.
 pub type GroupsReceiver = watch::Receiver<Arc<Vec<TargetGroup>>>;
-
-/// What pools share besides metrics. Clones share everything.
-#[derive(Debug, Clone)]
-pub struct ScrapeContext {
-    /// See [`crate::offset_seed`].
-    pub seed: u64,
-    /// Only targets of this machine.
-    pub host_filter: Option<Arc<HostFilter>>,
-    pub bodies: Bodies,
-    pub clock: Clock,
-    refusing: Arc<AtomicBool>,
-}
-
-impl ScrapeContext {
-    /// With the system's clock and no filter.
-    pub fn new(seed: u64) -> Self {
-        Self { seed, host_filter: None, bodies: Bodies::default(), clock: Clock::system(), refusing: Arc::default() }
-    }
-
-    pub(crate) fn intake_answers(&self) {
-        if self.refusing.swap(false, Ordering::Relaxed) {
-            tracing::info!("the queue takes scraped samples again");
-        }
-    }
-
-    pub(crate) fn intake_refuses(&self, error: &str) {
-        if !self.refusing.swap(true, Ordering::Relaxed) {
-            tracing::error!(error, "the queue refuses scraped samples; they are lost and counted until it has room");
-        }
-    }
-}
 
 /// What a job's loops share; replaced as a whole when the job changes.
 #[derive(Debug)]
@@ -87,22 +49,45 @@ impl Settings {
     fn new(job: JobConfig, before: Option<&Self>) -> Result<Self, ScrapeError> {
         let client = match before {
             Some(before) if before.job.client == job.client => before.client.clone(),
-            _ => Client::new(&job.client, ClientOptions::default())
-                .map_err(|source| ScrapeError::Client { job: job.job_name.clone(), source })?,
+            _ => Client::new(&job.client, ClientOptions::default()).map_err(|source| {
+                ScrapeError::Client {
+                    job: job.job_name.clone(),
+                    source,
+                }
+            })?,
         };
         let same_samples = |a: &JobConfig, b: &JobConfig| {
-            (a.honor_labels, a.honor_timestamps, a.track_timestamps_staleness)
-                == (b.honor_labels, b.honor_timestamps, b.track_timestamps_staleness)
-                && a.metric_relabel == b.metric_relabel
-                && (a.limits.samples, a.limits.labels, a.limits.label_name_length, a.limits.label_value_length)
-                    == (b.limits.samples, b.limits.labels, b.limits.label_name_length, b.limits.label_value_length)
+            (
+                a.honor_labels,
+                a.honor_timestamps,
+                a.track_timestamps_staleness,
+            ) == (
+                b.honor_labels,
+                b.honor_timestamps,
+                b.track_timestamps_staleness,
+            ) && a.metric_relabel == b.metric_relabel
+                && (
+                    a.limits.samples,
+                    a.limits.labels,
+                    a.limits.label_name_length,
+                    a.limits.label_value_length,
+                ) == (
+                    b.limits.samples,
+                    b.limits.labels,
+                    b.limits.label_name_length,
+                    b.limits.label_value_length,
+                )
         };
         let cache_version = match before {
             Some(before) if same_samples(&before.job, &job) => before.cache_version,
             Some(before) => before.cache_version + 1,
             None => 0,
         };
-        let body_limit = if job.limits.body_size == 0 { BODY_CAP } else { job.limits.body_size };
+        let body_limit = if job.limits.body_size == 0 {
+            BODY_CAP
+        } else {
+            job.limits.body_size
+        };
         Ok(Self {
             ask: Ask::new(&job.protocols, job.enable_compression),
             metric_relabel: job.metric_relabel.clone().into(),
@@ -186,7 +171,9 @@ impl ScrapePool {
         stop: CancellationToken,
     ) -> Result<Self, ScrapeError> {
         metrics.pools.inc();
-        let settings = Settings::new(job, None).inspect_err(|_| drop(metrics.pools_failed.inc()))?;
+        let settings = Settings::new(job, None).inspect_err(|_| {
+            metrics.pools_failed.inc();
+        })?;
         let state = State {
             settings: Arc::new(settings),
             groups: None,
@@ -221,7 +208,9 @@ impl ScrapePool {
             return Ok(());
         }
         circle.metrics.reloads.inc();
-        let settings = Settings::new(job, Some(&state.settings)).inspect_err(|_| drop(circle.metrics.reloads_failed.inc()))?;
+        let settings = Settings::new(job, Some(&state.settings)).inspect_err(|_| {
+            circle.metrics.reloads_failed.inc();
+        })?;
         if settings.job.job_name != state.settings.job.job_name {
             circle.metrics.forget(&state.settings.job.job_name);
         }
@@ -293,11 +282,18 @@ impl ScrapePool {
             state.closed = true;
             let active = std::mem::take(&mut state.active);
             state.leaving.extend(active);
-            let State { settings, leaving, .. } = &*state;
+            let State {
+                settings, leaving, ..
+            } = &*state;
             for running in leaving.values() {
                 let same = running.orders.borrow().phase == phase;
                 if !same {
-                    running.order(Order { settings: settings.clone(), target: running.target.clone(), phase, forced: None });
+                    running.order(Order {
+                        settings: settings.clone(),
+                        target: running.target.clone(),
+                        phase,
+                        forced: None,
+                    });
                 }
             }
         }
@@ -351,13 +347,22 @@ impl Circle {
         if state.leaving.remove(&target.identity).is_none() {
             return Release::Resumed;
         }
-        let succeeded = state.active.values().any(|other| other.target.labels == target.labels);
-        if succeeded { Release::Succeeded } else { Release::Gone }
+        let succeeded = state
+            .active
+            .values()
+            .any(|other| other.target.labels == target.labels);
+        if succeeded {
+            Release::Succeeded
+        } else {
+            Release::Gone
+        }
     }
 
     /// Makes the running loops those that job and groups ask for.
     fn sync(self: &Arc<Self>, state: &mut State) {
-        let Some(groups) = state.groups.clone() else { return };
+        let Some(groups) = state.groups.clone() else {
+            return;
+        };
         if state.closed {
             return;
         }
@@ -368,16 +373,31 @@ impl Circle {
         let wanted = off_reactor(found > LONG_SYNC, || self.resolve(state, &groups));
         self.limit(state, wanted.len());
 
-        let gone: Vec<Identity> = state.active.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
+        let gone: Vec<Identity> = state
+            .active
+            .keys()
+            .filter(|id| !wanted.contains_key(id))
+            .copied()
+            .collect();
         for id in gone {
             if let Some(running) = state.active.remove(&id) {
                 let target = running.target.clone();
-                running.order(Order { settings: settings.clone(), target, phase: Phase::Leave, forced: None });
+                running.order(Order {
+                    settings: settings.clone(),
+                    target,
+                    phase: Phase::Leave,
+                    forced: None,
+                });
                 state.leaving.insert(id, running);
             }
         }
         for (id, target) in wanted {
-            let order = Order { settings: settings.clone(), target, phase: Phase::Scrape, forced: state.forced.clone() };
+            let order = Order {
+                settings: settings.clone(),
+                target,
+                phase: Phase::Scrape,
+                forced: state.forced.clone(),
+            };
             if let Some(running) = state.active.get_mut(&id) {
                 running.update(order);
             } else if let Some(mut running) = state.leaving.remove(&id) {
@@ -389,16 +409,32 @@ impl Circle {
         }
 
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.pool_targets.get_or_create(&label).set(count(state.active.len()));
+        self.metrics
+            .pool_targets
+            .get_or_create(&label)
+            .set(count(state.active.len()));
         let limit = i64::try_from(settings.job.limits.targets).unwrap_or(i64::MAX);
-        self.metrics.pool_target_limit.get_or_create(&label).set(limit);
-        self.metrics.discovered.get_or_create(&discovered_label(&settings.job.job_name)).set(count(found));
+        self.metrics
+            .pool_target_limit
+            .get_or_create(&label)
+            .set(limit);
+        self.metrics
+            .discovered
+            .get_or_create(&discovered_label(&settings.job.job_name))
+            .set(count(found));
         self.metrics.syncs.get_or_create(&label).inc();
-        self.metrics.sync_length.get_or_create(&label).observe(begun.elapsed().as_secs_f64());
+        self.metrics
+            .sync_length
+            .get_or_create(&label)
+            .observe(begun.elapsed().as_secs_f64());
     }
 
     /// Every wanted target, once. Dropped ones are noted for the page, broken ones counted and one of them logged.
-    fn resolve(&self, state: &mut State, groups: &[TargetGroup]) -> BTreeMap<Identity, Arc<Target>> {
+    fn resolve(
+        &self,
+        state: &mut State,
+        groups: &[TargetGroup],
+    ) -> BTreeMap<Identity, Arc<Target>> {
         let job = &state.settings.job;
         let keep = usize::try_from(job.limits.keep_dropped_targets).unwrap_or(usize::MAX);
         let mut wanted = BTreeMap::new();
@@ -409,12 +445,19 @@ impl Circle {
         for group in groups {
             for labels in &group.targets {
                 let labels = target::merged(group, labels);
-                if self.context.host_filter.as_ref().is_some_and(|filter| !filter.keeps(&labels)) {
+                if self
+                    .context
+                    .host_filter
+                    .as_ref()
+                    .is_some_and(|filter| !filter.keeps(&labels))
+                {
                     continue;
                 }
                 match target::resolve(labels, job) {
                     Ok(Resolved::Kept(target)) => {
-                        wanted.entry(target.identity).or_insert_with(|| Arc::new(target));
+                        wanted
+                            .entry(target.identity)
+                            .or_insert_with(|| Arc::new(target));
                     }
                     Ok(Resolved::Dropped(labels)) => {
                         state.dropped_count += 1;
@@ -429,7 +472,10 @@ impl Circle {
                 }
             }
         }
-        self.metrics.sync_failed.get_or_create(&[("scrape_job", job.job_name.clone())]).inc_by(broken);
+        self.metrics
+            .sync_failed
+            .get_or_create(&[("scrape_job", job.job_name.clone())])
+            .inc_by(broken);
         if complaint != state.complaint {
             if let Some(error) = &complaint {
                 tracing::warn!(job = %job.job_name, targets = broken, error, "discovered targets cannot be scraped");
@@ -448,7 +494,8 @@ impl Circle {
             return;
         }
         self.metrics.exceeded_target_limit.inc();
-        let reason: Arc<str> = format!("target_limit exceeded (number of targets: {found}, limit: {limit})").into();
+        let reason: Arc<str> =
+            format!("target_limit exceeded (number of targets: {found}, limit: {limit})").into();
         if state.forced.as_ref() != Some(&reason) {
             tracing::warn!(job = %state.settings.job.job_name, %reason, "every target of the job fails");
             state.forced = Some(reason);
@@ -473,7 +520,11 @@ impl Circle {
             last: None,
         };
         self.spawn(task.run());
-        Running { target, orders: sender, progress }
+        Running {
+            target,
+            orders: sender,
+            progress,
+        }
     }
 }
 
@@ -485,7 +536,8 @@ impl Running {
             let same = Arc::ptr_eq(&now.settings, &order.settings)
                 && now.phase == order.phase
                 && now.forced == order.forced
-                && (now.target.interval, now.target.timeout) == (order.target.interval, order.target.timeout);
+                && (now.target.interval, now.target.timeout)
+                    == (order.target.interval, order.target.timeout);
             // Also when nothing differs for the loop: its labels as discovered may.
             *now = order;
             !same

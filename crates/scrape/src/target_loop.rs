@@ -1,6 +1,6 @@
 //! One target's life: wait for the point, fetch, hand over, say how it went; at the end, mark its series stale.
 //!
-//! Keeps true: each scrape ends in exactly one batch (samples, or markers after a failure) that carries the report series;
+//! Keeps true: each scrape ends in one hand-over (samples, or markers after a failure) that carries the report series;
 //! a failed scrape changes nothing but that; a target that is gone gets its markers only after the next two points have
 //! passed without it. Does not decide which targets exist: orders come from the pool.
 //!
@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use model::MetricBatch;
 use net::NetError;
 use parking_lot::Mutex;
 use pipeline::{MetricIntake, off_reactor};
@@ -20,11 +19,13 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CacheConfig, Format, IngestFault, Ingested, ScrapeCache, ScrapeMetrics, TargetState,
+    CacheConfig, Format, IngestFault, Ingested, ScrapeCache, ScrapeContext, ScrapeMetrics,
+    TargetState,
     bodies::Body,
     duration,
     failure::ScrapeFailure,
-    pool::{Circle, Release, ScrapeContext, Settings},
+    handover::hand_over,
+    pool::{Circle, Release, Settings},
     request,
     status::Progress,
     target::Target,
@@ -52,7 +53,9 @@ pub(crate) enum Phase {
     /// The target is gone: wait, mark, end.
     Leave,
     /// The process stops: end now.
-    Stop { markers: bool },
+    Stop {
+        markers: bool,
+    },
 }
 
 pub(crate) struct TargetLoop {
@@ -103,18 +106,27 @@ impl TargetLoop {
                     if changed.is_err() || self.obey().await {
                         return;
                     }
-                    point = self.grid.after(self.context.clock.now());
+                    point = self.next_point(point);
                 }
                 () = tokio::time::sleep_until(due) => {
                     if Box::pin(self.scrape(point)).await {
                         return;
                     }
                     // Missed points are left out, as a ticker does; a clock that was set is followed at once.
-                    let now = self.context.clock.now();
-                    let next = point.saturating_add(self.grid.interval());
-                    point = if next > now && next <= now.saturating_add(self.grid.interval()) { next } else { self.grid.after(now) };
+                    point = self.grid.after(self.context.clock.now().max(point));
                 }
             }
+        }
+    }
+
+    /// The point to wait for after an order: the same, unless the order moved the points or took long.
+    fn next_point(&self, point: i64) -> i64 {
+        let now = self.context.clock.now();
+        let due = point.saturating_add(self.grid.interval() / 10) >= now;
+        if due && self.grid.contains(point) {
+            point
+        } else {
+            self.grid.after(now)
         }
     }
 
@@ -139,7 +151,11 @@ impl TargetLoop {
     async fn adopt(&mut self, order: Order) {
         let changed = order.settings.cache_version != self.order.settings.cache_version;
         self.order = order;
-        self.grid = Grid::new(self.order.target.interval, self.order.target.hash, self.context.seed);
+        self.grid = Grid::new(
+            self.order.target.interval,
+            self.order.target.hash,
+            self.context.seed,
+        );
         if changed {
             // What the rules make of the same text may be other series. The old ones end just after their last sample and
             // before their first new one, so that those that go on are in order.
@@ -156,7 +172,10 @@ impl TargetLoop {
         if self.last.is_some() {
             let first = self.grid.after(self.context.clock.now());
             let interval = self.grid.interval();
-            let end = self.context.clock.instant_of(first.saturating_add(interval).saturating_add(interval / 10));
+            let end = self
+                .context
+                .clock
+                .instant_of(first.saturating_add(interval).saturating_add(interval / 10));
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return true,
@@ -178,14 +197,23 @@ impl TargetLoop {
     }
 
     fn release(&self) -> Release {
-        self.circle.upgrade().map_or(Release::Succeeded, |circle| circle.release(&self.order.target))
+        self.circle.upgrade().map_or(Release::Succeeded, |circle| {
+            circle.release(&self.order.target)
+        })
     }
 
     /// Marks everything stale.
     async fn end(&mut self, timestamp: i64) {
         self.cache.end(timestamp);
         let batch = self.cache.batch(&[]);
-        hand_over(&self.intake, &self.metrics, &self.context, &batch, self.order.target.interval).await;
+        hand_over(
+            &self.intake,
+            &self.metrics,
+            &self.context,
+            batch,
+            self.order.target.interval,
+        )
+        .await;
     }
 
     /// One scrape, from request to batch. True: the loop ends, because the process does.
@@ -197,93 +225,179 @@ impl TargetLoop {
         let timestamp = self.grid.snap(point, start);
         if let Some(last) = self.last {
             let interval = [("interval", duration::format(target.interval))];
-            self.metrics.interval_length.get_or_create(&interval).observe((start - last) as f64 / 1000.0);
+            self.metrics
+                .interval_length
+                .get_or_create(&interval)
+                .observe((start - last) as f64 / 1000.0);
         }
         let fetched = match &self.order.forced {
             Some(reason) => Err(ScrapeFailure::Forced(reason.clone())),
             None => {
                 let mut body = self.context.bodies.take();
-                let fetch = fetch(&settings, &target, &mut body);
-                // A process that stops does not wait for slow targets.
-                match self.stop.run_until_cancelled(fetch).await {
-                    None => return true,
-                    Some(result) => result.map(|format| (body, format)),
-                }
+                // Looks only; the loop itself must still see the order as new.
+                let mut orders = self.orders.clone();
+                let result = tokio::select! {
+                    result = fetch(&settings, &target, &mut body) => result,
+                    // A process that stops does not wait for slow targets.
+                    () = self.stop.cancelled() => return true,
+                    Ok(_) = orders.wait_for(|order| matches!(order.phase, Phase::Stop { .. })) => return false,
+                };
+                result.map(|format| (body, format))
             }
         };
         let outcome = match fetched {
             Ok((body, format)) => self.ingest(&body, format, timestamp).await,
             Err(failure) => {
-                let too_large = matches!(failure, ScrapeFailure::Net(NetError::BodyTooLarge { .. }));
+                let too_large =
+                    matches!(failure, ScrapeFailure::Net(NetError::BodyTooLarge { .. }));
                 if too_large {
                     self.metrics.exceeded_body_size.inc();
                 }
                 let body_bytes = if too_large { -1.0 } else { 0.0 };
-                Outcome { counts: Ingested::default(), body_bytes, failure: Some(failure) }
+                Outcome {
+                    counts: Ingested::default(),
+                    body_bytes,
+                    failure: Some(failure),
+                }
             }
         };
         if outcome.failure.is_some() {
             self.cache.fail(timestamp);
         }
-        self.metrics.duplicate_timestamp.inc_by(u64::from(outcome.counts.duplicates));
-        self.metrics.out_of_bounds.inc_by(u64::from(outcome.counts.out_of_bounds));
+        self.metrics
+            .duplicate_timestamp
+            .inc_by(u64::from(outcome.counts.duplicates));
+        self.metrics
+            .out_of_bounds
+            .inc_by(u64::from(outcome.counts.out_of_bounds));
 
         let elapsed = begun.elapsed();
         let (report, length) = report(&outcome, elapsed, &settings, &target);
         let batch = self.cache.batch(report.get(..length).unwrap_or(&report));
-        hand_over(&self.intake, &self.metrics, &self.context, &batch, target.interval).await;
-        drop(batch);
+        hand_over(
+            &self.intake,
+            &self.metrics,
+            &self.context,
+            batch,
+            target.interval,
+        )
+        .await;
         self.last = Some(timestamp);
 
-        let mut progress = self.progress.lock();
-        progress.state = if outcome.failure.is_some() { TargetState::Down } else { TargetState::Up };
-        progress.last_scrape = Some(start);
-        progress.last_duration = elapsed;
-        progress.last_error = outcome.failure.map(|f| f.to_string());
-        if let Some(error) = &progress.last_error {
-            tracing::debug!(job = %settings.job.job_name, url = %target.url, %error, "scrape failed");
-        }
+        self.note(start, elapsed, outcome.failure.map(|f| f.to_string()));
         false
+    }
+
+    /// Remembers the scrape for the targets page, and tells the log when the target went down or came back.
+    fn note(&self, start: i64, elapsed: Duration, error: Option<String>) {
+        let state = if error.is_some() {
+            TargetState::Down
+        } else {
+            TargetState::Up
+        };
+        let before = {
+            let mut progress = self.progress.lock();
+            let before = progress.state;
+            *progress = Progress {
+                state,
+                last_scrape: Some(start),
+                last_duration: elapsed,
+                last_error: error.clone(),
+            };
+            before
+        };
+        let news = match (before, state) {
+            (TargetState::Down, TargetState::Up) => "target is up again",
+            (TargetState::Unknown | TargetState::Up, TargetState::Down) => "target is down",
+            _ => return,
+        };
+        // Forced errors are the pool's news, told once there.
+        if self.order.forced.is_none() && self.context.may_speak(start) {
+            let (job, url) = (
+                &self.order.settings.job.job_name,
+                net::masked(&self.order.target.url),
+            );
+            match error {
+                Some(error) => tracing::warn!(%job, %url, %error, "{news}"),
+                None => tracing::info!(%job, %url, "{news}"),
+            }
+        }
     }
 
     async fn ingest(&mut self, body: &Body, format: Format, timestamp: i64) -> Outcome {
         let turn = self.context.bodies.turn().await;
-        let long = body.len() > if self.cache.series() == 0 { LONG_NEW } else { LONG_KNOWN };
+        let long = body.len()
+            > if self.cache.series() == 0 {
+                LONG_NEW
+            } else {
+                LONG_KNOWN
+            };
         let result = off_reactor(long, || self.cache.ingest(body, format, timestamp));
         drop(turn);
         let body_bytes = body.len() as f64;
         match result {
-            Ok(counts) => Outcome { counts, body_bytes, failure: None },
+            Ok(counts) => Outcome {
+                counts,
+                body_bytes,
+                failure: None,
+            },
             Err(error) => {
                 match error.fault {
-                    IngestFault::SampleLimit { .. } => drop(self.metrics.exceeded_sample_limit.inc()),
+                    IngestFault::SampleLimit { .. } => {
+                        self.metrics.exceeded_sample_limit.inc();
+                    }
                     IngestFault::LabelLimit { .. }
                     | IngestFault::LabelNameLength { .. }
-                    | IngestFault::LabelValueLength { .. } => drop(self.metrics.exceeded_label_limits.inc()),
+                    | IngestFault::LabelValueLength { .. } => {
+                        self.metrics.exceeded_label_limits.inc();
+                    }
                     _ => {}
                 }
-                Outcome { counts: error.counts, body_bytes, failure: Some(error.into()) }
+                Outcome {
+                    counts: error.counts,
+                    body_bytes,
+                    failure: Some(error.into()),
+                }
             }
         }
     }
 }
 
-async fn fetch(settings: &Settings, target: &Target, body: &mut Vec<u8>) -> Result<Format, ScrapeFailure> {
+async fn fetch(
+    settings: &Settings,
+    target: &Target,
+    body: &mut Vec<u8>,
+) -> Result<Format, ScrapeFailure> {
     let request = settings.ask.request(&target.url, target.timeout)?;
-    let head = settings.client.send_into(request, target.timeout, settings.body_limit, body).await?;
+    let head = settings
+        .client
+        .send_into(request, target.timeout, settings.body_limit, body)
+        .await?;
     request::check(head.status)?;
     let open = request::is_openmetrics(&head.headers, settings.job.fallback_protocol);
-    Ok(if open { Format::OpenMetrics1 } else { Format::Text004 })
+    Ok(if open {
+        Format::OpenMetrics1
+    } else {
+        Format::Text004
+    })
 }
 
 /// The report series, and how many of them the job wants.
-fn report(outcome: &Outcome, elapsed: Duration, settings: &Settings, target: &Target) -> ([(&'static str, f64); 8], usize) {
+fn report(
+    outcome: &Outcome,
+    elapsed: Duration,
+    settings: &Settings,
+    target: &Target,
+) -> ([(&'static str, f64); 8], usize) {
     let up = if outcome.failure.is_none() { 1.0 } else { 0.0 };
     let series = [
         ("up", up),
         ("scrape_duration_seconds", elapsed.as_secs_f64()),
         ("scrape_samples_scraped", f64::from(outcome.counts.scraped)),
-        ("scrape_samples_post_metric_relabeling", f64::from(outcome.counts.post_relabel)),
+        (
+            "scrape_samples_post_metric_relabeling",
+            f64::from(outcome.counts.post_relabel),
+        ),
         ("scrape_series_added", f64::from(outcome.counts.added)),
         ("scrape_timeout_seconds", target.timeout.as_secs_f64()),
         ("scrape_sample_limit", settings.job.limits.samples as f64),
@@ -292,24 +406,20 @@ fn report(outcome: &Outcome, elapsed: Duration, settings: &Settings, target: &Ta
     (series, if settings.job.extra_metrics { 8 } else { 5 })
 }
 
-/// Gives a batch to the queue. A queue that is full waits; after one interval the next scrape matters more, and this one
-/// is refused and counted.
-async fn hand_over(
-    intake: &MetricIntake,
-    metrics: &ScrapeMetrics,
-    context: &ScrapeContext,
-    batch: &MetricBatch<'_>,
-    patience: Duration,
-) {
-    let error = match tokio::time::timeout(patience, intake.append(batch)).await {
-        Ok(Ok(_receipt)) => {
-            context.intake_answers();
-            return;
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the queue has no room".to_owned(),
-    };
-    metrics.refused_batches.inc();
-    metrics.refused_samples.inc_by(u64::from(batch.items()));
-    context.intake_refuses(&error);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: fn(TargetLoop) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_waiting_loop_is_small() {
+        let (whole, cache) = (size_of_future(TargetLoop::run), size_of::<ScrapeCache>());
+        assert!(
+            whole < cache * 2 + 2048,
+            "a loop takes {whole} bytes, of which the cache {cache}"
+        );
+    }
 }

@@ -24,7 +24,9 @@ pub(crate) fn fnv64a<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
 
 /// What spreads the targets of different agents: a hash of the host's full name and the external labels.
 pub fn offset_seed(hostname: &str, external_labels: &Labels) -> u64 {
-    let labels = external_labels.iter().flat_map(|(n, v)| [n.as_bytes(), b"\xff", v.as_bytes(), b"\xff"]);
+    let labels = external_labels
+        .iter()
+        .flat_map(|(n, v)| [n.as_bytes(), b"\xff", v.as_bytes(), b"\xff"]);
     fnv64a([hostname.as_bytes()].into_iter().chain(labels))
 }
 
@@ -38,7 +40,9 @@ pub(crate) struct Grid {
 impl Grid {
     /// `hash` is the target's, `seed` the agent's.
     pub(crate) fn new(interval: Duration, hash: u64, seed: u64) -> Self {
-        let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+        let interval = i64::try_from(interval.as_millis())
+            .unwrap_or(i64::MAX)
+            .max(1);
         let offset = i64::try_from((hash ^ seed) % interval.unsigned_abs()).unwrap_or(0);
         Self { interval, offset }
     }
@@ -49,9 +53,18 @@ impl Grid {
         now.saturating_add(self.interval - since)
     }
 
+    /// Whether `time` is a point.
+    pub(crate) fn contains(self, time: i64) -> bool {
+        time.saturating_sub(self.offset).rem_euclid(self.interval) == 0
+    }
+
     /// The timestamp of a scrape meant for `point` that began at `actual`.
     pub(crate) fn snap(self, point: i64, actual: i64) -> i64 {
-        if self.interval > SNAP_ABOVE_MS && actual.abs_diff(point) <= TOLERANCE_MS.unsigned_abs() { point } else { actual }
+        if self.interval > SNAP_ABOVE_MS && actual.abs_diff(point) <= TOLERANCE_MS.unsigned_abs() {
+            point
+        } else {
+            actual
+        }
     }
 
     pub(crate) fn interval(self) -> i64 {
@@ -73,7 +86,9 @@ impl Clock {
 
     /// `start` (ms since the epoch) now, then as Tokio's clock goes on.
     pub fn following_tokio(start: i64) -> Self {
-        Self { follow: Some((start, Instant::now())) }
+        Self {
+            follow: Some((start, Instant::now())),
+        }
     }
 
     /// Milliseconds since the Unix epoch.
@@ -116,6 +131,7 @@ mod tests {
                 assert!(next > now && next <= now + 15_000);
                 assert_eq!(next.rem_euclid(15_000), offset);
                 assert_eq!(grid.after(next), next + 15_000);
+                assert!(grid.contains(next) && !grid.contains(next + 1));
             }
         }
     }
@@ -135,6 +151,9 @@ mod tests {
         let empty = Labels::new();
         let labels: Labels = [("cluster", "a")].into_iter().collect();
         assert_ne!(offset_seed("host-1", &empty), offset_seed("host-2", &empty));
-        assert_ne!(offset_seed("host-1", &empty), offset_seed("host-1", &labels));
+        assert_ne!(
+            offset_seed("host-1", &empty),
+            offset_seed("host-1", &labels)
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use aws_sigv4::{
     http_request::SessionTokenMode,
-    sign::v4::{calculate_signature, generate_signing_key, sha256_hex_string},
+    sign::v4::{calculate_signature, generate_signing_key},
 };
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ struct Context {
     region: String,
     service: String,
     sign_body: bool,
-    timestamp: jiff::Timestamp,
+    timestamp: String,
     #[serde(default)]
     omit_session_token: bool,
 }
@@ -83,7 +83,7 @@ fn the_official_vectors_give_their_signatures() {
         }
         let keys = context.credentials;
         let credentials = Credentials::new(keys.access_key_id, keys.secret_access_key, keys.token, None, "vectors");
-        let time = SystemTime::from(context.timestamp);
+        let time = crate::json::parse_time(&context.timestamp).unwrap();
         let scope = Scope { region: &context.region, service: &context.service, time };
         let headers: Vec<_> = headers
             .iter()
@@ -115,7 +115,7 @@ fn escaped_paths_are_escaped_again_in_the_signature_and_sent_as_they_are() {
         assert_eq!(request.uri().path(), path);
 
         let canonical = read(&root.join(name), "header-canonical-request.txt");
-        let digest = sha256_hex_string(canonical.trim_end().as_bytes());
+        let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(canonical.trim_end()));
         let to_sign = format!("AWS4-HMAC-SHA256\n20210511T154045Z\n20210511/us-east-1/service/aws4_request\n{digest}");
         let expected = calculate_signature(generate_signing_key("secret", time, "us-east-1", "service"), to_sign.as_bytes());
         let authorization = request.headers()["authorization"].to_str().unwrap();

@@ -5,9 +5,15 @@ use crate::{
     node::Value,
 };
 
-pub(super) const LOGS: Shape = Shape { name: "logs", keys: &[&["positions_directory", "global", "configs"]] };
+pub(super) const LOGS: Shape = Shape {
+    name: "logs",
+    keys: &[&["positions_directory", "global", "configs"]],
+};
 
-pub(super) const TRACES: Shape = Shape { name: "traces", keys: &[&["configs"]] };
+pub(super) const TRACES: Shape = Shape {
+    name: "traces",
+    keys: &[&["configs"]],
+};
 
 pub(super) fn logs<'a>(reader: &'a Reader<'a>, field: Option<Field<'a>>) {
     let why = "logs: this version of sigpost does not collect logs yet; nothing under it runs";
@@ -27,10 +33,16 @@ pub(super) fn traces<'a>(reader: &'a Reader<'a>, field: Option<Field<'a>>) {
 
 /// Warns that a block is ignored, if there is anything in it.
 pub(super) fn block(reader: &Reader<'_>, field: Option<Field<'_>>, why: &str) {
-    let Some(field) = field.filter(is_something) else { return };
+    let Some(field) = field.filter(is_something) else {
+        return;
+    };
     match field.node.value {
         Value::Mapping(_) | Value::Sequence(_) => reader.warn(&field, why, None),
-        _ => reader.error(&field, "a mapping (`key: value` lines) is wanted here", None),
+        _ => reader.error(
+            &field,
+            "a mapping (`key: value` lines) is wanted here",
+            None,
+        ),
     }
 }
 

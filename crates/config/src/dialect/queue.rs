@@ -8,9 +8,21 @@ use crate::{
     scalar,
 };
 
-pub(super) const QUEUE: Shape = Shape { name: "queue", keys: &[&["directory", "max_bytes", "min_free", "shares", "commit_interval"]] };
+pub(super) const QUEUE: Shape = Shape {
+    name: "queue",
+    keys: &[&[
+        "directory",
+        "max_bytes",
+        "min_free",
+        "shares",
+        "commit_interval",
+    ]],
+};
 
-pub(super) const SHARES: Shape = Shape { name: "queue.shares", keys: &[&["metrics", "logs", "traces"]] };
+pub(super) const SHARES: Shape = Shape {
+    name: "queue.shares",
+    keys: &[&["metrics", "logs", "traces"]],
+};
 
 /// Below this the queue cannot hold its fixed parts and one segment a lane.
 const LEAST_BYTES: u64 = 16 << 20;
@@ -23,13 +35,19 @@ pub(super) fn read(root: &Block<'_>, data_directory: &Path) -> QueuePlan {
         shares: Shares::default(),
         commit_interval: Duration::from_millis(200),
     };
-    let Some(block) = root.block("queue", QUEUE) else { return plan };
+    let Some(block) = root.block("queue", QUEUE) else {
+        return plan;
+    };
     if let Some(directory) = block.path("directory") {
         plan.directory = directory;
     }
     if let Some(max_bytes) = block.size("max_bytes") {
         if max_bytes < LEAST_BYTES {
-            block.error_at("max_bytes", "`max_bytes` is below 16MiB, too little for a queue", Some("max_bytes: 8GiB is the default"));
+            block.error_at(
+                "max_bytes",
+                "`max_bytes` is below 16MiB, too little for a queue",
+                Some("max_bytes: 8GiB is the default"),
+            );
         }
         plan.max_bytes = max_bytes;
     }
@@ -38,15 +56,29 @@ pub(super) fn read(root: &Block<'_>, data_directory: &Path) -> QueuePlan {
     }
     if let Some(interval) = block.duration("commit_interval") {
         if interval.is_zero() || interval > Duration::from_secs(60) {
-            block.error_at("commit_interval", "`commit_interval` is between 1ms and 1m", Some("commit_interval: 200ms is the default"));
+            block.error_at(
+                "commit_interval",
+                "`commit_interval` is between 1ms and 1m",
+                Some("commit_interval: 200ms is the default"),
+            );
         }
         plan.commit_interval = interval;
     }
     if let Some(shares) = block.block("shares", SHARES) {
-        plan.shares = Shares { metrics: share(&shares, "metrics", 40), logs: share(&shares, "logs", 40), traces: share(&shares, "traces", 20) };
-        let sum = [plan.shares.metrics, plan.shares.logs, plan.shares.traces].iter().map(|s| u64::from(*s)).sum::<u64>();
+        plan.shares = Shares {
+            metrics: share(&shares, "metrics", 40),
+            logs: share(&shares, "logs", 40),
+            traces: share(&shares, "traces", 20),
+        };
+        let sum = [plan.shares.metrics, plan.shares.logs, plan.shares.traces]
+            .iter()
+            .map(|s| u64::from(*s))
+            .sum::<u64>();
         if sum == 0 {
-            shares.error("all shares are 0", Some("shares: {metrics: 40, logs: 40, traces: 20} is the default"));
+            shares.error(
+                "all shares are 0",
+                Some("shares: {metrics: 40, logs: 40, traces: 20} is the default"),
+            );
         }
     }
     plan
@@ -62,16 +94,35 @@ fn min_free(block: &Block<'_>) -> Option<MinFree> {
         },
         None => scalar::size(&text).map(MinFree::Bytes),
     };
-    read.map_err(|message| block.reader.error(&field, format!("`min_free`: {message}"), Some("min_free: 5% or min_free: 10GiB"))).ok()
+    read.map_err(|message| {
+        block.reader.error(
+            &field,
+            format!("`min_free`: {message}"),
+            Some("min_free: 5% or min_free: 10GiB"),
+        )
+    })
+    .ok()
 }
 
 fn share(block: &Block<'_>, key: &str, default: u32) -> u32 {
-    let Some(field) = block.get(key) else { return default };
-    let Some(text) = block.reader.text(&field) else { return default };
-    match scalar::whole(text.trim().trim_end_matches('%')).ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 1_000_000) {
+    let Some(field) = block.get(key) else {
+        return default;
+    };
+    let Some(text) = block.reader.text(&field) else {
+        return default;
+    };
+    match scalar::whole(text.trim().trim_end_matches('%'))
+        .ok()
+        .and_then(|n| u32::try_from(n).ok())
+        .filter(|n| *n <= 1_000_000)
+    {
         Some(share) => share,
         None => {
-            block.reader.error(&field, format!("`{key}`: a share is a whole number such as 40"), None);
+            block.reader.error(
+                &field,
+                format!("`{key}`: a share is a whole number such as 40"),
+                None,
+            );
             default
         }
     }

@@ -58,7 +58,10 @@ pub(super) const QUEUE_CONFIG: Shape = Shape {
     ]],
 };
 
-pub(super) const METADATA_CONFIG: Shape = Shape { name: "metadata_config", keys: &[&["send", "send_interval", "max_samples_per_send"]] };
+pub(super) const METADATA_CONFIG: Shape = Shape {
+    name: "metadata_config",
+    keys: &[&["send", "send_interval", "max_samples_per_send"]],
+};
 
 /// Headers that the protocol, the client or the signature writes.
 const RESERVED_HEADERS: &[&str] = &[
@@ -110,19 +113,36 @@ struct QueueConfig {
     sample_age_limit: Option<Duration>,
 }
 
-pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<'_>) -> Option<DestinationPlan> {
+pub(super) fn read<'a>(
+    reader: &'a Reader<'a>,
+    field: &Field<'a>,
+    place: &Place<'_>,
+) -> Option<DestinationPlan> {
     if field.is_null() {
-        reader.error(field, "this remote_write entry is empty", Some("remove the lone `-`"));
+        reader.error(
+            field,
+            "this remote_write entry is empty",
+            Some("remove the lone `-`"),
+        );
         return None;
     }
     let block = Block::open(reader, REMOTE_WRITE, field)?;
-    let url = block.required("url", "url: https://host/api/v1/write").and(block.url("url"));
+    let url = block
+        .required("url", "url: https://host/api/v1/write")
+        .and(block.url("url"));
     let endpoint_url = block.url("endpoint_url");
-    let host = url.as_ref().map(|u| identity::AwsHost::of(u)).unwrap_or_default();
+    let host = url
+        .as_ref()
+        .map(|u| identity::AwsHost::of(u))
+        .unwrap_or_default();
     let identity = identity::read(&block, url.as_ref(), &host);
     exclusive_auth(&block);
     let protocol = protocol(&block, url.as_ref(), &host, identity.as_ref());
-    let is_amp = protocol == Protocol::Prometheus && (host.service == Some("aps") || identity.as_ref().is_some_and(|i| i.service.as_deref() == Some("aps")));
+    let is_amp = protocol == Protocol::Prometheus
+        && (host.service == Some("aps")
+            || identity
+                .as_ref()
+                .is_some_and(|i| i.service.as_deref() == Some("aps")));
 
     let mut client = client::read(&block, ProxyConfig::Environment);
     client.headers.extend(headers(&block, is_amp));
@@ -138,25 +158,62 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
     let protocol_config = match protocol {
         Protocol::S3 => destination::s3(&block),
         Protocol::Prometheus | Protocol::Otlp => {
-            let objects_only = destination::S3_KEYS.iter().find(|key| block.get(key).is_some());
+            let objects_only = destination::S3_KEYS
+                .iter()
+                .find(|key| block.get(key).is_some());
             if let Some(key) = objects_only {
-                block.error_at(key, format!("`{key}` is for destinations that write S3 objects"), Some("add `protocol: s3` if this is one"));
+                block.error_at(
+                    key,
+                    format!("`{key}` is for destinations that write S3 objects"),
+                    Some("add `protocol: s3` if this is one"),
+                );
             }
             ProtocolConfig::Prometheus { metadata }
         }
     };
     let objects = protocol == Protocol::S3;
     let batching = Batching {
-        max_samples: queue_config.max_samples.unwrap_or(if objects { 10_000 } else { 2000 }),
+        max_samples: queue_config
+            .max_samples
+            .unwrap_or(if objects { 10_000 } else { 2000 }),
         max_bytes: batch_bytes.unwrap_or(4 << 20),
         max_age: batch_age.unwrap_or(Duration::from_secs(if objects { 15 } else { 0 })),
     };
-    let max_age = queue.max_age.or(queue_config.sample_age_limit).or(is_amp.then_some(AMP_MAX_AGE));
-    let timeout = block.duration("remote_timeout").unwrap_or(Duration::from_secs(30));
+    let max_age = queue
+        .max_age
+        .or(queue_config.sample_age_limit)
+        .or(is_amp.then_some(AMP_MAX_AGE));
+    let timeout = block
+        .duration("remote_timeout")
+        .unwrap_or(Duration::from_secs(30));
     if timeout.is_zero() {
-        block.error_at("remote_timeout", "`remote_timeout` must be longer than 0", Some("remote_timeout: 30s is the default"));
+        block.error_at(
+            "remote_timeout",
+            "`remote_timeout` must be longer than 0",
+            Some("remote_timeout: 30s is the default"),
+        );
     }
-    unsigned_aws(&block, &host, identity.is_some(), client.auth.is_some() || !client.headers.is_empty());
+    unsigned_aws(
+        &block,
+        &host,
+        identity.is_some(),
+        client.auth.is_some() || !client.headers.is_empty(),
+    );
+    if is_amp
+        && host.service == Some("aps")
+        && url
+            .as_ref()
+            .is_some_and(|u| !u.path().ends_with("/api/v1/remote_write"))
+    {
+        let message =
+            "a workspace's remote write URL ends in /api/v1/remote_write, without a slash after it";
+        let help =
+            "https://aps-workspaces.REGION.amazonaws.com/workspaces/WORKSPACE/api/v1/remote_write";
+        match block.get("url") {
+            Some(field) => block.reader.warn(&field, message, Some(help)),
+            None => block.warn(message, Some(help)),
+        }
+    }
     let write_relabel = relabel::rules(&block, "write_relabel_configs");
     let enabled = block.flag("enabled").unwrap_or(true);
     let url = url?;
@@ -172,7 +229,9 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
             write_relabel,
             backoff: queue_config.backoff,
             batching,
-            shards: queue.shards.unwrap_or(if objects { 1 } else { queue_config.shards }),
+            shards: queue
+                .shards
+                .unwrap_or(if objects { 1 } else { queue_config.shards }),
             max_in_flight_bytes: queue.max_in_flight_bytes.unwrap_or(16 << 20),
             max_age,
         },
@@ -195,29 +254,64 @@ fn name(block: &Block<'_>, url: &Url, place: &Place<'_>) -> String {
             let _ = bare.set_username("");
             let _ = bare.set_password(None);
             bare.set_query(None);
-            let hash = bare.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-            format!("{}-{:06x}", place.instance, (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff)
+            let hash = bare
+                .as_str()
+                .bytes()
+                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+                });
+            format!(
+                "{}-{:06x}",
+                place.instance,
+                (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff
+            )
         }
     }
 }
 
 fn exclusive_auth(block: &Block<'_>) {
     let signing = client::auth_keys_given(block, &["sigv4", "aws", "azuread", "google_iam"]);
-    let other = client::auth_keys_given(block, &["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file"]);
+    let other = client::auth_keys_given(
+        block,
+        &[
+            "basic_auth",
+            "authorization",
+            "oauth2",
+            "bearer_token",
+            "bearer_token_file",
+        ],
+    );
     if let (Some(signing), Some(other)) = (signing.first(), other.first()) {
-        let message = format!("`{other}` and `{signing}` are both given; a destination has one kind of authentication");
-        block.error_at(other, message, Some("for AWS keep the identity block and remove the other"));
+        let message = format!(
+            "`{other}` and `{signing}` are both given; a destination has one kind of authentication"
+        );
+        block.error_at(
+            other,
+            message,
+            Some("for AWS keep the identity block and remove the other"),
+        );
     }
 }
 
-fn protocol(block: &Block<'_>, url: Option<&Url>, host: &identity::AwsHost, identity: Option<&aws::IdentityConfig>) -> Protocol {
-    let choices = [("prometheus", Protocol::Prometheus), ("s3", Protocol::S3), ("otlp", Protocol::Otlp)];
+fn protocol(
+    block: &Block<'_>,
+    url: Option<&Url>,
+    host: &identity::AwsHost,
+    identity: Option<&aws::IdentityConfig>,
+) -> Protocol {
+    let choices = [
+        ("prometheus", Protocol::Prometheus),
+        ("s3", Protocol::S3),
+        ("otlp", Protocol::Otlp),
+    ];
     let written = block.choice("protocol", &choices);
     let protocol = written.unwrap_or_else(|| {
         let signs_for_s3 = identity.and_then(|i| i.service.as_deref()) == Some("s3");
         match url {
             _ if host.service == Some("s3") || signs_for_s3 => Protocol::S3,
-            Some(url) if url.path().trim_end_matches('/').ends_with("/v1/metrics") => Protocol::Otlp,
+            Some(url) if url.path().trim_end_matches('/').ends_with("/v1/metrics") => {
+                Protocol::Otlp
+            }
             _ => Protocol::Prometheus,
         }
     });
@@ -234,7 +328,9 @@ fn headers(block: &Block<'_>, is_amp: bool) -> Vec<(String, SecretSource)> {
     for (name, field) in block.entries("headers") {
         if is_amp && name.eq_ignore_ascii_case("x-scope-orgid") {
             let message = "Amazon Managed Service for Prometheus refuses requests with X-Scope-OrgID: the workspace in the URL is the tenant";
-            block.reader.warn(&field, message, Some("remove this header"));
+            block
+                .reader
+                .warn(&field, message, Some("remove this header"));
         }
         if client::check_header_name(block, name, &field)
             && let Some(value) = block.reader.text(&field)
@@ -248,10 +344,18 @@ fn headers(block: &Block<'_>, is_amp: bool) -> Vec<(String, SecretSource)> {
 fn refuse_reserved(block: &Block<'_>, name: &str) {
     let lower = name.to_ascii_lowercase();
     if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("proxy-") {
-        let help = if lower == "authorization" { "use `authorization:` or `basic_auth:`" } else { "remove it" };
+        let help = if lower == "authorization" {
+            "use `authorization:` or `basic_auth:`"
+        } else {
+            "remove it"
+        };
         for key in ["headers", "http_headers"] {
             if let Some((_, field)) = block.entries(key).into_iter().find(|(n, _)| *n == name) {
-                block.reader.error(&field, format!("the header {name} is written by sigpost itself"), Some(help));
+                block.reader.error(
+                    &field,
+                    format!("the header {name} is written by sigpost itself"),
+                    Some(help),
+                );
             }
         }
     }
@@ -260,20 +364,34 @@ fn refuse_reserved(block: &Block<'_>, name: &str) {
 fn unsupported(block: &Block<'_>) {
     for key in ["azuread", "google_iam"] {
         if let Some(field) = block.get(key) {
-            block.reader.error(&field, format!("`{key}` is not supported by sigpost"), Some("sigv4, basic_auth, authorization and oauth2 work"));
+            block.reader.error(
+                &field,
+                format!("`{key}` is not supported by sigpost"),
+                Some("sigv4, basic_auth, authorization and oauth2 work"),
+            );
         }
     }
-    let messages = [("prometheus.WriteRequest", true), ("io.prometheus.write.v2.Request", false)];
+    let messages = [
+        ("prometheus.WriteRequest", true),
+        ("io.prometheus.write.v2.Request", false),
+    ];
     if block.choice("protobuf_message", &messages) == Some(false) {
         let message = "remote write 2.0 is not supported in this version of sigpost";
-        block.error_at("protobuf_message", message, Some("remove the key, or write prometheus.WriteRequest"));
+        block.error_at(
+            "protobuf_message",
+            message,
+            Some("remove the key, or write prometheus.WriteRequest"),
+        );
     }
     if block.flag("send_native_histograms") == Some(true) {
         block.warn("`send_native_histograms`: this version of sigpost does not scrape native histograms, so none are sent", None);
     }
     block.flag("send_exemplars");
     if block.flag("round_robin_dns") == Some(true) {
-        block.warn("`round_robin_dns` has no effect: connections follow the resolver", None);
+        block.warn(
+            "`round_robin_dns` has no effect: connections follow the resolver",
+            None,
+        );
     }
     if let Some(field) = block.get("failed_request_logging") {
         block.reader.entries(&field);
@@ -282,18 +400,27 @@ fn unsupported(block: &Block<'_>) {
 
 fn unsigned_aws(block: &Block<'_>, host: &identity::AwsHost, signed: bool, otherwise: bool) {
     if !signed && !otherwise && host.service.is_some() {
-        block.warn("this is an AWS endpoint and there is no identity block: AWS refuses unsigned requests", Some("add `sigv4: {}` for the standard credential chain"));
+        block.warn(
+            "this is an AWS endpoint and there is no identity block: AWS refuses unsigned requests",
+            Some("add `sigv4: {}` for the standard credential chain"),
+        );
     }
 }
 
 fn queue_config(block: &Block<'_>) -> QueueConfig {
     let mut config = QueueConfig {
-        backoff: Backoff { min: Duration::from_millis(30), max: Duration::from_secs(5), retry_on_http_429: true },
+        backoff: Backoff {
+            min: Duration::from_millis(30),
+            max: Duration::from_secs(5),
+            retry_on_http_429: true,
+        },
         max_samples: None,
         shards: DEFAULT_SHARDS,
         sample_age_limit: None,
     };
-    let Some(block) = block.block("queue_config", QUEUE_CONFIG) else { return config };
+    let Some(block) = block.block("queue_config", QUEUE_CONFIG) else {
+        return config;
+    };
     let positive = |key: &str| {
         let number = block.whole(key);
         if number == Some(0) {
@@ -304,11 +431,17 @@ fn queue_config(block: &Block<'_>) -> QueueConfig {
     positive("capacity");
     let (min_shards, max_shards) = (positive("min_shards"), positive("max_shards"));
     if min_shards.unwrap_or(1) > max_shards.unwrap_or(50) {
-        block.error_at("min_shards", "`min_shards` is above `max_shards` (default 50)", None);
+        block.error_at(
+            "min_shards",
+            "`min_shards` is above `max_shards` (default 50)",
+            None,
+        );
     }
     let narrow = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok());
     let shards = DEFAULT_SHARDS.max(narrow(min_shards).unwrap_or(1));
-    config.shards = shards.min(narrow(max_shards).unwrap_or(u32::MAX)).clamp(1, 256);
+    config.shards = shards
+        .min(narrow(max_shards).unwrap_or(u32::MAX))
+        .clamp(1, 256);
     config.max_samples = positive("max_samples_per_send").and_then(|n| usize::try_from(n).ok());
     block.duration("batch_send_deadline");
     if let Some(min) = block.duration("min_backoff") {
@@ -318,26 +451,49 @@ fn queue_config(block: &Block<'_>) -> QueueConfig {
         config.backoff.max = max;
     }
     if config.backoff.min > config.backoff.max {
-        block.error_at("min_backoff", "`min_backoff` is longer than `max_backoff`", None);
+        block.error_at(
+            "min_backoff",
+            "`min_backoff` is longer than `max_backoff`",
+            None,
+        );
     }
     config.backoff.retry_on_http_429 = block.flag("retry_on_http_429").unwrap_or(true);
-    config.sample_age_limit = block.duration("sample_age_limit").filter(|age| !age.is_zero());
+    config.sample_age_limit = block
+        .duration("sample_age_limit")
+        .filter(|age| !age.is_zero());
     config
 }
 
 fn metadata(block: &Block<'_>) -> MetadataConfig {
-    let mut metadata = MetadataConfig { send: true, send_interval: Duration::from_secs(60), max_samples_per_send: 2000 };
-    let Some(block) = block.block("metadata_config", METADATA_CONFIG) else { return metadata };
+    let mut metadata = MetadataConfig {
+        send: true,
+        send_interval: Duration::from_secs(60),
+        max_samples_per_send: 2000,
+    };
+    let Some(block) = block.block("metadata_config", METADATA_CONFIG) else {
+        return metadata;
+    };
     metadata.send = block.flag("send").unwrap_or(true);
     if let Some(interval) = block.duration("send_interval") {
         if interval.is_zero() {
-            block.error_at("send_interval", "`send_interval` must be longer than 0", None);
+            block.error_at(
+                "send_interval",
+                "`send_interval` must be longer than 0",
+                None,
+            );
         }
         metadata.send_interval = interval;
     }
-    if let Some(most) = block.whole("max_samples_per_send").and_then(|n| usize::try_from(n).ok()) {
+    if let Some(most) = block
+        .whole("max_samples_per_send")
+        .and_then(|n| usize::try_from(n).ok())
+    {
         if most == 0 {
-            block.error_at("max_samples_per_send", "`max_samples_per_send` is at least 1", None);
+            block.error_at(
+                "max_samples_per_send",
+                "`max_samples_per_send` is at least 1",
+                None,
+            );
         }
         metadata.max_samples_per_send = most;
     }

@@ -1,5 +1,7 @@
 //! A small store of contexts, and batches that own their columns.
 
+#![allow(dead_code)] // each test file uses its own part of it
+
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;

@@ -31,6 +31,8 @@ pub(crate) struct LaneCursor {
     pub start_item: u64,
     pub settled: Position,
     pub counts: Counts,
+    /// Durable end of the lane when the slot was written: a witness for the next start.
+    pub lane_end: Position,
 }
 
 /// Why bytes are not a slot.
@@ -53,6 +55,8 @@ impl Slot {
                 lane.start_item,
                 lane.settled.offset,
                 lane.settled.item,
+                lane.lane_end.offset,
+                lane.lane_end.item,
                 counts.delivered,
                 counts.filtered,
                 counts.rejected,
@@ -82,6 +86,7 @@ impl Slot {
             let lane = text(&mut fields)?;
             let start_item = fields.u64();
             let settled = Position { offset: fields.u64(), item: fields.u64() };
+            let lane_end = Position { offset: fields.u64(), item: fields.u64() };
             let mut counts = Counts {
                 delivered: fields.u64(),
                 filtered: fields.u64(),
@@ -104,8 +109,9 @@ impl Slot {
             if fields.ran_short() {
                 return None;
             }
-            if settled.offset < NUMBER_LIMIT && settled.item < NUMBER_LIMIT {
-                lanes.push(balanced(LaneCursor { lane, start_item, settled, counts }));
+            let numbers = [settled.offset, settled.item, lane_end.offset, lane_end.item];
+            if numbers.iter().all(|number| *number < NUMBER_LIMIT) {
+                lanes.push(balanced(LaneCursor { lane, start_item, settled, counts, lane_end }));
             }
         }
         Some(Slot { destination, lanes })
@@ -219,7 +225,7 @@ mod tests {
         let settled = Position { offset: 4096, item: 20 };
         Slot {
             destination: "amp".into(),
-            lanes: vec![LaneCursor { lane: "metrics".into(), start_item: 4, settled, counts }],
+            lanes: vec![LaneCursor { lane: "metrics".into(), start_item: 4, settled, counts, lane_end: settled }],
         }
     }
 

@@ -182,7 +182,8 @@ impl LaneCore {
             core.try_sync()
         });
         self.shrink_to_budget();
-        synced.and(written)
+        // The second attempt may have done what the first could not.
+        if self.has_waiting() { synced.and(written) } else { synced }
     }
 
     /// Commits and closes the active segment.

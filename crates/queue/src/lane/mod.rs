@@ -24,6 +24,8 @@ use crate::quarantine::Quarantine;
 use crate::segment::Segment;
 use crate::throttle::Throttle;
 
+#[cfg(test)]
+pub(crate) use self::core::Stall;
 pub(crate) use self::core::{LaneCore, Pending};
 pub(crate) use mailbox::Mailbox;
 pub use recover::LaneReport;
@@ -116,10 +118,11 @@ impl Board {
         (index < self.segments.len()).then_some(index)
     }
 
-    /// The oldest position on disk.
+    /// The oldest published position. A segment that was just opened holds none.
     pub(crate) fn oldest(&self) -> Position {
         self.segments
             .front()
+            .filter(|segment| segment.end > segment.base)
             .map_or(self.durable, |segment| Position { offset: segment.base, item: segment.first_item })
     }
 

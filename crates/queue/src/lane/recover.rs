@@ -4,7 +4,7 @@
 //! Keeps true: no content makes it fail except an intact header of a newer major version (invariant 15), and offsets
 //! continue behind everything that any file or cursor has ever named (invariant 4).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::LaneId;
@@ -46,6 +46,8 @@ pub(crate) struct Recovered {
     pub segments: Vec<Segment>,
     pub durable: Position,
     pub last_ingest_ms: i64,
+    /// Files without use. They go once the cursor files testify to the offsets their names testify to now.
+    pub discard: Vec<PathBuf>,
     pub report: LaneReport,
 }
 
@@ -98,12 +100,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, dir: &Path, lane: &LaneId, witness: 
         last.end = end.offset;
         last.size = scanned.size;
         if last.end == last.base {
-            // Nothing valid in it: its name has testified, it need not stay.
-            if let Some(empty) = out.segments.pop()
-                && disk.remove(&empty.path).is_err()
-            {
-                out.report.foreign.push(segment::file_name(empty.base));
-            }
+            out.discard.extend(out.segments.pop().map(|empty| empty.path));
         }
     }
     out.report.segments = out.segments.len();
@@ -154,7 +151,8 @@ fn link(disk: &Arc<dyn Disk>, dir: &Path, found: &[Found], quarantine: &Quaranti
             (None, None) => None,
         };
         let Some((nonce, first_item, created_ms)) = known else {
-            discard(disk, &path, file, quarantine, &mut out.report);
+            inspect(disk, &path, file, quarantine, &mut out.report);
+            out.discard.push(path);
             continue;
         };
         // Item numbers only grow; a header that says otherwise is not one of this lane.
@@ -163,6 +161,12 @@ fn link(disk: &Arc<dyn Disk>, dir: &Path, found: &[Found], quarantine: &Quaranti
             continue;
         }
         out.last_ingest_ms = out.last_ingest_ms.max(created_ms);
+        let mut size = file.size;
+        let wanted = (end - file.base).saturating_add(header_len);
+        // A power cut can undo the cut that was made at sealing.
+        if said.is_some() && size > wanted && disk.open_write(&path).and_then(|file| file.set_len(wanted)).is_ok() {
+            size = wanted;
+        }
         out.segments.push(Segment {
             path,
             base: file.base,
@@ -171,14 +175,14 @@ fn link(disk: &Arc<dyn Disk>, dir: &Path, found: &[Found], quarantine: &Quaranti
             nonce,
             header_len,
             created_ms,
-            size: file.size,
+            size,
             sealed: true,
         });
     }
 }
 
 /// A file whose nonce nobody knows can never be read. Mostly it was being created when the power went.
-fn discard(disk: &Arc<dyn Disk>, path: &Path, found: &Found, quarantine: &Quarantine, report: &mut LaneReport) {
+fn inspect(disk: &Arc<dyn Disk>, path: &Path, found: &Found, quarantine: &Quarantine, report: &mut LaneReport) {
     let Ok(file) = disk.open(path) else { return };
     let mut start = vec![0; usize::try_from(found.size.min(RANGE_LIMIT)).unwrap_or_default()];
     let len = read_full(file.as_ref(), &mut start, 0).unwrap_or_default();
@@ -190,9 +194,6 @@ fn discard(disk: &Arc<dyn Disk>, path: &Path, found: &Found, quarantine: &Quaran
         }
         report.damaged_segments += 1;
         tracing::error!(path = %path.display(), bytes = found.size, "segment header is damaged: the segment is lost, its items are counted as damaged");
-    }
-    if disk.remove(path).is_err() {
-        report.foreign.push(found.name.clone());
     }
 }
 

@@ -82,8 +82,9 @@ impl Fetch {
     /// True if there is something behind this reader's place.
     pub(crate) fn has_more(&self) -> bool {
         let board = self.lane.board.lock();
-        let at = board.pairs.get(&self.destination).map_or(self.at.offset, |pair| pair.cursor.claimed.offset.max(self.at.offset));
-        board.segment_at(at).is_some()
+        let claimed = board.pairs.get(&self.destination).map_or(self.at, |pair| pair.cursor.claimed);
+        let at = if claimed.offset > self.at.offset { claimed } else { self.at };
+        board.segment_at(at.offset).is_some() || at.item < board.durable.item
     }
 
     /// Reads on: about 1 MiB of payload, or up to the durable end.
@@ -130,7 +131,16 @@ impl Fetch {
                     self.at = claimed;
                     self.walk = None;
                 }
-                let index = board.segment_at(self.at.offset)?;
+                let Some(index) = board.segment_at(self.at.offset) else {
+                    let end = board.durable;
+                    drop(board);
+                    // A cursor file knows of items that no file holds any more: the end of the log has vanished.
+                    if self.at.item < end.item && self.at.offset <= end.offset {
+                        tracing::error!(lane = %self.lane.id, offset = self.at.offset, "the newest segments are missing");
+                        self.skip(end, i64::MIN, SkipCause::Damaged, out);
+                    }
+                    return None;
+                };
                 let end = board.end_of(index)?;
                 if let Some((walk, _)) = self.walk.as_mut()
                     && board.segments.get(index).is_some_and(|segment| segment.base == walk.segment.base)

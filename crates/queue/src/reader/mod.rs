@@ -92,7 +92,7 @@ impl Reader {
                 () = turn.notified() => continue,
                 result = self.reserve() => result?,
             }
-            match self.pop()? {
+            match self.pop(self.oldest_ms())? {
                 Next::Claim(claim) => return Ok(claim),
                 Next::Passed => {}
                 Next::Wait => tokio::select! {
@@ -145,8 +145,7 @@ impl Reader {
         Ok(())
     }
 
-    fn pop(&mut self) -> Result<Next, QueueError> {
-        let oldest_ms = self.oldest_ms();
+    fn pop(&mut self, oldest_ms: Option<i64>) -> Result<Next, QueueError> {
         let max_claims = self.desk.destination.spec.read().max_claims.max(1);
         let Some(item) = self.ready.pop_front() else { return Ok(Next::Passed) };
         let outcome = self.desk.with(|pair| {
@@ -188,6 +187,8 @@ impl Reader {
     /// Frames read ahead, for tests that must not wait.
     #[cfg(test)]
     pub(crate) fn try_next(&mut self, now: i64) -> Option<Claim> {
+        let age = self.desk.destination.spec.read().max_age;
+        let oldest = age.map(|age| now - age.as_millis() as i64);
         loop {
             if let Some(claim) = self.taken_back().ok()? {
                 return Some(claim);
@@ -197,12 +198,10 @@ impl Reader {
                 if !fetch.has_more() {
                     return None;
                 }
-                let age = self.desk.destination.spec.read().max_age;
-                let oldest = age.map(|age| now - age.as_millis() as i64);
                 self.ready.extend(fetch.fill(oldest));
                 continue;
             }
-            match self.pop().ok()? {
+            match self.pop(oldest).ok()? {
                 Next::Claim(claim) => return Some(claim),
                 Next::Passed => {}
                 Next::Wait => return None,

@@ -1,0 +1,206 @@
+//! The agent itself: start, serve, wait for a signal, drain.
+
+use std::{future::Future, net::SocketAddr, path::Path, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, Result};
+use config::Plan;
+use net::server::{self, ServerOptions, ServerTls};
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::RunFlags,
+    command,
+    house::House,
+    http,
+    load_metrics::LoadMetrics,
+    logging::{self, LogLevel},
+    process_metrics,
+};
+
+pub fn run(flags: RunFlags) -> ExitCode {
+    let Some(file) = flags.config_file.clone() else {
+        return command::fail("give a configuration file: -config.file=agent.yaml");
+    };
+    let plan = match command::load(&file, flags.expand_env, flags.wal_directory.as_deref(), flags.extra_scrape_metrics()) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let format = match plan.server.log_format {
+        config::LogFormat::Logfmt => logging::Format::Logfmt,
+        config::LogFormat::Json => logging::Format::Json,
+    };
+    let log_level = logging::install(level(&plan), format);
+    say_warnings(&plan);
+    let accepted = flags.accepted.given();
+    if !accepted.is_empty() {
+        tracing::info!(flags = accepted.join(" "), "these flags are accepted and change nothing");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return command::fail(&format!("starting the runtime: {error}")),
+    };
+    match runtime.block_on(serve(&flags, &file, &plan, &log_level)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "cannot start");
+            ExitCode::from(1)
+        }
+    }
+}
+
+async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel) -> Result<()> {
+    let listener = bind(&flags.http_address).await?;
+    let options = server_options(flags, plan)?;
+    let mut registry = Registry::default();
+    process_metrics::register(&mut registry);
+    let loads = LoadMetrics::register(&mut registry);
+    let house = Arc::new(House::start(plan, &mut registry)?);
+    loads.succeeded();
+    let (reload, mut reloads) = mpsc::channel(1);
+    let shown = Arc::new(RwLock::new(plan.render_masked()));
+    let site = http::Site {
+        house: Arc::clone(&house),
+        registry: Arc::new(registry),
+        config: flags.enable_read_api.then(|| Arc::clone(&shown)),
+        metrics: flags.register_instrumentation,
+        reload,
+    };
+    let stop = CancellationToken::new();
+    let address = listener.local_addr()?;
+    let server = tokio::spawn(server::serve(listener, http::service(site), options, stop.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = %address,
+        instances = house.instances().len(),
+        destinations = house.destinations().len(),
+        "sigpost is running"
+    );
+    // Without systemd there is no socket and this does nothing.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+    let asked = stop_signal();
+    tokio::pin!(asked);
+    loop {
+        let answer: Option<oneshot::Sender<Result<(), String>>> = tokio::select! {
+            () = &mut asked => break,
+            Some(answer) = reloads.recv() => Some(answer),
+            _ = hang_up.recv() => None,
+        };
+        let outcome = reload_from(file, flags, &house, log_level, &shown).await;
+        match &outcome {
+            Ok(()) => {
+                loads.succeeded();
+                tracing::info!(file = %file.display(), "configuration loaded");
+            }
+            Err(why) => {
+                loads.failed();
+                tracing::error!(file = %file.display(), why, "configuration not loaded; the old one stays in force");
+            }
+        }
+        if let Some(answer) = answer {
+            // The client may have gone.
+            let _ = answer.send(outcome);
+        }
+    }
+    tracing::info!("asked to stop; draining");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let impatient = async {
+        stop_signal().await;
+        tracing::warn!("asked again; stopping at once, what is pending stays on disk");
+    };
+    // Cut short, workers end with the process: what they held is unsettled and therefore still in the queue.
+    tokio::select! {
+        () = house.drain(flags.graceful_shutdown_timeout) => {}
+        () = impatient => {}
+    }
+    stop.cancel();
+    server.await.context("the HTTP server")??;
+    Ok(())
+}
+
+async fn reload_from(file: &Path, flags: &RunFlags, house: &House, log_level: &LogLevel, shown: &RwLock<String>) -> Result<(), String> {
+    let plan = command::read(file, flags.expand_env, flags.wal_directory.as_deref(), flags.extra_scrape_metrics())?;
+    house.reload(&plan).await.map_err(|error| format!("{error:#}"))?;
+    say_warnings(&plan);
+    log_level.set(level(&plan));
+    *shown.write() = plan.render_masked();
+    Ok(())
+}
+
+fn level(plan: &Plan) -> &'static str {
+    match plan.server.log_level {
+        config::LogLevel::Debug => "debug",
+        config::LogLevel::Info => "info",
+        config::LogLevel::Warn => "warn",
+        config::LogLevel::Error => "error",
+    }
+}
+
+fn say_warnings(plan: &Plan) {
+    for warning in &plan.warnings {
+        tracing::warn!(
+            place = format!("{}:{}:{}", warning.file, warning.line, warning.column),
+            key = warning.path,
+            help = warning.suggestion.as_deref().unwrap_or_default(),
+            "{}",
+            warning.message
+        );
+    }
+}
+
+async fn bind(address: &str) -> Result<TcpListener> {
+    let hint = || format!("listening on {address}: choose another with -server.http.address");
+    // `:12345`, as Go programs take it, means every interface.
+    let whole = address.strip_prefix(':').map_or_else(|| address.to_owned(), |port| format!("0.0.0.0:{port}"));
+    match whole.parse::<SocketAddr>() {
+        Ok(parsed) => TcpListener::bind(parsed).await.with_context(hint),
+        Err(_) => TcpListener::bind(whole).await.with_context(hint),
+    }
+}
+
+fn server_options(flags: &RunFlags, plan: &Plan) -> Result<ServerOptions> {
+    let mut options = ServerOptions::default();
+    if flags.http_conn_limit > 0 {
+        options.connection_limit = flags.http_conn_limit;
+    }
+    if flags.http_enable_tls {
+        let tls = plan.server.http_tls.as_ref().context(
+            "-server.http.enable-tls is set and server.http_tls_config is missing: write cert_file and key_file there",
+        )?;
+        options.tls = Some(ServerTls {
+            cert: net::Pem::File(tls.cert_file.clone()),
+            key: net::Pem::File(tls.key_file.clone()),
+            client_ca: tls.client_ca_file.clone().map(net::Pem::File),
+            require_client_cert: matches!(
+                tls.client_auth,
+                config::ClientAuthType::RequireAnyClientCert | config::ClientAuthType::RequireAndVerifyClientCert
+            ),
+        });
+    }
+    Ok(options)
+}
+
+/// Resolves at the next SIGINT or SIGTERM.
+pub fn stop_signal() -> impl Future<Output = ()> {
+    async {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        match (interrupt, terminate) {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            // No signal handling: only SIGKILL can end the process, and the queue is made for that.
+            _ => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `sigpost sandbox`: the local AWS stand-in in the foreground.
+
+use std::process::ExitCode;
+
+use sandbox::{Authority, Identity, ProxyListener, SandboxConfig};
+
+use crate::{cli::SandboxArgs, command};
+
+pub fn run(args: SandboxArgs) -> ExitCode {
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => command::fail(&format!("sandbox: {error:#}")),
+    }
+}
+
+fn start(args: SandboxArgs) -> anyhow::Result<()> {
+    let proxy = match args.proxy {
+        Some(listen) => {
+            let authority = Authority::generate()?;
+            if let Some(path) = &args.ca_out {
+                std::fs::write(path, authority.certificate_pem())?;
+            }
+            Some(ProxyListener { listen, authority, hosts: Vec::new() })
+        }
+        None => None,
+    };
+    let config = SandboxConfig {
+        listen: args.listen,
+        identities: vec![Identity::user(args.access_key, args.secret_key)],
+        record: args.record,
+        proxy,
+        ..SandboxConfig::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(sandbox::run(config, |running| println!("{}", running.welcome()), command::run::stop_signal()))?;
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The cache against a scripted source; time is handed in, so nothing waits.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use super::*;
+
+type Script = dyn Fn(usize) -> Result<Credentials, FetchError> + Send + Sync;
+
+/// Answers the nth fetch as the script says; with a gate, each fetch waits to be let through.
+struct Scripted {
+    script: Box<Script>,
+    fetches: Arc<AtomicUsize>,
+    gate: Option<Arc<Notify>>,
+    files: Vec<PathBuf>,
+}
+
+impl std::fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+impl Source for Scripted {
+    fn fetch(&self) -> net::BoxFuture<'_, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            let n = self.fetches.fetch_add(1, Ordering::SeqCst);
+            if let Some(gate) = &self.gate {
+                gate.notified().await;
+            }
+            let credentials = (self.script)(n)?;
+            Ok(Fetched { credentials, source: "script".to_owned(), recheck: None })
+        })
+    }
+    fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+    fn describe(&self) -> String {
+        "script".to_owned()
+    }
+}
+
+struct Bench {
+    cache: Arc<CredentialCache>,
+    fetches: Arc<AtomicUsize>,
+    gate: Arc<Notify>,
+}
+
+fn bench(gated: bool, files: Vec<PathBuf>, script: impl Fn(usize) -> Result<Credentials, FetchError> + Send + Sync + 'static) -> Bench {
+    let (fetches, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let source =
+        Scripted { script: Box::new(script), fetches: Arc::clone(&fetches), gate: gated.then(|| Arc::clone(&gate)), files };
+    Bench { cache: Arc::new(CredentialCache::new(Box::new(source), Duration::ZERO)), fetches, gate }
+}
+
+impl Bench {
+    async fn key(&self, now: SystemTime) -> Result<String, FetchError> {
+        self.cache.get(now).await.map(|h| h.credentials.access_key_id().to_owned())
+    }
+
+    fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+
+    async fn settled(&self, refreshes: u64) {
+        while self.cache.status().refreshes < refreshes {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn keys(n: usize, expiry: Option<SystemTime>) -> Result<Credentials, FetchError> {
+    Ok(Credentials::new(format!("AKIA{n}"), "secret", Some(format!("token{n}")), expiry, "script"))
+}
+
+fn t0() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn after(seconds: u64) -> SystemTime {
+    t0() + Duration::from_secs(seconds)
+}
+
+#[tokio::test]
+async fn many_callers_make_one_fetch() {
+    let bench = bench(true, Vec::new(), |n| keys(n, Some(after(3600))));
+    let callers: Vec<_> = (0..20)
+        .map(|_| {
+            let cache = Arc::clone(&bench.cache);
+            tokio::spawn(async move { cache.get(t0()).await.unwrap().credentials.access_key_id().to_owned() })
+        })
+        .collect();
+    while bench.fetches() == 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.gate.notify_one();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), "AKIA0");
+    }
+    assert_eq!(bench.fetches(), 1);
+}
+
+#[tokio::test]
+async fn near_the_end_the_refresh_runs_behind_and_close_to_it_callers_wait() {
+    let bench = bench(false, Vec::new(), |n| keys(n, Some(after(3600 * (n as u64 + 1)))));
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIA0");
+    assert_eq!(bench.key(after(3600 - 301)).await.unwrap(), "AKIA0");
+    assert_eq!(bench.fetches(), 1, "not yet in the window");
+    // In the advisory window (at most 5 min, at least 4): served at once, refreshed behind.
+    assert_eq!(bench.key(after(3600 - 239)).await.unwrap(), "AKIA0");
+    bench.settled(2).await;
+    assert_eq!(bench.key(after(3600 - 239)).await.unwrap(), "AKIA1");
+    // In the last minute callers wait for the new ones.
+    assert_eq!(bench.key(after(7200 - 59)).await.unwrap(), "AKIA2");
+}
+
+#[tokio::test]
+async fn short_lives_have_short_windows() {
+    // A second's life: background from a third before the end, waiting from a tenth.
+    let at = |ms: u64| t0() + Duration::from_millis(ms);
+    let bench = bench(false, Vec::new(), move |n| keys(n, Some(at(1000 * (n as u64 + 1)))));
+    assert_eq!(bench.key(at(0)).await.unwrap(), "AKIA0");
+    assert_eq!(bench.key(at(600)).await.unwrap(), "AKIA0");
+    assert_eq!(bench.fetches(), 1);
+    assert_eq!(bench.key(at(780)).await.unwrap(), "AKIA0");
+    bench.settled(2).await;
+    assert_eq!(bench.key(at(800)).await.unwrap(), "AKIA1");
+    assert_eq!(bench.key(at(1950)).await.unwrap(), "AKIA2");
+}
+
+#[tokio::test]
+async fn valid_credentials_are_served_while_the_source_is_down_and_it_is_not_asked_in_a_loop() {
+    let bench = bench(false, Vec::new(), |n| if n == 0 { keys(0, Some(after(3600))) } else { Err(FetchError::failed("source is down")) });
+    bench.key(t0()).await.unwrap();
+    for _ in 0..50 {
+        assert_eq!(bench.key(after(3590)).await.unwrap(), "AKIA0");
+    }
+    assert_eq!(bench.fetches(), 2);
+    assert_eq!(bench.cache.status().last_error.as_deref(), Some("source is down"));
+    // Expired: the error itself, still without asking again at once.
+    for _ in 0..50 {
+        assert_eq!(bench.key(after(3601)).await.unwrap_err().message, "source is down");
+    }
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[tokio::test]
+async fn a_source_that_repeats_the_same_dying_credentials_is_not_asked_in_a_loop() {
+    let bench = bench(false, Vec::new(), |_| keys(0, Some(after(3600))));
+    for _ in 0..50 {
+        assert_eq!(bench.key(after(3590)).await.unwrap(), "AKIA0");
+    }
+    assert!(bench.fetches() <= 2, "{}", bench.fetches());
+}
+
+#[tokio::test]
+async fn refused_credentials_are_fetched_again_and_only_once() {
+    let bench = bench(false, Vec::new(), |n| keys(n, None));
+    let held = bench.cache.get(t0()).await.unwrap();
+    assert_eq!(bench.key(after(1_000_000)).await.unwrap(), "AKIA0", "without expiry they stay");
+    bench.cache.invalidate(held.fingerprint);
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIA1");
+    // A late refusal of the old ones does not touch the new ones.
+    bench.cache.invalidate(held.fingerprint);
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIA1");
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[tokio::test]
+async fn the_same_credentials_again_keep_their_birthday() {
+    let bench = bench(false, Vec::new(), |_| keys(7, None));
+    let first = bench.cache.get(t0()).await.unwrap();
+    bench.cache.invalidate(first.fingerprint);
+    let second = bench.cache.get(t0()).await.unwrap();
+    assert_eq!(bench.fetches(), 2);
+    assert_eq!((first.obtained_at, first.fingerprint), (second.obtained_at, second.fingerprint));
+}
+
+#[tokio::test]
+async fn a_changed_file_is_read_before_the_next_signature() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("credentials");
+    std::fs::write(&file, "AKIAOLD").unwrap();
+    let path = file.clone();
+    let bench = bench(false, vec![file.clone()], move |_| {
+        let key = std::fs::read_to_string(&path).unwrap();
+        if key.is_empty() { Err(FetchError::failed("half-written")) } else { Ok(Credentials::new(key, "s", None, None, "file")) }
+    });
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIAOLD");
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIAOLD");
+    assert_eq!(bench.fetches(), 1);
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIAOLD", "a file in the middle of its rotation ends nothing");
+    std::fs::write(&file, "AKIANEW").unwrap();
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIANEW");
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_does_not_stop_the_fetch() {
+    let bench = bench(true, Vec::new(), |n| keys(n, None));
+    let gave_up = tokio::time::timeout(Duration::from_millis(20), bench.cache.get(t0())).await;
+    assert!(gave_up.is_err());
+    bench.gate.notify_one();
+    bench.settled(1).await;
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIA0");
+    assert_eq!(bench.fetches(), 1);
+}
+
+#[tokio::test]
+async fn credentials_that_are_already_dead_are_refused_and_named() {
+    let bench = bench(false, Vec::new(), |n| keys(n, Some(after(10))));
+    let error = bench.key(after(70)).await.unwrap_err();
+    assert!(error.message.contains("expired 60 s ago"), "{error}");
+}

@@ -1,0 +1,258 @@
+//! Damage to files, byte by byte: what is lost is exactly what was hit, and nothing makes a start fail or a reader
+//! panic.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::bench::{Bench, SEGMENT, config, lane_id};
+use crate::config::{DestinationSpec, LaneSpec, StartAt};
+use crate::disk::sim::SimDisk;
+use crate::disk::{Disk, write_full};
+use crate::error::QueueError;
+use crate::frame::{FrameHeader, HEADER_LEN, KIND_CONTEXT};
+use crate::segment;
+use crate::store::Store;
+use std::sync::Arc;
+
+/// A frame of the first segment, as it lies in the file.
+struct Placed {
+    start: usize,
+    stop: usize,
+    context: bool,
+}
+
+/// Two segments; the first holds records that all use context 1, which is written once.
+fn two_segments(seed: u64, contexts: bool) -> Bench {
+    let mut spec = DestinationSpec::new("first", vec![lane_id()]);
+    spec.start = StartAt::Oldest;
+    let mut bench = Bench::with(seed, vec![spec]);
+    for index in 0..6u32 {
+        bench.append(index + 1, 0, 200 + index as usize * 8, if contexts && index > 1 { &[1] } else { &[] });
+    }
+    bench.rotate().expect("rotate");
+    bench.append(10, 0, 100, &[]);
+    bench.rotate().expect("rotate");
+    assert_eq!(bench.segments().len(), 2);
+    bench.damaged = true;
+    bench
+}
+
+fn frames(bench: &Bench) -> Vec<Placed> {
+    let segment = bench.lane().board.lock().segments[0].clone();
+    let file = bench.disk.open(&segment.path).expect("open");
+    let mut bytes = vec![0; usize::try_from(file.size().expect("size")).expect("small")];
+    file.read_at(&mut bytes, 0).expect("read");
+    let mut out = Vec::new();
+    let mut at = segment::HEADER_LEN;
+    while at < bytes.len() {
+        let offset = segment.base + (at - segment::HEADER_LEN) as u64;
+        let header = FrameHeader::decode(&bytes[at..], segment.nonce, offset).expect("a frame");
+        let stop = at + HEADER_LEN + header.stored_len as usize;
+        out.push(Placed { start: at, stop, context: header.kind == KIND_CONTEXT });
+        at += usize::try_from(header.span()).expect("small");
+    }
+    out
+}
+
+fn flip(bench: &Bench, start: usize, stop: usize) {
+    let path = bench.segments()[0].clone();
+    bench.disk.damage(&path, |bytes| bytes[start..stop].iter_mut().for_each(|byte| *byte ^= 0x81));
+}
+
+/// Takes everything; gives the records that came.
+fn taken(bench: &mut Bench) -> Vec<usize> {
+    let mut out = Vec::new();
+    while let Some(index) = bench.claim("first") {
+        if let Some(claim) = bench.takers.get_mut("first").and_then(|taker| taker.held.pop()) {
+            claim.settle(crate::Outcome::Delivered);
+            out.push(index);
+        }
+        bench.check();
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Invariant 14: damage inside one frame costs that frame, with its exact number of items.
+    #[test]
+    fn damage_inside_one_frame_loses_that_frame_only(seed in any::<u64>(), which in 0usize..6, at in any::<usize>(), len in 1usize..400, restart in any::<bool>()) {
+        let mut bench = two_segments(seed, false);
+        let placed = &frames(&bench)[which];
+        let at = placed.start + at % (placed.stop - placed.start);
+        flip(&bench, at, (at + len).min(placed.stop));
+        if restart {
+            bench.crash(false);
+        }
+        let expected: Vec<usize> = (0..7).filter(|index| *index != which).collect();
+        prop_assert_eq!(taken(&mut bench), expected);
+        let row = bench.row("first");
+        prop_assert_eq!(row.damaged, which as u64 + 1);
+        prop_assert_eq!(row.delivered, 31 - row.damaged);
+        prop_assert!(row.balances() && row.pending_items == 0);
+    }
+
+    /// Invariant 14: damage to a context costs the frames that name that copy, and no others.
+    #[test]
+    fn damage_inside_a_context_loses_the_frames_that_name_it(seed in any::<u64>(), at in any::<usize>(), len in 1usize..40) {
+        let mut bench = two_segments(seed, true);
+        let all = frames(&bench);
+        let placed = all.iter().find(|placed| placed.context).expect("a context");
+        let at = placed.start + at % (placed.stop - placed.start);
+        flip(&bench, at, (at + len).min(placed.stop));
+        prop_assert_eq!(taken(&mut bench), vec![0, 1, 6]);
+        let row = bench.row("first");
+        prop_assert_eq!(row.damaged, 3 + 4 + 5 + 6);
+        prop_assert!(row.balances() && row.pending_items == 0);
+    }
+
+    /// Invariants 14, 16: any damage to a sealed segment is booked exactly and never panics.
+    #[test]
+    fn any_damage_to_a_segment_is_booked_exactly(seed in any::<u64>(), holes in proptest::collection::vec((any::<usize>(), 1usize..600), 1..6), cut in proptest::option::of(any::<usize>()), restart in any::<bool>()) {
+        let mut bench = two_segments(seed, true);
+        let path = bench.segments()[0].clone();
+        bench.disk.damage(&path, |bytes| {
+            for (at, len) in &holes {
+                let at = at % bytes.len();
+                let stop = (at + len).min(bytes.len());
+                bytes[at..stop].iter_mut().for_each(|byte| *byte ^= 0x81);
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut % bytes.len());
+            }
+        });
+        if restart {
+            bench.crash(false);
+        }
+        let came = taken(&mut bench);
+        let items: u64 = came.iter().map(|index| u64::from(bench.records[*index].items)).sum();
+        let row = bench.row("first");
+        prop_assert_eq!(row.delivered, items);
+        prop_assert_eq!(row.damaged, 31 - items);
+        prop_assert_eq!(row.pending_items, 0);
+        prop_assert!(came.contains(&6));
+    }
+
+    /// Invariant 15 and 16: any bytes in any file; the start succeeds, readers end, the book balances.
+    #[test]
+    fn a_directory_of_noise_opens(
+        seed in any::<u64>(),
+        segments in proptest::collection::vec((0u64..1 << 20, proptest::collection::vec(any::<u8>(), 0..2000), any::<bool>()), 0..5),
+        cursor in proptest::collection::vec(any::<u8>(), 0..9000),
+        names in proptest::collection::vec("[a-z0-9.]{1,20}", 0..3),
+    ) {
+        let disk = SimDisk::new(seed, 1 << 30);
+        let dir = Path::new("/q/lanes/lane");
+        disk.create_dir(dir).expect("dir");
+        disk.create_dir(Path::new("/q/cursors")).expect("dir");
+        for (index, (base, mut bytes, real_header)) in segments.into_iter().enumerate() {
+            let base = base * 8;
+            if real_header {
+                // A header that is intact makes the rest be looked at.
+                let header = segment::SegmentHeader {
+                    header_len: 128,
+                    nonce: seed,
+                    base,
+                    first_item: index as u64,
+                    previous: Some(segment::Previous { base: base / 2, end: base / 2 + 100, nonce: 1 }),
+                    created_ms: 0,
+                    lane_hash: segment::lane_hash(&lane_id()),
+                };
+                let mut whole = header.encode(&lane_id()).to_vec();
+                whole.append(&mut bytes);
+                bytes = whole;
+            }
+            if let Ok(file) = disk.create(&segment::Segment::path_in(dir, base)) {
+                write_full(file.as_ref(), &[&bytes], 0).expect("write");
+            }
+        }
+        for name in names {
+            let _ = disk.create(&dir.join(name));
+        }
+        let file = disk.create(Path::new("/q/cursors/first.cur")).expect("create");
+        write_full(file.as_ref(), &[&cursor], 0).expect("write");
+        let mut spec = DestinationSpec::new("first", vec![lane_id()]);
+        spec.start = StartAt::Oldest;
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let (store, _) = Store::open(disk, config(), &[LaneSpec::new(lane_id())], &[spec]).expect("invariant 15");
+        let (desk, at) = store.desk("first", &lane_id()).expect("desk");
+        let mut reader = crate::reader::Reader::new(desk, at);
+        while let Some(claim) = reader.try_next(0) {
+            for key in claim.contexts() {
+                let _ = claim.context(key);
+            }
+            claim.settle(crate::Outcome::Delivered);
+        }
+        let mut ledger = crate::Ledger::default();
+        crate::ledger::snapshot(&store.lane(&lane_id()).expect("lane"), &mut ledger);
+        prop_assert!(ledger.rows[0].balances(), "{:?}", ledger.rows);
+        prop_assert_eq!(ledger.rows[0].pending_items, 0);
+    }
+}
+
+/// R6: the one thing in a file's content that stops the start, and it names the version.
+#[test]
+fn a_newer_major_version_is_refused_by_name() {
+    let mut bench = two_segments(1, false);
+    let path = bench.segments()[0].clone();
+    bench.disk.damage(&path, |bytes| {
+        bytes[8] = 9;
+        let crc = crc32c::crc32c(&bytes[..124]);
+        bytes[124..128].copy_from_slice(&crc.to_le_bytes());
+    });
+    bench.takers.clear();
+    let disk: Arc<dyn Disk> = Arc::new(bench.disk.clone());
+    let result = Store::open(disk, config(), &[LaneSpec::new(lane_id())], &[]);
+    assert!(matches!(result.err(), Some(QueueError::Format { found: 9, supported: 1, .. })));
+}
+
+/// The next header knows the nonce: a damaged header costs nothing once there is a next segment.
+#[test]
+fn a_damaged_segment_header_costs_nothing_when_a_later_segment_stands() {
+    let mut bench = two_segments(3, true);
+    flip(&bench, 0, 128);
+    bench.crash(false);
+    assert_eq!(taken(&mut bench), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(bench.row("first").damaged, 0);
+}
+
+/// Invariant 4: the end of the log vanishes; offsets and numbers go on behind what cursors have witnessed.
+#[test]
+fn numbers_continue_behind_vanished_files() {
+    let mut bench = two_segments(4, false);
+    let durable = bench.lane().board.lock().durable;
+    bench.store.as_ref().expect("open").destinations.read().values().for_each(|held| held.sync().expect("sync"));
+    for path in bench.segments() {
+        bench.disk.remove(&path).expect("remove");
+    }
+    bench.disk.sync_dir(Path::new("/q/lanes/lane")).expect("sync");
+    bench.crash(true);
+    let after = bench.lane().board.lock().durable;
+    assert!(after.offset >= durable.offset && after.item == durable.item, "{durable:?} {after:?}");
+    // The lost items are booked when the next record shows the gap.
+    bench.append(5, 0, 10, &[]);
+    bench.commit().expect("commit");
+    bench.check();
+}
+
+#[test]
+fn read_errors_are_tried_again_before_they_are_damage() {
+    let mut bench = two_segments(5, false);
+    bench.disk.faults.lock().failing_reads = 2;
+    assert_eq!(taken(&mut bench).len(), 7);
+    assert_eq!(bench.row("first").damaged, 0);
+}
+
+/// Damaged ranges are kept, in bounds.
+#[test]
+fn a_damaged_range_is_copied_to_quarantine() {
+    let mut bench = two_segments(6, false);
+    let placed = &frames(&bench)[2];
+    flip(&bench, placed.start + 80, placed.start + 90);
+    taken(&mut bench);
+    let kept = bench.disk.list(Path::new("/q/quarantine")).expect("list");
+    assert_eq!(kept.len(), 1);
+    assert!(kept[0].1 < SEGMENT && kept[0].0.starts_with("lane-"), "{kept:?}");
+}

@@ -1,0 +1,6 @@
+//! Tests of the whole queue without threads, on the simulated disk.
+
+mod bench;
+mod damage;
+mod model;
+mod power;

@@ -1,0 +1,245 @@
+//! Single failures, one by one.
+
+use std::path::Path;
+
+use super::bench::{BUDGET, Bench, SEGMENT, lane_id};
+use crate::Outcome;
+use crate::config::{DestinationSpec, OnFull, StartAt};
+use crate::lane::Stall;
+
+fn bench(seed: u64, on_full: OnFull) -> Bench {
+    let mut spec = DestinationSpec::new("first", vec![lane_id()]);
+    spec.start = StartAt::Oldest;
+    spec.on_full = on_full;
+    Bench::with(seed, vec![spec])
+}
+
+fn settle_all(bench: &mut Bench) -> Vec<usize> {
+    let mut out = Vec::new();
+    while let Some(index) = bench.claim("first") {
+        out.push(index);
+        let taker = bench.takers.get_mut("first").expect("taker");
+        taker.delivered.insert(index);
+        taker.held.pop().expect("held").settle(Outcome::Delivered);
+    }
+    out
+}
+
+/// Invariants 2 and 17: the second sync of a file whose first failed would succeed without writing anything.
+#[test]
+fn after_a_failed_sync_records_become_durable_in_another_file() {
+    for seed in 0..30 {
+        let mut bench = bench(seed, OnFull::Evict);
+        bench.append(1, 0, 100, &[1]);
+        bench.commit().expect("commit");
+        bench.append(2, 0, 100, &[1]);
+        bench.append(3, 0, 100, &[2]);
+        {
+            let mut faults = bench.disk.faults.lock();
+            faults.failing_syncs = 1;
+            faults.only = ".seg";
+        }
+        bench.commit().expect("the second file takes it");
+        assert_eq!(bench.resolved, 3);
+        assert_eq!(bench.segments().len(), 2);
+        bench.crash(true);
+        assert_eq!(settle_all(&mut bench), [0, 1, 2], "seed {seed}");
+        bench.check();
+    }
+}
+
+/// Invariant 20: a disk that fails for a while is seen and survived.
+#[test]
+fn a_disk_that_refuses_everything_for_a_while_loses_nothing() {
+    let mut bench = bench(1, OnFull::Evict);
+    bench.append(1, 0, 100, &[]);
+    {
+        let mut faults = bench.disk.faults.lock();
+        faults.failing_writes = 15;
+        faults.only = ".seg";
+    }
+    let mut failures = 0;
+    while let Err(stall) = bench.commit() {
+        assert_eq!(stall, Stall::Failed);
+        assert_eq!(bench.resolved, 0);
+        failures += 1;
+        assert!(failures < 10);
+    }
+    assert!(failures > 2);
+    bench.crash(true);
+    assert_eq!(settle_all(&mut bench), [0]);
+}
+
+/// Invariant 20: no space, then space.
+#[test]
+fn a_full_disk_stalls_the_lane_until_there_is_space() {
+    let mut bench = bench(2, OnFull::Hold);
+    bench.disk.set_capacity(bench.disk.used(Path::new("/q")) + SEGMENT + 2000);
+    let mut count = 0;
+    let stall = loop {
+        bench.append(1, 0, 900, &[]);
+        count += 1;
+        if let Err(stall) = bench.commit() {
+            break stall;
+        }
+        assert!(count < 100);
+    };
+    assert_eq!(stall, Stall::Full);
+    bench.check();
+    bench.disk.set_capacity(1 << 30);
+    bench.commit().expect("space");
+    bench.crash(true);
+    assert_eq!(settle_all(&mut bench).len(), count);
+    assert_eq!(bench.row("first").evicted, 0);
+}
+
+/// Invariant 20 on a disk that others filled: what may be evicted is, and the lane goes on.
+#[test]
+fn a_full_disk_evicts_where_that_is_allowed() {
+    let mut bench = bench(3, OnFull::Evict);
+    bench.disk.set_capacity(bench.disk.used(Path::new("/q")) + 2 * SEGMENT + 1000);
+    for _ in 0..40 {
+        bench.append(1, 0, 900, &[]);
+        bench.commit().expect("room is made");
+        bench.check();
+    }
+    let row = bench.row("first");
+    assert!(row.evicted > 20 && row.pending_items > 0, "{row:?}");
+}
+
+/// Invariants 11, 12, 18: eviction takes the oldest, writes the cursor first, and books what it took.
+#[test]
+fn eviction_survives_a_power_cut_at_any_moment() {
+    for seed in 0..40 {
+        let mut bench = bench(seed, OnFull::Evict);
+        for _ in 0..(20 + seed % 30) {
+            bench.append(1, 0, 900, &[]);
+            bench.commit().expect("commit");
+            bench.check();
+        }
+        let before = bench.row("first");
+        bench.crash(true);
+        bench.check();
+        let after = bench.row("first");
+        assert_eq!((before.evicted, before.pending_items), (after.evicted, after.pending_items), "seed {seed}");
+        let came = settle_all(&mut bench);
+        assert_eq!(came.len() as u64, after.pending_items);
+        assert_eq!(*came.last().expect("some") as u64 + 1, after.accepted);
+        assert!(bench.disk.used(Path::new("/q/lanes")) <= BUDGET + SEGMENT);
+    }
+}
+
+/// Invariant 8: a cursor that was written is where the next start begins.
+#[test]
+fn after_a_crash_only_what_no_cursor_file_knew_is_sent_again() {
+    let mut bench = bench(5, OnFull::Evict);
+    for _ in 0..10 {
+        bench.append(1, 0, 100, &[]);
+    }
+    bench.commit().expect("commit");
+    let mut claims = Vec::new();
+    for _ in 0..8 {
+        bench.claim("first");
+        claims.push(bench.takers.get_mut("first").expect("taker").held.remove(0));
+    }
+    let mut claims = claims.into_iter();
+    claims.by_ref().take(4).for_each(|claim| claim.settle(Outcome::Delivered));
+    bench.store.as_ref().expect("open").tend().expect("tend");
+    claims.by_ref().take(2).for_each(|claim| claim.settle(Outcome::Delivered));
+    drop(claims);
+    bench.crash(true);
+    assert_eq!(settle_all(&mut bench), [4, 5, 6, 7, 8, 9]);
+}
+
+/// Invariant 19: a cursor write that is torn anywhere leaves the slot before it.
+#[test]
+fn a_torn_cursor_write_leaves_one_valid_slot() {
+    let path = Path::new("/q/cursors/first.cur");
+    for torn in (0..4096).step_by(37) {
+        let mut bench = bench(6, OnFull::Evict);
+        for _ in 0..3 {
+            bench.append(1, 0, 10, &[]);
+        }
+        bench.commit().expect("commit");
+        let mut contents = Vec::new();
+        for _ in 0..2 {
+            bench.claim("first");
+            bench.takers.get_mut("first").expect("taker").held.remove(0).settle(Outcome::Delivered);
+            bench.store.as_ref().expect("open").tend().expect("tend");
+            bench.disk.damage(path, |bytes| contents.push(bytes.clone()));
+        }
+        // The second write changed one slot; only its first bytes arrive.
+        let slot = if contents[0][..4096] == contents[1][..4096] { 4096 } else { 0 };
+        bench.disk.damage(path, |bytes| bytes[slot + torn..slot + 4096].copy_from_slice(&contents[0][slot + torn..slot + 4096]));
+        bench.takers.get_mut("first").expect("taker").durable_offset = 0;
+        bench.lane().board.lock().pairs.values_mut().for_each(|pair| pair.cursor.durable_offset = 0);
+        bench.crash(false);
+        let first = bench.claim("first").expect("a claim");
+        assert!(first == 1 || first == 2, "torn at {torn}: {first}");
+    }
+}
+
+/// Invariant 24: a clock that goes back neither reorders nor expires.
+#[test]
+fn time_going_backwards_expires_nothing_early() {
+    let mut bench = bench(7, OnFull::Evict);
+    bench.specs[0].max_age = Some(std::time::Duration::from_secs(60));
+    bench.crash(false);
+    bench.now = 1_000_000;
+    bench.append(1, 0, 10, &[]);
+    bench.commit().expect("commit");
+    bench.now = 100;
+    bench.append(1, 0, 10, &[]);
+    bench.commit().expect("commit");
+    assert_eq!(settle_all(&mut bench), [0, 1]);
+    bench.now = 1_000_000;
+    bench.append(1, 0, 10, &[]);
+    bench.commit().expect("commit");
+    bench.now += 61_000;
+    assert_eq!(settle_all(&mut bench), Vec::<usize>::new());
+    assert_eq!(bench.row("first").expired, 1);
+    bench.check();
+}
+
+/// Invariant 25: with nothing to do, the core and the cursor keeper touch nothing.
+#[test]
+fn an_idle_queue_does_no_io() {
+    let mut bench = bench(8, OnFull::Evict);
+    bench.append(1, 0, 10, &[]);
+    bench.commit().expect("commit");
+    settle_all(&mut bench);
+    bench.store.as_ref().expect("open").tend().expect("tend");
+    let before = bench.disk.operations();
+    for _ in 0..10 {
+        bench.commit().expect("commit");
+        bench.store.as_ref().expect("open").tend().expect("tend");
+        assert!(bench.claim("first").is_none());
+    }
+    assert_eq!(bench.disk.operations(), before);
+}
+
+/// Promised bytes at the end of the log are told from a torn write.
+#[test]
+fn a_damaged_promised_tail_is_reported_and_a_torn_one_is_not() {
+    for promised in [false, true] {
+        let mut bench = bench(9, OnFull::Evict);
+        bench.append(1, 0, 100, &[]);
+        bench.commit().expect("commit");
+        bench.append(1, 0, 100, &[]);
+        bench.commit().expect("commit");
+        if promised {
+            // A cursor file written now knows how far the log went.
+            let store = bench.store.as_ref().expect("open");
+            store.destinations.read().values().for_each(|held| held.sync().expect("sync"));
+        }
+        bench.damaged = true;
+        let path = bench.segments()[0].clone();
+        bench.disk.damage(&path, |bytes| bytes[128 + 176 + 10] ^= 1);
+        bench.crash(false);
+        let report = &bench.report.lanes[0];
+        assert_eq!(report.damaged_tail_bytes > 0, promised, "{report:?}");
+        assert_eq!(report.unsynced_discarded_bytes > 0, !promised, "{report:?}");
+        let durable = bench.lane().board.lock().durable;
+        assert_eq!(durable.item, if promised { 2 } else { 1 });
+    }
+}
