@@ -1,10 +1,11 @@
 //! Synthetic scrape targets: realistic series, new numbers each scrape, cheap to serve.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -18,6 +19,7 @@ const VARIANTS: usize = 8;
 struct Shape {
     bodies: Vec<Bytes>,
     scrapes: AtomicU64,
+    by_target: Mutex<BTreeMap<u32, u64>>,
 }
 
 /// Serves `/t/<n>/metrics` for any `n`.
@@ -31,7 +33,7 @@ impl Exporter {
     /// Starts on a free loopback port; each target answers `series` samples.
     pub async fn start(series: usize) -> std::io::Result<Self> {
         let bodies = (0..VARIANTS).map(|v| Bytes::from(body(series, v))).collect();
-        let shape = Arc::new(Shape { bodies, scrapes: AtomicU64::new(0) });
+        let shape = Arc::new(Shape { bodies, scrapes: AtomicU64::new(0), by_target: Mutex::default() });
         let app = Router::new().route("/t/{n}/metrics", get(answer)).with_state(shape.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -47,14 +49,22 @@ impl Exporter {
     }
 }
 
+impl Exporter {
+    /// Bodies served so far for target `n`.
+    pub fn scrapes_of(&self, n: u32) -> u64 {
+        self.shape.by_target.lock().expect("no test panics while holding it").get(&n).copied().unwrap_or(0)
+    }
+}
+
 impl Drop for Exporter {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn answer(State(shape): State<Arc<Shape>>, Path(_): Path<u32>) -> ([(header::HeaderName, &'static str); 1], Bytes) {
+async fn answer(State(shape): State<Arc<Shape>>, Path(target): Path<u32>) -> ([(header::HeaderName, &'static str); 1], Bytes) {
     let n = shape.scrapes.fetch_add(1, Ordering::Relaxed) as usize;
+    *shape.by_target.lock().expect("no test panics while holding it").entry(target).or_insert(0) += 1;
     // All targets of a round should move together, so the variant follows a slow count.
     let variant = (n / 16) % shape.bodies.len();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shape.bodies[variant].clone())

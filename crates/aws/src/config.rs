@@ -24,14 +24,33 @@ pub enum CredentialSource {
     /// Environment, shared files, web identity, container, instance metadata, in that order.
     #[default]
     StandardChain,
-    Static { access_key: SecretSource, secret_key: SecretSource, session_token: Option<SecretSource> },
+    Static {
+        access_key: SecretSource,
+        secret_key: SecretSource,
+        session_token: Option<SecretSource>,
+    },
     /// That profile alone: environment keys never win over it.
-    Profile { name: Option<String>, config_file: Option<PathBuf>, credentials_file: Option<PathBuf> },
+    Profile {
+        name: Option<String>,
+        config_file: Option<PathBuf>,
+        credentials_file: Option<PathBuf>,
+    },
     /// A command that prints the standard JSON.
-    Process { command: SecretSource },
-    WebIdentity { role_arn: String, token_file: PathBuf, session_name: Option<String> },
-    Container { endpoint: Option<Url>, token_file: Option<PathBuf> },
-    InstanceMetadata { endpoint: Option<Url> },
+    Process {
+        command: SecretSource,
+    },
+    WebIdentity {
+        role_arn: String,
+        token_file: PathBuf,
+        session_name: Option<String>,
+    },
+    Container {
+        endpoint: Option<Url>,
+        token_file: Option<PathBuf>,
+    },
+    InstanceMetadata {
+        endpoint: Option<Url>,
+    },
     RolesAnywhere(Box<RolesAnywhereConfig>),
 }
 

@@ -52,10 +52,16 @@ pub(crate) struct FetchError {
 
 impl FetchError {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { message: message.into(), absent: false }
+        Self {
+            message: message.into(),
+            absent: false,
+        }
     }
 
     pub(crate) fn absent(message: impl Into<String>) -> Self {
-        Self { message: message.into(), absent: true }
+        Self {
+            message: message.into(),
+            absent: true,
+        }
     }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use http::Request;
-use net::{Answer, Authorize, AuthorizeError, BoxFuture, Client, ClientOptions, HttpClientConfig, IdentityVerdict, ProxyConfig, SecretSource};
+use net::{
+    Answer, Authorize, AuthorizeError, BoxFuture, Client, ClientOptions, HttpClientConfig,
+    IdentityVerdict, ProxyConfig, SecretSource,
+};
 use parking_lot::Mutex;
 use url::Url;
 
@@ -49,25 +52,45 @@ impl IdentityContext {
     /// With connections of its own: through the proxy of the environment to STS, directly to metadata. `hostname` becomes
     /// part of session names.
     pub fn new(hostname: &str) -> Result<Self, AwsError> {
-        let outside = HttpClientConfig { proxy: ProxyConfig::Environment, follow_redirects: false, ..HttpClientConfig::default() };
+        let outside = HttpClientConfig {
+            proxy: ProxyConfig::Environment,
+            follow_redirects: false,
+            ..HttpClientConfig::default()
+        };
         let outside = Client::new(&outside, ClientOptions::default())?;
         Self::with_client(hostname, outside)
     }
 
     /// The same with the given client for everything that is not loopback or link-local.
     pub fn with_client(hostname: &str, outside: Client) -> Result<Self, AwsError> {
-        let local = HttpClientConfig { proxy: ProxyConfig::None, follow_redirects: false, ..HttpClientConfig::default() };
-        let patience = ClientOptions { connect_timeout: Duration::from_secs(2), ..ClientOptions::default() };
+        let local = HttpClientConfig {
+            proxy: ProxyConfig::None,
+            follow_redirects: false,
+            ..HttpClientConfig::default()
+        };
+        let patience = ClientOptions {
+            connect_timeout: Duration::from_secs(2),
+            ..ClientOptions::default()
+        };
         let local = Client::new(&local, patience)?;
         let connections = Connections { outside, local };
         let file_check = Duration::from_secs(1);
-        Ok(Self { connections, hostname: hostname.to_owned(), file_check, caches: Mutex::default() })
+        Ok(Self {
+            connections,
+            hostname: hostname.to_owned(),
+            file_check,
+            caches: Mutex::default(),
+        })
     }
 
     fn cache(&self, key: CacheKey, origin: impl FnOnce() -> Origin) -> Arc<CredentialCache> {
         let mut caches = self.caches.lock();
         caches.retain(|(_, cache)| cache.strong_count() > 0);
-        if let Some(cache) = caches.iter().find(|(k, _)| *k == key).and_then(|(_, cache)| cache.upgrade()) {
+        if let Some(cache) = caches
+            .iter()
+            .find(|(k, _)| *k == key)
+            .and_then(|(_, cache)| cache.upgrade())
+        {
             return cache;
         }
         let cache = Arc::new(CredentialCache::new(Box::new(origin()), self.file_check));
@@ -84,7 +107,13 @@ pub fn identity(
     destination_name: &str,
     context: &IdentityContext,
 ) -> Result<Arc<dyn Authorize>, AwsError> {
-    Ok(build(config, destination, default_service, destination_name, context)?)
+    Ok(build(
+        config,
+        destination,
+        default_service,
+        destination_name,
+        context,
+    )?)
 }
 
 /// Builds one destination's identity. Fetches nothing: missing credentials are found at the first signature, and the
@@ -98,11 +127,19 @@ pub fn build(
 ) -> Result<Arc<Identity>, AwsError> {
     if !matches!(destination.scheme(), "http" | "https") || destination.host().is_none() {
         let why = "it must be http or https and have a host".to_owned();
-        return Err(AwsError::Url { url: net::masked(destination), why });
+        return Err(AwsError::Url {
+            url: net::masked(destination),
+            why,
+        });
     }
     validate(config)?;
     let host = parse_host(destination);
-    let region = Arc::new(SigningRegion::resolve(config, destination, host.as_ref(), &context.connections)?);
+    let region = Arc::new(SigningRegion::resolve(
+        config,
+        destination,
+        host.as_ref(),
+        &context.connections,
+    )?);
     warn_of_mismatch(config, host.as_ref(), destination_name);
     let service = config
         .service
@@ -116,20 +153,44 @@ pub fn build(
     let roles: Vec<(RoleStep, String)> = config
         .roles
         .iter()
-        .map(|role| (role.clone(), role.session_name.clone().unwrap_or_else(|| session_name.clone())))
+        .map(|role| {
+            (
+                role.clone(),
+                role.session_name
+                    .clone()
+                    .unwrap_or_else(|| session_name.clone()),
+            )
+        })
         .collect();
-    let names_session = matches!(config.source, CredentialSource::WebIdentity { session_name: None, .. } | CredentialSource::RolesAnywhere(_));
+    let names_session = matches!(
+        config.source,
+        CredentialSource::WebIdentity {
+            session_name: None,
+            ..
+        } | CredentialSource::RolesAnywhere(_)
+    );
     let key = CacheKey {
         source: config.source.clone(),
         roles: roles.clone(),
         sts: config.sts.clone(),
         // The region matters to the credentials only where it chooses the STS.
-        region: config.sts.region.clone().or_else(|| region.known().map(|(r, _)| r.clone())),
+        region: config
+            .sts
+            .region
+            .clone()
+            .or_else(|| region.known().map(|(r, _)| r.clone())),
         session_name: names_session.then(|| session_name.clone()),
     };
     let cache = context.cache(key, || {
         let connections = context.connections.clone();
-        Origin::new(config.source.clone(), roles, config.sts.clone(), Arc::clone(&region), connections, session_name)
+        Origin::new(
+            config.source.clone(),
+            roles,
+            config.sts.clone(),
+            Arc::clone(&region),
+            connections,
+            session_name,
+        )
     });
     Ok(Arc::new(Identity {
         destination: destination_name.to_owned(),
@@ -223,32 +284,51 @@ impl Identity {
             what: format!("no AWS credentials for {}: {e}", self.destination),
             source: Some(Box::new(e)),
         })?;
-        let scope = Scope { region: &region, service: &self.service, time: now };
+        let scope = Scope {
+            region: &region,
+            service: &self.service,
+            time: now,
+        };
         signer::sign_request(request, &held.credentials, scope).map_err(error)
     }
 
     fn verdict(&self, answer: &Answer<'_>) -> IdentityVerdict {
         self.clock.observe(answer);
-        let Some(error) = net::service_error::parse(answer.status, answer.headers, answer.body) else {
+        let Some(error) = net::service_error::parse(answer.status, answer.headers, answer.body)
+        else {
             let mut trials = self.trials.lock();
             trials.accepted_since = true;
             trials.last_refusal = None;
             return IdentityVerdict::Unrelated;
         };
-        let Some(refusal) = verdict::classify(answer.status, &error) else { return IdentityVerdict::Unrelated };
+        let Some(refusal) = verdict::classify(answer.status, &error) else {
+            return IdentityVerdict::Unrelated;
+        };
         let region = self.region.now().map_or_else(String::new, |(r, _)| r);
         let offset = self.clock.offset_ms();
         let who = self.describe();
         let said = verdict::said(answer.status, &error);
         let why = |what: String| format!("AWS said {said}; signed as {who}; {what}");
-        let retry = |what: &str| IdentityVerdict::RetryNow { why: why(format!("{what}, trying again")) };
-        let hold = || IdentityVerdict::Hold { why: why(verdict::advice(refusal, &error, &self.service, &region, offset)) };
+        let retry = |what: &str| IdentityVerdict::RetryNow {
+            why: why(format!("{what}, trying again")),
+        };
+        let hold = || IdentityVerdict::Hold {
+            why: why(verdict::advice(
+                refusal,
+                &error,
+                &self.service,
+                &region,
+                offset,
+            )),
+        };
 
         let reclocked = self.clock.changed_since(answer.sent_at);
         let far_off = offset.is_some_and(|ms| ms.abs() > SKEW_MS);
         let outcome = match refusal {
             Refusal::Skewed if reclocked => retry("the clock's offset is now known"),
-            Refusal::BadSignature | Refusal::Denied | Refusal::Expired if reclocked && far_off => retry("the clock's offset is now known"),
+            Refusal::BadSignature | Refusal::Denied | Refusal::Expired if reclocked && far_off => {
+                retry("the clock's offset is now known")
+            }
             Refusal::Skewed | Refusal::Unsigned | Refusal::NotEnabled => hold(),
             Refusal::WrongRegion => match named_region(answer, &error.message) {
                 // A redirect means another host, which signing cannot change.
@@ -256,7 +336,9 @@ impl Identity {
                     retry(&format!("the bucket is in {right}"))
                 }
                 Some(right) => IdentityVerdict::Hold {
-                    why: why(format!("the bucket is in {right}: set region: {right} and use https://s3.{right}.amazonaws.com")),
+                    why: why(format!(
+                        "the bucket is in {right}: set region: {right} and use https://s3.{right}.amazonaws.com"
+                    )),
                 },
                 None => hold(),
             },
@@ -265,8 +347,15 @@ impl Identity {
                 self.try_refresh(answer);
                 hold()
             }
-            Refusal::Expired | Refusal::BadSignature | Refusal::UnknownKey | Refusal::Unexplained => {
-                if self.try_refresh(answer) { retry("credentials are fetched afresh") } else { hold() }
+            Refusal::Expired
+            | Refusal::BadSignature
+            | Refusal::UnknownKey
+            | Refusal::Unexplained => {
+                if self.try_refresh(answer) {
+                    retry("credentials are fetched afresh")
+                } else {
+                    hold()
+                }
             }
         };
         if let IdentityVerdict::Hold { why } = &outcome {
@@ -286,7 +375,9 @@ impl Identity {
         let mut trials = self.trials.lock();
         let worth = match trials.refreshed_at {
             None => true,
-            Some(at) => at.elapsed() >= NEW_TRIAL || (trials.accepted_since && at.elapsed() >= TRIAL_GAP),
+            Some(at) => {
+                at.elapsed() >= NEW_TRIAL || (trials.accepted_since && at.elapsed() >= TRIAL_GAP)
+            }
         };
         // Without a right to an immediate try the next slow probe still gets fresh credentials.
         self.cache.invalidate(held.fingerprint);
@@ -299,7 +390,10 @@ impl Identity {
 }
 
 impl Authorize for Identity {
-    fn authorize<'a>(&'a self, request: &'a mut Request<Bytes>) -> BoxFuture<'a, Result<(), AuthorizeError>> {
+    fn authorize<'a>(
+        &'a self,
+        request: &'a mut Request<Bytes>,
+    ) -> BoxFuture<'a, Result<(), AuthorizeError>> {
         Box::pin(self.sign(request))
     }
 
@@ -308,11 +402,17 @@ impl Authorize for Identity {
     }
 
     fn describe(&self) -> String {
-        let region = self.region.now().map_or_else(|| "a region yet unknown".to_owned(), |(r, _)| r);
+        let region = self
+            .region
+            .now()
+            .map_or_else(|| "a region yet unknown".to_owned(), |(r, _)| r);
         match self.cache.held().0 {
             Some(held) => {
                 let key = verdict::show_key(held.credentials.access_key_id());
-                format!("{key} from {} for {} in {region}", held.source, self.service)
+                format!(
+                    "{key} from {} for {} in {region}",
+                    held.source, self.service
+                )
             }
             None => format!("{} for {} in {region}", self.cache.describe(), self.service),
         }
@@ -321,31 +421,78 @@ impl Authorize for Identity {
 
 /// The region that S3's answer names.
 fn named_region(answer: &Answer<'_>, message: &str) -> Option<String> {
-    let header = answer.headers.get("x-amz-bucket-region").and_then(|v| v.to_str().ok()).map(ToOwned::to_owned);
+    let header = answer
+        .headers
+        .get("x-amz-bucket-region")
+        .and_then(|v| v.to_str().ok())
+        .map(ToOwned::to_owned);
     let body = String::from_utf8_lossy(answer.body);
-    let element = || body.split_once("<Region>")?.1.split_once("</Region>").map(|(region, _)| region.trim().to_owned());
-    let expected = || message.split_once("expecting '")?.1.split_once('\'').map(|(region, _)| region.to_owned());
-    header.or_else(element).or_else(expected).filter(|r| region::check("region", r).is_ok() && !r.is_empty())
+    let element = || {
+        body.split_once("<Region>")?
+            .1
+            .split_once("</Region>")
+            .map(|(region, _)| region.trim().to_owned())
+    };
+    let expected = || {
+        message
+            .split_once("expecting '")?
+            .1
+            .split_once('\'')
+            .map(|(region, _)| region.to_owned())
+    };
+    header
+        .or_else(element)
+        .or_else(expected)
+        .filter(|r| region::check("region", r).is_ok() && !r.is_empty())
 }
 
 /// Stable, so that CloudTrail shows one session per agent and destination: 2 to 64 of `[\w+=,.@-]`.
 fn session_name(hostname: &str, destination: &str) -> String {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' };
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
     let host = hostname.split('.').next().unwrap_or_default();
-    format!("sigpost-{host}-{destination}").chars().map(allowed).take(64).collect()
+    format!("sigpost-{host}-{destination}")
+        .chars()
+        .map(allowed)
+        .take(64)
+        .collect()
 }
 
 fn warn_of_mismatch(config: &IdentityConfig, host: Option<&AwsHost>, destination: &str) {
-    let (Some(configured), Some(named)) = (config.region.as_deref(), host.and_then(|h| h.region.as_deref())) else { return };
+    let (Some(configured), Some(named)) = (
+        config.region.as_deref(),
+        host.and_then(|h| h.region.as_deref()),
+    ) else {
+        return;
+    };
     if !configured.is_empty() && configured.trim() != named {
-        tracing::warn!(destination, configured, endpoint = named, "the region in the sigv4 block is not the endpoint's; AWS will probably refuse");
+        tracing::warn!(
+            destination,
+            configured,
+            endpoint = named,
+            "the region in the sigv4 block is not the endpoint's; AWS will probably refuse"
+        );
     }
 }
 
 fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
-    let invalid = |key, why: &str| Err(AwsError::Invalid { key, why: why.to_owned() });
+    let invalid = |key, why: &str| {
+        Err(AwsError::Invalid {
+            key,
+            why: why.to_owned(),
+        })
+    };
     match &config.source {
-        CredentialSource::Static { access_key, secret_key, session_token } => {
+        CredentialSource::Static {
+            access_key,
+            secret_key,
+            session_token,
+        } => {
             for (key, source) in [("access_key", access_key), ("secret_key", secret_key)] {
                 if let SecretSource::Inline(text) = source
                     && text.expose().trim().is_empty()
@@ -353,13 +500,21 @@ fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
                     return invalid(key, "is empty; is the variable it comes from set?");
                 }
             }
-            if let (SecretSource::Inline(key), SecretSource::Inline(secret)) = (access_key, secret_key) {
-                let is_id = |t: &str| t.len() == 20 && (t.starts_with("AKIA") || t.starts_with("ASIA"));
+            if let (SecretSource::Inline(key), SecretSource::Inline(secret)) =
+                (access_key, secret_key)
+            {
+                let is_id =
+                    |t: &str| t.len() == 20 && (t.starts_with("AKIA") || t.starts_with("ASIA"));
                 if !is_id(key.expose().trim()) && is_id(secret.expose().trim()) {
-                    return invalid("secret_key", "holds an access key id; access_key and secret_key are swapped");
+                    return invalid(
+                        "secret_key",
+                        "holds an access key id; access_key and secret_key are swapped",
+                    );
                 }
                 if key.expose().trim().starts_with("ASIA") && session_token.is_none() {
-                    tracing::warn!("an access key that begins with ASIA is temporary and needs session_token; AWS will refuse it without");
+                    tracing::warn!(
+                        "an access key that begins with ASIA is temporary and needs session_token; AWS will refuse it without"
+                    );
                 }
             }
         }
@@ -370,7 +525,11 @@ fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
                     .to_owned(),
             });
         }
-        CredentialSource::WebIdentity { role_arn, session_name, .. } => {
+        CredentialSource::WebIdentity {
+            role_arn,
+            session_name,
+            ..
+        } => {
             check_role("web_identity.role_arn", role_arn)?;
             check_session("web_identity.session_name", session_name.as_deref())?;
         }
@@ -383,15 +542,28 @@ fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
     for (at, role) in config.roles.iter().enumerate() {
         check_role("role_arn", &role.role_arn)?;
         check_session("session_name", role.session_name.as_deref())?;
-        if role.external_id.as_ref().is_some_and(|id| !(2..=1224).contains(&id.len())) {
+        if role
+            .external_id
+            .as_ref()
+            .is_some_and(|id| !(2..=1224).contains(&id.len()))
+        {
             return invalid("external_id", "must have 2 to 1224 characters");
         }
         let hours = |h: u64| Duration::from_secs(h * 3600);
-        if role.session_duration.is_some_and(|d| d < Duration::from_secs(900) || d > hours(12)) {
-            return invalid("session_duration", "must be between 15m and 12h, and at most the role's maximum");
+        if role
+            .session_duration
+            .is_some_and(|d| d < Duration::from_secs(900) || d > hours(12))
+        {
+            return invalid(
+                "session_duration",
+                "must be between 15m and 12h, and at most the role's maximum",
+            );
         }
         if at > 0 && role.session_duration.is_some_and(|d| d > hours(1)) {
-            return invalid("session_duration", "a role assumed from a role lasts at most 1h");
+            return invalid(
+                "session_duration",
+                "a role assumed from a role lasts at most 1h",
+            );
         }
         if role.session_tags.len() > 50 {
             return invalid("session_tags", "at most 50 tags");
@@ -401,7 +573,10 @@ fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
         region::check("sts_region", region)?;
     }
     if config.sts.endpoint.is_some() && (config.sts.use_fips || config.sts.use_dualstack) {
-        return invalid("sts_endpoint", "cannot be combined with use_fips_sts_endpoint or use_dualstack: the endpoint's own name decides that");
+        return invalid(
+            "sts_endpoint",
+            "cannot be combined with use_fips_sts_endpoint or use_dualstack: the endpoint's own name decides that",
+        );
     }
     Ok(())
 }
@@ -409,13 +584,30 @@ fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
 fn check_role(key: &'static str, arn: &str) -> Result<(), AwsError> {
     let parts: Vec<&str> = arn.trim().splitn(6, ':').collect();
     match parts.as_slice() {
-        ["arn", partition, "iam", "", account, role] if partition.starts_with("aws") && account.len() == 12 && role.starts_with("role/") => Ok(()),
-        _ => Err(AwsError::Invalid { key, why: format!("{arn:?} is not a role's ARN; write arn:aws:iam::123456789012:role/name") }),
+        ["arn", partition, "iam", "", account, role]
+            if partition.starts_with("aws") && account.len() == 12 && role.starts_with("role/") =>
+        {
+            Ok(())
+        }
+        _ => Err(AwsError::Invalid {
+            key,
+            why: format!("{arn:?} is not a role's ARN; write arn:aws:iam::123456789012:role/name"),
+        }),
     }
 }
 
 fn check_session(key: &'static str, name: Option<&str>) -> Result<(), AwsError> {
     let Some(name) = name else { return Ok(()) };
-    let fine = (2..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
-    if fine { Ok(()) } else { Err(AwsError::Invalid { key, why: "must be 2 to 64 letters, digits or _+=,.@-".to_owned() }) }
+    let fine = (2..=64).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
+    if fine {
+        Ok(())
+    } else {
+        Err(AwsError::Invalid {
+            key,
+            why: "must be 2 to 64 letters, digits or _+=,.@-".to_owned(),
+        })
+    }
 }

@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider,
+    timeout::TimeoutConfig,
+};
 use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
 use bytes::Bytes;
@@ -40,7 +43,10 @@ impl Sts<'_> {
             .sleep_impl(TokioSleep::new())
             .retry_config(RetryConfig::standard().with_max_attempts(2))
             .timeout_config(
-                TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).read_timeout(Duration::from_secs(15)).build(),
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(5))
+                    .read_timeout(Duration::from_secs(15))
+                    .build(),
             )
             .use_fips(self.config.use_fips)
             .use_dual_stack(self.config.use_dualstack);
@@ -51,7 +57,12 @@ impl Sts<'_> {
     }
 
     /// Assumes one role on top of `base`.
-    pub(crate) async fn assume(&self, role: &RoleStep, session_name: &str, base: Credentials) -> Result<Credentials, FetchError> {
+    pub(crate) async fn assume(
+        &self,
+        role: &RoleStep,
+        session_name: &str,
+        base: Credentials,
+    ) -> Result<Credentials, FetchError> {
         let mut builder = AssumeRoleProvider::builder(&role.role_arn)
             .configure(&self.sdk_config())
             .region(Region::new(self.region.to_owned()))
@@ -70,7 +81,10 @@ impl Sts<'_> {
         provider.provide_credentials().await.map_err(|e| {
             let why = explain(&e);
             let hint = role_hint(&why.message, role.external_id.is_some());
-            FetchError::failed(format!("assuming role {} with {from} in {}: {}{hint}", role.role_arn, self.region, why.message))
+            FetchError::failed(format!(
+                "assuming role {} with {from} in {}: {}{hint}",
+                role.role_arn, self.region, why.message
+            ))
         })
     }
 
@@ -80,7 +94,10 @@ impl Sts<'_> {
             return Ok(endpoint.clone());
         }
         let region = self.region;
-        let (fips, dual) = (self.config.use_fips && !region.starts_with("us-gov-"), self.config.use_dualstack);
+        let (fips, dual) = (
+            self.config.use_fips && !region.starts_with("us-gov-"),
+            self.config.use_dualstack,
+        );
         let name = if fips { "sts-fips" } else { "sts" };
         let suffix = match (region, dual) {
             (r, false) if r.starts_with("cn-") => "amazonaws.com.cn",
@@ -90,16 +107,30 @@ impl Sts<'_> {
             (_, true) => "api.aws",
             (_, false) => "amazonaws.com",
         };
-        Url::parse(&format!("https://{name}.{region}.{suffix}/")).map_err(|e| FetchError::failed(format!("the STS endpoint of {region:?} is no URL: {e}")))
+        Url::parse(&format!("https://{name}.{region}.{suffix}/")).map_err(|e| {
+            FetchError::failed(format!("the STS endpoint of {region:?} is no URL: {e}"))
+        })
     }
 
     /// IRSA: exchanges a token file for a role's credentials.
-    pub(crate) async fn web_identity(&self, role_arn: &str, session_name: &str, token_file: &Path) -> Result<Credentials, FetchError> {
-        let token = std::fs::read_to_string(token_file)
-            .map_err(|e| FetchError::failed(format!("web identity: cannot read the token file {}: {e}", token_file.display())))?;
+    pub(crate) async fn web_identity(
+        &self,
+        role_arn: &str,
+        session_name: &str,
+        token_file: &Path,
+    ) -> Result<Credentials, FetchError> {
+        let token = std::fs::read_to_string(token_file).map_err(|e| {
+            FetchError::failed(format!(
+                "web identity: cannot read the token file {}: {e}",
+                token_file.display()
+            ))
+        })?;
         let token = token.trim();
         if token.is_empty() {
-            return Err(FetchError::failed(format!("web identity: the token file {} is empty", token_file.display())));
+            return Err(FetchError::failed(format!(
+                "web identity: the token file {} is empty",
+                token_file.display()
+            )));
         }
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([
@@ -116,11 +147,26 @@ impl Sts<'_> {
             .header("accept", "application/xml")
             .body(Bytes::from(body))
             .map_err(|e| FetchError::failed(format!("web identity: {e}")))?;
-        let context = |what: String| FetchError::failed(format!("web identity: role {role_arn}, token {}: {what}", token_file.display()));
-        let reply =
-            self.connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| context(e.to_string()))?;
-        if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
-            return Err(context(format!("STS said {}: {}{}", refusal.code, refusal.message, web_identity_hint(&refusal.code))));
+        let context = |what: String| {
+            FetchError::failed(format!(
+                "web identity: role {role_arn}, token {}: {what}",
+                token_file.display()
+            ))
+        };
+        let reply = self
+            .connections
+            .for_url(&endpoint)
+            .send(request, TIMEOUT, ANSWER_LIMIT)
+            .await
+            .map_err(|e| context(e.to_string()))?;
+        if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body)
+        {
+            return Err(context(format!(
+                "STS said {}: {}{}",
+                refusal.code,
+                refusal.message,
+                web_identity_hint(&refusal.code)
+            )));
         }
         from_xml(&reply.body).map_err(|why| context(format!("STS's answer {why}")))
     }
@@ -128,8 +174,14 @@ impl Sts<'_> {
 
 fn role_hint(message: &str, has_external_id: bool) -> String {
     if message.contains("AccessDenied") {
-        let external = if has_external_id { "check external_id" } else { "an external id may be demanded" };
-        format!("; the role's trust policy must name this identity, this identity's policy must allow sts:AssumeRole, and {external}")
+        let external = if has_external_id {
+            "check external_id"
+        } else {
+            "an external id may be demanded"
+        };
+        format!(
+            "; the role's trust policy must name this identity, this identity's policy must allow sts:AssumeRole, and {external}"
+        )
     } else if message.contains("Missing Region") {
         "; set sts_region or region".to_owned()
     } else if message.contains("DurationSeconds") {
@@ -145,15 +197,24 @@ fn web_identity_hint(code: &str) -> &'static str {
             "; the token's issuer must be an IAM OIDC provider of the role's account and its audience sts.amazonaws.com"
         }
         "ExpiredTokenException" | "ExpiredToken" => "; the token file is not being renewed",
-        "AccessDenied" | "AccessDeniedException" => "; the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this token's subject and audience",
-        "RegionDisabledException" => "; enable the region for STS in the account, or set sts_region",
+        "AccessDenied" | "AccessDeniedException" => {
+            "; the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this token's subject and audience"
+        }
+        "RegionDisabledException" => {
+            "; enable the region for STS in the account, or set sts_region"
+        }
         _ => "",
     }
 }
 
 /// The `Credentials` element of an STS answer.
 fn from_xml(body: &[u8]) -> Result<Credentials, String> {
-    let wanted = ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"];
+    let wanted = [
+        "AccessKeyId",
+        "SecretAccessKey",
+        "SessionToken",
+        "Expiration",
+    ];
     let mut found: BTreeMap<&str, String> = BTreeMap::new();
     let body = String::from_utf8_lossy(body);
     let mut reader = quick_xml::Reader::from_str(&body);
@@ -175,10 +236,27 @@ fn from_xml(body: &[u8]) -> Result<Credentials, String> {
             Err(_) => return Err("is not XML".to_owned()),
         }
     }
-    let mut take = |name: &str| found.remove(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).ok_or(format!("has no {name}"));
-    let (key, secret, token) = (take("AccessKeyId")?, take("SecretAccessKey")?, take("SessionToken")?);
-    let expiry = json::parse_time(&take("Expiration")?).ok_or("has an Expiration that is not a time")?;
-    Ok(Credentials::new(key, secret, Some(token), Some(expiry), "WebIdentity"))
+    let mut take = |name: &str| {
+        found
+            .remove(name)
+            .map(|v| v.trim().to_owned())
+            .filter(|v| !v.is_empty())
+            .ok_or(format!("has no {name}"))
+    };
+    let (key, secret, token) = (
+        take("AccessKeyId")?,
+        take("SecretAccessKey")?,
+        take("SessionToken")?,
+    );
+    let expiry =
+        json::parse_time(&take("Expiration")?).ok_or("has an Expiration that is not a time")?;
+    Ok(Credentials::new(
+        key,
+        secret,
+        Some(token),
+        Some(expiry),
+        "WebIdentity",
+    ))
 }
 
 #[cfg(test)]
@@ -187,7 +265,14 @@ mod tests {
 
     #[test]
     fn garbage_instead_of_an_answer_is_an_error() {
-        for body in [&b""[..], b"{}", b"<a>", b"<AccessKeyId>A</AccessKeyId>", &[0xff; 100], b"</a></b>"] {
+        for body in [
+            &b""[..],
+            b"{}",
+            b"<a>",
+            b"<AccessKeyId>A</AccessKeyId>",
+            &[0xff; 100],
+            b"</a></b>",
+        ] {
             assert!(from_xml(body).is_err());
         }
     }

@@ -29,11 +29,13 @@
 mod block;
 mod dialect;
 mod expand;
+mod glob;
 mod load;
 mod mask;
 mod node;
 mod plan;
 mod problem;
+mod reader;
 mod render;
 mod scalar;
 mod source;

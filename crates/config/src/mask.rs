@@ -189,7 +189,7 @@ fn enclosing(lines: &[&str], index: usize, own_keys_known: bool) -> Enclosing {
         let plain = is_plain(&key.name) && !bare;
         if dialect::is_secret_container(&key.name) {
             verdict = Enclosing::HidesValues;
-        } else if dialect::is_secret(&key.name) || (!plain && !(own_keys && own_keys_known)) {
+        } else if dialect::is_secret(&key.name) || !(plain || own_keys && own_keys_known) {
             return Enclosing::HidesAll;
         }
         nearest = false;

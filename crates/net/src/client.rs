@@ -1,28 +1,24 @@
 //! The HTTP client of one destination, scrape pool or discovery: a bounded exchange of whole requests and answers.
 //!
-//! Does not retry, does not sign, does not queue. Keeps true: an answer's body never grows past the caller's limit;
-//! certificates, keys and roots are read again when their files change; secrets are read at each use.
+//! Does not retry, does not sign, does not queue. Keeps true: an answer's body never grows past the caller's limit; secrets
+//! are read at each use; no secret and no signature follows a redirect to another origin.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use parking_lot::{Mutex, RwLock};
-use url::{Host, Url};
+use url::Url;
 
 use crate::{
-    Answer, HttpAuth, HttpClientConfig, NetError, ProxyConfig,
-    body::{self, BodyError, BodyReader},
+    HttpAuth, HttpClientConfig, NetError, ProxyEnvironment,
+    answer::{Reply, ReplyHead, read_body, redirect},
+    connections::Connections,
     error::{classify, masked, place},
-    file_stamps::FileStamps,
     oauth2::TokenSource,
-    proxy::{self, NoProxy, ProxyEnvironment},
-    tls::{self, VerifiedName},
 };
 
 /// What shapes a client besides its configuration.
@@ -55,51 +51,6 @@ impl Default for ClientOptions {
     }
 }
 
-/// A complete answer.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    pub status: StatusCode,
-    /// Headers, less `Content-Encoding` and `Content-Length` when the body was decompressed.
-    pub headers: HeaderMap,
-    /// The body, decompressed.
-    pub body: Bytes,
-    /// The body of a refusal (status 300 and above) was longer than the limit and is cut there.
-    pub truncated: bool,
-    /// Local clock when the last hop was sent.
-    pub sent_at: SystemTime,
-    /// Local clock when its headers arrived.
-    pub received_at: SystemTime,
-}
-
-impl Reply {
-    /// The answer as an identity judges it.
-    pub fn answer(&self) -> Answer<'_> {
-        Answer {
-            status: self.status,
-            headers: &self.headers,
-            body: &self.body,
-            sent_at: self.sent_at,
-            received_at: self.received_at,
-        }
-    }
-}
-
-/// An answer whose body went into the caller's buffer.
-#[derive(Debug, Clone)]
-pub struct ReplyHead {
-    pub status: StatusCode,
-    /// Headers, less `Content-Encoding` and `Content-Length` when the body was decompressed.
-    pub headers: HeaderMap,
-    /// The body of a refusal was cut at the limit.
-    pub truncated: bool,
-    /// Bytes of the body on the wire, before decompression.
-    pub wire_bytes: u64,
-    /// Local clock when the last hop was sent.
-    pub sent_at: SystemTime,
-    /// Local clock when its headers arrived.
-    pub received_at: SystemTime,
-}
-
 /// An HTTP client. Clones share connections, tokens and everything else.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -110,94 +61,12 @@ pub struct Client {
 struct Inner {
     config: HttpClientConfig,
     options: ClientOptions,
-    carrier: Arc<Carrier>,
     tokens: Option<TokenSource>,
     headers: Vec<(HeaderName, crate::SecretSource)>,
-    slot: RwLock<Slot>,
+    connections: Connections,
 }
 
-/// The connections built from one state of the files.
-#[derive(Debug)]
-struct Slot {
-    built: Arc<Built>,
-    stamps: FileStamps,
-    checked: Instant,
-}
-
-#[derive(Debug)]
-struct Built {
-    plain: reqwest::Client,
-    /// With `server_name`: one client per real address, whose URL host is that name.
-    named: Mutex<HashMap<(String, u16), reqwest::Client>>,
-}
-
-/// Past this many addresses under one `server_name` the connections are thrown away and made anew.
-const NAMED_CLIENTS: usize = 4096;
 const REDIRECTS: usize = 10;
-
-/// Which proxy, decided per request.
-#[derive(Debug)]
-enum Carrier {
-    Direct,
-    Environment(ProxyEnvironment),
-    Fixed {
-        url: Url,
-        no_proxy: NoProxy,
-        headers: HeaderMap,
-    },
-}
-
-impl Carrier {
-    fn new(config: &ProxyConfig, options: &ClientOptions) -> Result<Self, NetError> {
-        Ok(match config {
-            ProxyConfig::None => Self::Direct,
-            ProxyConfig::Environment => Self::Environment(
-                options
-                    .proxy_environment
-                    .clone()
-                    .unwrap_or_else(ProxyEnvironment::of_process),
-            ),
-            ProxyConfig::Url {
-                url,
-                no_proxy,
-                connect_headers,
-            } => {
-                let Some(url) = proxy::parse_proxy(url.as_str()) else {
-                    let what = format!(
-                        "proxy_url {} is not usable; write http://host:port, https:// or socks5://",
-                        masked(url)
-                    );
-                    return Err(NetError::Config { what });
-                };
-                let mut headers = HeaderMap::new();
-                for (name, value) in connect_headers {
-                    let (name, value) = (
-                        header_name(name, "proxy_connect_header")?,
-                        header_value(value.expose(), name)?,
-                    );
-                    headers.append(name, value);
-                }
-                Self::Fixed {
-                    url,
-                    no_proxy: NoProxy::parse(no_proxy),
-                    headers,
-                }
-            }
-        })
-    }
-
-    fn proxy_for(&self, url: &Url) -> Option<Url> {
-        match self {
-            Self::Direct => None,
-            Self::Environment(environment) => environment.proxy_for(url),
-            Self::Fixed {
-                url: proxy,
-                no_proxy,
-                ..
-            } => (!no_proxy.matches(url)).then(|| proxy.clone()),
-        }
-    }
-}
 
 impl Client {
     /// Builds the client. Fails on unusable certificates, header names or proxy addresses, and when a certificate file
@@ -491,272 +360,6 @@ impl Inner {
         }
         Ok((response, sent_at, received_at))
     }
-
-    /// With `server_name`, the name must be in the handshake and in the verification while the connection goes to the
-    /// URL's own address: the request is sent to a URL of that name, resolved to the real host, with the real `Host`.
-    /// Through a proxy (which would look the name up itself) only the verification uses the name.
-    fn renamed(
-        &self,
-        built: &Built,
-        url: &Url,
-        proxied: bool,
-        headers: &mut HeaderMap,
-    ) -> Result<Option<(reqwest::Client, Url)>, NetError> {
-        let Some(name) = self
-            .config
-            .tls
-            .server_name
-            .as_deref()
-            .filter(|n| !n.is_empty())
-        else {
-            return Ok(None);
-        };
-        let is_dns_name = matches!(Host::parse(name), Ok(Host::Domain(_)));
-        let (Some(real), Some(port)) = (url.host(), url.port_or_known_default()) else {
-            return Ok(None);
-        };
-        if url.scheme() != "https" || proxied || !is_dns_name || real == Host::Domain(name) {
-            return Ok(None);
-        }
-        let mut target = url.clone();
-        target.set_host(Some(name)).map_err(|e| NetError::Config {
-            what: format!("tls_config.server_name {name:?}: {e}"),
-        })?;
-        if !headers.contains_key(header::HOST) {
-            let host = url
-                .port()
-                .map_or_else(|| real.to_string(), |p| format!("{real}:{p}"));
-            headers.insert(header::HOST, header_value(&host, "host")?);
-        }
-        let address = match real {
-            Host::Domain(d) => d.to_owned(),
-            Host::Ipv4(ip) => ip.to_string(),
-            Host::Ipv6(ip) => ip.to_string(),
-        };
-        let key = (address, port);
-        if let Some(client) = built.named.lock().get(&key) {
-            return Ok(Some((client.clone(), target)));
-        }
-        let client = build(&self.config, &self.options, &self.carrier, Some(&key.0))?;
-        let mut named = built.named.lock();
-        if named.len() >= NAMED_CLIENTS {
-            named.clear();
-        }
-        named.insert(key, client.clone());
-        Ok(Some((client, target)))
-    }
-
-    /// The connections of the newest readable state of the files.
-    fn current(&self) -> Arc<Built> {
-        {
-            let slot = self.slot.read();
-            if slot.stamps.is_empty() || slot.checked.elapsed() < self.options.file_check {
-                return Arc::clone(&slot.built);
-            }
-        }
-        let mut slot = self.slot.write();
-        if slot.checked.elapsed() < self.options.file_check {
-            return Arc::clone(&slot.built);
-        }
-        slot.checked = Instant::now();
-        let now = slot.stamps.again();
-        if now != slot.stamps {
-            match build(&self.config, &self.options, &self.carrier, None) {
-                Ok(plain) => {
-                    tracing::info!("certificate files changed; new connections use them");
-                    slot.built = Arc::new(Built {
-                        plain,
-                        named: Mutex::default(),
-                    });
-                }
-                // Half-written files are common during rotation; the next change is looked at again.
-                Err(error) => {
-                    tracing::warn!(%error, "certificate files changed but cannot be used; the old ones stay in use")
-                }
-            }
-            slot.stamps = now;
-        }
-        Arc::clone(&slot.built)
-    }
-}
-
-fn build(
-    config: &HttpClientConfig,
-    options: &ClientOptions,
-    carrier: &Arc<Carrier>,
-    fixed_host: Option<&str>,
-) -> Result<reqwest::Client, NetError> {
-    let server_name = config.tls.server_name.as_deref().filter(|n| !n.is_empty());
-    if let Some(name) = server_name {
-        tls::server_name(name)?;
-    }
-    let name = server_name.map_or(VerifiedName::OfUrl, VerifiedName::Fixed);
-    // Under another name HTTP/2 would send that name as its authority; HTTP/1.1 sends the `Host` it is given.
-    let http2 = config.enable_http2 && fixed_host.is_none();
-    let mut builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::client_config(&config.tls, http2, name)?)
-        .user_agent(&options.user_agent)
-        .connect_timeout(options.connect_timeout)
-        .pool_idle_timeout(options.pool_idle_timeout)
-        .pool_max_idle_per_host(if config.disable_keepalives {
-            0
-        } else {
-            options.pool_max_idle_per_host
-        })
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_gzip()
-        .no_deflate()
-        .no_zstd()
-        .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(60));
-    if !http2 {
-        builder = builder.http1_only();
-    }
-    if let Some(host) = fixed_host {
-        builder = builder.dns_resolver(FixedHost(host.into()));
-    }
-    // reqwest would read the environment by rules of its own otherwise.
-    builder = builder.no_proxy();
-    if !matches!(**carrier, Carrier::Direct) && fixed_host.is_none() {
-        let chooser = Arc::clone(carrier);
-        let mut proxy = reqwest::Proxy::custom(move |url| chooser.proxy_for(url));
-        if let Carrier::Fixed { headers, .. } = &**carrier
-            && !headers.is_empty()
-        {
-            proxy = proxy.headers(headers.clone());
-        }
-        builder = builder.proxy(proxy);
-    }
-    builder.build().map_err(|e| NetError::Config {
-        what: format!(
-            "the HTTP client cannot be built: {}",
-            std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)
-        ),
-    })
-}
-
-/// Resolves every name to the addresses of one host.
-struct FixedHost(Arc<str>);
-
-impl reqwest::dns::Resolve for FixedHost {
-    fn resolve(&self, _name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let host = Arc::clone(&self.0);
-        Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((&*host, 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
-        })
-    }
-}
-
-async fn read_body(
-    mut response: reqwest::Response,
-    url: &Url,
-    limit: u64,
-    buf: &mut Vec<u8>,
-    sent_at: SystemTime,
-    received_at: SystemTime,
-) -> Result<ReplyHead, NetError> {
-    let status = response.status();
-    let mut headers = std::mem::take(response.headers_mut());
-    let host = || place(url);
-    let declared = response.content_length().unwrap_or(0);
-    let encoding = body::encoding(&headers);
-    if encoding.is_none() && status.is_success() && declared > limit {
-        return Err(NetError::BodyTooLarge {
-            host: host(),
-            limit,
-        });
-    }
-    if encoding.is_none() {
-        buf.reserve(usize::try_from(declared.min(limit).min(1 << 20)).unwrap_or_default());
-    }
-    let mut wire_bytes = 0u64;
-    let mut truncated = false;
-    let failed = |e: BodyError| match e {
-        BodyError::TooLarge => NetError::BodyTooLarge {
-            host: host(),
-            limit,
-        },
-        BodyError::Decode { encoding, detail } => NetError::Decode {
-            host: host(),
-            encoding,
-            detail,
-        },
-    };
-    let mut reader = BodyReader::new(&headers, buf, limit).map_err(failed)?;
-    let complete = loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => {
-                wire_bytes = wire_bytes.saturating_add(chunk.len() as u64);
-                match reader.push(&chunk) {
-                    Ok(()) => {}
-                    Err(BodyError::TooLarge) if !status.is_success() => {
-                        truncated = true;
-                        break false;
-                    }
-                    Err(e) => return Err(failed(e)),
-                }
-            }
-            Ok(None) => break true,
-            // The status of a refusal says enough even when its text is lost.
-            Err(_) if !status.is_success() => {
-                truncated = true;
-                break false;
-            }
-            Err(e) => return Err(classify(&e, url, None, Duration::ZERO)),
-        }
-    };
-    // An answer to HEAD, 204 and 304 names an encoding and has no body.
-    if complete && wire_bytes > 0 {
-        match reader.finish() {
-            Err(e) if status.is_success() => return Err(failed(e)),
-            Err(_) => truncated = true,
-            Ok(()) => {}
-        }
-    } else {
-        drop(reader);
-    }
-    if encoding.is_some() {
-        headers.remove(header::CONTENT_ENCODING);
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    Ok(ReplyHead {
-        status,
-        headers,
-        truncated,
-        wire_bytes,
-        sent_at,
-        received_at,
-    })
-}
-
-fn redirect(status: StatusCode, headers: &HeaderMap, from: &Url) -> Option<Result<Url, NetError>> {
-    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    let location = headers.get(header::LOCATION)?;
-    let fail = |detail: String| {
-        Some(Err(NetError::Redirect {
-            host: place(from),
-            detail,
-        }))
-    };
-    let Some(mut next) = location.to_str().ok().and_then(|l| from.join(l).ok()) else {
-        return fail("to an address that is not a URL".to_owned());
-    };
-    if !matches!(next.scheme(), "http" | "https") || next.host().is_none() {
-        return fail(format!("to {}, which is not HTTP", masked(&next)));
-    }
-    if from.scheme() == "https" && next.scheme() == "http" {
-        return fail(format!(
-            "from https to plain {}; set the URL to where it really is",
-            masked(&next)
-        ));
-    }
-    next.set_fragment(None);
-    Some(Ok(next))
 }
 
 fn parse_url(request: &Request<Bytes>) -> Result<Url, NetError> {

@@ -23,11 +23,13 @@
     )
 )]
 
+mod answer;
 mod authorize;
 mod backoff;
 mod body;
 mod client;
 mod client_config;
+mod connections;
 mod crypto;
 mod error;
 mod file_stamps;
@@ -40,7 +42,8 @@ mod tls;
 
 pub use authorize::{Answer, Authorize, AuthorizeError, BoxFuture, IdentityVerdict};
 pub use backoff::{Backoff, parse_http_date, retry_after};
-pub use client::{Client, ClientOptions, Reply, ReplyHead};
+pub use answer::{Reply, ReplyHead};
+pub use client::{Client, ClientOptions};
 pub use client_config::{
     HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, TlsConfig, TlsVersion,
 };

@@ -92,7 +92,7 @@ fn encode(c: &mut Criterion) {
             for (labels, value) in series.iter().flatten().zip(&values) {
                 let labels = labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
                 let samples = vec![Sample { value: *value, timestamp: TIME }];
-                request.timeseries.push(TimeSeries { labels, samples, ..TimeSeries::default() });
+                request.timeseries.push(TimeSeries { labels, samples });
             }
             request.encode_to_vec()
         });

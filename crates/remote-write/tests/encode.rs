@@ -53,7 +53,7 @@ fn expected(series: &[Labels], samples: &[(usize, f64, i64)], rewrite: &Rewrite)
         let kept = relabel::process(&mut labels, &rewrite.write_relabel) && !labels.is_empty();
         let labels = labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
         let samples = vec![Sample { value: *value, timestamp: *timestamp }];
-        kept.then(|| TimeSeries { labels, samples, ..TimeSeries::default() })
+        kept.then(|| TimeSeries { labels, samples })
     });
     WriteRequest { timeseries: timeseries.collect(), ..WriteRequest::default() }
 }

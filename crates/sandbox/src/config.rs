@@ -83,8 +83,10 @@ pub struct SampleRules {
 
 impl SampleRules {
     /// The documented defaults of Amazon Managed Service for Prometheus.
-    pub const AMP: Self =
-        Self { max_age: Some(Duration::from_secs(3600)), out_of_order_window: Some(Duration::from_secs(60)) };
+    pub const AMP: Self = Self {
+        max_age: Some(Duration::from_secs(3600)),
+        out_of_order_window: Some(Duration::from_secs(60)),
+    };
 }
 
 /// Where S3 objects are kept.
@@ -120,7 +122,7 @@ pub struct Limits {
     pub object_bytes: usize,
     /// Connections at a time on each listener.
     pub connections: usize,
-    /// Time for a request's head to arrive.
+    /// Time for a request's head to arrive, from the connection's start or the answer before it.
     pub header_read_timeout: Duration,
     /// Time for a request's body to arrive.
     pub body_read_timeout: Duration,
@@ -142,7 +144,7 @@ impl Default for Limits {
             objects: 100_000,
             object_bytes: 512 * MIB,
             connections: 512,
-            header_read_timeout: Duration::from_secs(10),
+            header_read_timeout: Duration::from_secs(60),
             body_read_timeout: Duration::from_secs(30),
             hang: Duration::from_secs(600),
         }

@@ -14,7 +14,9 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// The certificate or key for the TLS listener cannot be used.
-    #[error("reading the certificate and key of the TLS listener: {what}; give a PEM certificate chain (leaf first) and its PEM key")]
+    #[error(
+        "reading the certificate and key of the TLS listener: {what}; give a PEM certificate chain (leaf first) and its PEM key"
+    )]
     Certificate {
         /// What is wrong with them.
         what: String,

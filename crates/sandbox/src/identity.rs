@@ -75,12 +75,17 @@ impl Identity {
 
     /// True when one of the allowed patterns matches `action`, letter case aside, as IAM does.
     pub fn allows(&self, action: &str) -> bool {
-        self.allow.iter().any(|pattern| matches_pattern(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase()))
+        self.allow.iter().any(|pattern| {
+            matches_pattern(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase())
+        })
     }
 
     /// The moment of expiry in milliseconds since the Unix epoch.
     pub(crate) fn expires_at_ms(&self) -> Option<i64> {
-        let at = self.expires_at?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = self
+            .expires_at?
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Some(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
     }
 }
@@ -91,7 +96,11 @@ pub(crate) struct Identities(HashMap<String, Identity>);
 
 impl Identities {
     pub(crate) fn new(list: impl IntoIterator<Item = Identity>) -> Self {
-        Self(list.into_iter().map(|identity| (identity.access_key_id.clone(), identity)).collect())
+        Self(
+            list.into_iter()
+                .map(|identity| (identity.access_key_id.clone(), identity))
+                .collect(),
+        )
     }
 
     pub(crate) fn get(&self, access_key_id: &str) -> Option<&Identity> {
@@ -129,11 +138,15 @@ impl Identities {
 fn matches_pattern(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
     let mut last_part = None;
     for part in parts {
         if let Some(middle) = last_part.replace(part) {
-            let Some((_, after)) = rest.split_once::<&str>(middle) else { return false };
+            let Some((_, after)) = rest.split_once::<&str>(middle) else {
+                return false;
+            };
             rest = after;
         }
     }
@@ -145,7 +158,12 @@ fn matches_pattern(pattern: &str, text: &str) -> bool {
 
 /// Equality whose duration depends on the lengths only.
 pub(crate) fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0u8, |acc, (a, b)| acc | (a ^ b)) == 0
+    left.len() == right.len()
+        && left
+            .iter()
+            .zip(right)
+            .fold(0u8, |acc, (a, b)| acc | (a ^ b))
+            == 0
 }
 
 #[cfg(test)]
@@ -165,19 +183,34 @@ mod tests {
             ("", "s3:putobject", false),
             ("a*a", "a", false),
         ] {
-            assert_eq!(matches_pattern(pattern, text), want, "{pattern} against {text}");
+            assert_eq!(
+                matches_pattern(pattern, text),
+                want,
+                "{pattern} against {text}"
+            );
         }
     }
 
     #[test]
     fn actions_are_matched_without_regard_to_case() {
-        assert!(Identity::example().allowing(["APS:remotewrite"]).allows("aps:RemoteWrite"));
-        assert!(!Identity::example().allowing(["aps:QueryMetrics"]).allows("aps:RemoteWrite"));
+        assert!(
+            Identity::example()
+                .allowing(["APS:remotewrite"])
+                .allows("aps:RemoteWrite")
+        );
+        assert!(
+            !Identity::example()
+                .allowing(["aps:QueryMetrics"])
+                .allows("aps:RemoteWrite")
+        );
     }
 
     #[test]
     fn debug_shows_no_secret() {
-        let text = format!("{:?}", Identity::user("AKID", "hush").with_session_token("hush-token"));
+        let text = format!(
+            "{:?}",
+            Identity::user("AKID", "hush").with_session_token("hush-token")
+        );
         assert!(!text.contains("hush"), "{text}");
     }
 

@@ -3,7 +3,7 @@
 //! It has its own accept loop because scripted faults must be able to break a connection, which a well-behaved server
 //! does not let one do. Keeps true: connections are bounded in number and each waits for heads with a time limit.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -30,7 +30,9 @@ use crate::{
     target::{AwsHost, host_name},
 };
 
-/// Most headers and bytes of one request's head.
+/// Time for answers under way when the sandbox stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Most bytes of one request's head.
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// What a listener does with its connections.
@@ -38,7 +40,10 @@ const HEAD_BYTES: usize = 64 * 1024;
 pub(crate) enum Role {
     Plain,
     Tls(Arc<ServerConfig>),
-    Proxy { authority: Authority, hosts: Arc<[String]> },
+    Proxy {
+        authority: Authority,
+        hosts: Arc<[String]>,
+    },
 }
 
 /// What every connection needs.
@@ -60,9 +65,16 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr
 impl Hall {
     /// Accepts connections until told to stop.
     pub(crate) async fn accept(self, listener: TcpListener, role: Role) {
-        let places = Arc::new(Semaphore::new(self.core.limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let places = Arc::new(Semaphore::new(
+            self.core
+                .limits
+                .connections
+                .clamp(1, Semaphore::MAX_PERMITS),
+        ));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
@@ -72,7 +84,7 @@ impl Hall {
                 Err(e) => {
                     // Out of descriptors, most likely: wait for some to come back.
                     tracing::warn!(error = %e, "accepting a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
             };
@@ -82,14 +94,20 @@ impl Hall {
                 match role {
                     Role::Plain => hall.converse(stream, false).await,
                     Role::Tls(config) => hall.converse_tls(stream, config).await,
-                    Role::Proxy { authority, hosts } => hall.converse_proxy(stream, authority, hosts).await,
+                    Role::Proxy { authority, hosts } => {
+                        hall.converse_proxy(stream, authority, hosts).await
+                    }
                 }
                 drop(place);
             });
         }
     }
 
-    async fn converse_tls<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, io: I, config: Arc<ServerConfig>) {
+    async fn converse_tls<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        io: I,
+        config: Arc<ServerConfig>,
+    ) {
         let handshake = TlsAcceptor::from(config).accept(io);
         match tokio::time::timeout(self.core.limits.header_read_timeout, handshake).await {
             Ok(Ok(stream)) => self.converse(stream, true).await,
@@ -99,18 +117,41 @@ impl Hall {
     }
 
     /// Serves HTTP/1.1 or HTTP/2 on one connection.
-    async fn converse<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, io: I, is_tls: bool) {
-        let front = Front { core: Arc::clone(&self.core), stop: self.stop.clone(), is_tls };
-        let service = service_fn(move |request: Request<Incoming>| front.clone().serve(request));
+    async fn converse<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        io: I,
+        is_tls: bool,
+    ) {
+        let front = Front {
+            core: Arc::clone(&self.core),
+            stop: self.stop.clone(),
+            is_tls,
+        };
+        let has_asked = CancellationToken::new();
+        let asked = has_asked.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            asked.cancel();
+            front.clone().serve(request)
+        });
         let builder = self.builder();
         let connection = builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
+        // The server waits for ever for the bytes that tell HTTP/1 from HTTP/2, so the first request has a limit here.
+        let silence = async {
+            if tokio::time::timeout(self.core.limits.header_read_timeout, has_asked.cancelled())
+                .await
+                .is_ok()
+            {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             _ = connection.as_mut() => return,
+            () = silence => return,
             () = self.stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         // What is being answered is answered; what hangs is cut by `stop`.
-        let _ = tokio::time::timeout(self.core.limits.header_read_timeout, connection).await;
+        let _ = tokio::time::timeout(DRAIN, connection).await;
     }
 
     fn builder(&self) -> auto::Builder<TokioExecutor> {
@@ -120,7 +161,11 @@ impl Hall {
             .timer(TokioTimer::new())
             .header_read_timeout(self.core.limits.header_read_timeout)
             .max_buf_size(HEAD_BYTES);
-        builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_BYTES as u32).max_concurrent_streams(64);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(HEAD_BYTES as u32)
+            .max_concurrent_streams(64);
         builder
     }
 
@@ -139,29 +184,49 @@ impl Hall {
             .timer(TokioTimer::new())
             .header_read_timeout(self.core.limits.header_read_timeout)
             .max_buf_size(HEAD_BYTES);
-        let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+        let connection = builder
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
         tokio::select! {
             _ = connection => {}
             () = self.stop.cancelled() => {}
         }
     }
 
-    fn connect(self, request: Request<Incoming>, authority: &Authority, hosts: &[String]) -> Response<Full<Bytes>> {
+    fn connect(
+        self,
+        request: Request<Incoming>,
+        authority: &Authority,
+        hosts: &[String],
+    ) -> Response<Full<Bytes>> {
         let answer = |status: StatusCode, text: String| {
             let mut response = Response::new(Full::new(Bytes::from(text)));
             *response.status_mut() = status;
             response
         };
-        let target = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let target = request
+            .uri()
+            .authority()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         if request.method() != Method::CONNECT {
-            return answer(StatusCode::METHOD_NOT_ALLOWED, "this proxy takes CONNECT only\n".to_owned());
+            return answer(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this proxy takes CONNECT only\n".to_owned(),
+            );
         }
         self.core.arrivals.lock().tunnel(&target);
         self.core.changed();
-        let host = host_name(&target).trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let host = host_name(&target)
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase();
         if AwsHost::read(&host).is_none() && !hosts.contains(&host) {
             tracing::info!(host = %crate::refusal::shown(&host), "the proxy was asked for a host that it does not play");
-            return answer(StatusCode::BAD_GATEWAY, "the sandbox's proxy plays AWS hosts only\n".to_owned());
+            return answer(
+                StatusCode::BAD_GATEWAY,
+                "the sandbox's proxy plays AWS hosts only\n".to_owned(),
+            );
         }
         let config = match authority.server(&host) {
             Ok(config) => config,
@@ -175,7 +240,10 @@ impl Hall {
                 () = stop.cancelled() => return,
             };
             match upgraded {
-                Ok(stream) => self.converse_tls(TokioIo::<Upgraded>::new(stream), config).await,
+                Ok(stream) => {
+                    self.converse_tls(TokioIo::<Upgraded>::new(stream), config)
+                        .await
+                }
                 Err(e) => tracing::debug!(error = %e, "a tunnel was not used"),
             }
         });

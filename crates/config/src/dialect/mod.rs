@@ -3,6 +3,7 @@
 //! One file per block. A block's keys stand in its [`Shape`]; a test wants each of them in docs/reference/configuration.md.
 
 mod client;
+mod credentials;
 mod destination;
 mod discovery;
 mod identity;
@@ -13,6 +14,7 @@ mod queue;
 mod relabel;
 mod remote_write;
 mod scrape;
+mod sending;
 mod server;
 
 use std::path::PathBuf;
@@ -58,16 +60,16 @@ pub const SHAPES: &[Shape] = &[
     discovery::HTTP,
     relabel::RELABEL,
     remote_write::REMOTE_WRITE,
-    remote_write::QUEUE_CONFIG,
-    remote_write::METADATA_CONFIG,
+    sending::QUEUE_CONFIG,
+    sending::METADATA_CONFIG,
     destination::DESTINATION_QUEUE,
     destination::BATCH,
     destination::SSE,
     identity::IDENTITY,
-    identity::WEB_IDENTITY,
-    identity::CONTAINER,
-    identity::INSTANCE_METADATA,
-    identity::ROLES_ANYWHERE,
+    credentials::WEB_IDENTITY,
+    credentials::CONTAINER,
+    credentials::INSTANCE_METADATA,
+    credentials::ROLES_ANYWHERE,
     identity::ASSUME_ROLE,
     client::BASIC_AUTH,
     client::AUTHORIZATION,

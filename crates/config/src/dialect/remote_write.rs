@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use ::remote_write::{Backoff, Batching, DestinationConfig, MetadataConfig, ProtocolConfig};
+use ::remote_write::{Batching, DestinationConfig, ProtocolConfig};
 use model::Labels;
 use net::{ProxyConfig, Secret, SecretSource};
 use url::Url;
 
-use super::{client, destination, identity, relabel};
+use super::{client, destination, identity, relabel, sending};
 use crate::{
     DestinationPlan,
     block::{Block, Field, Reader, Shape},
@@ -43,26 +43,6 @@ pub(super) const REMOTE_WRITE: Shape = Shape {
     ],
 };
 
-pub(super) const QUEUE_CONFIG: Shape = Shape {
-    name: "queue_config",
-    keys: &[&[
-        "capacity",
-        "min_shards",
-        "max_shards",
-        "max_samples_per_send",
-        "batch_send_deadline",
-        "min_backoff",
-        "max_backoff",
-        "retry_on_http_429",
-        "sample_age_limit",
-    ]],
-};
-
-pub(super) const METADATA_CONFIG: Shape = Shape {
-    name: "metadata_config",
-    keys: &[&["send", "send_interval", "max_samples_per_send"]],
-};
-
 /// Headers that the protocol, the client or the signature writes.
 const RESERVED_HEADERS: &[&str] = &[
     "authorization",
@@ -86,7 +66,6 @@ const RESERVED_HEADERS: &[&str] = &[
     "x-amz-content-sha256",
 ];
 
-const DEFAULT_SHARDS: u32 = 4;
 /// Samples older than this are refused by AMP, so there is no use in sending them.
 const AMP_MAX_AGE: Duration = Duration::from_secs(3600);
 
@@ -103,14 +82,6 @@ enum Protocol {
     Prometheus,
     S3,
     Otlp,
-}
-
-/// `queue_config` as far as it has meaning here.
-struct QueueConfig {
-    backoff: Backoff,
-    max_samples: Option<usize>,
-    shards: u32,
-    sample_age_limit: Option<Duration>,
 }
 
 pub(super) fn read<'a>(
@@ -131,15 +102,13 @@ pub(super) fn read<'a>(
         .required("url", "url: https://host/api/v1/write")
         .and(block.url("url"));
     let endpoint_url = block.url("endpoint_url");
-    let host = url
-        .as_ref()
-        .map(|u| identity::AwsHost::of(u))
-        .unwrap_or_default();
-    let identity = identity::read(&block, url.as_ref(), &host);
+    let host = url.as_ref().and_then(aws::parse_host);
+    let service = host.as_ref().and_then(|h| h.service.as_deref());
+    let identity = identity::read(&block, url.as_ref(), host.as_ref());
     exclusive_auth(&block);
-    let protocol = protocol(&block, url.as_ref(), &host, identity.as_ref());
+    let protocol = protocol(&block, url.as_ref(), service, identity.as_ref());
     let is_amp = protocol == Protocol::Prometheus
-        && (host.service == Some("aps")
+        && (service == Some("aps")
             || identity
                 .as_ref()
                 .is_some_and(|i| i.service.as_deref() == Some("aps")));
@@ -151,8 +120,8 @@ pub(super) fn read<'a>(
     }
     unsupported(&block);
 
-    let queue_config = queue_config(&block);
-    let metadata = metadata(&block);
+    let queue_config = sending::queue_config(&block);
+    let metadata = sending::metadata(&block);
     let queue = destination::queue(&block);
     let (batch_bytes, batch_age) = destination::batch(&block);
     let protocol_config = match protocol {
@@ -195,12 +164,12 @@ pub(super) fn read<'a>(
     }
     unsigned_aws(
         &block,
-        &host,
+        service,
         identity.is_some(),
         client.auth.is_some() || !client.headers.is_empty(),
     );
     if is_amp
-        && host.service == Some("aps")
+        && service == Some("aps")
         && url
             .as_ref()
             .is_some_and(|u| !u.path().ends_with("/api/v1/remote_write"))
@@ -296,7 +265,7 @@ fn exclusive_auth(block: &Block<'_>) {
 fn protocol(
     block: &Block<'_>,
     url: Option<&Url>,
-    host: &identity::AwsHost,
+    service: Option<&str>,
     identity: Option<&aws::IdentityConfig>,
 ) -> Protocol {
     let choices = [
@@ -308,7 +277,7 @@ fn protocol(
     let protocol = written.unwrap_or_else(|| {
         let signs_for_s3 = identity.and_then(|i| i.service.as_deref()) == Some("s3");
         match url {
-            _ if host.service == Some("s3") || signs_for_s3 => Protocol::S3,
+            _ if service == Some("s3") || signs_for_s3 => Protocol::S3,
             Some(url) if url.path().trim_end_matches('/').ends_with("/v1/metrics") => {
                 Protocol::Otlp
             }
@@ -398,104 +367,11 @@ fn unsupported(block: &Block<'_>) {
     }
 }
 
-fn unsigned_aws(block: &Block<'_>, host: &identity::AwsHost, signed: bool, otherwise: bool) {
-    if !signed && !otherwise && host.service.is_some() {
+fn unsigned_aws(block: &Block<'_>, service: Option<&str>, signed: bool, otherwise: bool) {
+    if !signed && !otherwise && service.is_some() {
         block.warn(
             "this is an AWS endpoint and there is no identity block: AWS refuses unsigned requests",
             Some("add `sigv4: {}` for the standard credential chain"),
         );
     }
-}
-
-fn queue_config(block: &Block<'_>) -> QueueConfig {
-    let mut config = QueueConfig {
-        backoff: Backoff {
-            min: Duration::from_millis(30),
-            max: Duration::from_secs(5),
-            retry_on_http_429: true,
-        },
-        max_samples: None,
-        shards: DEFAULT_SHARDS,
-        sample_age_limit: None,
-    };
-    let Some(block) = block.block("queue_config", QUEUE_CONFIG) else {
-        return config;
-    };
-    let positive = |key: &str| {
-        let number = block.whole(key);
-        if number == Some(0) {
-            block.error_at(key, format!("`{key}` is at least 1"), None);
-        }
-        number
-    };
-    positive("capacity");
-    let (min_shards, max_shards) = (positive("min_shards"), positive("max_shards"));
-    if min_shards.unwrap_or(1) > max_shards.unwrap_or(50) {
-        block.error_at(
-            "min_shards",
-            "`min_shards` is above `max_shards` (default 50)",
-            None,
-        );
-    }
-    let narrow = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok());
-    let shards = DEFAULT_SHARDS.max(narrow(min_shards).unwrap_or(1));
-    config.shards = shards
-        .min(narrow(max_shards).unwrap_or(u32::MAX))
-        .clamp(1, 256);
-    config.max_samples = positive("max_samples_per_send").and_then(|n| usize::try_from(n).ok());
-    block.duration("batch_send_deadline");
-    if let Some(min) = block.duration("min_backoff") {
-        config.backoff.min = min;
-    }
-    if let Some(max) = block.duration("max_backoff") {
-        config.backoff.max = max;
-    }
-    if config.backoff.min > config.backoff.max {
-        block.error_at(
-            "min_backoff",
-            "`min_backoff` is longer than `max_backoff`",
-            None,
-        );
-    }
-    config.backoff.retry_on_http_429 = block.flag("retry_on_http_429").unwrap_or(true);
-    config.sample_age_limit = block
-        .duration("sample_age_limit")
-        .filter(|age| !age.is_zero());
-    config
-}
-
-fn metadata(block: &Block<'_>) -> MetadataConfig {
-    let mut metadata = MetadataConfig {
-        send: true,
-        send_interval: Duration::from_secs(60),
-        max_samples_per_send: 2000,
-    };
-    let Some(block) = block.block("metadata_config", METADATA_CONFIG) else {
-        return metadata;
-    };
-    metadata.send = block.flag("send").unwrap_or(true);
-    if let Some(interval) = block.duration("send_interval") {
-        if interval.is_zero() {
-            block.error_at(
-                "send_interval",
-                "`send_interval` must be longer than 0",
-                None,
-            );
-        }
-        metadata.send_interval = interval;
-    }
-    if let Some(most) = block
-        .whole("max_samples_per_send")
-        .and_then(|n| usize::try_from(n).ok())
-    {
-        if most == 0 {
-            block.error_at(
-                "max_samples_per_send",
-                "`max_samples_per_send` is at least 1",
-                None,
-            );
-        }
-        metadata.max_samples_per_send = most;
-    }
-    metadata
 }

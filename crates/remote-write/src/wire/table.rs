@@ -89,12 +89,15 @@ impl WireTable {
             let (from, to) = (self.starts[id] as usize, self.starts[id + 1] as usize);
             // Whole blocks: a constant length compiles to two moves; what is copied too much is written over by the
             // next run or by the sample. A call to memcpy for each short run cost more than the rest of the encoder.
-            let mut done = from;
-            let mut to_at = at;
-            while done < to {
-                out[to_at..to_at + BLOCK].copy_from_slice(&self.blobs[done..done + BLOCK]);
-                done += BLOCK;
-                to_at += BLOCK;
+            let (mut source, mut target) = (&self.blobs[from..], &mut out[at..]);
+            for _ in 0..(to - from).div_ceil(BLOCK) {
+                let (Some((block, source_rest)), Some((place, target_rest))) =
+                    (source.split_first_chunk::<BLOCK>(), target.split_first_chunk_mut::<BLOCK>())
+                else {
+                    break; // Not met: blobs end with a block of zeros, and the caller has made room.
+                };
+                *place = *block;
+                (source, target) = (source_rest, target_rest);
             }
             at += to - from;
         }

@@ -29,7 +29,11 @@ pub struct Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.date, self.region, self.service, self.terminator)
+        write!(
+            f,
+            "{}/{}/{}/{}",
+            self.date, self.region, self.service, self.terminator
+        )
     }
 }
 
@@ -69,9 +73,15 @@ pub struct Claim {
 /// Reads the claim of a request. `Ok(None)`: it is not signed at all.
 pub(crate) fn read(request: &SignedRequest<'_>) -> Result<Option<Claim>, Refusal> {
     match header(request, "authorization")? {
-        Some(value) if value.starts_with("AWS4-") || value.contains("Credential=") => read_header(request, value).map(Some),
-        Some(_) => Err(Refusal::Malformed { what: "Authorization header is not of AWS Signature Version 4".to_owned() }),
-        None if request.query.contains("X-Amz-Signature=") || request.query.contains("X-Amz-Credential=") => {
+        Some(value) if value.starts_with("AWS4-") || value.contains("Credential=") => {
+            read_header(request, value).map(Some)
+        }
+        Some(_) => Err(Refusal::Malformed {
+            what: "Authorization header is not of AWS Signature Version 4".to_owned(),
+        }),
+        None if request.query.contains("X-Amz-Signature=")
+            || request.query.contains("X-Amz-Credential=") =>
+        {
             read_query(request).map(Some)
         }
         None => Ok(None),
@@ -108,7 +118,10 @@ fn read_header(request: &SignedRequest<'_>, value: &str) -> Result<Claim, Refusa
     let malformed = |what: String| Refusal::Malformed { what };
     let (algorithm, rest) = value.split_once(' ').unwrap_or((value, ""));
     if algorithm != ALGORITHM {
-        return Err(malformed(format!("Unsupported AWS 'algorithm': '{}'.", shorten(algorithm))));
+        return Err(malformed(format!(
+            "Unsupported AWS 'algorithm': '{}'.",
+            shorten(algorithm)
+        )));
     }
     let (mut credential, mut signed_headers, mut signature) = (None, None, None);
     for part in rest.split(',') {
@@ -123,14 +136,20 @@ fn read_header(request: &SignedRequest<'_>, value: &str) -> Result<Claim, Refusa
         Some(text) => Some((text.to_owned(), read_basic_utc(text))),
         None => header(request, "date")?.map(|text| {
             let at = read_date_header(text);
-            (at.map_or_else(|| text.to_owned(), crate::clock::basic_utc), at)
+            (
+                at.map_or_else(|| text.to_owned(), crate::clock::basic_utc),
+                at,
+            )
         }),
     };
     let missing: Vec<String> = [
         ("'Credential' parameter", credential.is_none()),
         ("'Signature' parameter", signature.is_none()),
         ("'SignedHeaders' parameter", signed_headers.is_none()),
-        ("existence of either a 'X-Amz-Date' or a 'Date' header", date.is_none()),
+        (
+            "existence of either a 'X-Amz-Date' or a 'Date' header",
+            date.is_none(),
+        ),
     ]
     .iter()
     .filter(|(_, absent)| *absent)
@@ -142,7 +161,10 @@ fn read_header(request: &SignedRequest<'_>, value: &str) -> Result<Claim, Refusa
         return Err(malformed(missing.join(" ")));
     };
     let at_ms = at.ok_or_else(|| {
-        malformed(format!("Date must be in ISO-8601 'basic format'. Got '{}'.", shorten(&timestamp)))
+        malformed(format!(
+            "Date must be in ISO-8601 'basic format'. Got '{}'.",
+            shorten(&timestamp)
+        ))
     })?;
     let (access_key_id, scope) = read_credential(credential)?;
     Ok(Claim {
@@ -161,30 +183,48 @@ fn read_query(request: &SignedRequest<'_>) -> Result<Claim, Refusal> {
     let malformed = |what: String| Refusal::Malformed { what };
     let parameter = |wanted: &str| -> Result<Option<String>, Refusal> {
         let mut found = decode_query(request.query).filter(|(name, _)| name == wanted.as_bytes());
-        let Some((_, value)) = found.next() else { return Ok(None) };
+        let Some((_, value)) = found.next() else {
+            return Ok(None);
+        };
         if found.next().is_some() {
-            return Err(malformed(format!("Query parameter '{wanted}' is given twice.")));
+            return Err(malformed(format!(
+                "Query parameter '{wanted}' is given twice."
+            )));
         }
-        String::from_utf8(value).map(Some).map_err(|_| malformed(format!("Query parameter '{wanted}' is not UTF-8.")))
+        String::from_utf8(value)
+            .map(Some)
+            .map_err(|_| malformed(format!("Query parameter '{wanted}' is not UTF-8.")))
     };
     let required = |name: &str| {
-        parameter(name)?.ok_or_else(|| malformed(format!("AWS query-string parameters must include '{name}'.")))
+        parameter(name)?.ok_or_else(|| {
+            malformed(format!(
+                "AWS query-string parameters must include '{name}'."
+            ))
+        })
     };
     let algorithm = required("X-Amz-Algorithm")?;
     if algorithm != ALGORITHM {
-        return Err(malformed(format!("Unsupported AWS 'algorithm': '{}'.", shorten(&algorithm))));
+        return Err(malformed(format!(
+            "Unsupported AWS 'algorithm': '{}'.",
+            shorten(&algorithm)
+        )));
     }
     let (access_key_id, scope) = read_credential(&required("X-Amz-Credential")?)?;
     let timestamp = required("X-Amz-Date")?;
     let at_ms = read_basic_utc(&timestamp).ok_or_else(|| {
-        malformed(format!("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\", not '{}'", shorten(&timestamp)))
+        malformed(format!(
+            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\", not '{}'",
+            shorten(&timestamp)
+        ))
     })?;
     let expires = required("X-Amz-Expires")?;
     let expires_s = expires
         .parse::<u32>()
         .ok()
         .filter(|seconds| (1..=604_800).contains(seconds))
-        .ok_or_else(|| malformed("X-Amz-Expires must be between 1 and 604800 seconds".to_owned()))?;
+        .ok_or_else(|| {
+            malformed("X-Amz-Expires must be between 1 and 604800 seconds".to_owned())
+        })?;
     Ok(Claim {
         placement: Placement::Query { expires_s },
         access_key_id,
@@ -200,9 +240,17 @@ fn read_query(request: &SignedRequest<'_>) -> Result<Claim, Refusal> {
 /// `AKID/date/region/service/aws4_request`. The key id itself may hold slashes; the scope is the last four parts.
 fn read_credential(text: &str) -> Result<(String, Scope), Refusal> {
     let mut parts = text.rsplitn(5, '/');
-    let taken = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
+    let taken = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    );
     match taken {
-        (Some(terminator), Some(service), Some(region), Some(date), Some(key)) if !key.is_empty() && text.len() <= LONGEST => {
+        (Some(terminator), Some(service), Some(region), Some(date), Some(key))
+            if !key.is_empty() && text.len() <= LONGEST =>
+        {
             let scope = Scope {
                 date: date.to_owned(),
                 region: region.to_owned(),
@@ -221,31 +269,54 @@ fn read_credential(text: &str) -> Result<(String, Scope), Refusal> {
 }
 
 fn read_names(list: &str) -> Result<Vec<String>, Refusal> {
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase())
+    };
     if list.len() > LONGEST || !list.split(';').all(is_name) {
         return Err(Refusal::Malformed {
-            what: format!("SignedHeaders must be lower-case header names joined by ';', got '{}'", shorten(list)),
+            what: format!(
+                "SignedHeaders must be lower-case header names joined by ';', got '{}'",
+                shorten(list)
+            ),
         });
     }
     Ok(list.split(';').map(str::to_owned).collect())
 }
 
 fn read_signature(text: &str) -> Result<String, Refusal> {
-    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+    if text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    {
         Ok(text.to_owned())
     } else {
-        Err(Refusal::Malformed { what: format!("Signature must be 64 lower-case hex digits, got '{}'", shorten(text)) })
+        Err(Refusal::Malformed {
+            what: format!(
+                "Signature must be 64 lower-case hex digits, got '{}'",
+                shorten(text)
+            ),
+        })
     }
 }
 
 /// A header that must be given at most once and be visible ASCII.
 fn header<'a>(request: &SignedRequest<'a>, name: &str) -> Result<Option<&'a str>, Refusal> {
     let mut values = request.headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
-        return Err(Refusal::Malformed { what: format!("Header '{name}' is given twice.") });
+        return Err(Refusal::Malformed {
+            what: format!("Header '{name}' is given twice."),
+        });
     }
-    value.to_str().map(Some).map_err(|_| Refusal::Malformed { what: format!("Header '{name}' is not ASCII.") })
+    value.to_str().map(Some).map_err(|_| Refusal::Malformed {
+        what: format!("Header '{name}' is not ASCII."),
+    })
 }
 
 /// At most 80 characters of something a caller sent, for messages.

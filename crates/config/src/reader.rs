@@ -1,0 +1,322 @@
+//! What reading one file collects, and the values it reads: text, lists, entries, and what is wrong with them.
+//!
+//! Knows no particular key. Keeps true: reading never stops at a problem; values appear in no message.
+
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+};
+
+use crate::{
+    Problem, Severity,
+    expand::{self, Environment},
+    node::{Entry, Node, Value},
+    source::{Place, Source},
+};
+
+/// Nobody reads more, and a hostile file could have millions.
+const MAX_PROBLEMS: usize = 200;
+
+/// What reading one file collects.
+pub(crate) struct Reader<'a> {
+    pub source: &'a Source,
+    pub environment: Environment<'a>,
+    /// `-config.expand-env` was given: the text is expanded already.
+    pub expand_env: bool,
+    problems: RefCell<Vec<Problem>>,
+    told_about_flag: Cell<bool>,
+}
+
+/// A value with its key path.
+#[derive(Clone)]
+pub(crate) struct Field<'a> {
+    pub node: &'a Node,
+    pub path: String,
+    pub key_at: Option<Range<usize>>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(source: &'a Source, environment: Environment<'a>, expand_env: bool) -> Self {
+        Self {
+            source,
+            environment,
+            expand_env,
+            problems: RefCell::default(),
+            told_about_flag: Cell::new(false),
+        }
+    }
+
+    /// Errors and warnings in the order of the file; what was said of the same place twice (an alias) is said once.
+    pub fn finish(&self) -> (Vec<Problem>, Vec<Problem>) {
+        let mut problems = self.problems.take();
+        problems.sort_by_key(|p| (p.line, p.column));
+        let mut seen: Vec<(usize, usize, String)> = Vec::new();
+        problems.retain(|p| {
+            let place = (p.line, p.column, p.message.clone());
+            let new = !seen.contains(&place);
+            seen.push(place);
+            new
+        });
+        problems
+            .into_iter()
+            .partition(|p| p.severity == Severity::Error)
+    }
+
+    /// Reports at bytes `at` of the text.
+    pub fn report(
+        &self,
+        severity: Severity,
+        at: Range<usize>,
+        path: &str,
+        message: String,
+        suggestion: Option<String>,
+    ) {
+        let place = self.source.place(at.start);
+        let length = self
+            .source
+            .slice(at)
+            .lines()
+            .next()
+            .map_or(1, |l| l.chars().count());
+        self.report_written(severity, place, length, path, message, suggestion);
+    }
+
+    /// Reports at a place of the file as written. Beyond [`MAX_PROBLEMS`] nothing more is told.
+    pub fn report_written(
+        &self,
+        severity: Severity,
+        place: Place,
+        length: usize,
+        path: &str,
+        message: String,
+        suggestion: Option<String>,
+    ) {
+        if self.problems.borrow().len() >= MAX_PROBLEMS {
+            return;
+        }
+        let snippet = self.source.snippet(place.line);
+        let width = snippet.text.chars().count();
+        let column = |c: usize| snippet.columns.get(c).copied().unwrap_or(width);
+        let start = column(place.column - 1);
+        let end = column(place.column - 1 + length).clamp(start + 1, width.max(start + 1));
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            file: self.source.file.clone(),
+            line: place.line,
+            column: place.column,
+            path: path.to_owned(),
+            message,
+            suggestion,
+            snippet: snippet.text,
+            mark: (start, end - start),
+        });
+    }
+
+    pub fn error(&self, field: &Field<'_>, message: impl Into<String>, suggestion: Option<&str>) {
+        self.report(
+            Severity::Error,
+            self.at(field),
+            &field.path,
+            message.into(),
+            suggestion.map(Into::into),
+        );
+    }
+
+    pub fn warn(&self, field: &Field<'_>, message: impl Into<String>, suggestion: Option<&str>) {
+        self.report(
+            Severity::Warning,
+            self.at(field),
+            &field.path,
+            message.into(),
+            suggestion.map(Into::into),
+        );
+    }
+
+    /// The value's bytes; the key's for a value that is nothing or a container.
+    fn at(&self, field: &Field<'_>) -> Range<usize> {
+        match (&field.node.value, &field.key_at) {
+            (Value::Scalar(_), _) | (_, None) => field.node.at.clone(),
+            (_, Some(key)) => key.clone(),
+        }
+    }
+
+    /// A scalar's text. Nothing (`key:`) is the empty text.
+    pub fn text(&self, field: &Field<'_>) -> Option<String> {
+        match &field.node.value {
+            Value::Scalar(text) => Some(text.clone()),
+            Value::Null => Some(String::new()),
+            Value::Sequence(_) => {
+                self.error(field, "one value is wanted here, not a list", None);
+                None
+            }
+            Value::Mapping(_) => {
+                self.error(field, "one value is wanted here, not a mapping", None);
+                None
+            }
+        }
+    }
+
+    /// The items of a list; nothing is an empty list.
+    pub fn items(&self, field: &Field<'a>) -> Vec<Field<'a>> {
+        match &field.node.value {
+            Value::Null => Vec::new(),
+            Value::Sequence(items) => {
+                let item = |(i, node)| Field {
+                    node,
+                    path: format!("{}[{i}]", field.path),
+                    key_at: None,
+                };
+                items.iter().enumerate().map(item).collect()
+            }
+            Value::Scalar(_) => {
+                self.error(
+                    field,
+                    "a list is wanted here",
+                    Some("write the value in brackets: [value]"),
+                );
+                Vec::new()
+            }
+            Value::Mapping(_) => {
+                self.error(
+                    field,
+                    "a list is wanted here, not a mapping",
+                    Some("put `- ` before the first key"),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// The entries of a mapping with free keys; nothing is an empty mapping.
+    pub fn entries(&self, field: &Field<'a>) -> Vec<(&'a str, Field<'a>)> {
+        match &field.node.value {
+            Value::Null => Vec::new(),
+            Value::Mapping(entries) => {
+                let entry = |e: &'a Entry| (e.key.as_str(), field_of(e, &field.path));
+                entries.iter().map(entry).collect()
+            }
+            _ => {
+                self.error(field, "a mapping (`key: value` lines) is wanted here", None);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Every item of a list as text.
+    pub fn texts(&self, field: &Field<'a>) -> Vec<String> {
+        self.items(field)
+            .iter()
+            .filter_map(|item| self.text(item))
+            .collect()
+    }
+
+    /// A scalar in an identity or secret field: `${NAME}` is resolved here if `-config.expand-env` did not do it already.
+    /// The second part names the variable that made the value empty.
+    pub fn resolved(&self, field: &Field<'_>) -> Option<(String, Option<String>)> {
+        let text = self.text(field)?;
+        if text.is_empty() {
+            return Some((text, self.empty_variable(field)));
+        }
+        if self.expand_env || !text.contains("${") {
+            return Some((text, None));
+        }
+        if !self.told_about_flag.replace(true) {
+            let message = "`${NAME}` here is replaced from the environment although -config.expand-env is not given";
+            self.warn(
+                field,
+                message,
+                Some(
+                    "start the agent with -config.expand-env, so that it holds for the whole file",
+                ),
+            );
+        }
+        match expand::expand(&text, self.environment) {
+            Ok(expanded) => {
+                let empty = expanded
+                    .text
+                    .is_empty()
+                    .then(|| expanded.pieces.iter().find_map(|p| p.variable.clone()));
+                Some((expanded.text, empty.flatten()))
+            }
+            Err(error) => {
+                self.error(
+                    field,
+                    error.message,
+                    Some("a literal `${` is written `$${`"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Text of a list's item or a mapping's entry that is a secret.
+    pub fn secret_text(&self, field: &Field<'_>) -> Option<String> {
+        let (text, emptied_by) = self.resolved(field)?;
+        if let Some(variable) = emptied_by {
+            self.empty_by(Severity::Warning, field, &variable);
+        }
+        Some(text)
+    }
+
+    /// The variable whose emptiness left a value with nothing in it.
+    pub fn empty_variable(&self, field: &Field<'_>) -> Option<String> {
+        let start = field.key_at.as_ref()?.end;
+        let rest = self.source.slice(start..self.source.text().len());
+        let end = start
+            + rest
+                .find(|c| !matches!(c, ':' | ' ' | '\t' | '"' | '\''))
+                .unwrap_or(rest.len());
+        self.source.variables(start..end).next().map(Into::into)
+    }
+
+    /// Says that a variable left `field` empty.
+    pub fn empty_by(&self, severity: Severity, field: &Field<'_>, variable: &str) {
+        let state = if (self.environment)(variable).is_some() {
+            "is set but empty"
+        } else {
+            "is not set"
+        };
+        let message = format!(
+            "`{}` is empty: the environment variable {variable} {state}",
+            last_key(&field.path)
+        );
+        let suggestion = format!(
+            "set {variable} in the agent's environment (systemd: EnvironmentFile=; Kubernetes: env), or remove this key"
+        );
+        self.report(
+            severity,
+            self.at(field),
+            &field.path,
+            message,
+            Some(suggestion),
+        );
+    }
+}
+
+pub(crate) fn last_key(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+pub(crate) fn field_of<'a>(entry: &'a Entry, path: &str) -> Field<'a> {
+    let dot = if path.is_empty() { "" } else { "." };
+    Field {
+        node: &entry.node,
+        path: format!("{path}{dot}{}", entry.key),
+        key_at: Some(entry.key_at.clone()),
+    }
+}
+
+impl<'a> Field<'a> {
+    /// The whole file.
+    pub fn root(node: &'a Node) -> Self {
+        Self {
+            node,
+            path: String::new(),
+            key_at: None,
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.node.value == Value::Null
+    }
+}

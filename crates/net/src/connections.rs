@@ -1,0 +1,295 @@
+//! The pooled connections of a client: proxy, TLS, and the name in the handshake, built anew when certificate files change.
+//!
+//! Knows no request beyond its URL. Keeps true: which proxy carries a request is decided in one place; files that cannot be
+//! used leave the former connections in use.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, header};
+use parking_lot::{Mutex, RwLock};
+use url::{Host, Url};
+
+use crate::{
+    ClientOptions, HttpClientConfig, NetError, ProxyConfig,
+    client::{header_name, header_value},
+    error::masked,
+    file_stamps::FileStamps,
+    proxy::{self, NoProxy, ProxyEnvironment},
+    tls::{self, VerifiedName},
+};
+
+/// One client's connections.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    config: HttpClientConfig,
+    options: ClientOptions,
+    carrier: Arc<Carrier>,
+    slot: RwLock<Slot>,
+}
+
+/// The connections built from one state of the files.
+#[derive(Debug)]
+struct Slot {
+    built: Arc<Built>,
+    stamps: FileStamps,
+    checked: Instant,
+}
+
+#[derive(Debug)]
+struct Built {
+    plain: reqwest::Client,
+    /// With `server_name`: one client per real address, whose URL host is that name.
+    named: Mutex<HashMap<(String, u16), reqwest::Client>>,
+}
+
+/// Past this many addresses under one `server_name` the connections are thrown away and made anew.
+const NAMED_CLIENTS: usize = 4096;
+
+/// Which proxy, decided per request.
+#[derive(Debug)]
+enum Carrier {
+    Direct,
+    Environment(ProxyEnvironment),
+    Fixed {
+        url: Url,
+        no_proxy: NoProxy,
+        headers: HeaderMap,
+    },
+}
+
+impl Carrier {
+    fn new(config: &ProxyConfig, options: &ClientOptions) -> Result<Self, NetError> {
+        Ok(match config {
+            ProxyConfig::None => Self::Direct,
+            ProxyConfig::Environment => Self::Environment(
+                options
+                    .proxy_environment
+                    .clone()
+                    .unwrap_or_else(ProxyEnvironment::of_process),
+            ),
+            ProxyConfig::Url {
+                url,
+                no_proxy,
+                connect_headers,
+            } => {
+                let Some(url) = proxy::parse_proxy(url.as_str()) else {
+                    let what = format!(
+                        "proxy_url {} is not usable; write http://host:port, https:// or socks5://",
+                        masked(url)
+                    );
+                    return Err(NetError::Config { what });
+                };
+                let mut headers = HeaderMap::new();
+                for (name, value) in connect_headers {
+                    let (name, value) = (
+                        header_name(name, "proxy_connect_header")?,
+                        header_value(value.expose(), name)?,
+                    );
+                    headers.append(name, value);
+                }
+                Self::Fixed {
+                    url,
+                    no_proxy: NoProxy::parse(no_proxy),
+                    headers,
+                }
+            }
+        })
+    }
+
+    fn proxy_for(&self, url: &Url) -> Option<Url> {
+        match self {
+            Self::Direct => None,
+            Self::Environment(environment) => environment.proxy_for(url),
+            Self::Fixed {
+                url: proxy,
+                no_proxy,
+                ..
+            } => (!no_proxy.matches(url)).then(|| proxy.clone()),
+        }
+    }
+}
+
+impl Connections {
+    pub(crate) fn new(config: &HttpClientConfig, options: &ClientOptions) -> Result<Self, NetError> {
+        let carrier = Arc::new(Carrier::new(&config.proxy, options)?);
+        let stamps = FileStamps::take(tls::files(&config.tls));
+        let built = Arc::new(Built { plain: build(config, options, &carrier, None)?, named: Mutex::default() });
+        let slot = RwLock::new(Slot { built, stamps, checked: Instant::now() });
+        Ok(Self { config: config.clone(), options: options.clone(), carrier, slot })
+    }
+
+    /// The proxy that carries requests to `url`.
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<Url> {
+        self.carrier.proxy_for(url)
+    }
+
+    /// The client for one request, and the URL to give it; may set the request's `Host`.
+    pub(crate) fn choose(&self, url: &Url, proxied: bool, headers: &mut HeaderMap) -> Result<(reqwest::Client, Url), NetError> {
+        let built = self.current();
+        match self.renamed(&built, url, proxied, headers)? {
+            Some(chosen) => Ok(chosen),
+            None => Ok((built.plain.clone(), url.clone())),
+        }
+    }
+
+    /// With `server_name`, the name must be in the handshake and in the verification while the connection goes to the
+    /// URL's own address: the request is sent to a URL of that name, resolved to the real host, with the real `Host`.
+    /// Through a proxy (which would look the name up itself) only the verification uses the name.
+    fn renamed(
+        &self,
+        built: &Built,
+        url: &Url,
+        proxied: bool,
+        headers: &mut HeaderMap,
+    ) -> Result<Option<(reqwest::Client, Url)>, NetError> {
+        let Some(name) = self
+            .config
+            .tls
+            .server_name
+            .as_deref()
+            .filter(|n| !n.is_empty())
+        else {
+            return Ok(None);
+        };
+        let is_dns_name = matches!(Host::parse(name), Ok(Host::Domain(_)));
+        let (Some(real), Some(port)) = (url.host(), url.port_or_known_default()) else {
+            return Ok(None);
+        };
+        if url.scheme() != "https" || proxied || !is_dns_name || real == Host::Domain(name) {
+            return Ok(None);
+        }
+        let mut target = url.clone();
+        target.set_host(Some(name)).map_err(|e| NetError::Config {
+            what: format!("tls_config.server_name {name:?}: {e}"),
+        })?;
+        if !headers.contains_key(header::HOST) {
+            let host = url
+                .port()
+                .map_or_else(|| real.to_string(), |p| format!("{real}:{p}"));
+            headers.insert(header::HOST, header_value(&host, "host")?);
+        }
+        let address = match real {
+            Host::Domain(d) => d.to_owned(),
+            Host::Ipv4(ip) => ip.to_string(),
+            Host::Ipv6(ip) => ip.to_string(),
+        };
+        let key = (address, port);
+        if let Some(client) = built.named.lock().get(&key) {
+            return Ok(Some((client.clone(), target)));
+        }
+        let client = build(&self.config, &self.options, &self.carrier, Some(&key.0))?;
+        let mut named = built.named.lock();
+        if named.len() >= NAMED_CLIENTS {
+            named.clear();
+        }
+        named.insert(key, client.clone());
+        Ok(Some((client, target)))
+    }
+
+    /// The connections of the newest readable state of the files.
+    fn current(&self) -> Arc<Built> {
+        {
+            let slot = self.slot.read();
+            if slot.stamps.is_empty() || slot.checked.elapsed() < self.options.file_check {
+                return Arc::clone(&slot.built);
+            }
+        }
+        let mut slot = self.slot.write();
+        if slot.checked.elapsed() < self.options.file_check {
+            return Arc::clone(&slot.built);
+        }
+        slot.checked = Instant::now();
+        let now = slot.stamps.again();
+        if now != slot.stamps {
+            match build(&self.config, &self.options, &self.carrier, None) {
+                Ok(plain) => {
+                    tracing::info!("certificate files changed; new connections use them");
+                    slot.built = Arc::new(Built {
+                        plain,
+                        named: Mutex::default(),
+                    });
+                }
+                // Half-written files are common during rotation; the next change is looked at again.
+                Err(error) => {
+                    tracing::warn!(%error, "certificate files changed but cannot be used; the old ones stay in use")
+                }
+            }
+            slot.stamps = now;
+        }
+        Arc::clone(&slot.built)
+    }
+}
+
+fn build(
+    config: &HttpClientConfig,
+    options: &ClientOptions,
+    carrier: &Arc<Carrier>,
+    fixed_host: Option<&str>,
+) -> Result<reqwest::Client, NetError> {
+    let server_name = config.tls.server_name.as_deref().filter(|n| !n.is_empty());
+    if let Some(name) = server_name {
+        tls::server_name(name)?;
+    }
+    let name = server_name.map_or(VerifiedName::OfUrl, VerifiedName::Fixed);
+    // Under another name HTTP/2 would send that name as its authority; HTTP/1.1 sends the `Host` it is given.
+    let http2 = config.enable_http2 && fixed_host.is_none();
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::client_config(&config.tls, http2, name)?)
+        .user_agent(&options.user_agent)
+        .connect_timeout(options.connect_timeout)
+        .pool_idle_timeout(options.pool_idle_timeout)
+        .pool_max_idle_per_host(if config.disable_keepalives {
+            0
+        } else {
+            options.pool_max_idle_per_host
+        })
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_gzip()
+        .no_deflate()
+        .no_zstd()
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(60));
+    if !http2 {
+        builder = builder.http1_only();
+    }
+    if let Some(host) = fixed_host {
+        builder = builder.dns_resolver(FixedHost(host.into()));
+    }
+    // reqwest would read the environment by rules of its own otherwise.
+    builder = builder.no_proxy();
+    if !matches!(**carrier, Carrier::Direct) && fixed_host.is_none() {
+        let chooser = Arc::clone(carrier);
+        let mut proxy = reqwest::Proxy::custom(move |url| chooser.proxy_for(url));
+        if let Carrier::Fixed { headers, .. } = &**carrier
+            && !headers.is_empty()
+        {
+            proxy = proxy.headers(headers.clone());
+        }
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(|e| NetError::Config {
+        what: format!(
+            "the HTTP client cannot be built: {}",
+            std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)
+        ),
+    })
+}
+
+/// Resolves every name to the addresses of one host.
+struct FixedHost(Arc<str>);
+
+impl reqwest::dns::Resolve for FixedHost {
+    fn resolve(&self, _name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let host = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((&*host, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! Invariant 23: files of every released format are readable. `testdata/v1` was written once by `write_golden` below
+//! and is never rewritten; a change that breaks this test breaks users' backlogs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use queue::{
+    Codec, ContextKey, DestinationSpec, Durability, Kind, LaneId, LaneSpec, MinFree, Outcome, Queue, QueueConfig,
+    QueueError, Reason, Record, StartAt,
+};
+
+fn lane() -> LaneId {
+    LaneId::new("metrics-default").expect("a good name")
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1")
+}
+
+fn open(directory: &Path) -> Queue {
+    let mut config = QueueConfig::new(directory);
+    config.min_free = MinFree::NONE;
+    config.segment_bytes = Some(4096);
+    let mut spec = DestinationSpec::new("https://example.com/api/v1/write", vec![lane()]);
+    spec.start = StartAt::Oldest;
+    Queue::open(config, vec![LaneSpec::new(lane())], vec![spec]).expect("open").0
+}
+
+fn records() -> Vec<Record> {
+    let text = |n: u32| format!("record {n} ").repeat(40).into_bytes();
+    (0..12u32)
+        .map(|n| {
+            let raw = text(n);
+            let zstd = n % 3 == 2;
+            Record {
+                kind: [Kind::MetricBatch, Kind::LogBatch, Kind::OtlpMetrics, Kind::OtlpLogs, Kind::OtlpTraces][n as usize % 5],
+                codec: if zstd { Codec::Zstd } else { Codec::None },
+                stream: u64::from(n) * 1_000_000_007,
+                items: n + 1,
+                raw_len: u32::try_from(raw.len()).expect("small"),
+                payload: Bytes::from(if zstd { zstd::bulk::compress(&raw, 1).expect("zstd") } else { raw }),
+                contexts: (0..n % 3).map(|c| (ContextKey([u8::try_from(c).expect("small"); 16]), context(c))).collect(),
+            }
+        })
+        .collect()
+}
+
+fn context(number: u32) -> Bytes {
+    Bytes::from(format!("context {number}").repeat(10))
+}
+
+/// Run once, by hand, when a format version is released: `cargo test -p queue --test golden -- --ignored`.
+#[tokio::test]
+#[ignore = "writes the files the other test reads"]
+async fn write_golden() {
+    let directory = golden();
+    assert!(!directory.exists(), "golden files are written once");
+    let queue = open(&directory);
+    let appender = queue.appender(&lane()).expect("appender");
+    for record in records() {
+        appender.append(record, Durability::Now).await.expect("append").durable().await.expect("durable");
+    }
+    let mut reader = queue.reader("https://example.com/api/v1/write", &lane()).expect("reader");
+    reader.next().await.expect("claim").settle(Outcome::Delivered);
+    reader.next().await.expect("claim").settle(Outcome::Rejected(Reason::new("too_old")));
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    std::fs::remove_file(directory.join("LOCK")).expect("lock");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("create");
+    for entry in std::fs::read_dir(from).expect("golden files") {
+        let entry = entry.expect("entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copy");
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_of_version_one_are_read() -> Result<(), QueueError> {
+    let directory = tempfile::tempdir().expect("dir");
+    copy(&golden(), directory.path());
+    let queue = open(directory.path());
+    let name = "https://example.com/api/v1/write";
+    let row = queue.ledger().rows.remove(0);
+    assert_eq!((row.accepted, row.delivered, row.rejected), (78, 1, 2));
+    assert_eq!(row.rejected_by.get(&Reason::new("too_old")), Some(&2));
+    let mut reader = queue.reader(name, &lane())?;
+    for (index, record) in records().into_iter().enumerate().skip(2) {
+        let claim = reader.next().await?;
+        let frame = claim.frame().clone();
+        assert_eq!((frame.kind, frame.items, frame.stream), (record.kind, record.items, record.stream));
+        assert_eq!(claim.payload().as_ref(), format!("record {index} ").repeat(40).as_bytes());
+        for (key, bytes) in &record.contexts {
+            assert_eq!(claim.context(key)?, bytes);
+        }
+        assert_eq!(claim.contexts().len(), record.contexts.len());
+        claim.settle(Outcome::Delivered);
+    }
+    let row = queue.ledger().rows.remove(0);
+    assert_eq!((row.delivered, row.pending_items, row.damaged), (76, 0, 0));
+    assert!(row.balances());
+    Ok(())
+}
+
+/// The same files, every bit of them flipped in turn (a sample of them): the start never fails, the book balances.
+/// Invariants 14, 15, 16 on the real file system.
+#[tokio::test]
+async fn flipped_bits_in_golden_files_never_stop_a_start() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut files = Vec::new();
+    let mut todo = vec![golden()];
+    while let Some(next) = todo.pop() {
+        for entry in std::fs::read_dir(next).expect("golden files") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() { todo.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    for round in 0..60 {
+        let directory = tempfile::tempdir().expect("dir");
+        copy(&golden(), directory.path());
+        let victim = &files[round % files.len()];
+        let victim = directory.path().join(victim.strip_prefix(golden()).expect("inside"));
+        let mut bytes = std::fs::read(&victim).expect("read");
+        for _ in 0..random.usize(1..20) {
+            let bit = random.usize(0..bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        std::fs::write(&victim, bytes).expect("write");
+        let queue = open(directory.path());
+        let mut reader = queue.reader("https://example.com/api/v1/write", &lane()).expect("reader");
+        let appender = queue.appender(&lane()).expect("appender");
+        let last = Record { stream: 99, ..records().remove(0) };
+        appender.append(last, Durability::Now).await.expect("append").durable().await.expect("durable");
+        loop {
+            let claim = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("in time").expect("claim");
+            let stream = claim.frame().stream;
+            claim.settle(Outcome::Delivered);
+            if stream == 99 {
+                break;
+            }
+        }
+        let row = queue.ledger().rows.remove(0);
+        assert!(row.balances() && row.pending_items == 0, "round {round}: {row:?}");
+    }
+}
