@@ -157,11 +157,11 @@ fn other(labels: &[&str], host: &mut AwsHost) {
             && matches!(*only, "sts" | "iam" | "organizations" | "route53")
         {
             host.service = Some((*only).to_owned());
-            host.region = Some(match host.partition {
+            let region = match host.partition {
                 Partition::China => "cn-north-1",
                 _ => "us-east-1",
-            })
-            .map(ToOwned::to_owned);
+            };
+            host.region = Some(region.to_owned());
         }
         return;
     };

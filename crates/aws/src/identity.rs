@@ -1,206 +1,26 @@
 //! One destination's identity: signs its requests, watches its clock, and judges what AWS says about it.
 //!
-//! Sends nothing itself. Keeps true: two destinations share credentials only when their resolved identity is the same; no
-//! refusal makes it retry in a tight loop; every `why` says what AWS said, which key, from where, and what to do.
+//! Sends nothing itself. Keeps true: no refusal makes it retry in a tight loop; every `why` says what AWS said, which key,
+//! from where, and what to do.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
 use http::Request;
-use net::{
-    Answer, Authorize, AuthorizeError, BoxFuture, Client, ClientOptions, HttpClientConfig,
-    IdentityVerdict, ProxyConfig, SecretSource,
-};
+use net::{Answer, Authorize, AuthorizeError, BoxFuture, IdentityVerdict};
 use parking_lot::Mutex;
-use url::Url;
 
 use crate::{
-    AwsError, CredentialSource, IdentityConfig, RegionOrigin, RoleStep, StsConfig,
+    RegionOrigin,
     cache::CredentialCache,
     clock::Clock,
-    connector::Connections,
-    host::{AwsHost, parse_host},
-    origin::Origin,
     region::{self, SigningRegion},
     signer::{self, Scope},
     verdict::{self, Refusal},
 };
-
-/// What all identities of the process share: connections for STS and metadata, and one credential cache per identity.
-#[derive(Debug)]
-pub struct IdentityContext {
-    connections: Connections,
-    hostname: String,
-    file_check: Duration,
-    caches: Mutex<Vec<(CacheKey, Weak<CredentialCache>)>>,
-}
-
-/// What makes two identities the same.
-#[derive(Debug, PartialEq)]
-struct CacheKey {
-    source: CredentialSource,
-    roles: Vec<(RoleStep, String)>,
-    sts: StsConfig,
-    region: Option<String>,
-    session_name: Option<String>,
-}
-
-impl IdentityContext {
-    /// With connections of its own: through the proxy of the environment to STS, directly to metadata. `hostname` becomes
-    /// part of session names.
-    pub fn new(hostname: &str) -> Result<Self, AwsError> {
-        let outside = HttpClientConfig {
-            proxy: ProxyConfig::Environment,
-            follow_redirects: false,
-            ..HttpClientConfig::default()
-        };
-        let outside = Client::new(&outside, ClientOptions::default())?;
-        Self::with_client(hostname, outside)
-    }
-
-    /// The same with the given client for everything that is not loopback or link-local.
-    pub fn with_client(hostname: &str, outside: Client) -> Result<Self, AwsError> {
-        let local = HttpClientConfig {
-            proxy: ProxyConfig::None,
-            follow_redirects: false,
-            ..HttpClientConfig::default()
-        };
-        let patience = ClientOptions {
-            connect_timeout: Duration::from_secs(2),
-            ..ClientOptions::default()
-        };
-        let local = Client::new(&local, patience)?;
-        let connections = Connections { outside, local };
-        let file_check = Duration::from_secs(1);
-        Ok(Self {
-            connections,
-            hostname: hostname.to_owned(),
-            file_check,
-            caches: Mutex::default(),
-        })
-    }
-
-    fn cache(&self, key: CacheKey, origin: impl FnOnce() -> Origin) -> Arc<CredentialCache> {
-        let mut caches = self.caches.lock();
-        caches.retain(|(_, cache)| cache.strong_count() > 0);
-        if let Some(cache) = caches
-            .iter()
-            .find(|(k, _)| *k == key)
-            .and_then(|(_, cache)| cache.upgrade())
-        {
-            return cache;
-        }
-        let cache = Arc::new(CredentialCache::new(Box::new(origin()), self.file_check));
-        caches.push((key, Arc::downgrade(&cache)));
-        cache
-    }
-}
-
-/// [`build`] as the trait that senders know.
-pub fn identity(
-    config: &IdentityConfig,
-    destination: &Url,
-    default_service: &str,
-    destination_name: &str,
-    context: &IdentityContext,
-) -> Result<Arc<dyn Authorize>, AwsError> {
-    Ok(build(
-        config,
-        destination,
-        default_service,
-        destination_name,
-        context,
-    )?)
-}
-
-/// Builds one destination's identity. Fetches nothing: missing credentials are found at the first signature, and the
-/// destination then waits. Errors are what no later moment can mend.
-pub fn build(
-    config: &IdentityConfig,
-    destination: &Url,
-    default_service: &str,
-    destination_name: &str,
-    context: &IdentityContext,
-) -> Result<Arc<Identity>, AwsError> {
-    if !matches!(destination.scheme(), "http" | "https") || destination.host().is_none() {
-        let why = "it must be http or https and have a host".to_owned();
-        return Err(AwsError::Url {
-            url: net::masked(destination),
-            why,
-        });
-    }
-    validate(config)?;
-    let host = parse_host(destination);
-    let region = Arc::new(SigningRegion::resolve(
-        config,
-        destination,
-        host.as_ref(),
-        &context.connections,
-    )?);
-    warn_of_mismatch(config, host.as_ref(), destination_name);
-    let service = config
-        .service
-        .as_deref()
-        .map(str::trim)
-        .filter(|s| !s.is_empty())
-        .map(ToOwned::to_owned)
-        .or_else(|| host.as_ref().and_then(|h| h.service.clone()))
-        .unwrap_or_else(|| default_service.to_owned());
-    let session_name = session_name(&context.hostname, destination_name);
-    let roles: Vec<(RoleStep, String)> = config
-        .roles
-        .iter()
-        .map(|role| {
-            (
-                role.clone(),
-                role.session_name
-                    .clone()
-                    .unwrap_or_else(|| session_name.clone()),
-            )
-        })
-        .collect();
-    let names_session = matches!(
-        config.source,
-        CredentialSource::WebIdentity {
-            session_name: None,
-            ..
-        } | CredentialSource::RolesAnywhere(_)
-    );
-    let key = CacheKey {
-        source: config.source.clone(),
-        roles: roles.clone(),
-        sts: config.sts.clone(),
-        // The region matters to the credentials only where it chooses the STS.
-        region: config
-            .sts
-            .region
-            .clone()
-            .or_else(|| region.known().map(|(r, _)| r.clone())),
-        session_name: names_session.then(|| session_name.clone()),
-    };
-    let cache = context.cache(key, || {
-        let connections = context.connections.clone();
-        Origin::new(
-            config.source.clone(),
-            roles,
-            config.sts.clone(),
-            Arc::clone(&region),
-            connections,
-            session_name,
-        )
-    });
-    Ok(Arc::new(Identity {
-        destination: destination_name.to_owned(),
-        service,
-        region,
-        cache,
-        clock: Clock::of_process(),
-        trials: Mutex::new(Trials::default()),
-    }))
-}
 
 /// One destination's identity. Make it with [`build`].
 #[derive(Debug)]
@@ -257,6 +77,24 @@ pub struct IdentityStatus {
 }
 
 impl Identity {
+    pub(crate) fn new(
+        destination: &str,
+        service: String,
+        region: Arc<SigningRegion>,
+        cache: Arc<CredentialCache>,
+    ) -> Self {
+        let destination = destination.to_owned();
+        let (clock, trials) = (Clock::of_process(), Mutex::default());
+        Self {
+            destination,
+            service,
+            region,
+            cache,
+            clock,
+            trials,
+        }
+    }
+
     /// What pages and metrics show of it.
     pub fn status(&self) -> IdentityStatus {
         let cache = self.cache.status();
@@ -444,170 +282,4 @@ fn named_region(answer: &Answer<'_>, message: &str) -> Option<String> {
         .or_else(element)
         .or_else(expected)
         .filter(|r| region::check("region", r).is_ok() && !r.is_empty())
-}
-
-/// Stable, so that CloudTrail shows one session per agent and destination: 2 to 64 of `[\w+=,.@-]`.
-fn session_name(hostname: &str, destination: &str) -> String {
-    let allowed = |c: char| {
-        if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) {
-            c
-        } else {
-            '-'
-        }
-    };
-    let host = hostname.split('.').next().unwrap_or_default();
-    format!("sigpost-{host}-{destination}")
-        .chars()
-        .map(allowed)
-        .take(64)
-        .collect()
-}
-
-fn warn_of_mismatch(config: &IdentityConfig, host: Option<&AwsHost>, destination: &str) {
-    let (Some(configured), Some(named)) = (
-        config.region.as_deref(),
-        host.and_then(|h| h.region.as_deref()),
-    ) else {
-        return;
-    };
-    if !configured.is_empty() && configured.trim() != named {
-        tracing::warn!(
-            destination,
-            configured,
-            endpoint = named,
-            "the region in the sigv4 block is not the endpoint's; AWS will probably refuse"
-        );
-    }
-}
-
-fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
-    let invalid = |key, why: &str| {
-        Err(AwsError::Invalid {
-            key,
-            why: why.to_owned(),
-        })
-    };
-    match &config.source {
-        CredentialSource::Static {
-            access_key,
-            secret_key,
-            session_token,
-        } => {
-            for (key, source) in [("access_key", access_key), ("secret_key", secret_key)] {
-                if let SecretSource::Inline(text) = source
-                    && text.expose().trim().is_empty()
-                {
-                    return invalid(key, "is empty; is the variable it comes from set?");
-                }
-            }
-            if let (SecretSource::Inline(key), SecretSource::Inline(secret)) =
-                (access_key, secret_key)
-            {
-                let is_id =
-                    |t: &str| t.len() == 20 && (t.starts_with("AKIA") || t.starts_with("ASIA"));
-                if !is_id(key.expose().trim()) && is_id(secret.expose().trim()) {
-                    return invalid(
-                        "secret_key",
-                        "holds an access key id; access_key and secret_key are swapped",
-                    );
-                }
-                if key.expose().trim().starts_with("ASIA") && session_token.is_none() {
-                    tracing::warn!(
-                        "an access key that begins with ASIA is temporary and needs session_token; AWS will refuse it without"
-                    );
-                }
-            }
-        }
-        CredentialSource::RolesAnywhere(_) => {
-            return Err(AwsError::Unsupported {
-                what: "roles_anywhere is not in this version; use credential_process with aws_signing_helper, or static keys, profile, \
-                       web_identity, container, instance_metadata"
-                    .to_owned(),
-            });
-        }
-        CredentialSource::WebIdentity {
-            role_arn,
-            session_name,
-            ..
-        } => {
-            check_role("web_identity.role_arn", role_arn)?;
-            check_session("web_identity.session_name", session_name.as_deref())?;
-        }
-        CredentialSource::StandardChain
-        | CredentialSource::Profile { .. }
-        | CredentialSource::Process { .. }
-        | CredentialSource::Container { .. }
-        | CredentialSource::InstanceMetadata { .. } => {}
-    }
-    for (at, role) in config.roles.iter().enumerate() {
-        check_role("role_arn", &role.role_arn)?;
-        check_session("session_name", role.session_name.as_deref())?;
-        if role
-            .external_id
-            .as_ref()
-            .is_some_and(|id| !(2..=1224).contains(&id.len()))
-        {
-            return invalid("external_id", "must have 2 to 1224 characters");
-        }
-        let hours = |h: u64| Duration::from_secs(h * 3600);
-        if role
-            .session_duration
-            .is_some_and(|d| d < Duration::from_secs(900) || d > hours(12))
-        {
-            return invalid(
-                "session_duration",
-                "must be between 15m and 12h, and at most the role's maximum",
-            );
-        }
-        if at > 0 && role.session_duration.is_some_and(|d| d > hours(1)) {
-            return invalid(
-                "session_duration",
-                "a role assumed from a role lasts at most 1h",
-            );
-        }
-        if role.session_tags.len() > 50 {
-            return invalid("session_tags", "at most 50 tags");
-        }
-    }
-    if let Some(region) = &config.sts.region {
-        region::check("sts_region", region)?;
-    }
-    if config.sts.endpoint.is_some() && (config.sts.use_fips || config.sts.use_dualstack) {
-        return invalid(
-            "sts_endpoint",
-            "cannot be combined with use_fips_sts_endpoint or use_dualstack: the endpoint's own name decides that",
-        );
-    }
-    Ok(())
-}
-
-fn check_role(key: &'static str, arn: &str) -> Result<(), AwsError> {
-    let parts: Vec<&str> = arn.trim().splitn(6, ':').collect();
-    match parts.as_slice() {
-        ["arn", partition, "iam", "", account, role]
-            if partition.starts_with("aws") && account.len() == 12 && role.starts_with("role/") =>
-        {
-            Ok(())
-        }
-        _ => Err(AwsError::Invalid {
-            key,
-            why: format!("{arn:?} is not a role's ARN; write arn:aws:iam::123456789012:role/name"),
-        }),
-    }
-}
-
-fn check_session(key: &'static str, name: Option<&str>) -> Result<(), AwsError> {
-    let Some(name) = name else { return Ok(()) };
-    let fine = (2..=64).contains(&name.len())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
-    if fine {
-        Ok(())
-    } else {
-        Err(AwsError::Invalid {
-            key,
-            why: "must be 2 to 64 letters, digits or _+=,.@-".to_owned(),
-        })
-    }
 }

@@ -9,8 +9,9 @@
 //! their configuration, and to guess: an unknown key, a duplicate key or a wrong type rejects the file.
 //!
 //! How it fits together: `expand` turns `${NAME}` into text and remembers where each byte came from; `node` reads the
-//! YAML into a tree in which everything knows its place; `block` reads one mapping of that tree against the list of
-//! keys it may have; `dialect` says what each block means; `problem` and `mask` speak to people.
+//! YAML into a tree in which everything knows its place; `reader` and `block` read that tree against the keys a block may
+//! have, and collect problems instead of stopping at one (which is why nothing here derives `Deserialize`); `dialect`
+//! says what each block means; `problem` and `mask` speak to people; `render` writes a plan back as YAML.
 //!
 //! Invariants: every problem has a line and a column of the file as the person wrote it; no message, snippet or
 //! rendered plan holds a secret; equal text and equal environment give equal plans.

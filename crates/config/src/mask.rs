@@ -176,13 +176,16 @@ fn enclosing(lines: &[&str], index: usize, own_keys_known: bool) -> Enclosing {
             continue;
         }
         let at = indentation(earlier);
-        let key = keys(&earlier.chars().collect::<Vec<_>>())
-            .into_iter()
-            .last();
         // A list's items may stand at the indentation of its key.
         let encloses = at < indent
             || (nearest && item && at == indent && !earlier.trim_start().starts_with('-'));
-        let Some(key) = key.filter(|_| encloses) else {
+        if !encloses {
+            continue;
+        }
+        let Some(key) = keys(&earlier.chars().collect::<Vec<_>>())
+            .into_iter()
+            .last()
+        else {
             continue;
         };
         let bare = nearest && !own_keys && !dialect::is_plain_list(&key.name);

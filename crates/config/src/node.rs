@@ -82,7 +82,10 @@ pub(crate) fn parse(source: &Source) -> Result<Option<Node>, SyntaxError> {
 
 fn read(source: &Source) -> Result<Node, SyntaxError> {
     let text = source.text();
+    let mut alias_limits = serde_yaml::options::AliasLimits::default();
+    alias_limits.max_total_replayed_events = 100_000;
     let options = serde_yaml::options! {
+        alias_limits: alias_limits,
         with_snippet: false,
         legacy_octal_numbers: true,
         non_finite_float_policy: serde_yaml::NonFiniteFloatPolicy::PassThrough,

@@ -604,3 +604,118 @@ fn flags_win_over_the_file() {
     assert_eq!(plan.data_directory.to_str(), Some("/flag"));
     assert!(plan.metrics[0].jobs[0].0.extra_metrics);
 }
+
+#[test]
+fn files_that_run_but_not_as_meant_get_a_warning() {
+    let workspace =
+        "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write";
+    for (keys, needle) in [
+        (
+            format!("url: '{workspace}', sigv4: {{}}, headers: {{x-scope-orgid: t}}"),
+            "X-Scope-OrgID",
+        ),
+        (format!("url: '{workspace}'"), "refuses unsigned requests"),
+        (
+            format!("url: '{workspace}', sigv4: {{region: eu-west-1}}"),
+            "the URL's host is in us-east-1",
+        ),
+        (
+            format!("url: '{workspace}/', sigv4: {{}}"),
+            "ends in /api/v1/remote_write",
+        ),
+        (
+            format!("url: '{workspace}', sigv4: {{profile: p, access_key: a, secret_key: b}}"),
+            "the keys are used",
+        ),
+        (
+            "url: 'http://h/w', send_native_histograms: true".into(),
+            "native histograms",
+        ),
+        (
+            "url: 'http://h/w', authorization: {}".into(),
+            "neither `credentials`",
+        ),
+    ] {
+        let text = format!("metrics: {{configs: [{{name: a, remote_write: [{{{keys}}}]}}]}}");
+        let warnings = plan(&text).warnings;
+        assert!(
+            warnings.len() == 1 && warnings[0].message.contains(needle),
+            "{keys}: {warnings:?}"
+        );
+    }
+    let job = |keys: &str| {
+        plan(&format!(
+            "metrics: {{configs: [{{name: a, scrape_configs: [{{job_name: j, {keys}}}]}}]}}"
+        ))
+        .warnings
+    };
+    let said: Vec<String> = job("scrape_protocols: [PrometheusProto]")
+        .into_iter()
+        .map(|w| w.message)
+        .collect();
+    assert!(
+        said.iter().any(|m| m.contains("no targets"))
+            && said.iter().any(|m| m.contains("goes nowhere"))
+            && said.iter().any(|m| m.contains("protobuf")),
+        "{said:?}"
+    );
+}
+
+/// A region that nobody can know is an error; one that something else may give is the signer's affair.
+#[test]
+fn a_region_may_come_from_the_environment_or_a_profile() {
+    let text = |identity: &str| {
+        format!(
+            "metrics: {{configs: [{{name: a, remote_write: [{{url: 'https://h.internal/w', sigv4: {{{identity}}}}}]}}]}}"
+        )
+    };
+    let keys = "access_key: a, secret_key: b";
+    let region = |name: &str| (name == "AWS_REGION").then(|| "us-east-1".to_owned());
+    let none = |_: &str| None;
+    assert!(
+        load(&text(keys), LoadOptions::new("f", &none))
+            .unwrap_err()
+            .errors[0]
+            .message
+            .contains("no region")
+    );
+    assert!(load(&text(keys), LoadOptions::new("f", &region)).is_ok());
+    assert!(
+        load(&text(""), LoadOptions::new("f", &none)).is_ok(),
+        "instance metadata may give one"
+    );
+    assert!(load(&text("profile: p"), LoadOptions::new("f", &none)).is_ok());
+}
+
+/// Typical files, each of which Grafana Agent takes.
+#[test]
+fn the_corpus_of_agent_files_loads() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/accepted");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let loaded = read(&text, text.contains("# flags: -config.expand-env"));
+        let plan = loaded.unwrap_or_else(|e| panic!("{e}"));
+        assert!(!plan.metrics.is_empty(), "{}", path.display());
+        // Line ends and byte order marks of other systems change nothing.
+        let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        let again = read(&windows, text.contains("# flags: -config.expand-env"))
+            .unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(
+            (&plan.metrics, &plan.queue),
+            (&again.metrics, &again.queue),
+            "{}",
+            path.display()
+        );
+        let places = |plan: &Plan| {
+            plan.warnings
+                .iter()
+                .map(|w| (w.line, w.column, w.snippet.clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(places(&plan), places(&again), "{}", path.display());
+        files += 1;
+    }
+    assert!(files >= 3);
+}

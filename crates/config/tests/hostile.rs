@@ -42,7 +42,7 @@ fn read(text: &str) {
 const GOOD: &str = include_str!("../../../config/examples/two-destinations.yaml");
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn any_text_is_read_or_refused(text in any::<String>()) {

@@ -34,7 +34,7 @@ impl BaseVector {
         }
         let mut body = Vec::with_capacity(values.len() * 4);
         put_len(&mut body, values.len());
-        column::encode(values.iter().map(|v| (*v, 0.0)), values.len(), &mut body);
+        column::encode(&values, &[], &mut body);
         let bytes = envelope::seal(&body);
         Self { key: ContextKey::of(&bytes), bytes, values }
     }
@@ -53,8 +53,8 @@ impl BaseVector {
         let mut scratch = Vec::new();
         let mut cursor = Cursor::new(envelope::open(bytes, PART, &mut scratch)?, PART);
         let count = cursor.count(MAX_VALUES)?;
-        let mut values = Vec::new();
-        column::decode(&mut cursor, count, std::iter::repeat(0.0), &mut values)?;
+        let mut values = vec![0.0; count];
+        column::decode(&mut cursor, &mut values)?;
         if !cursor.is_empty() {
             return Err(cursor.corrupt("bytes follow the last value"));
         }

@@ -103,15 +103,14 @@ impl MetricChunk<'_> {
                 }
             }
         }
-        let bases = self.base.values().iter().copied().chain(std::iter::repeat(0.0));
-        let pairs = self.values.iter().copied().zip(bases).take(series);
-        if !all {
-            let present = pairs.enumerate().filter(|(index, _)| self.is_present(*index)).map(|(_, pair)| pair);
-            column::encode(present, items, out);
-        } else if let Some(bases) = self.base.values().get(..series) {
-            column::encode(self.values.iter().copied().zip(bases.iter().copied()), items, out);
+        let bases = self.base.values();
+        if all {
+            column::encode(self.values.get(..series).unwrap_or_default(), bases, out);
         } else {
-            column::encode(pairs, items, out);
+            let base = |index: usize| bases.get(index).copied().unwrap_or(0.0);
+            let present = self.values.iter().enumerate().take(series).filter(|(index, _)| self.is_present(*index));
+            let (values, bases): (Vec<f64>, Vec<f64>) = present.map(|(index, value)| (*value, base(index))).unzip();
+            column::encode(&values, &bases, out);
         }
     }
 

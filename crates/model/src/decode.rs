@@ -158,19 +158,23 @@ fn decode_values(
     present: &DecodedPresence,
     bases: &[f64],
 ) -> Result<Vec<f64>, ModelError> {
-    let mut values = Vec::new();
-    match (present, bases.get(..series)) {
-        (DecodedPresence::All, Some(bases)) => column::decode(cursor, items, bases.iter().copied(), &mut values)?,
-        (DecodedPresence::All, None) => {
-            let padded = bases.iter().copied().chain(std::iter::repeat(0.0));
-            column::decode(cursor, items, padded, &mut values)?;
+    // The kinds alone take a quarter of a byte each.
+    if items.div_ceil(4) > cursor.rest().len() {
+        return Err(cursor.truncated());
+    }
+    let mut values: Vec<f64> = Vec::with_capacity(items);
+    match present {
+        DecodedPresence::All => {
+            values.extend_from_slice(bases.get(..series).unwrap_or(bases));
+            values.resize(items, 0.0);
         }
-        (DecodedPresence::Bits(words), _) => {
+        DecodedPresence::Bits(words) => {
             let is_present = |index: &usize| words.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1);
-            let padded = (0..series).filter(is_present).map(|index| bases.get(index).copied().unwrap_or(0.0));
-            column::decode(cursor, items, padded, &mut values)?;
+            let base = |index: usize| bases.get(index).copied().unwrap_or(0.0);
+            values.extend((0..series).filter(is_present).map(base));
         }
     }
+    column::decode(cursor, &mut values)?;
     Ok(values)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::ModelError;
 
+#[inline]
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
@@ -96,6 +97,26 @@ impl<'a> Cursor<'a> {
         self.varint().map(unzigzag)
     }
 
+    /// As [`signed`](Self::signed), without an error to carry: for runs of numbers that are mostly one or two bytes.
+    #[inline]
+    pub(crate) fn quick_signed(&mut self) -> Option<i64> {
+        match *self.rest {
+            [a, ref rest @ ..] if a < 0x80 => {
+                self.rest = rest;
+                Some(unzigzag(u64::from(a)))
+            }
+            [a, b, ref rest @ ..] if b < 0x80 => {
+                self.rest = rest;
+                Some(unzigzag(u64::from(a & 0x7f) | u64::from(b) << 7))
+            }
+            _ => self.varint().ok().map(unzigzag),
+        }
+    }
+
+    pub(crate) fn broken_number(&self) -> ModelError {
+        self.corrupt("a number of a column is cut off or does not fit 64 bits")
+    }
+
     /// A count or length of at most `limit`.
     pub(crate) fn count(&mut self, limit: usize) -> Result<usize, ModelError> {
         let found = self.varint()?;
@@ -129,6 +150,10 @@ mod tests {
             prop_assert_eq!(cursor.varint().expect("varint"), unsigned);
             prop_assert_eq!(cursor.signed().expect("signed"), signed);
             prop_assert!(cursor.is_empty());
+            let mut cursor = Cursor::new(&out, "test");
+            prop_assert_eq!(cursor.quick_signed(), Some(unzigzag(unsigned)));
+            prop_assert_eq!(cursor.quick_signed(), Some(signed));
+            prop_assert!(cursor.quick_signed().is_none());
         }
     }
 

@@ -143,7 +143,11 @@ pub(crate) async fn read_body(
 }
 
 /// Where a 3xx answer points, if it can be followed.
-pub(crate) fn redirect(status: StatusCode, headers: &HeaderMap, from: &Url) -> Option<Result<Url, NetError>> {
+pub(crate) fn redirect(
+    status: StatusCode,
+    headers: &HeaderMap,
+    from: &Url,
+) -> Option<Result<Url, NetError>> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }

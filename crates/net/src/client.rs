@@ -72,7 +72,7 @@ impl Client {
     /// Builds the client. Fails on unusable certificates, header names or proxy addresses, and when a certificate file
     /// cannot be read now.
     pub fn new(config: &HttpClientConfig, options: ClientOptions) -> Result<Self, NetError> {
-        let carrier = Arc::new(Carrier::new(&config.proxy, &options)?);
+        let connections = Connections::new(config, &options)?;
         let tokens = match &config.auth {
             Some(HttpAuth::OAuth2(oauth2)) => Some(TokenSource::new(oauth2, &options)?),
             _ => None,
@@ -82,24 +82,13 @@ impl Client {
             .iter()
             .map(|(name, source)| Ok((header_name(name, "headers")?, source.clone())))
             .collect::<Result<Vec<_>, NetError>>()?;
-        let stamps = FileStamps::take(tls::files(&config.tls));
-        let built = Arc::new(Built {
-            plain: build(config, &options, &carrier, None)?,
-            named: Mutex::default(),
-        });
-        let slot = RwLock::new(Slot {
-            built,
-            stamps,
-            checked: Instant::now(),
-        });
         Ok(Self {
             inner: Arc::new(Inner {
                 config: config.clone(),
                 options,
-                carrier,
                 tokens,
                 headers,
-                slot,
+                connections,
             }),
         })
     }
@@ -326,12 +315,10 @@ impl Inner {
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<(reqwest::Response, SystemTime, SystemTime), NetError> {
-        let proxy = self.carrier.proxy_for(url);
-        let built = self.current();
-        let (client, target) = match self.renamed(&built, url, proxy.is_some(), &mut headers)? {
-            Some((client, target)) => (client, target),
-            None => (built.plain.clone(), url.clone()),
-        };
+        let proxy = self.connections.proxy_for(url);
+        let (client, target) = self
+            .connections
+            .choose(url, proxy.is_some(), &mut headers)?;
         if self.config.disable_keepalives && !self.config.enable_http2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -418,13 +405,13 @@ fn basic(username: &str, password: &str) -> Result<HeaderValue, NetError> {
     Ok(value)
 }
 
-fn header_name(name: &str, field: &str) -> Result<HeaderName, NetError> {
+pub(crate) fn header_name(name: &str, field: &str) -> Result<HeaderName, NetError> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|_| NetError::Config {
         what: format!("{field}: {name:?} is not a header name"),
     })
 }
 
-fn header_value(value: &str, name: &str) -> Result<HeaderValue, NetError> {
+pub(crate) fn header_value(value: &str, name: &str) -> Result<HeaderValue, NetError> {
     HeaderValue::from_str(value).map_err(|_| NetError::Config {
         what: format!("the value of header {name} has characters that cannot be sent (a line break, or a control character)"),
     })

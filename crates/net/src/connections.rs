@@ -114,12 +114,27 @@ impl Carrier {
 }
 
 impl Connections {
-    pub(crate) fn new(config: &HttpClientConfig, options: &ClientOptions) -> Result<Self, NetError> {
+    pub(crate) fn new(
+        config: &HttpClientConfig,
+        options: &ClientOptions,
+    ) -> Result<Self, NetError> {
         let carrier = Arc::new(Carrier::new(&config.proxy, options)?);
         let stamps = FileStamps::take(tls::files(&config.tls));
-        let built = Arc::new(Built { plain: build(config, options, &carrier, None)?, named: Mutex::default() });
-        let slot = RwLock::new(Slot { built, stamps, checked: Instant::now() });
-        Ok(Self { config: config.clone(), options: options.clone(), carrier, slot })
+        let built = Arc::new(Built {
+            plain: build(config, options, &carrier, None)?,
+            named: Mutex::default(),
+        });
+        let slot = RwLock::new(Slot {
+            built,
+            stamps,
+            checked: Instant::now(),
+        });
+        Ok(Self {
+            config: config.clone(),
+            options: options.clone(),
+            carrier,
+            slot,
+        })
     }
 
     /// The proxy that carries requests to `url`.
@@ -128,7 +143,12 @@ impl Connections {
     }
 
     /// The client for one request, and the URL to give it; may set the request's `Host`.
-    pub(crate) fn choose(&self, url: &Url, proxied: bool, headers: &mut HeaderMap) -> Result<(reqwest::Client, Url), NetError> {
+    pub(crate) fn choose(
+        &self,
+        url: &Url,
+        proxied: bool,
+        headers: &mut HeaderMap,
+    ) -> Result<(reqwest::Client, Url), NetError> {
         let built = self.current();
         match self.renamed(&built, url, proxied, headers)? {
             Some(chosen) => Ok(chosen),

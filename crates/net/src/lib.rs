@@ -40,9 +40,9 @@ pub mod server;
 pub mod service_error;
 mod tls;
 
+pub use answer::{Reply, ReplyHead};
 pub use authorize::{Answer, Authorize, AuthorizeError, BoxFuture, IdentityVerdict};
 pub use backoff::{Backoff, parse_http_date, retry_after};
-pub use answer::{Reply, ReplyHead};
 pub use client::{Client, ClientOptions};
 pub use client_config::{
     HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, TlsConfig, TlsVersion,

@@ -7,7 +7,9 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 /// cannot outlive its caller.
 pub fn off_reactor<T>(long: bool, work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
-        Ok(handle) if long && handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        Ok(handle) if long && handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(work)
+        }
         _ => work(),
     }
 }
@@ -28,6 +30,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn it_runs_where_there_are_several() {
-        assert_eq!(tokio::spawn(async { off_reactor(true, || 1) }).await.unwrap(), 1);
+        assert_eq!(
+            tokio::spawn(async { off_reactor(true, || 1) })
+                .await
+                .unwrap(),
+            1
+        );
     }
 }

@@ -39,7 +39,11 @@ const LONG: u32 = 50_000;
 impl Outlet {
     /// Wraps a reader; `bases` is best shared by all outlets of the process.
     pub fn new(reader: Reader, bases: BaseVectors) -> Self {
-        Self { reader, bases, unreadable: 0 }
+        Self {
+            reader,
+            bases,
+            unreadable: 0,
+        }
     }
 
     /// Records settled as unreadable so far.
@@ -53,13 +57,21 @@ impl Outlet {
             let claim = self.reader.next().await.map_err(OutletError::Queue)?;
             let frame = claim.frame();
             if frame.kind != Kind::MetricBatch {
-                self.refuse(claim, Outcome::Rejected(Reason::UNKNOWN_KIND), "its kind is not known to metric destinations");
+                self.refuse(
+                    claim,
+                    Outcome::Rejected(Reason::UNKNOWN_KIND),
+                    "its kind is not known to metric destinations",
+                );
                 continue;
             }
             match self.decode(&claim) {
                 Ok(chunks) => return Ok(MetricClaim { claim, chunks }),
-                Err(Unreadable::Payload(why)) => self.refuse(claim, Outcome::Rejected(Reason::UNDECODABLE), &why),
-                Err(Unreadable::Context(why)) => self.refuse(claim, Outcome::Damaged, &why.to_string()),
+                Err(Unreadable::Payload(why)) => {
+                    self.refuse(claim, Outcome::Rejected(Reason::UNDECODABLE), &why)
+                }
+                Err(Unreadable::Context(why)) => {
+                    self.refuse(claim, Outcome::Damaged, &why.to_string())
+                }
             }
         }
     }
@@ -68,7 +80,9 @@ impl Outlet {
         let items = claim.frame().items;
         let mut read_error = None;
         let decoded = off_reactor(items > LONG, || {
-            model::decode_batch(claim.payload(), &mut |key| self.base(claim, key, &mut read_error))
+            model::decode_batch(claim.payload(), &mut |key| {
+                self.base(claim, key, &mut read_error)
+            })
         });
         let chunks = match (decoded, read_error) {
             (Ok(chunks), _) => chunks,
@@ -77,19 +91,27 @@ impl Outlet {
         };
         let found: u64 = chunks.iter().map(|chunk| chunk.items() as u64).sum();
         if found != u64::from(items) {
-            return Err(Unreadable::Payload(format!("it holds {found} samples and its header says {items}")));
+            return Err(Unreadable::Payload(format!(
+                "it holds {found} samples and its header says {items}"
+            )));
         }
         Ok(chunks)
     }
 
-    fn base(&self, claim: &Claim, key: &model::ContextKey, error: &mut Option<QueueError>) -> Result<Arc<BaseVector>, ModelError> {
+    fn base(
+        &self,
+        claim: &Claim,
+        key: &model::ContextKey,
+        error: &mut Option<QueueError>,
+    ) -> Result<Arc<BaseVector>, ModelError> {
         if let Some(vector) = self.bases.get(key) {
             return Ok(vector);
         }
-        let bytes = off_reactor(true, || claim.context(&queue::ContextKey(key.0))).map_err(|e| {
-            *error = Some(e);
-            ModelError::MissingContext { key: *key }
-        })?;
+        let bytes =
+            off_reactor(true, || claim.context(&queue::ContextKey(key.0))).map_err(|e| {
+                *error = Some(e);
+                ModelError::MissingContext { key: *key }
+            })?;
         let vector = Arc::new(BaseVector::decode(&bytes)?);
         self.bases.put(&vector);
         Ok(vector)
@@ -97,8 +119,17 @@ impl Outlet {
 
     fn refuse(&mut self, claim: Claim, outcome: Outcome, why: &str) {
         self.unreadable += 1;
-        let frame = claim.frame();
-        tracing::warn!(lane = %frame.lane, offset = frame.offset, items = frame.items, "a queued record cannot be read and is given up: {why}");
+        // The first, the second, the fourth, ...: a whole backlog of them is a few lines.
+        if self.unreadable.is_power_of_two() {
+            let (frame, unreadable) = (claim.frame(), self.unreadable);
+            tracing::warn!(
+                lane = %frame.lane,
+                offset = frame.offset,
+                items = frame.items,
+                unreadable,
+                "a queued record cannot be read and is given up: {why}"
+            );
+        }
         claim.settle(outcome);
     }
 }

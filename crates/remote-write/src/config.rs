@@ -39,7 +39,12 @@ pub enum ProtocolConfig {
     /// Remote write 1.0: snappy block, `X-Prometheus-Remote-Write-Version: 0.1.0`.
     Prometheus { metadata: MetadataConfig },
     /// One PUT per batch of the snappy `WriteRequest` that would have been posted.
-    S3 { storage_class: Option<String>, expected_bucket_owner: Option<String>, sse: Option<String>, sse_kms_key_id: Option<String> },
+    S3 {
+        storage_class: Option<String>,
+        expected_bucket_owner: Option<String>,
+        sse: Option<String>,
+        sse_kms_key_id: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

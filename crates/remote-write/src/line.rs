@@ -70,7 +70,10 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    const NONE: Self = Self { samples: u64::MAX, bytes: usize::MAX };
+    const NONE: Self = Self {
+        samples: u64::MAX,
+        bytes: usize::MAX,
+    };
 }
 
 /// What one lot contributes to a body.
@@ -95,6 +98,26 @@ struct Load {
     newest_ms: i64,
 }
 
+impl Load {
+    /// How many of the kept samples are in the first of two parts: cut between frames, or in the middle of a single one.
+    fn first_half(&self) -> u64 {
+        let half = self.kept / 2;
+        let mut sum = 0;
+        let ends = self.shares.iter().map(|share| {
+            sum += u64::from(share.kept);
+            sum
+        });
+        ends.filter(|end| *end > 0 && *end < self.kept)
+            .min_by_key(|end| end.abs_diff(half))
+            .unwrap_or(half)
+    }
+}
+
+/// Refusals within frames that are followed up for a body of `samples`.
+pub(crate) fn isolation_budget(samples: u64) -> u32 {
+    4 * (u64::BITS - samples.leading_zeros()) + 8
+}
+
 /// Bodies expected to be larger than this are made off the reactor.
 const LONG_BODY: u64 = 8192;
 /// Buffers larger than this are given back after use.
@@ -102,7 +125,13 @@ const KEEP_BYTES: usize = 2 << 20;
 
 impl Line {
     pub(crate) fn new(shared: Shared, number: u32) -> Self {
-        Self { shared, number, lots: VecDeque::new(), body: Body::default(), snappy: Snappy::default() }
+        Self {
+            shared,
+            number,
+            lots: VecDeque::new(),
+            body: Body::default(),
+            snappy: Snappy::default(),
+        }
     }
 
     pub(crate) fn push(&mut self, lot: Lot) {
@@ -115,7 +144,10 @@ impl Line {
 
     /// Samples that wait, those of a partly sent lot included.
     pub(crate) fn waiting(&self) -> u64 {
-        self.lots.iter().map(|lot| u64::from(lot.items() - lot.sent)).sum()
+        self.lots
+            .iter()
+            .map(|lot| u64::from(lot.items() - lot.sent))
+            .sum()
     }
 
     /// Makes one body of what waits, up to `limits`, and brings each of its samples to an end. Settles the lots that are
@@ -124,7 +156,7 @@ impl Line {
         let end = self.deliver(limits).await?;
         for _ in 0..end.lot {
             if let Some(lot) = self.lots.pop_front() {
-                self.settle(lot);
+                lot.settle();
             }
         }
         if let Some(lot) = self.lots.front_mut() {
@@ -137,29 +169,44 @@ impl Line {
     /// the settled prefix, so it passes the whole group in one step or not at all, and a group begins again where it began.
     pub(crate) async fn send_all(&mut self, limits: Limits) -> Result<(), Stopped> {
         let mut at = Place::default();
-        let last = Place { lot: self.lots.len(), sample: 0 };
+        let last = Place {
+            lot: self.lots.len(),
+            sample: 0,
+        };
         while at < last {
             at = self.deliver_from(at, limits).await?;
         }
         while let Some(lot) = self.lots.pop_back() {
-            self.settle(lot);
+            lot.settle();
         }
         Ok(())
     }
 
     async fn deliver(&mut self, limits: Limits) -> Result<Place, Stopped> {
         let sent = self.lots.front().map_or(0, |lot| lot.sent);
-        self.deliver_from(Place { lot: 0, sample: sent }, limits).await
+        self.deliver_from(
+            Place {
+                lot: 0,
+                sample: sent,
+            },
+            limits,
+        )
+        .await
     }
 
     /// Brings to an end what fits into one body from `from` on, in halves where the far end wants less or refuses a part.
     async fn deliver_from(&mut self, from: Place, limits: Limits) -> Result<Place, Stopped> {
-        let all = Place { lot: self.lots.len(), sample: 0 };
+        let all = Place {
+            lot: self.lots.len(),
+            sample: 0,
+        };
         let first = self.load(from, all, limits);
         let end = first.end;
-        // A poisoned sample among n is found in about 2 log2(n) requests. The budget bounds what a far end that refuses
-        // everything can cost; past it, a refused part is refused whole.
-        let mut isolations = 4 * (u64::BITS - first.kept.leading_zeros()) + 8;
+        // A refused body is halved between frames first, which costs two requests a frame at most: after a crash, frames
+        // that a strict receiver has already are in one body with frames that it has not. Within a frame a poisoned sample
+        // among n is found in about 2 log2(n) requests; the budget bounds what a far end that refuses everything can cost.
+        // Past it, a refused part of a frame is refused whole.
+        let mut isolations = isolation_budget(first.kept);
         let mut parts = vec![(from, end)];
         let mut ready = Some(first);
         while let Some((from, to)) = parts.pop() {
@@ -167,16 +214,27 @@ impl Line {
                 Some(load) => load,
                 None => self.load(from, to, Limits::NONE),
             };
-            let Some((load, verdict)) = self.carry(load).await? else { continue };
+            let Some((load, verdict)) = self.carry(load).await? else {
+                continue;
+            };
             let (loss, message, halve) = match verdict {
-                Verdict::Partial { written, loss, message } => {
+                Verdict::Partial {
+                    written,
+                    loss,
+                    message,
+                } => {
                     self.book(&load, written.unwrap_or(0), Some((loss, &message)));
                     continue;
                 }
                 Verdict::TooLarge { message } => (Loss::TooLarge, message, true),
-                Verdict::Refused { loss, message, isolate } => {
-                    let halve = isolate && isolations > 0;
-                    isolations = isolations.saturating_sub(1);
+                Verdict::Refused {
+                    loss,
+                    message,
+                    isolate,
+                } => {
+                    let within = load.shares.iter().filter(|share| share.kept > 0).count() < 2;
+                    let halve = isolate && (isolations > 0 || !within);
+                    isolations -= u32::from(halve && within);
                     (loss, message, halve)
                 }
                 Verdict::Accepted | Verdict::Retry { .. } | Verdict::Hold { .. } => {
@@ -185,7 +243,10 @@ impl Line {
                 }
             };
             if halve && load.kept > 1 {
-                let half = Limits { samples: load.kept / 2, ..Limits::NONE };
+                let half = Limits {
+                    samples: load.first_half(),
+                    ..Limits::NONE
+                };
                 let middle = self.load(from, to, half).end;
                 parts.push((middle, to));
                 parts.push((from, middle));
@@ -202,19 +263,22 @@ impl Line {
         let mut backoff = Backoff::new(shared.config.backoff.min, shared.config.backoff.max);
         let mut parcel: Option<Parcel> = None;
         loop {
+            if load.kept == 0 {
+                self.book(&load, 0, None);
+                return Ok(None);
+            }
             let permit = tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => return Err(Stopped),
                 permit = shared.pace.acquire() => permit,
             };
             // It may have waited for long: what is too old by now is not sent.
-            if load.kept > 0 && self.cutoff().is_some_and(|cutoff| load.oldest_ms < cutoff) {
+            if self.cutoff().is_some_and(|cutoff| load.oldest_ms < cutoff) {
                 load = self.load(load.from, load.end, Limits::NONE);
                 parcel = None;
-            }
-            if load.kept == 0 {
-                self.book(&load, 0, None);
-                return Ok(None);
+                if load.kept == 0 {
+                    continue;
+                }
             }
             let sealed = match parcel.take() {
                 Some(parcel) => parcel,
@@ -226,7 +290,11 @@ impl Line {
                 () = grace(&shared.stop, shared.tuning.stop_grace) => return Err(Stopped),
             };
             let wait = match verdict {
-                Verdict::Retry { after, pressure, why } => {
+                Verdict::Retry {
+                    after,
+                    pressure,
+                    why,
+                } => {
                     if pressure {
                         shared.pace.pressed();
                     }
@@ -234,7 +302,9 @@ impl Line {
                     shared.metrics.retried.inc_by(load.kept);
                     shared.status.retrying(self.number, &why);
                     match after {
-                        Some(wish) => backoff.next_delay_after(wish.min(shared.tuning.longest_wish)),
+                        Some(wish) => {
+                            backoff.next_delay_after(wish.min(shared.tuning.longest_wish))
+                        }
                         None => backoff.next_delay(),
                     }
                 }
@@ -271,27 +341,46 @@ impl Line {
 
     /// Writes a body of the samples from `from` on, up to `to` or the limits. The counts are complete for `from..end`.
     fn load(&mut self, from: Place, to: Place, limits: Limits) -> Load {
-        let expected = self.lots.range(from.lot..self.lots.len().min(to.lot + 1)).map(|lot| u64::from(lot.items())).sum::<u64>();
+        let expected = self
+            .lots
+            .range(from.lot..self.lots.len().min(to.lot + 1))
+            .map(|lot| u64::from(lot.items()))
+            .sum::<u64>();
         let cutoff = self.cutoff();
         let (lots, body) = (&self.lots, &mut self.body);
-        off_reactor(expected.min(limits.samples) > LONG_BODY, || write_body(lots, body, from, to, limits, cutoff))
+        off_reactor(expected.min(limits.samples) > LONG_BODY, || {
+            write_body(lots, body, from, to, limits, cutoff)
+        })
     }
 
     /// Compresses the body just written, and names it where the protocol wants names.
     fn seal(&mut self, load: &Load) -> Parcel {
         let (body, snappy) = (&self.body, &mut self.snappy);
         let bytes = off_reactor(load.kept > LONG_BODY, || snappy.compress(body.bytes()));
-        let extent = self.shared.courier.protocol().names_by_place().then(|| self.extent(load)).flatten();
+        let extent = self
+            .shared
+            .courier
+            .protocol()
+            .names_by_place()
+            .then(|| self.extent(load))
+            .flatten();
         self.body.shrink(KEEP_BYTES);
         self.snappy.shrink(KEEP_BYTES);
         // snap refuses only inputs beyond 4 GiB, and bodies are bounded far below.
-        Parcel { body: bytes.unwrap_or_default(), extent, samples: load.kept }
+        Parcel {
+            body: bytes.unwrap_or_default(),
+            extent,
+            samples: load.kept,
+        }
     }
 
     fn extent(&self, load: &Load) -> Option<Extent> {
         let first = self.lots.get(load.from.lot)?.claim.frame();
         let (last_lot, after) = match load.end.sample {
-            0 => (load.end.lot.checked_sub(1)?, self.lots.get(load.end.lot.checked_sub(1)?)?.items()),
+            0 => (
+                load.end.lot.checked_sub(1)?,
+                self.lots.get(load.end.lot.checked_sub(1)?)?.items(),
+            ),
             sample => (load.end.lot, sample),
         };
         let last = self.lots.get(last_lot)?.claim.frame();
@@ -335,8 +424,14 @@ impl Line {
                 lot.tally.add(&tally);
             }
         }
-        shared.status.count(u64::from(sum.delivered), u64::from(sum.filtered), u64::from(sum.expired));
-        shared.metrics.dropped("dropped_series", u64::from(sum.filtered));
+        shared.status.count(
+            u64::from(sum.delivered),
+            u64::from(sum.filtered),
+            u64::from(sum.expired),
+        );
+        shared
+            .metrics
+            .dropped("dropped_series", u64::from(sum.filtered));
         shared.metrics.dropped("too_old", u64::from(sum.expired));
         // As in Prometheus, refused samples were sent too.
         shared.metrics.samples.inc_by(load.kept);
@@ -346,37 +441,64 @@ impl Line {
             shared.status.lost(loss, refused, message);
         }
         let undecodable: u32 = load.shares.iter().map(|share| share.undecodable).sum();
-        shared.status.lost(Loss::Undecodable, u64::from(undecodable), "the series table of these samples cannot be read");
-        shared.status.lost(Loss::Damaged, u64::from(sum.damaged), "the series table of these samples is damaged on disk");
+        shared.status.lost(
+            Loss::Undecodable,
+            u64::from(undecodable),
+            "the series table of these samples cannot be read",
+        );
+        shared.status.lost(
+            Loss::Damaged,
+            u64::from(sum.damaged),
+            "the series table of these samples is damaged on disk",
+        );
         if delivered > 0 {
             shared.metrics.queue_highest_sent.note(load.newest_ms);
         }
     }
-
-    fn settle(&self, lot: Lot) {
-        self.shared.metrics.pending.dec_by(i64::from(lot.items()));
-        lot.settle();
-    }
 }
 
 /// Fills `body` and counts what becomes of each sample.
-fn write_body(lots: &VecDeque<Lot>, body: &mut Body, from: Place, to: Place, limits: Limits, cutoff: Option<i64>) -> Load {
+fn write_body(
+    lots: &VecDeque<Lot>,
+    body: &mut Body,
+    from: Place,
+    to: Place,
+    limits: Limits,
+    cutoff: Option<i64>,
+) -> Load {
     body.clear();
-    let mut load = Load { from, end: to, shares: Vec::new(), kept: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
+    let mut load = Load {
+        from,
+        end: to,
+        shares: Vec::new(),
+        kept: 0,
+        oldest_ms: i64::MAX,
+        newest_ms: i64::MIN,
+    };
     let mut stamp_ms = 0;
     let mut stamp = Stamp::new(stamp_ms);
     for (index, lot) in lots.iter().enumerate().skip(from.lot) {
         if index > to.lot || (index == to.lot && to.sample == 0) {
             break;
         }
-        let mut share = Share { lot: index, kept: 0, filtered: 0, expired: 0, undecodable: 0, damaged: 0 };
+        let mut share = Share {
+            lot: index,
+            kept: 0,
+            filtered: 0,
+            expired: 0,
+            undecodable: 0,
+            damaged: 0,
+        };
         let begin = if index == from.lot { from.sample } else { 0 };
         let stop = if index == to.lot { to.sample } else { u32::MAX };
         // Position of the chunk's first sample in the lot.
         let mut base = 0u32;
         for (chunk, table) in lot.claim.chunks.iter().zip(&lot.tables) {
             let items = u32::try_from(chunk.items()).unwrap_or(u32::MAX);
-            let (skip, take) = (begin.saturating_sub(base).min(items), stop.saturating_sub(base).min(items));
+            let (skip, take) = (
+                begin.saturating_sub(base).min(items),
+                stop.saturating_sub(base).min(items),
+            );
             let at = base;
             base = base.saturating_add(items);
             if take <= skip {
@@ -393,10 +515,14 @@ fn write_body(lots: &VecDeque<Lot>, body: &mut Body, from: Place, to: Place, lim
                     continue;
                 }
             };
-            for (place, sample) in (at + skip..).zip(chunk.samples().take(take as usize).skip(skip as usize)) {
+            for (place, sample) in
+                (at + skip..).zip(chunk.samples().take(take as usize).skip(skip as usize))
+            {
                 let fate = table.fate(sample.series);
                 match fate {
-                    Fate::Kept(_) if cutoff.is_some_and(|cutoff| sample.timestamp_ms < cutoff) => share.expired += 1,
+                    Fate::Kept(_) if cutoff.is_some_and(|cutoff| sample.timestamp_ms < cutoff) => {
+                        share.expired += 1
+                    }
                     Fate::Kept(_) => {
                         if sample.timestamp_ms != stamp_ms {
                             stamp_ms = sample.timestamp_ms;
@@ -409,7 +535,10 @@ fn write_body(lots: &VecDeque<Lot>, body: &mut Body, from: Place, to: Place, lim
                         }
                         if full || (body.len() > limits.bytes && load.kept > 0) {
                             body.truncate(before);
-                            load.end = Place { lot: index, sample: place };
+                            load.end = Place {
+                                lot: index,
+                                sample: place,
+                            };
                             load.shares.push(share);
                             return load;
                         }
@@ -436,6 +565,8 @@ async fn grace(stop: &CancellationToken, grace: Duration) {
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

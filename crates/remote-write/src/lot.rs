@@ -6,12 +6,17 @@ use std::sync::Arc;
 
 use model::ContextKey;
 use pipeline::{MetricClaim, Outcome, QueueError, Reason, off_reactor};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     tables::WireTables,
     verdict::Loss,
-    wire::{body::Body, body::Stamp, table::{Fate, WireTable}},
+    wire::{
+        body::Body,
+        body::Stamp,
+        table::{Fate, WireTable},
+    },
 };
 
 /// See the file's head.
@@ -23,8 +28,26 @@ pub(crate) struct Lot {
     /// Samples at its front that are booked.
     pub(crate) sent: u32,
     pub(crate) tally: Tally,
-    /// Given back when the lot ends.
+    /// Given back when the lot ends, settled or not.
     _room: Option<OwnedSemaphorePermit>,
+    _pending: Pending,
+}
+
+/// Samples in hand, as a gauge shows them.
+#[derive(Debug)]
+pub(crate) struct Pending(Gauge, i64);
+
+impl Pending {
+    pub(crate) fn new(gauge: &Gauge, samples: u32) -> Self {
+        gauge.inc_by(i64::from(samples));
+        Self(gauge.clone(), i64::from(samples))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.dec_by(self.1);
+    }
 }
 
 /// Where samples ended.
@@ -74,9 +97,26 @@ impl Tally {
 
 impl Lot {
     /// Finds the claim's tables, reading from disk those that are not remembered.
-    pub(crate) fn new(claim: MetricClaim, tables: &WireTables, room: Option<OwnedSemaphorePermit>) -> Self {
-        let found = claim.chunks.iter().map(|chunk| table(&claim, &chunk.table, chunk.series, tables)).collect();
-        Self { claim, tables: found, sent: 0, tally: Tally::default(), _room: room }
+    pub(crate) fn new(
+        claim: MetricClaim,
+        tables: &WireTables,
+        room: Option<OwnedSemaphorePermit>,
+        pending: &Gauge,
+    ) -> Self {
+        let pending = Pending::new(pending, claim.frame().items);
+        let found = claim
+            .chunks
+            .iter()
+            .map(|chunk| table(&claim, &chunk.table, chunk.series, tables))
+            .collect();
+        Self {
+            claim,
+            tables: found,
+            sent: 0,
+            tally: Tally::default(),
+            _room: room,
+            _pending: pending,
+        }
     }
 
     pub(crate) fn items(&self) -> u32 {
@@ -91,7 +131,8 @@ impl Lot {
             let Ok(table) = table else { continue };
             for sample in chunk.samples() {
                 if let Fate::Kept(labels) = table.fate(sample.series) {
-                    length += Body::sample_len(labels, sample.value, &Stamp::new(sample.timestamp_ms));
+                    length +=
+                        Body::sample_len(labels, sample.value, &Stamp::new(sample.timestamp_ms));
                 }
             }
         }
@@ -115,7 +156,12 @@ impl Lot {
     }
 }
 
-fn table(claim: &MetricClaim, key: &ContextKey, series: u32, tables: &WireTables) -> Result<Arc<WireTable>, Loss> {
+fn table(
+    claim: &MetricClaim,
+    key: &ContextKey,
+    series: u32,
+    tables: &WireTables,
+) -> Result<Arc<WireTable>, Loss> {
     let table = match tables.get(key) {
         Some(table) => table,
         None => off_reactor(true, || {
@@ -126,5 +172,9 @@ fn table(claim: &MetricClaim, key: &ContextKey, series: u32, tables: &WireTables
             tables.make(*key, &bytes).map_err(|_| Loss::Undecodable)
         })?,
     };
-    if table.series() == series as usize { Ok(table) } else { Err(Loss::Undecodable) }
+    if table.series() == series as usize {
+        Ok(table)
+    } else {
+        Err(Loss::Undecodable)
+    }
 }

@@ -38,6 +38,7 @@ pub struct RemoteStorageMetrics {
     retried: Family<RemoteLabels, Counter>,
     dropped: Family<ReasonLabels, Counter>,
     rejected: Family<ReasonLabels, Counter>,
+    enqueue_retries: Family<RemoteLabels, Counter>,
     metadata: Family<RemoteLabels, Counter>,
     metadata_failed: Family<RemoteLabels, Counter>,
     bytes: Family<RemoteLabels, Counter>,
@@ -68,13 +69,19 @@ struct RequestLabels {
 
 impl Default for RemoteStorageMetrics {
     fn default() -> Self {
-        let buckets = || Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0]);
+        let buckets = || {
+            Histogram::new([
+                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0,
+                300.0,
+            ])
+        };
         Self {
             samples: Family::default(),
             failed: Family::default(),
             retried: Family::default(),
             dropped: Family::default(),
             rejected: Family::default(),
+            enqueue_retries: Family::default(),
             metadata: Family::default(),
             metadata_failed: Family::default(),
             bytes: Family::default(),
@@ -103,33 +110,116 @@ impl RemoteStorageMetrics {
         let all = Self::default();
         let r = registry.sub_registry_with_prefix("prometheus_remote_storage");
         // Counters get their `_total` from the text encoder.
-        r.register("samples", "Samples sent, each counted once per attempt's success or refusal", all.samples.clone());
-        r.register("samples_failed", "Samples that the far end refused for good", all.failed.clone());
-        r.register("samples_retried", "Samples in attempts that have to be repeated", all.retried.clone());
-        r.register("samples_dropped", "Samples not sent, by reason", all.dropped.clone());
-        r.register("samples_rejected", "Samples lost at this destination, by reason", all.rejected.clone());
-        r.register("metadata", "Metric family descriptions sent", all.metadata.clone());
-        r.register("metadata_failed", "Metric family descriptions that could not be sent", all.metadata_failed.clone());
-        r.register("bytes", "Compressed bytes of samples sent", all.bytes.clone());
-        r.register("metadata_bytes", "Compressed bytes of descriptions sent", all.metadata_bytes.clone());
-        r.register("requests", "Attempts by status of the answer", all.requests.clone());
-        r.register("samples_pending", "Samples claimed from the queue and not settled", all.pending.clone());
+        r.register(
+            "samples",
+            "Samples sent, each counted once per attempt's success or refusal",
+            all.samples.clone(),
+        );
+        r.register(
+            "samples_failed",
+            "Samples that the far end refused for good",
+            all.failed.clone(),
+        );
+        r.register(
+            "samples_retried",
+            "Samples in attempts that have to be repeated",
+            all.retried.clone(),
+        );
+        r.register(
+            "samples_dropped",
+            "Samples not sent, by reason",
+            all.dropped.clone(),
+        );
+        r.register(
+            "samples_rejected",
+            "Samples lost at this destination, by reason",
+            all.rejected.clone(),
+        );
+        // Dashboards ask for it. Nothing is enqueued in memory here, so it stays 0.
+        r.register(
+            "enqueue_retries",
+            "Always 0: the queue is on disk",
+            all.enqueue_retries.clone(),
+        );
+        r.register(
+            "metadata",
+            "Metric family descriptions sent",
+            all.metadata.clone(),
+        );
+        r.register(
+            "metadata_failed",
+            "Metric family descriptions that could not be sent",
+            all.metadata_failed.clone(),
+        );
+        r.register(
+            "bytes",
+            "Compressed bytes of samples sent",
+            all.bytes.clone(),
+        );
+        r.register(
+            "metadata_bytes",
+            "Compressed bytes of descriptions sent",
+            all.metadata_bytes.clone(),
+        );
+        r.register(
+            "requests",
+            "Attempts by status of the answer",
+            all.requests.clone(),
+        );
+        r.register(
+            "samples_pending",
+            "Samples claimed from the queue and not settled",
+            all.pending.clone(),
+        );
         r.register("shards", "Shards that may send now", all.shards.clone());
         r.register("shards_max", "Shards at most", all.shards_max.clone());
         r.register("shards_min", "Shards at least", all.shards_min.clone());
-        r.register("shards_desired", "Shards wanted", all.shards_desired.clone());
-        r.register("shard_capacity", "Samples one shard may hold in requests", all.shard_capacity.clone());
-        r.register("max_samples_per_send", "Samples in one request at most", all.max_samples.clone());
-        r.register("held", "1 while the destination refuses us as configured and its data waits on disk", all.held.clone());
-        r.register("highest_timestamp_in_seconds", "Newest timestamp that reached any destination's queue", all.highest.clone());
-        r.register("queue_highest_timestamp_seconds", "Newest timestamp taken from the queue", all.queue_highest.clone());
-        r.register("queue_highest_sent_timestamp_seconds", "Newest timestamp delivered", all.queue_highest_sent.clone());
-        r.register("sent_batch_duration_seconds", "Time of one attempt", all.duration.clone());
+        r.register(
+            "shards_desired",
+            "Shards wanted",
+            all.shards_desired.clone(),
+        );
+        r.register(
+            "shard_capacity",
+            "Samples one shard may hold in requests",
+            all.shard_capacity.clone(),
+        );
+        r.register(
+            "max_samples_per_send",
+            "Samples in one request at most",
+            all.max_samples.clone(),
+        );
+        r.register(
+            "held",
+            "1 while the destination refuses us as configured and its data waits on disk",
+            all.held.clone(),
+        );
+        r.register(
+            "highest_timestamp_in_seconds",
+            "Newest timestamp that reached any destination's queue",
+            all.highest.clone(),
+        );
+        r.register(
+            "queue_highest_timestamp_seconds",
+            "Newest timestamp taken from the queue",
+            all.queue_highest.clone(),
+        );
+        r.register(
+            "queue_highest_sent_timestamp_seconds",
+            "Newest timestamp delivered",
+            all.queue_highest_sent.clone(),
+        );
+        r.register(
+            "sent_batch_duration_seconds",
+            "Time of one attempt",
+            all.duration.clone(),
+        );
         all
     }
 
     /// The cells of one destination.
     pub(crate) fn of(&self, labels: RemoteLabels) -> DestinationMetrics {
+        drop(self.enqueue_retries.get_or_create(&labels));
         DestinationMetrics {
             samples: self.samples.get_or_create_owned(&labels),
             failed: self.failed.get_or_create_owned(&labels),
@@ -149,7 +239,10 @@ impl RemoteStorageMetrics {
             queue_highest: Newest::new(self.queue_highest.get_or_create_owned(&labels)),
             queue_highest_sent: Newest::new(self.queue_highest_sent.get_or_create_owned(&labels)),
             duration: self.duration.get_or_create_owned(&labels),
-            highest: Newest { gauge: self.highest.clone(), at_ms: Arc::clone(&self.highest_ms) },
+            highest: Newest {
+                gauge: self.highest.clone(),
+                at_ms: Arc::clone(&self.highest_ms),
+            },
             all: self.clone(),
             labels,
         }
@@ -165,7 +258,10 @@ pub(crate) struct Newest {
 
 impl Newest {
     fn new(gauge: Seconds) -> Self {
-        Self { gauge, at_ms: Arc::new(AtomicI64::new(i64::MIN)) }
+        Self {
+            gauge,
+            at_ms: Arc::new(AtomicI64::new(i64::MIN)),
+        }
     }
 
     /// Notes a timestamp in milliseconds.
@@ -206,14 +302,20 @@ impl DestinationMetrics {
     /// Samples dropped before sending: `dropped_series` (relabelling) or `too_old` (age).
     pub(crate) fn dropped(&self, reason: &'static str, samples: u64) {
         if samples > 0 {
-            self.all.dropped.get_or_create_owned(&self.reason(reason)).inc_by(samples);
+            self.all
+                .dropped
+                .get_or_create_owned(&self.reason(reason))
+                .inc_by(samples);
         }
     }
 
     /// Samples lost at the far end or unreadable here.
     pub(crate) fn rejected(&self, reason: &'static str, samples: u64) {
         if samples > 0 {
-            self.all.rejected.get_or_create_owned(&self.reason(reason)).inc_by(samples);
+            self.all
+                .rejected
+                .get_or_create_owned(&self.reason(reason))
+                .inc_by(samples);
         }
     }
 
@@ -221,11 +323,84 @@ impl DestinationMetrics {
     pub(crate) fn request(&self, status: Option<u16>) {
         let status = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
         let RemoteLabels { remote_name, url } = self.labels.clone();
-        self.all.requests.get_or_create_owned(&RequestLabels { remote_name, url, status }).inc();
+        self.all
+            .requests
+            .get_or_create_owned(&RequestLabels {
+                remote_name,
+                url,
+                status,
+            })
+            .inc();
     }
 
     fn reason(&self, reason: &'static str) -> ReasonLabels {
         let RemoteLabels { remote_name, url } = self.labels.clone();
-        ReasonLabels { remote_name, url, reason }
+        ReasonLabels {
+            remote_name,
+            url,
+            reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_those_that_dashboards_ask_for() {
+        let mut registry = Registry::default();
+        let metrics = RemoteStorageMetrics::register(&mut registry);
+        let cells = metrics.of(RemoteLabels {
+            remote_name: "prod".into(),
+            url: "https://h/w".into(),
+        });
+        cells.dropped("too_old", 3);
+        cells.rejected("bad_request", 1);
+        cells.request(Some(200));
+        cells.highest.note(2_500);
+        cells.highest.note(1_000);
+        cells.queue_highest_sent.note(1_000);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let labels = "{remote_name=\"prod\",url=\"https://h/w\"}";
+        for name in [
+            "queue_highest_sent_timestamp_seconds",
+            "samples_total",
+            "samples_pending",
+            "samples_failed_total",
+            "samples_retried_total",
+            "enqueue_retries_total",
+            "shards",
+            "shards_max",
+            "shards_min",
+            "shards_desired",
+            "shard_capacity",
+            "sent_batch_duration_seconds_sum",
+            "sent_batch_duration_seconds_count",
+            "bytes_total",
+            "metadata_total",
+            "max_samples_per_send",
+        ] {
+            assert!(
+                text.contains(&format!("\nprometheus_remote_storage_{name}{labels} ")),
+                "{name} in\n{text}"
+            );
+        }
+        assert!(
+            text.contains("\nprometheus_remote_storage_highest_timestamp_in_seconds 2.5\n"),
+            "{text}"
+        );
+        assert!(text.contains("samples_dropped_total{remote_name=\"prod\",url=\"https://h/w\",reason=\"too_old\"} 3"), "{text}");
+    }
+
+    #[test]
+    fn the_newest_timestamp_never_goes_back() {
+        let newest = Newest::new(Seconds::default());
+        newest.note(-5_000);
+        assert!((newest.gauge.get() - -5.0).abs() < f64::EPSILON);
+        newest.note(2_000);
+        newest.note(1_000);
+        assert!((newest.gauge.get() - 2.0).abs() < f64::EPSILON);
     }
 }

@@ -136,9 +136,18 @@ impl DestinationStatus {
             rejected: BTreeMap::new(),
             retries: 0,
         };
-        let board =
-            Board { snapshot, failing: BTreeSet::new(), last_line: None, unsaid: 0, losses: BTreeMap::new() };
-        Self(Arc::new(Shared { identity, board: Mutex::new(board), metrics }))
+        let board = Board {
+            snapshot,
+            failing: BTreeSet::new(),
+            last_line: None,
+            unsaid: 0,
+            losses: BTreeMap::new(),
+        };
+        Self(Arc::new(Shared {
+            identity,
+            board: Mutex::new(board),
+            metrics,
+        }))
     }
 
     /// The present state with its figures.
@@ -155,7 +164,11 @@ impl DestinationStatus {
 
     /// An answer came, or did not.
     pub(crate) fn answered(&self, status: Option<u16>, message: &str) {
-        let answer = LastAnswer { status, message: message.to_owned(), at: SystemTime::now() };
+        let answer = LastAnswer {
+            status,
+            message: message.to_owned(),
+            at: SystemTime::now(),
+        };
         self.0.board.lock().snapshot.last_answer = Some(answer);
     }
 
@@ -180,13 +193,23 @@ impl DestinationStatus {
         board.failing.insert(shard);
         // Trouble on the way does not change that the far end has to be put right.
         if !matches!(board.snapshot.state, DestinationState::Held { .. }) {
-            self.enter(board, DestinationState::Retrying { why: why.to_owned() });
+            self.enter(
+                board,
+                DestinationState::Retrying {
+                    why: why.to_owned(),
+                },
+            );
         }
     }
 
     /// The far end refuses us as we are.
     pub(crate) fn held(&self, why: &str) {
-        self.enter(self.0.board.lock(), DestinationState::Held { why: why.to_owned() });
+        self.enter(
+            self.0.board.lock(),
+            DestinationState::Held {
+                why: why.to_owned(),
+            },
+        );
     }
 
     pub(crate) fn stopped(&self) {
@@ -222,7 +245,13 @@ impl DestinationStatus {
         line.said_at = Some(Instant::now());
         let samples = std::mem::take(&mut line.unsaid);
         drop(board);
-        tracing::warn!(destination = name, samples, reason = loss.as_str(), message, "samples lost at destination");
+        tracing::warn!(
+            destination = name,
+            samples,
+            reason = loss.as_str(),
+            message,
+            "samples lost at destination"
+        );
     }
 
     fn enter(&self, mut board: parking_lot::MutexGuard<'_, Board>, state: DestinationState) {
@@ -238,7 +267,10 @@ impl DestinationStatus {
         }
         if changed {
             board.snapshot.since = SystemTime::now();
-            self.0.metrics.held.set(i64::from(matches!(board.snapshot.state, DestinationState::Held { .. })));
+            self.0.metrics.held.set(i64::from(matches!(
+                board.snapshot.state,
+                DestinationState::Held { .. }
+            )));
         }
         let held = matches!(board.snapshot.state, DestinationState::Held { .. });
         let recent = board.last_line.is_some_and(|at| at.elapsed() < QUIET);
@@ -250,12 +282,24 @@ impl DestinationStatus {
         let unsaid = std::mem::take(&mut board.unsaid);
         let snapshot = board.snapshot.clone();
         drop(board);
-        let identity = self.0.identity.as_ref().map_or_else(|| "none".to_owned(), |identity| identity.describe());
+        let identity = self
+            .0
+            .identity
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |identity| identity.describe());
         let (destination, url) = (&snapshot.name, &snapshot.url);
         match &snapshot.state {
-            DestinationState::Healthy => tracing::info!(destination, url, unsaid, "destination takes data"),
+            DestinationState::Healthy => {
+                tracing::info!(destination, url, unsaid, "destination takes data")
+            }
             DestinationState::Retrying { why } => {
-                tracing::warn!(destination, url, why, unsaid, "destination fails for now; its data waits and is sent again");
+                tracing::warn!(
+                    destination,
+                    url,
+                    why,
+                    unsaid,
+                    "destination fails for now; its data waits and is sent again"
+                );
             }
             DestinationState::Held { why } => tracing::warn!(
                 destination,
@@ -263,7 +307,7 @@ impl DestinationStatus {
                 identity,
                 why,
                 unsaid,
-                "destination refuses us; its data waits on disk and the destination is asked again slowly"
+                "destination cannot be served as it is configured; its data waits on disk, and it is tried again slowly"
             ),
             DestinationState::Starting | DestinationState::Stopped => {}
         }
@@ -276,7 +320,10 @@ mod tests {
     use crate::metrics::{RemoteLabels, RemoteStorageMetrics};
 
     fn status() -> DestinationStatus {
-        let labels = RemoteLabels { remote_name: "r".into(), url: "http://h/".into() };
+        let labels = RemoteLabels {
+            remote_name: "r".into(),
+            url: "http://h/".into(),
+        };
         let metrics = RemoteStorageMetrics::default().of(labels);
         DestinationStatus::new("r".into(), "http://h/".into(), "prometheus", None, metrics)
     }
@@ -309,6 +356,9 @@ mod tests {
         status.lost(Loss::TooLarge, 1, "m");
         status.lost(Loss::TooLarge, 2, "m");
         status.lost(Loss::Duplicate, 0, "m");
-        assert_eq!(status.snapshot().rejected, BTreeMap::from([("too_large", 3)]));
+        assert_eq!(
+            status.snapshot().rejected,
+            BTreeMap::from([("too_large", 3)])
+        );
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 /// Time for answers under way when the sandbox stops.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Most bytes of one request's head.
-const HEAD_BYTES: usize = 64 * 1024;
+const HEAD_BYTES: u16 = 60 * 1024;
 
 /// What a listener does with its connections.
 #[derive(Clone)]
@@ -160,11 +160,11 @@ impl Hall {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.core.limits.header_read_timeout)
-            .max_buf_size(HEAD_BYTES);
+            .max_buf_size(HEAD_BYTES.into());
         builder
             .http2()
             .timer(TokioTimer::new())
-            .max_header_list_size(HEAD_BYTES as u32)
+            .max_header_list_size(HEAD_BYTES.into())
             .max_concurrent_streams(64);
         builder
     }
@@ -183,7 +183,7 @@ impl Hall {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(self.core.limits.header_read_timeout)
-            .max_buf_size(HEAD_BYTES);
+            .max_buf_size(HEAD_BYTES.into());
         let connection = builder
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();

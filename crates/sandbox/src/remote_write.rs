@@ -440,7 +440,50 @@ pub(crate) mod tests {
         assert_eq!(decompress(&body, 1 << 20).unwrap(), raw);
     }
 
+    fn write_requests() -> impl Strategy<Value = proto::remote_write::WriteRequest> {
+        let text = "[a-zß€]{0,6}";
+        let label =
+            (text, text).prop_map(|(name, value)| proto::remote_write::Label { name, value });
+        let sample = (any::<u64>(), any::<i64>()).prop_map(|(bits, timestamp)| {
+            proto::remote_write::Sample {
+                value: f64::from_bits(bits),
+                timestamp,
+            }
+        });
+        let series = (
+            proptest::collection::vec(label, 0..5),
+            proptest::collection::vec(sample, 0..5),
+        )
+            .prop_map(|(labels, samples)| proto::remote_write::TimeSeries { labels, samples });
+        proptest::collection::vec(series, 0..5).prop_map(|timeseries| {
+            proto::remote_write::WriteRequest {
+                timeseries,
+                metadata: Vec::new(),
+            }
+        })
+    }
+
     proptest! {
+        #[test]
+        fn what_the_schema_encodes_is_read_back(request in write_requests()) {
+            let raw = prost::Message::encode_to_vec(&request);
+            let mut read = Vec::new();
+            walk(&raw, |series| {
+                let labels: Vec<(String, String)> =
+                    series.labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+                let samples: Vec<(i64, u64)> = series.samples().map(|(at, value)| (at, value.to_bits())).collect();
+                read.push((labels, samples));
+            }).unwrap();
+            let sent: Vec<_> = request.timeseries.iter().map(|series| {
+                let labels: Vec<(String, String)> =
+                    series.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect();
+                let samples: Vec<(i64, u64)> =
+                    series.samples.iter().map(|sample| (sample.timestamp, sample.value.to_bits())).collect();
+                (labels, samples)
+            }).collect();
+            prop_assert_eq!(read, sent);
+        }
+
         #[test]
         fn no_bytes_panic_or_hang(raw in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = walk(&raw, |series| { series.samples().count(); series.problem(); });

@@ -32,6 +32,8 @@ pub struct ScrapeMetrics {
     pub(crate) exceeded_body_size: Counter,
     pub(crate) duplicate_timestamp: Counter,
     pub(crate) out_of_bounds: Counter,
+    /// Stays at zero: samples are passed on in whatever order a target exposes them. Dashboards ask for it.
+    pub(crate) out_of_order: Counter,
     pub(crate) discovered: Family<[(&'static str, String); 2], Gauge>,
     pub(crate) refused_samples: Counter,
     pub(crate) refused_batches: Counter,
@@ -65,6 +67,7 @@ impl ScrapeMetrics {
             exceeded_body_size: Counter::default(),
             duplicate_timestamp: Counter::default(),
             out_of_bounds: Counter::default(),
+            out_of_order: Counter::default(),
             discovered: Family::default(),
             refused_samples: Counter::default(),
             refused_batches: Counter::default(),
@@ -131,6 +134,11 @@ impl ScrapeMetrics {
                 "prometheus_target_scrapes_sample_out_of_bounds",
                 "Samples left out: their time is too far ahead",
                 &m.out_of_bounds,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_order",
+                "Samples left out for their order: none, they are passed on as exposed",
+                &m.out_of_order,
             ),
             (
                 "sigpost_scrape_refused_samples",

@@ -506,7 +506,7 @@ impl Circle {
         let (sender, receiver) = watch::channel(order.clone());
         let progress = Arc::new(Mutex::new(Progress::default()));
         let target = order.target.clone();
-        let task = TargetLoop {
+        let task = Box::new(TargetLoop {
             intake: self.intake.clone(),
             metrics: self.metrics.clone(),
             context: self.context.clone(),
@@ -518,7 +518,7 @@ impl Circle {
             grid: Grid::new(target.interval, target.hash, self.context.seed),
             order,
             last: None,
-        };
+        });
         self.spawn(task.run());
         Running {
             target,

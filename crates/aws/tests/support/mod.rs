@@ -58,19 +58,20 @@ impl Seen {
     }
 }
 
+type Seens = Arc<Mutex<Vec<Seen>>>;
 type Script = dyn Fn(&Seen, usize) -> Response + Send + Sync;
 
 /// A server that answers by script and notes what it saw.
 pub struct Fake {
     pub addr: SocketAddr,
-    pub seen: Arc<Mutex<Vec<Seen>>>,
+    pub seen: Seens,
 }
 
 impl Fake {
     pub async fn start(script: impl Fn(&Seen, usize) -> Response + Send + Sync + 'static) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let state: (Arc<Mutex<Vec<Seen>>>, Arc<Script>) = (Arc::clone(&seen), Arc::new(script));
-        let answer = |State((seen, script)): State<(Arc<Mutex<Vec<Seen>>>, Arc<Script>)>,
+        let state: (Seens, Arc<Script>) = (Arc::clone(&seen), Arc::new(script));
+        let answer = |State((seen, script)): State<(Seens, Arc<Script>)>,
                       method: Method,
                       uri: Uri,
                       headers: HeaderMap,

@@ -28,6 +28,8 @@ pub struct SeriesTableBuilder {
     pair_numbers: HashMap<(u32, u32), u32, FixedState>,
     families: Vec<[u32; 4]>,
     series: Vec<u8>,
+    /// Pair numbers of the series before: most of them come again, at the same place.
+    previous: Vec<u32>,
     len: u32,
     references: usize,
 }
@@ -83,14 +85,13 @@ impl SeriesTableBuilder {
         }
         put_varint(&mut self.series, u64::from(family));
         put_len(&mut self.series, count);
-        for (name, value) in labels {
-            let pair = (self.symbol(name), self.symbol(value));
-            let next = u32::try_from(self.pairs.len()).unwrap_or(u32::MAX);
-            let number = *self.pair_numbers.entry(pair).or_insert_with(|| {
-                self.pairs.push(pair);
-                next
-            });
+        for (at, (name, value)) in labels.enumerate() {
+            let number = self.pair(at, name, value);
             put_varint(&mut self.series, u64::from(number));
+            match self.previous.get_mut(at) {
+                Some(place) => *place = number,
+                None => self.previous.push(number),
+            }
         }
         self.references += count;
         let index = self.len;
@@ -133,15 +134,30 @@ impl SeriesTableBuilder {
         EncodedTable { key: ContextKey::of(&bytes), bytes, series: self.len }
     }
 
+    /// The number of a pair at place `at` of its series, added if it is not known.
+    fn pair(&mut self, at: usize, name: &str, value: &str) -> u32 {
+        let before = self.previous.get(at).and_then(|number| Some((*number, *self.pairs.get(*number as usize)?)));
+        let mut known_name = None;
+        if let Some((number, (name_before, value_before))) = before
+            && text_of(&self.text, &self.ends, name_before) == name.as_bytes()
+        {
+            if text_of(&self.text, &self.ends, value_before) == value.as_bytes() {
+                return number;
+            }
+            known_name = Some(name_before);
+        }
+        let pair = (known_name.unwrap_or_else(|| self.symbol(name)), self.symbol(value));
+        let next = u32::try_from(self.pairs.len()).unwrap_or(u32::MAX);
+        *self.pair_numbers.entry(pair).or_insert_with(|| {
+            self.pairs.push(pair);
+            next
+        })
+    }
+
     fn symbol(&mut self, text: &str) -> u32 {
         let hash = |bytes: &[u8]| FixedState::default().hash_one(bytes);
         let (all, ends) = (&self.text, &self.ends);
-        let lookup = |number: u32| -> &[u8] {
-            let number = number as usize;
-            let start = number.checked_sub(1).and_then(|i| ends.get(i)).copied().unwrap_or(0);
-            let end = ends.get(number).copied().unwrap_or(start);
-            all.get(start as usize..end as usize).unwrap_or_default()
-        };
+        let lookup = |number: u32| text_of(all, ends, number);
         let wanted = hash(text.as_bytes());
         if let Some(number) = self.symbols.find(wanted, |number| lookup(*number) == text.as_bytes()) {
             return *number;
@@ -152,6 +168,13 @@ impl SeriesTableBuilder {
         self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
         number
     }
+}
+
+fn text_of<'a>(text: &'a [u8], ends: &[u32], number: u32) -> &'a [u8] {
+    let number = number as usize;
+    let start = number.checked_sub(1).and_then(|i| ends.get(i)).copied().unwrap_or(0);
+    let end = ends.get(number).copied().unwrap_or(start);
+    text.get(start as usize..end as usize).unwrap_or_default()
 }
 
 /// A finished table: the bytes of its context and their name. Cloning shares the bytes.

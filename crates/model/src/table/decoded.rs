@@ -110,23 +110,31 @@ impl SeriesTable {
         let count = cursor.count(MAX_SERIES)?;
         let mut series = Vec::with_capacity(count.min(cursor.rest().len()));
         let mut references: Vec<u16> = Vec::with_capacity(cursor.rest().len().min(MAX_SERIES * 8));
+        // Names of the series before. Where a series begins with the same names, their order is known to be right.
+        let mut names: Vec<u32> = Vec::new();
         for _ in 0..count {
             let family = u32::try_from(cursor.varint()?)
                 .ok()
                 .filter(|family| (*family as usize) < self.families.len())
                 .ok_or_else(|| cursor.corrupt("a family number is out of range"))?;
-            let mut previous = "";
-            for _ in 0..cursor.count_of_rest()? {
-                let number = u16::try_from(cursor.varint()?)
+            let labels = cursor.count_of_rest()?;
+            let mut alike = true;
+            for at in 0..labels {
+                let number = cursor.varint()?;
+                let (number, name) = u16::try_from(number)
                     .ok()
-                    .filter(|number| usize::from(*number) < self.pairs.len())
+                    .and_then(|number| Some((number, self.pairs.get(usize::from(number))?.0)))
                     .ok_or_else(|| cursor.corrupt("a label number is out of range"))?;
-                let (name, _) = self.pair(number);
-                if name <= previous {
+                references.push(number);
+                alike = alike && names.get(at) == Some(&name);
+                if alike {
+                    continue;
+                }
+                names.truncate(at);
+                if names.last().is_some_and(|before| self.symbol(name) <= self.symbol(*before)) {
                     return Err(cursor.corrupt("the labels of a series are not in name order"));
                 }
-                previous = name;
-                references.push(number);
+                names.push(name);
             }
             let end = u32::try_from(references.len()).map_err(|_| cursor.corrupt("too many labels"))?;
             series.push((family, end));

@@ -4,11 +4,14 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, http::HeaderMap, routing::get};
+use bytes::Bytes;
+use http::Request;
 use net::{
-    Pem, Secret,
+    Client, ClientOptions, HttpClientConfig, NetError, Pem, Reply, Secret, SecretSource, TlsConfig,
     server::{ServerOptions, ServerTls, serve},
 };
 use rcgen::{
@@ -151,4 +154,56 @@ pub async fn proxy(target: SocketAddr, answer: &'static str) -> Proxy {
         }
     });
     Proxy { addr, heads }
+}
+
+pub const SECONDS: Duration = Duration::from_secs(20);
+pub const AMP: &str = "aps-workspaces.us-east-1.amazonaws.com";
+
+pub fn client(config: &HttpClientConfig) -> Client {
+    Client::new(
+        config,
+        ClientOptions {
+            file_check: Duration::ZERO,
+            ..ClientOptions::default()
+        },
+    )
+    .unwrap()
+}
+
+pub fn with_tls(tls: TlsConfig) -> HttpClientConfig {
+    HttpClientConfig {
+        tls,
+        ..HttpClientConfig::default()
+    }
+}
+
+pub fn trusting(ca: &Authority) -> TlsConfig {
+    TlsConfig {
+        ca: Some(ca.ca()),
+        ..TlsConfig::default()
+    }
+}
+
+pub fn get_request(url: &str) -> Request<Bytes> {
+    Request::get(url).body(Bytes::new()).unwrap()
+}
+
+pub async fn fetch(client: &Client, url: &str) -> Result<Reply, NetError> {
+    client.send(get_request(url), SECONDS, 1 << 20).await
+}
+
+pub fn hello() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+pub fn inline(text: &str) -> SecretSource {
+    SecretSource::Inline(Secret::new(text))
+}
+
+/// Answers with the request's headers, one a line.
+pub async fn echo(headers: HeaderMap) -> String {
+    headers
+        .iter()
+        .map(|(k, v)| format!("{k}: {}\n", v.to_str().unwrap()))
+        .collect()
 }

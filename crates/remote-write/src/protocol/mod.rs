@@ -47,16 +47,25 @@ impl Protocol {
     pub(crate) fn new(config: &DestinationConfig) -> Self {
         let retry_on_429 = config.backoff.retry_on_http_429;
         match &config.protocol {
-            ProtocolConfig::Prometheus { .. } => {
-                Self::Prometheus(prometheus::Prometheus::new(send_address(&config.url, config.endpoint_url.as_ref()), retry_on_429))
-            }
-            ProtocolConfig::S3 { storage_class, expected_bucket_owner, sse, sse_kms_key_id } => Self::S3(s3::S3::new(
+            ProtocolConfig::Prometheus { .. } => Self::Prometheus(prometheus::Prometheus::new(
+                send_address(&config.url, config.endpoint_url.as_ref()),
+                retry_on_429,
+            )),
+            ProtocolConfig::S3 {
+                storage_class,
+                expected_bucket_owner,
+                sse,
+                sse_kms_key_id,
+            } => Self::S3(s3::S3::new(
                 s3::address(&config.url, config.endpoint_url.as_ref()),
                 [
                     ("x-amz-storage-class", storage_class.clone()),
                     ("x-amz-expected-bucket-owner", expected_bucket_owner.clone()),
                     ("x-amz-server-side-encryption", sse.clone()),
-                    ("x-amz-server-side-encryption-aws-kms-key-id", sse_kms_key_id.clone()),
+                    (
+                        "x-amz-server-side-encryption-aws-kms-key-id",
+                        sse_kms_key_id.clone(),
+                    ),
                 ],
             )),
         }
@@ -68,7 +77,11 @@ impl Protocol {
     }
 
     /// The request without identity. `attempt` 0 is the first.
-    pub(crate) fn request(&self, parcel: &Parcel, attempt: u32) -> Result<Request<Bytes>, http::Error> {
+    pub(crate) fn request(
+        &self,
+        parcel: &Parcel,
+        attempt: u32,
+    ) -> Result<Request<Bytes>, http::Error> {
         match self {
             Self::Prometheus(protocol) => protocol.request(parcel, attempt),
             Self::S3(protocol) => protocol.request(parcel),
@@ -86,7 +99,9 @@ impl Protocol {
 
 /// Where requests go: `url`, or its path and query at `endpoint`'s scheme, host, port and base path.
 pub(crate) fn send_address(url: &Url, endpoint: Option<&Url>) -> Url {
-    let Some(endpoint) = endpoint else { return url.clone() };
+    let Some(endpoint) = endpoint else {
+        return url.clone();
+    };
     let mut address = endpoint.clone();
     let path = format!("{}{}", endpoint.path().trim_end_matches('/'), url.path());
     address.set_path(&path);

@@ -48,7 +48,7 @@ impl ScrapeCache {
                     }
                 }
                 self.roll_back(&undo);
-                Err(IngestError { fault, counts })
+                Err(IngestError { fault: *fault, counts })
             }
         }
     }
@@ -181,6 +181,9 @@ struct Undo {
     chunks: usize,
 }
 
+/// Boxed, so that a result fits a register on the way that never fails.
+type Refusal = Box<IngestFault>;
+
 struct Walk<'a> {
     cache: &'a mut ScrapeCache,
     body: &'a [u8],
@@ -218,7 +221,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn run(&mut self) -> Result<(), IngestFault> {
+    fn run(&mut self) -> Result<(), Refusal> {
         let (mut at, mut previous, mut expected) = (0, NONE, self.cache.lines.first);
         let mut ended = !self.format.is_open_metrics() || self.body.is_empty();
         while at < self.body.len() {
@@ -257,7 +260,7 @@ impl<'a> Walk<'a> {
         }
         let limit = self.cache.admission.config.limits.samples;
         if limit > 0 && self.appended > limit {
-            return Err(IngestFault::SampleLimit { found: self.appended, limit });
+            return Err(Box::new(IngestFault::SampleLimit { found: self.appended, limit }));
         }
         Ok(())
     }
@@ -269,7 +272,7 @@ impl<'a> Walk<'a> {
 
     /// The hot path: if `line` stands at `at`, takes it and returns where the next one starts.
     #[inline]
-    fn recognise(&mut self, at: usize, line: u32) -> Result<Option<usize>, IngestFault> {
+    fn recognise(&mut self, at: usize, line: u32) -> Result<Option<usize>, Refusal> {
         let lines = &mut self.cache.lines;
         let Some(known) = lines.get(line) else { return Ok(None) };
         let end = at.saturating_add(known.len());
@@ -303,7 +306,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A run of comments that was not expected here. Returns its line, if lines are kept, and where the next starts.
-    fn read_comment(&mut self, at: usize, next: u32) -> Result<(Option<u32>, usize), IngestFault> {
+    fn read_comment(&mut self, at: usize, next: u32) -> Result<(Option<u32>, usize), Refusal> {
         let end = comment::read(self.body, at, self.format, &mut self.family).map_err(|fault| self.explain(fault))?;
         let mark = mark_of(&self.family);
         self.stand_behind(at, mark, true);
@@ -312,7 +315,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A sample that was not expected here.
-    fn read_sample(&mut self, at: usize, next: u32) -> Result<(Option<u32>, usize), IngestFault> {
+    fn read_sample(&mut self, at: usize, next: u32) -> Result<(Option<u32>, usize), Refusal> {
         if self.cache.by_position
             && let Some(end) = series::end(self.body, at, self.format)
             && let Ok(sample) = sample::read(self.body, end, self.format)
@@ -335,7 +338,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The line of `at..end`, added if there is none. Nothing is kept when recognition is off.
-    fn line(&mut self, at: usize, end: usize, target: Target, next: u32) -> Result<Option<u32>, IngestFault> {
+    fn line(&mut self, at: usize, end: usize, target: Target, next: u32) -> Result<Option<u32>, Refusal> {
         if !self.cache.by_position {
             return Ok(None);
         }
@@ -346,12 +349,12 @@ impl<'a> Walk<'a> {
         {
             return Ok(Some(line));
         }
-        lines.add(fingerprint, target, next).map(Some).ok_or(IngestFault::TooManySeries)
+        lines.add(fingerprint, target, next).map(Some).ok_or_else(|| Box::new(IngestFault::TooManySeries))
     }
 
     /// Labels, relabelling, limits; then the sample is taken. `None` if the sample limit leaves no place for it.
-    fn admit(&mut self, at: usize, sample: Sample) -> Result<Option<Target>, IngestFault> {
-        let Some(labels) = self.cache.admission.admit(&self.exposed)? else {
+    fn admit(&mut self, at: usize, sample: Sample) -> Result<Option<Target>, Refusal> {
+        let Some(labels) = self.cache.admission.admit(&self.exposed).map_err(Box::new)? else {
             self.counts.scraped += 1;
             return Ok(Some(Target::Dropped));
         };
@@ -374,9 +377,11 @@ impl<'a> Walk<'a> {
         let slot = cache
             .newcomers
             .place(hash, &labels, family, &mut cache.chunks, &mut cache.slots, cache.stamp)
-            .map_err(|error| match error {
-                ModelError::TableFull => IngestFault::TooManySeries,
-                _ => IngestFault::TooLarge { series: show(&labels) },
+            .map_err(|error| {
+                Box::new(match error {
+                    ModelError::TableFull => IngestFault::TooManySeries,
+                    _ => IngestFault::TooLarge { series: show(&labels) },
+                })
             })?;
         if let Some(context) = cache.slots.contexts.get_mut(slot as usize) {
             *context = self.mark;
@@ -387,7 +392,7 @@ impl<'a> Walk<'a> {
 
     /// One sample of a line that is known, at `at`.
     #[inline]
-    fn take(&mut self, target: Target, sample: Sample, at: usize) -> Result<(), IngestFault> {
+    fn take(&mut self, target: Target, sample: Sample, at: usize) -> Result<(), Refusal> {
         self.counts.scraped += 1;
         let Target::Slot(slot) = target else { return Ok(()) };
         if self.cache.slots.contexts.get(slot as usize) != Some(&self.mark) {
@@ -433,7 +438,7 @@ impl<'a> Walk<'a> {
 
     /// The comments before a known series are others than they were.
     #[cold]
-    fn change_family(&mut self, slot: u32, at: usize) -> Result<(), IngestFault> {
+    fn change_family(&mut self, slot: u32, at: usize) -> Result<(), Refusal> {
         self.exposed.read(self.body, at, self.format).map_err(|fault| self.explain(fault))?;
         self.read_family();
         let family =
@@ -462,8 +467,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn explain(&self, fault: Fault) -> IngestFault {
-        IngestFault::Parse(fault.explain(self.body))
+    #[cold]
+    fn explain(&self, fault: Fault) -> Refusal {
+        Box::new(IngestFault::Parse(fault.explain(self.body)))
     }
 }
 

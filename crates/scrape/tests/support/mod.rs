@@ -337,28 +337,8 @@ impl Bench {
 
     /// Waits until everything handed to the queue so far has come out.
     pub async fn drained(&self) {
-        let labels = [("__name__", "last_of_all"), ("instance", "drained")]
-            .into_iter()
-            .collect();
-        let mut table = SeriesTableBuilder::new();
-        let family = table.family("last_of_all", MetricType::Gauge, "", "");
-        table.push(family, &labels).unwrap();
-        let (table, base) = (table.build(), BaseVector::none());
-        let chunk = MetricChunk {
-            table: &table,
-            base: &base,
-            present: Presence::All,
-            timestamps: Timestamps::Common(0),
-            values: &[0.0],
-        };
-        self.intake
-            .append(&MetricBatch {
-                stream: 0,
-                chunks: vec![chunk],
-            })
-            .await
-            .unwrap();
-        self.until_sample("drained", "last_of_all", |_| true).await;
+        append_last(&self.intake).await;
+        self.until_sample("drained", LAST, |_| true).await;
     }
 
     pub fn metric(&self, line: &str) -> f64 {
@@ -379,4 +359,50 @@ impl Bench {
             .await
             .expect("a task stayed");
     }
+}
+
+const LAST: &str = "last_of_all";
+
+/// One sample that can be recognised: a lane keeps its order.
+async fn append_last(intake: &MetricIntake) {
+    let labels = [("__name__", LAST), ("instance", "drained")]
+        .into_iter()
+        .collect();
+    let mut table = SeriesTableBuilder::new();
+    let family = table.family(LAST, MetricType::Gauge, "", "");
+    table.push(family, &labels).unwrap();
+    let (table, base) = (table.build(), BaseVector::none());
+    let chunk = MetricChunk {
+        table: &table,
+        base: &base,
+        present: Presence::All,
+        timestamps: Timestamps::Common(0),
+        values: &[0.0],
+    };
+    intake
+        .append(&MetricBatch {
+            stream: 0,
+            chunks: vec![chunk],
+        })
+        .await
+        .unwrap();
+}
+
+/// Reads a queue that nobody has read so far, up to now.
+pub async fn drain(queue: &Queue, intake: &MetricIntake) -> Vec<Seen> {
+    append_last(intake).await;
+    let lane = LaneId::new("metrics-default").unwrap();
+    let outlet = Outlet::new(queue.reader("test", &lane).unwrap(), BaseVectors::default());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let reading = tokio::spawn(collect(outlet, seen.clone()));
+    let wait = async {
+        while !seen.lock().iter().any(|s: &Seen| s.name == LAST) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait)
+        .await
+        .expect("the queue was never empty");
+    reading.abort();
+    seen.lock().clone()
 }

@@ -1,0 +1,227 @@
+//! Builds identities, and holds what all identities of the process share.
+//!
+//! Fetches nothing. Keeps true: two destinations share credentials only when their resolved identity is the same.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use net::{Authorize, Client, ClientOptions, HttpClientConfig, ProxyConfig};
+use parking_lot::Mutex;
+use url::Url;
+
+use crate::{
+    AwsError, CredentialSource, Identity, IdentityConfig, RoleStep, StsConfig,
+    cache::CredentialCache,
+    connector::Connections,
+    host::{AwsHost, parse_host},
+    origin::Origin,
+    region::SigningRegion,
+    validate::validate,
+};
+
+/// What all identities of the process share: connections for STS and metadata, and one credential cache per identity.
+#[derive(Debug)]
+pub struct IdentityContext {
+    connections: Connections,
+    hostname: String,
+    file_check: Duration,
+    caches: Mutex<Vec<(CacheKey, Weak<CredentialCache>)>>,
+}
+
+/// What makes two identities the same.
+#[derive(Debug, PartialEq)]
+struct CacheKey {
+    source: CredentialSource,
+    roles: Vec<(RoleStep, String)>,
+    sts: StsConfig,
+    region: Option<String>,
+    session_name: Option<String>,
+}
+
+impl IdentityContext {
+    /// With connections of its own: through the proxy of the environment to STS, directly to metadata. `hostname` becomes
+    /// part of session names.
+    pub fn new(hostname: &str) -> Result<Self, AwsError> {
+        let outside = HttpClientConfig {
+            proxy: ProxyConfig::Environment,
+            follow_redirects: false,
+            ..HttpClientConfig::default()
+        };
+        let outside = Client::new(&outside, ClientOptions::default())?;
+        Self::with_client(hostname, outside)
+    }
+
+    /// The same with the given client for everything that is not loopback or link-local.
+    pub fn with_client(hostname: &str, outside: Client) -> Result<Self, AwsError> {
+        let local = HttpClientConfig {
+            proxy: ProxyConfig::None,
+            follow_redirects: false,
+            ..HttpClientConfig::default()
+        };
+        let patience = ClientOptions {
+            connect_timeout: Duration::from_secs(2),
+            ..ClientOptions::default()
+        };
+        let local = Client::new(&local, patience)?;
+        let connections = Connections { outside, local };
+        let file_check = Duration::from_secs(1);
+        Ok(Self {
+            connections,
+            hostname: hostname.to_owned(),
+            file_check,
+            caches: Mutex::default(),
+        })
+    }
+
+    fn cache(&self, key: CacheKey, origin: impl FnOnce() -> Origin) -> Arc<CredentialCache> {
+        let mut caches = self.caches.lock();
+        caches.retain(|(_, cache)| cache.strong_count() > 0);
+        if let Some(cache) = caches
+            .iter()
+            .find(|(k, _)| *k == key)
+            .and_then(|(_, cache)| cache.upgrade())
+        {
+            return cache;
+        }
+        let cache = Arc::new(CredentialCache::new(Box::new(origin()), self.file_check));
+        caches.push((key, Arc::downgrade(&cache)));
+        cache
+    }
+}
+
+/// [`build`] as the trait that senders know.
+pub fn identity(
+    config: &IdentityConfig,
+    destination: &Url,
+    default_service: &str,
+    destination_name: &str,
+    context: &IdentityContext,
+) -> Result<Arc<dyn Authorize>, AwsError> {
+    Ok(build(
+        config,
+        destination,
+        default_service,
+        destination_name,
+        context,
+    )?)
+}
+
+/// Builds one destination's identity. Fetches nothing: missing credentials are found at the first signature, and the
+/// destination then waits. Errors are what no later moment can mend.
+pub fn build(
+    config: &IdentityConfig,
+    destination: &Url,
+    default_service: &str,
+    destination_name: &str,
+    context: &IdentityContext,
+) -> Result<Arc<Identity>, AwsError> {
+    if !matches!(destination.scheme(), "http" | "https") || destination.host().is_none() {
+        let why = "it must be http or https and have a host".to_owned();
+        return Err(AwsError::Url {
+            url: net::masked(destination),
+            why,
+        });
+    }
+    validate(config)?;
+    let host = parse_host(destination);
+    let region = Arc::new(SigningRegion::resolve(
+        config,
+        destination,
+        host.as_ref(),
+        &context.connections,
+    )?);
+    warn_of_mismatch(config, host.as_ref(), destination_name);
+    let service = config
+        .service
+        .as_deref()
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .map(ToOwned::to_owned)
+        .or_else(|| host.as_ref().and_then(|h| h.service.clone()))
+        .unwrap_or_else(|| default_service.to_owned());
+    let session_name = session_name(&context.hostname, destination_name);
+    let roles: Vec<(RoleStep, String)> = config
+        .roles
+        .iter()
+        .map(|role| {
+            (
+                role.clone(),
+                role.session_name
+                    .clone()
+                    .unwrap_or_else(|| session_name.clone()),
+            )
+        })
+        .collect();
+    let names_session = matches!(
+        config.source,
+        CredentialSource::WebIdentity {
+            session_name: None,
+            ..
+        } | CredentialSource::RolesAnywhere(_)
+    );
+    let key = CacheKey {
+        source: config.source.clone(),
+        roles: roles.clone(),
+        sts: config.sts.clone(),
+        // The region matters to the credentials only where it chooses the STS.
+        region: config
+            .sts
+            .region
+            .clone()
+            .or_else(|| region.known().map(|(r, _)| r.clone())),
+        session_name: names_session.then(|| session_name.clone()),
+    };
+    let cache = context.cache(key, || {
+        let connections = context.connections.clone();
+        Origin::new(
+            config.source.clone(),
+            roles,
+            config.sts.clone(),
+            Arc::clone(&region),
+            connections,
+            session_name,
+        )
+    });
+    Ok(Arc::new(Identity::new(
+        destination_name,
+        service,
+        region,
+        cache,
+    )))
+}
+
+/// Stable, so that CloudTrail shows one session per agent and destination: 2 to 64 of `[\w+=,.@-]`.
+fn session_name(hostname: &str, destination: &str) -> String {
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let host = hostname.split('.').next().unwrap_or_default();
+    format!("sigpost-{host}-{destination}")
+        .chars()
+        .map(allowed)
+        .take(64)
+        .collect()
+}
+
+fn warn_of_mismatch(config: &IdentityConfig, host: Option<&AwsHost>, destination: &str) {
+    let (Some(configured), Some(named)) = (
+        config.region.as_deref(),
+        host.and_then(|h| h.region.as_deref()),
+    ) else {
+        return;
+    };
+    if !configured.is_empty() && configured.trim() != named {
+        tracing::warn!(
+            destination,
+            configured,
+            endpoint = named,
+            "the region in the sigv4 block is not the endpoint's; AWS will probably refuse"
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! Refuses an identity block that can never work, with what to write instead.
+//!
+//! Reads no file and asks nobody: what only time can tell is left to the first signature.
+
+use std::time::Duration;
+
+use net::SecretSource;
+
+use crate::{AwsError, CredentialSource, IdentityConfig, region};
+
+/// The first fault of a block.
+pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
+    let invalid = |key, why: &str| {
+        Err(AwsError::Invalid {
+            key,
+            why: why.to_owned(),
+        })
+    };
+    match &config.source {
+        CredentialSource::Static {
+            access_key,
+            secret_key,
+            session_token,
+        } => {
+            for (key, source) in [("access_key", access_key), ("secret_key", secret_key)] {
+                if let SecretSource::Inline(text) = source
+                    && text.expose().trim().is_empty()
+                {
+                    return invalid(key, "is empty; is the variable it comes from set?");
+                }
+            }
+            if let (SecretSource::Inline(key), SecretSource::Inline(secret)) =
+                (access_key, secret_key)
+            {
+                let is_id =
+                    |t: &str| t.len() == 20 && (t.starts_with("AKIA") || t.starts_with("ASIA"));
+                if !is_id(key.expose().trim()) && is_id(secret.expose().trim()) {
+                    return invalid(
+                        "secret_key",
+                        "holds an access key id; access_key and secret_key are swapped",
+                    );
+                }
+                if key.expose().trim().starts_with("ASIA") && session_token.is_none() {
+                    tracing::warn!(
+                        "an access key that begins with ASIA is temporary and needs session_token; AWS will refuse it without"
+                    );
+                }
+            }
+        }
+        CredentialSource::RolesAnywhere(_) => {
+            return Err(AwsError::Unsupported {
+                what: "roles_anywhere is not in this version; use credential_process with aws_signing_helper, or static keys, profile, \
+                       web_identity, container, instance_metadata"
+                    .to_owned(),
+            });
+        }
+        CredentialSource::WebIdentity {
+            role_arn,
+            session_name,
+            ..
+        } => {
+            check_role("web_identity.role_arn", role_arn)?;
+            check_session("web_identity.session_name", session_name.as_deref())?;
+        }
+        CredentialSource::StandardChain
+        | CredentialSource::Profile { .. }
+        | CredentialSource::Process { .. }
+        | CredentialSource::Container { .. }
+        | CredentialSource::InstanceMetadata { .. } => {}
+    }
+    for (at, role) in config.roles.iter().enumerate() {
+        check_role("role_arn", &role.role_arn)?;
+        check_session("session_name", role.session_name.as_deref())?;
+        if role
+            .external_id
+            .as_ref()
+            .is_some_and(|id| !(2..=1224).contains(&id.len()))
+        {
+            return invalid("external_id", "must have 2 to 1224 characters");
+        }
+        let hours = |h: u64| Duration::from_secs(h * 3600);
+        if role
+            .session_duration
+            .is_some_and(|d| d < Duration::from_secs(900) || d > hours(12))
+        {
+            return invalid(
+                "session_duration",
+                "must be between 15m and 12h, and at most the role's maximum",
+            );
+        }
+        if at > 0 && role.session_duration.is_some_and(|d| d > hours(1)) {
+            return invalid(
+                "session_duration",
+                "a role assumed from a role lasts at most 1h",
+            );
+        }
+        if role.session_tags.len() > 50 {
+            return invalid("session_tags", "at most 50 tags");
+        }
+    }
+    if let Some(region) = &config.sts.region {
+        region::check("sts_region", region)?;
+    }
+    if config.sts.endpoint.is_some() && (config.sts.use_fips || config.sts.use_dualstack) {
+        return invalid(
+            "sts_endpoint",
+            "cannot be combined with use_fips_sts_endpoint or use_dualstack: the endpoint's own name decides that",
+        );
+    }
+    Ok(())
+}
+
+fn check_role(key: &'static str, arn: &str) -> Result<(), AwsError> {
+    let parts: Vec<&str> = arn.trim().splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", partition, "iam", "", account, role]
+            if partition.starts_with("aws") && account.len() == 12 && role.starts_with("role/") =>
+        {
+            Ok(())
+        }
+        _ => Err(AwsError::Invalid {
+            key,
+            why: format!("{arn:?} is not a role's ARN; write arn:aws:iam::123456789012:role/name"),
+        }),
+    }
+}
+
+fn check_session(key: &'static str, name: Option<&str>) -> Result<(), AwsError> {
+    let Some(name) = name else { return Ok(()) };
+    let fine = (2..=64).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
+    if fine {
+        Ok(())
+    } else {
+        Err(AwsError::Invalid {
+            key,
+            why: "must be 2 to 64 letters, digits or _+=,.@-".to_owned(),
+        })
+    }
+}
