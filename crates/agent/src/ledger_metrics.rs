@@ -49,6 +49,12 @@ struct StateOfLane {
     state: &'static str,
 }
 
+/// As Grafana Agent labels what belongs to an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfInstance {
+    instance_group_name: String,
+}
+
 type RowFigure = fn(&LedgerRow) -> f64;
 type LaneFigure = fn(&LaneRow) -> f64;
 
@@ -109,6 +115,12 @@ impl Collector for Books {
             family(&mut encoder, name, help, false, ledger.lanes.iter().map(|l| (of_lane(l), figure(l))))?;
         }
         family(&mut encoder, "lane_state", "1 for the state that the lane is in", false, states(&ledger))?;
+        // The name under which Grafana Agent's dashboards look for it.
+        let appended = ledger.lanes.iter().filter_map(|l| {
+            let name = l.lane.as_str().strip_prefix("metrics-")?.to_owned();
+            Some((OfInstance { instance_group_name: name }, l.stats.items as f64))
+        });
+        rows(&mut encoder, "agent_wal_samples_appended", "Samples appended to the queue since the start", true, appended)?;
         let quarantine = ConstGauge::new(ledger.quarantine_bytes as f64);
         quarantine.encode(encoder.encode_descriptor(
             "sigpost_queue_quarantine_bytes",
@@ -164,12 +176,21 @@ fn family<L: EncodeLabelSet>(
     name: &str,
     help: &str,
     counter: bool,
-    rows: impl Iterator<Item = (L, f64)>,
+    figures: impl Iterator<Item = (L, f64)>,
+) -> fmt::Result {
+    rows(encoder, &format!("sigpost_queue_{name}"), help, counter, figures)
+}
+
+fn rows<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    counter: bool,
+    figures: impl Iterator<Item = (L, f64)>,
 ) -> fmt::Result {
     let kind = if counter { prometheus_client::metrics::MetricType::Counter } else { prometheus_client::metrics::MetricType::Gauge };
-    let name = format!("sigpost_queue_{name}");
-    let mut metric = encoder.encode_descriptor(&name, help, None, kind)?;
-    for (labels, value) in rows {
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in figures {
         let row = metric.encode_family(&labels)?;
         if counter { ConstCounter::new(value).encode(row)? } else { ConstGauge::new(value).encode(row)? }
     }

@@ -159,7 +159,7 @@ pub fn build(
         CredentialSource::WebIdentity {
             session_name: None,
             ..
-        } | CredentialSource::RolesAnywhere(_)
+        }
     );
     let key = CacheKey {
         source: config.source.clone(),

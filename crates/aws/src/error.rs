@@ -30,12 +30,6 @@ pub enum AwsError {
         /// What is wrong, and what to write instead.
         why: String,
     },
-    /// This version cannot do it.
-    #[error("{what}")]
-    Unsupported {
-        /// What, and what works instead.
-        what: String,
-    },
     /// The HTTP clients for STS and metadata cannot be built.
     #[error("the HTTP client for AWS credentials cannot be built: {0}")]
     Client(#[from] NetError),

@@ -23,6 +23,7 @@
 )]
 
 mod cache;
+mod certificate;
 mod chain;
 mod clock;
 mod config;
@@ -36,6 +37,7 @@ mod json;
 mod origin;
 mod process;
 mod region;
+mod roles_anywhere;
 mod signer;
 mod sts;
 mod validate;

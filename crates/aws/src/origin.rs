@@ -17,6 +17,7 @@ use crate::{
     error::FetchError,
     process,
     region::SigningRegion,
+    roles_anywhere,
     sts::Sts,
     verdict::show_key,
 };
@@ -190,9 +191,8 @@ impl Origin {
                     FetchError { message: format!("instance metadata: {message}; {hint}"), absent }
                 })?
             }
-            // `build` refuses it; this arm keeps a later mistake there from being silent.
-            CredentialSource::RolesAnywhere(_) => {
-                return Err(FetchError::failed("roles_anywhere is not in this version"));
+            CredentialSource::RolesAnywhere(config) => {
+                roles_anywhere::fetch(config, &self.connections).await?
             }
         };
         Ok(Fetched {

@@ -47,12 +47,43 @@ pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
                 }
             }
         }
-        CredentialSource::RolesAnywhere(_) => {
-            return Err(AwsError::Unsupported {
-                what: "roles_anywhere is not in this version; use credential_process with aws_signing_helper, or static keys, profile, \
-                       web_identity, container, instance_metadata"
-                    .to_owned(),
-            });
+        CredentialSource::RolesAnywhere(anywhere) => {
+            check_role("roles_anywhere.role_arn", &anywhere.role_arn)?;
+            check_session(
+                "roles_anywhere.session_name",
+                anywhere.session_name.as_deref(),
+            )?;
+            for (key, arn, kind) in [
+                (
+                    "roles_anywhere.trust_anchor_arn",
+                    &anywhere.trust_anchor_arn,
+                    "trust-anchor/",
+                ),
+                (
+                    "roles_anywhere.profile_arn",
+                    &anywhere.profile_arn,
+                    "profile/",
+                ),
+            ] {
+                if !arn.contains(":rolesanywhere:")
+                    || !arn.contains(kind)
+                    || region::arn_region(arn).is_none()
+                {
+                    let why = format!(
+                        "{arn:?} is not such an ARN; it looks like arn:aws:rolesanywhere:<region>:<account>:{kind}<id>"
+                    );
+                    return Err(AwsError::Invalid { key, why });
+                }
+            }
+            if anywhere
+                .session_duration
+                .is_some_and(|d| d < Duration::from_secs(900) || d > Duration::from_secs(12 * 3600))
+            {
+                return invalid(
+                    "roles_anywhere.session_duration",
+                    "must be between 15m and 12h, and at most the profile's maximum",
+                );
+            }
         }
         CredentialSource::WebIdentity {
             role_arn,

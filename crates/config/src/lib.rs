@@ -42,6 +42,7 @@ mod scalar;
 mod source;
 mod yaml_out;
 
+pub use block::Shape;
 pub use dialect::SHAPES;
 pub use load::{LoadOptions, decode, load};
 pub use plan::{

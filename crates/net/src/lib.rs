@@ -34,6 +34,7 @@ mod crypto;
 mod error;
 mod file_stamps;
 mod oauth2;
+pub mod pem;
 mod proxy;
 mod secret;
 pub mod server;

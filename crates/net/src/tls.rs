@@ -38,15 +38,21 @@ pub(crate) fn files(config: &TlsConfig) -> Vec<PathBuf> {
     files
 }
 
+/// What the system's roots are read from: what the variables name, else the usual bundles (a package upgrade replaces them).
 fn system_root_files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::env::var_os("SSL_CERT_FILE")
+    let file = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let dirs = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let dirs = std::env::split_paths(&dirs).filter(|p| !p.as_os_str().is_empty());
+    let named: Vec<PathBuf> = file.into_iter().chain(dirs).collect();
+    if named.is_empty() {
+        return [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+        ]
         .map(PathBuf::from)
-        .into_iter()
-        .collect();
-    if let Some(dirs) = std::env::var_os("SSL_CERT_DIR") {
-        files.extend(std::env::split_paths(&dirs).filter(|p| !p.as_os_str().is_empty()));
+        .into();
     }
-    files
+    named
 }
 
 /// Which name the handshake verifies.

@@ -40,13 +40,11 @@ fn record(size: usize) -> Record {
 
 async fn fill(queue: &Queue, record: &Record, count: u64) {
     let appender = queue.appender(&lane()).expect("appender");
-    let mut last = None;
-    for _ in 0..count {
-        last = Some(appender.append(record.clone(), Durability::Soon).await.expect("append"));
+    for _ in 1..count {
+        appender.append(record.clone(), Durability::Soon).await.expect("append");
     }
-    if let Some(receipt) = last {
-        receipt.durable().await.expect("durable");
-    }
+    let last = appender.append(record.clone(), Durability::Now).await.expect("append");
+    last.durable().await.expect("durable");
 }
 
 async fn drain(queue: &Queue, count: u64) {

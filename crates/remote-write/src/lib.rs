@@ -24,6 +24,7 @@ mod config;
 mod courier;
 mod destination;
 mod line;
+mod load;
 mod lot;
 mod metadata;
 mod metrics;

@@ -153,7 +153,7 @@ async fn every_wrong_identity_is_refused_in_amps_own_words() {
         (
             "too_new",
             Signer {
-                at: now + Duration::from_secs(310),
+                at: now + Duration::from_secs(600),
                 ..good.clone()
             },
             "InvalidSignatureException",

@@ -14,13 +14,15 @@ use crate::{ScrapeContext, ScrapeMetrics};
 const RECORD_BYTES: usize = 4 << 20;
 
 /// Gives a batch to the queue. A queue that is full waits; after `patience` (one interval) the next scrape matters more,
-/// and what is left of this one is refused and counted.
+/// and what is left of this one is refused and counted. The same when `quit` resolves: a process that stops does not wait
+/// for a full queue.
 pub(crate) async fn hand_over(
     intake: &MetricIntake,
     metrics: &ScrapeMetrics,
     context: &ScrapeContext,
     batch: MetricBatch<'_>,
     patience: Duration,
+    quit: impl Future<Output = ()>,
 ) {
     if batch.chunks.is_empty() {
         return;
@@ -36,10 +38,15 @@ pub(crate) async fn hand_over(
         }
         Ok(())
     };
-    let error = match tokio::time::timeout(patience, work).await {
-        Ok(Ok(())) => return context.intake_answers(),
-        Ok(Err(error)) => error,
-        Err(_) => "the queue has no room".to_owned(),
+    let result = tokio::select! {
+        // A queue with room takes the batch even if the process stops.
+        biased;
+        result = work => result,
+        () = tokio::time::sleep(patience) => Err("the queue has no room".to_owned()),
+        () = quit => Err("the queue has no room and the agent stops".to_owned()),
+    };
+    let Err(error) = result else {
+        return context.intake_answers();
     };
     metrics.refused_batches.inc();
     metrics.refused_samples.inc_by(left);

@@ -262,7 +262,7 @@ impl ScrapePool {
         (state.dropped.clone(), state.dropped_count)
     }
 
-    /// The process stops: ends every loop after the scrape it is at, with markers if `markers`
+    /// The process stops: ends every loop, breaking off what it waits for, with markers if `markers`
     /// (`write_stale_on_shutdown`).
     pub async fn shutdown(self, markers: bool) {
         self.close(Phase::Stop { markers }).await;
@@ -297,10 +297,11 @@ impl ScrapePool {
                 }
             }
         }
-        circle.own.close();
-        circle.own.wait().await;
+        // Now and not at the end: a job of the same name may start meanwhile.
         let job = circle.state.lock().settings.job.job_name.clone();
         circle.metrics.forget(&job);
+        circle.own.close();
+        circle.own.wait().await;
     }
 }
 

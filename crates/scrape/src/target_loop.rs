@@ -109,9 +109,7 @@ impl TargetLoop {
                     point = self.next_point(point);
                 }
                 () = tokio::time::sleep_until(due) => {
-                    if Box::pin(self.scrape(point)).await {
-                        return;
-                    }
+                    Box::pin(self.scrape(point)).await;
                     // Missed points are left out, as a ticker does; a clock that was set is followed at once.
                     point = self.grid.after(self.context.clock.now().max(point));
                 }
@@ -212,12 +210,13 @@ impl TargetLoop {
             &self.context,
             batch,
             self.order.target.interval,
+            self.stop.cancelled(),
         )
         .await;
     }
 
-    /// One scrape, from request to batch. True: the loop ends, because the process does.
-    async fn scrape(&mut self, point: i64) -> bool {
+    /// One scrape, from request to batch. Broken off without a trace when the process stops.
+    async fn scrape(&mut self, point: i64) {
         let settings = self.order.settings.clone();
         let target = self.order.target.clone();
         let begun = Instant::now();
@@ -234,13 +233,10 @@ impl TargetLoop {
             Some(reason) => Err(ScrapeFailure::Forced(reason.clone())),
             None => {
                 let mut body = self.context.bodies.take();
-                // Looks only; the loop itself must still see the order as new.
-                let mut orders = self.orders.clone();
                 let result = tokio::select! {
                     result = fetch(&settings, &target, &mut body) => result,
-                    // A process that stops does not wait for slow targets.
-                    () = self.stop.cancelled() => return true,
-                    Ok(_) = orders.wait_for(|order| matches!(order.phase, Phase::Stop { .. })) => return false,
+                    // A process that stops does not wait for slow targets; what to do about it is read from the order.
+                    () = stopping(&self.stop, self.orders.clone()) => return,
                 };
                 result.map(|format| (body, format))
             }
@@ -280,12 +276,12 @@ impl TargetLoop {
             &self.context,
             batch,
             target.interval,
+            stopping(&self.stop, self.orders.clone()),
         )
         .await;
         self.last = Some(timestamp);
 
         self.note(start, elapsed, outcome.failure.map(|f| f.to_string()));
-        false
     }
 
     /// Remembers the scrape for the targets page, and tells the log when the target went down or came back.
@@ -360,6 +356,14 @@ impl TargetLoop {
                 }
             }
         }
+    }
+}
+
+/// Resolves when the process stops. `orders` is a copy: the loop's own must still see the order as new.
+async fn stopping(stop: &CancellationToken, mut orders: watch::Receiver<Order>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        Ok(_) = orders.wait_for(|order| matches!(order.phase, Phase::Stop { .. })) => {}
     }
 }
 

@@ -52,10 +52,8 @@ fn timed(seed: u64, n: usize) -> Timed {
         },
         ..job()
     };
-    let context = ScrapeContext {
-        clock: Clock::following_tokio(START),
-        ..ScrapeContext::new(seed)
-    };
+    let mut context = ScrapeContext::new(seed);
+    context.clock = Clock::following_tokio(START);
     let (groups, mut receiver) = tokio::sync::watch::channel(group(targets(n)));
     receiver.mark_changed();
     let pool = ScrapePool::spawn(

@@ -381,3 +381,58 @@ async fn a_full_queue_costs_the_scrape_and_not_the_loop() {
         .await;
     assert_eq!(bench.pool().targets()[0].state, TargetState::Up);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_waits_for_no_slow_target_and_still_marks() {
+    let long = Duration::from_secs(3000);
+    let exporter = support::Exporter::start().await;
+    exporter.set("/a", text(PAGE));
+    let mut target = exporter.target("/a");
+    target.set("__scrape_interval__", "6s");
+    target.set("__scrape_timeout__", "6s");
+    let job = JobConfig {
+        timeout: long,
+        interval: long,
+        ..job()
+    };
+    let mut bench = bench_with(job, exporter, vec![target], |_| {}, true).await;
+    bench.until_sample("/a", "a", |_| true).await;
+    let page = support::Page {
+        delay: long,
+        ..text(PAGE)
+    };
+    bench.exporter.set("/a", page);
+    let before = bench.exporter.requests("/a");
+    bench
+        .until("a request hangs", || bench.exporter.requests("/a") > before)
+        .await;
+    let pool = bench.pool.take().unwrap();
+    tokio::time::timeout(SOON, pool.shutdown(true))
+        .await
+        .expect("the pool did not end");
+    bench.until_sample("/a", "a", |s| s.is_stale()).await;
+    bench.tasks_end().await;
+    assert!(
+        bench.series("/a", "up").iter().all(|s| s.value != 0.0),
+        "the broken-off scrape was reported"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn targets_of_other_hosts_are_left_out_by_the_host_filter() {
+    let exporter = support::Exporter::start().await;
+    exporter.set("/a", text(PAGE));
+    let (local, mut remote) = (exporter.target("/a"), exporter.target("/b"));
+    remote.set("__address__", "10.255.255.1:1");
+    let mut context = scrape::ScrapeContext::new(1);
+    let filter = scrape::HostFilter {
+        hostname: "this".into(),
+        rules: vec![],
+    };
+    context.host_filter = Some(std::sync::Arc::new(filter));
+    let bench =
+        support::bench_in(context, job(), exporter, vec![remote, local], |_| {}, true).await;
+    bench.until_sample("/a", "a", |_| true).await;
+    assert_eq!(bench.pool().targets().len(), 1);
+    assert_eq!(bench.pool().dropped().1, 0);
+}

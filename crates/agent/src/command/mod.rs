@@ -15,7 +15,8 @@ pub fn load(file: &Path, expand_env: bool, wal_directory: Option<&Path>, extra_s
 /// Reads and checks a configuration file; the error is for a person and lists all problems.
 pub fn read(file: &Path, expand_env: bool, wal_directory: Option<&Path>, extra_scrape_metrics: bool) -> Result<config::Plan, String> {
     let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|e| format!("reading the configuration file {name}: {e}"))?;
+    let bytes = std::fs::read(file).map_err(|e| format!("reading the configuration file {name}: {e}"))?;
+    let text = config::decode(&bytes).map_err(|e| format!("reading the configuration file {name}: {e}"))?;
     let environment = |variable: &str| std::env::var(variable).ok();
     let wal_directory = wal_directory.map(|d| d.display().to_string());
     let options = config::LoadOptions {

@@ -28,6 +28,7 @@ pub const AMP: &str =
 pub struct Seen {
     pub method: Method,
     pub path: String,
+    pub query: String,
     pub headers: HeaderMap,
     pub body: String,
 }
@@ -79,6 +80,7 @@ impl Fake {
             let request = Seen {
                 method,
                 path: uri.path().to_owned(),
+                query: uri.query().unwrap_or_default().to_owned(),
                 headers,
                 body,
             };

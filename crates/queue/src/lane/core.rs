@@ -384,6 +384,9 @@ impl LaneCore {
         self.close(&active, active.written, size);
         self.next_base = active.written.next_multiple_of(8);
         self.lane.reclaim();
+        // Cursor files are to testify to where the lane stands, whatever becomes of its files.
+        let destinations: Vec<_> = self.lane.board.lock().pairs.values().map(|pair| Arc::clone(&pair.destination)).collect();
+        destinations.iter().for_each(|destination| destination.mark_dirty());
     }
 
     /// Gives a segment up after a failure: it ends where it was last known durable.

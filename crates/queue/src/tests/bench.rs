@@ -142,7 +142,8 @@ impl Bench {
             self.takers.entry(spec.name.clone()).or_default().reader = Some(Reader::new(desk, at));
         }
         let durable = lane.board.lock().durable;
-        assert!(durable.offset >= self.last_end, "invariant 4: offsets are not reused");
+        // When all files that held an offset are destroyed before any cursor file was written, nothing testifies to it.
+        assert!(self.damaged || durable.offset >= self.last_end, "invariant 4: offsets are not reused");
         if !self.damaged {
             assert!(durable.item >= self.last_durable.1, "invariant 2: {durable:?} {:?}", self.last_durable);
         }

@@ -23,7 +23,7 @@ use splice::Entries;
 
 use crate::{
     DestinationConfig, DestinationStatus, ProtocolConfig, RemoteLabels, RemoteStorageMetrics,
-    courier::Courier, line::isolation_budget, protocol::Parcel, verdict::Verdict,
+    courier::Courier, load::isolation_budget, protocol::Parcel, verdict::Verdict,
     wire::body::Snappy,
 };
 

@@ -218,6 +218,17 @@ pub async fn bench_with(
     shape: impl FnOnce(&mut QueueConfig),
     read: bool,
 ) -> Bench {
+    bench_in(ScrapeContext::new(1), job, exporter, targets, shape, read).await
+}
+
+pub async fn bench_in(
+    context: ScrapeContext,
+    job: JobConfig,
+    exporter: Exporter,
+    targets: Vec<Labels>,
+    shape: impl FnOnce(&mut QueueConfig),
+    read: bool,
+) -> Bench {
     net::install_crypto_provider();
     let folder = tempfile::tempdir().unwrap();
     let lane = LaneId::new("metrics-default").unwrap();
@@ -245,7 +256,7 @@ pub async fn bench_with(
         receiver,
         intake.clone(),
         metrics,
-        ScrapeContext::new(1),
+        context,
         &tracker,
         stop.clone(),
     )

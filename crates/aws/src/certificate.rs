@@ -1,0 +1,162 @@
+//! The few facts of an X.509 certificate that Roles Anywhere needs: serial number and validity.
+//!
+//! Not a verifier. Keeps true: any bytes are read in bounded time and never panic.
+
+use std::time::SystemTime;
+
+/// Facts of one certificate.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// In decimal, as AWS wants it.
+    pub(crate) serial: String,
+    pub(crate) not_before: SystemTime,
+    pub(crate) not_after: SystemTime,
+}
+
+const INTEGER: u8 = 0x02;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+const VERSION: u8 = 0xa0;
+
+/// Reads a DER certificate (RFC 5280 section 4.1).
+pub(crate) fn facts(der: &[u8]) -> Option<Facts> {
+    let (certificate, _) = expect(der, SEQUENCE)?;
+    let (tbs, _) = expect(certificate, SEQUENCE)?;
+    let rest = expect(tbs, VERSION).map_or(tbs, |(_, rest)| rest);
+    let (serial, rest) = expect(rest, INTEGER)?;
+    let (_signature, rest) = expect(rest, SEQUENCE)?;
+    let (_issuer, rest) = expect(rest, SEQUENCE)?;
+    let (validity, _) = expect(rest, SEQUENCE)?;
+    let (not_before, rest) = time(validity)?;
+    let (not_after, _) = time(rest)?;
+    Some(Facts {
+        serial: decimal(serial)?,
+        not_before,
+        not_after,
+    })
+}
+
+/// One element: tag, content, and what follows it.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        // A certificate is far below 4 GiB; indefinite lengths are not DER.
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (
+                digits
+                    .iter()
+                    .fold(0usize, |n, d| (n << 8) | usize::from(*d)),
+                rest,
+            )
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+fn expect(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
+    element(bytes)
+        .filter(|(tag, ..)| *tag == wanted)
+        .map(|(_, content, rest)| (content, rest))
+}
+
+fn time(bytes: &[u8]) -> Option<(SystemTime, &[u8])> {
+    let (tag, content, rest) = element(bytes)?;
+    let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
+    let full = match tag {
+        // Two-digit years turn at 50 (RFC 5280 section 4.1.2.5.1).
+        UTC_TIME => format!(
+            "{}{text}",
+            if text.get(..2)?.parse::<u8>().ok()? < 50 {
+                "20"
+            } else {
+                "19"
+            }
+        ),
+        GENERALIZED_TIME => text.to_owned(),
+        _ => return None,
+    };
+    let civil = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", full).ok()?;
+    let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some((SystemTime::from(zoned.timestamp()), rest))
+}
+
+/// A big-endian number in decimal. At most 20 octets are allowed by RFC 5280; some authorities use a few more.
+fn decimal(bytes: &[u8]) -> Option<String> {
+    if bytes.is_empty() || bytes.len() > 64 {
+        return None;
+    }
+    const BASE: u64 = 1_000_000_000;
+    let mut limbs: Vec<u64> = vec![0];
+    for byte in bytes {
+        let mut carry = u64::from(*byte);
+        for limb in &mut limbs {
+            let value = *limb * 256 + carry;
+            *limb = value % BASE;
+            carry = value / BASE;
+        }
+        if carry > 0 {
+            limbs.push(carry);
+        }
+    }
+    let mut text = String::new();
+    for (at, limb) in limbs.iter().rev().enumerate() {
+        text.push_str(&if at == 0 {
+            limb.to_string()
+        } else {
+            format!("{limb:09}")
+        });
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers_of_any_size_are_written_in_decimal() {
+        assert_eq!(decimal(&[0]).unwrap(), "0");
+        assert_eq!(decimal(&[0, 255]).unwrap(), "255");
+        assert_eq!(decimal(&[0x3b, 0x9a, 0xca, 0x00]).unwrap(), "1000000000");
+        assert_eq!(
+            decimal(&[0xff; 20]).unwrap(),
+            "1461501637330902918203684832716283019655932542975"
+        );
+        assert_eq!(decimal(&[]), None);
+    }
+
+    #[test]
+    fn a_certificate_tells_its_serial_and_validity() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(&[
+            1, 0, 0, 0, 0, 0, 0, 0, 0,
+        ]));
+        params.not_before = rcgen::date_time_ymd(2024, 1, 2);
+        params.not_after = rcgen::date_time_ymd(2055, 3, 4);
+        let facts = facts(params.self_signed(&key).unwrap().der()).unwrap();
+        assert_eq!(facts.serial, "18446744073709551616");
+        let at = |t: &str| crate::json::parse_time(t).unwrap();
+        assert_eq!(
+            (facts.not_before, facts.not_after),
+            (at("2024-01-02T00:00:00Z"), at("2055-03-04T00:00:00Z"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = facts(&bytes);
+            let mut wrapped = vec![0x30, 0x82, 1, 0x2c, 0x30, 0x82, 1, 0];
+            wrapped.extend(bytes);
+            let _ = facts(&wrapped);
+        }
+    }
+}
