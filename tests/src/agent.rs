@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::{free_port, peers, process::{Process, until}};
+use crate::{
+    free_port, peers,
+    process::{Process, until},
+};
 
 /// One agent, which may be stopped, killed and started again over the same data.
 pub struct Agent {
@@ -130,7 +133,8 @@ impl Agent {
 
 /// Runs a command of the binary to its end: exit code and everything it printed.
 pub fn command(args: &[&str], env: &[(&str, &str)], dir: &Path) -> Result<(Option<i32>, String)> {
-    let out = std::process::Command::new(peers::sigpost()?).args(args).envs(env.iter().copied()).current_dir(dir).output()?;
+    let out =
+        std::process::Command::new(peers::sigpost()?).args(args).envs(env.iter().copied()).current_dir(dir).output()?;
     let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     Ok((out.status.code(), text))
 }

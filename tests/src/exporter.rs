@@ -10,7 +10,12 @@ use std::{
     },
 };
 
-use axum::{Router, extract::{Path, State}, http::header, routing::get};
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::header,
+    routing::get,
+};
 use bytes::Bytes;
 
 /// How many different bodies each target rotates through.
@@ -62,7 +67,10 @@ impl Drop for Exporter {
     }
 }
 
-async fn answer(State(shape): State<Arc<Shape>>, Path(target): Path<u32>) -> ([(header::HeaderName, &'static str); 1], Bytes) {
+async fn answer(
+    State(shape): State<Arc<Shape>>,
+    Path(target): Path<u32>,
+) -> ([(header::HeaderName, &'static str); 1], Bytes) {
     let n = shape.scrapes.fetch_add(1, Ordering::Relaxed) as usize;
     *shape.by_target.lock().expect("no test panics while holding it").entry(target).or_insert(0) += 1;
     // All targets of a round should move together, so the variant follows a slow count.

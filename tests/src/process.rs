@@ -19,7 +19,12 @@ pub struct Process {
 
 impl Process {
     /// Starts `program` with both outputs going to `log` (appended).
-    pub fn start<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S], env: &[(&str, &str)], log: &Path) -> Result<Self> {
+    pub fn start<S: AsRef<OsStr>>(
+        program: impl AsRef<OsStr>,
+        args: &[S],
+        env: &[(&str, &str)],
+        log: &Path,
+    ) -> Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
         let child = Command::new(&program)
             .args(args)

@@ -5,11 +5,17 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicU16, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
 };
 
-use axum::{Router, body::Bytes, extract::{DefaultBodyLimit, State}, http::{HeaderMap, StatusCode}, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use prost::Message;
 use proto::remote_write::WriteRequest;
 
@@ -101,7 +107,9 @@ async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes) ->
         return (StatusCode::BAD_REQUEST, "not a snappy block");
     };
     if seen.record {
-        let Ok(request) = WriteRequest::decode(&raw[..]) else { return (StatusCode::BAD_REQUEST, "not a WriteRequest") };
+        let Ok(request) = WriteRequest::decode(&raw[..]) else {
+            return (StatusCode::BAD_REQUEST, "not a WriteRequest");
+        };
         let mut all = seen.samples_by_series.lock().expect("no test panics while holding it");
         for series in &request.timeseries {
             let mut name = String::new();

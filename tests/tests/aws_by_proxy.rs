@@ -33,9 +33,16 @@ metrics:
 /// The walk-through with a short interval and the exporter's address; `standard` spells the keys as the reference does.
 fn walk_through(exporter: &Exporter, standard: bool) -> String {
     let text = WALK_THROUGH
-        .replace("scrape_interval: 15s", "scrape_interval: 500ms\n          scrape_timeout: 500ms\n          metrics_path: /t/0/metrics")
+        .replace(
+            "scrape_interval: 15s",
+            "scrape_interval: 500ms\n          scrape_timeout: 500ms\n          metrics_path: /t/0/metrics",
+        )
         .replace("localhost:9100", &format!("localhost:{}", exporter.address.port()));
-    if standard { text.replace("secret_access_key:", "secret_key:").replace("access_key_id:", "access_key:") } else { text }
+    if standard {
+        text.replace("secret_access_key:", "secret_key:").replace("access_key_id:", "access_key:")
+    } else {
+        text
+    }
 }
 
 struct Cloud {
@@ -96,7 +103,11 @@ async fn the_walk_through_delivers_in_both_spellings() -> Result<()> {
         assert_eq!(destination.access_key_id, KEY_ID);
         assert_eq!(state.refused, 0, "{:#?}", state.recent_refusals);
         assert_eq!(state.unsigned, 0);
-        assert!(state.tunnels.keys().any(|host| host.starts_with("aps-workspaces.us-east-1.amazonaws.com")), "{:?}", state.tunnels);
+        assert!(
+            state.tunnels.keys().any(|host| host.starts_with("aps-workspaces.us-east-1.amazonaws.com")),
+            "{:?}",
+            state.tunnels
+        );
         agent.stop()?;
         assert!(!agent.log().contains("right-secret-MARKER"), "the secret is in the log");
     }
@@ -111,7 +122,9 @@ async fn with_a_wrong_secret_nothing_is_accepted_and_nothing_is_lost() -> Result
     let mut agent = cloud.agent(&walk_through(&exporter, false), wrong)?;
     agent.start_ready().await?;
     until("AWS to refuse and the agent to say so", Duration::from_secs(30), || async {
-        (cloud.sandbox.state().refused >= 1 && agent.log().contains("SignatureDoesNotMatch") || agent.log().contains("InvalidSignature")).then_some(())
+        (cloud.sandbox.state().refused >= 1 && agent.log().contains("SignatureDoesNotMatch")
+            || agent.log().contains("InvalidSignature"))
+        .then_some(())
     })
     .await
     .with_context(|| agent.log())?;
@@ -123,7 +136,8 @@ async fn with_a_wrong_secret_nothing_is_accepted_and_nothing_is_lost() -> Result
     assert!(state.refused <= 12, "{} requests in a few seconds", state.refused);
 
     let log = agent.log();
-    let line = log.lines().find(|l| l.contains("level=warn") && l.contains("destination=")).with_context(|| log.clone())?;
+    let line =
+        log.lines().find(|l| l.contains("level=warn") && l.contains("destination=")).with_context(|| log.clone())?;
     for part in ["aps-workspaces.us-east-1.amazonaws.com", KEY_ID, "signature", "secret"] {
         assert!(line.contains(part), "{part:?} is missing in: {line}");
     }

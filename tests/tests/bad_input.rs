@@ -6,8 +6,16 @@ use e2e::agent::command;
 /// (what is wrong, the file, what the message must contain besides its place)
 const BROKEN: &[(&str, &str, &[&str])] = &[
     ("yaml", "metrics:\n  configs:\n   - name: a\n  - name: b\n", &[":4:"]),
-    ("unknown key", "metrics:\n  configs:\n    - name: a\n      scrape_configs:\n        - job_name: n\n          scrape_intervall: 15s\n", &[":6:", "scrape_intervall", "scrape_interval"]),
-    ("bad regex", "metrics:\n  configs:\n    - name: a\n      scrape_configs:\n        - job_name: n\n          relabel_configs:\n            - {source_labels: [a], regex: '(', target_label: b}\n", &[":7:", "regex"]),
+    (
+        "unknown key",
+        "metrics:\n  configs:\n    - name: a\n      scrape_configs:\n        - job_name: n\n          scrape_intervall: 15s\n",
+        &[":6:", "scrape_intervall", "scrape_interval"],
+    ),
+    (
+        "bad regex",
+        "metrics:\n  configs:\n    - name: a\n      scrape_configs:\n        - job_name: n\n          relabel_configs:\n            - {source_labels: [a], regex: '(', target_label: b}\n",
+        &[":7:", "regex"],
+    ),
     ("bad duration", "metrics:\n  global:\n    scrape_interval: 15 apples\n", &[":3:", "scrape_interval", "15 apples"]),
     (
         "missing region",

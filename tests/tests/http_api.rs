@@ -8,11 +8,28 @@ use e2e::{agent::Agent, process::until, receiver::Receiver};
 
 async fn targets() -> Result<(std::net::SocketAddr, tokio::task::JoinHandle<()>)> {
     let app = Router::new()
-        .route("/good", get(|| async { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], "# TYPE ok gauge\nok 1\n") }))
-        .route("/garbage", get(|| async { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], "ok 1\n<html>not metrics</html>\n") }))
-        .route("/huge", get(|| async { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], "x 1\n".repeat(1 << 20)) }))
+        .route(
+            "/good",
+            get(|| async { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], "# TYPE ok gauge\nok 1\n") }),
+        )
+        .route(
+            "/garbage",
+            get(|| async {
+                ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], "ok 1\n<html>not metrics</html>\n")
+            }),
+        )
+        .route(
+            "/huge",
+            get(|| async { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], "x 1\n".repeat(1 << 20)) }),
+        )
         .route("/error", get(|| async { (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "ok 1\n") }))
-        .route("/slow", get(|| async { tokio::time::sleep(Duration::from_secs(30)).await; "ok 1\n" }));
+        .route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+                "ok 1\n"
+            }),
+        );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     Ok((address, tokio::spawn(async move { drop(axum::serve(listener, app).await) })))
@@ -68,7 +85,12 @@ async fn bad_targets_fail_alone_and_the_api_says_how() -> Result<()> {
     assert_eq!(of("slow")["state"], "down");
 
     let page = agent.get("/metrics").await?;
-    for name in ["agent_build_info{", "process_start_time_seconds ", "prometheus_remote_storage_samples_total{", "prometheus_target_scrapes_exceeded_body_size_limit_total "] {
+    for name in [
+        "agent_build_info{",
+        "process_start_time_seconds ",
+        "prometheus_remote_storage_samples_total{",
+        "prometheus_target_scrapes_exceeded_body_size_limit_total ",
+    ] {
         assert!(page.lines().any(|l| l.starts_with(name)), "{name} is missing in:\n{page}");
     }
     agent.stop()?;

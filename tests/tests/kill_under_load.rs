@@ -14,7 +14,12 @@ async fn nothing_taken_in_is_lost_over_kills_and_refusals() -> Result<()> {
     let exporter = Exporter::start(200).await?;
     let receiver = Receiver::start(true).await?;
     let jobs: String = (0..4)
-        .map(|n| format!("        - {{job_name: t{n}, metrics_path: /t/{n}/metrics, static_configs: [{{targets: ['{}']}}]}}\n", exporter.address))
+        .map(|n| {
+            format!(
+                "        - {{job_name: t{n}, metrics_path: /t/{n}/metrics, static_configs: [{{targets: ['{}']}}]}}\n",
+                exporter.address
+            )
+        })
         .collect();
     let mut agent = Agent::prepare(&format!(
         "metrics:\n  global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\n  configs:\n    - name: default\n      remote_write:\n        - url: {}\n          queue_config: {{max_backoff: 200ms}}\n      scrape_configs:\n{jobs}",
@@ -50,7 +55,11 @@ async fn nothing_taken_in_is_lost_over_kills_and_refusals() -> Result<()> {
         // A kill can catch one scrape of a target between the answer and the queue; every other one must be there.
         let before = up.range(..=settled).count() as u64;
         let asked = served.get(n).copied().unwrap_or(0);
-        assert!(before + kills >= asked, "job t{n}: {asked} scrapes were answered, {before} arrived over {kills} kills\n{}", agent.log());
+        assert!(
+            before + kills >= asked,
+            "job t{n}: {asked} scrapes were answered, {before} arrived over {kills} kills\n{}",
+            agent.log()
+        );
         // Each scrape arrives whole: every data series has a sample at every tick whose scrape succeeded.
         let good: Vec<i64> = up.iter().filter(|(_, (bits, _))| f64::from_bits(*bits) == 1.0).map(|(t, _)| *t).collect();
         let data: Vec<_> = of_job.iter().filter(|(s, _)| s.starts_with("app_")).collect();

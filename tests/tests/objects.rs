@@ -3,9 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use e2e::{agent::{Agent, command}, exporter::Exporter, process::until, receiver::Receiver};
-use proto::remote_write::WriteRequest;
+use e2e::{
+    agent::{Agent, command},
+    exporter::Exporter,
+    process::until,
+    receiver::Receiver,
+};
 use prost::Message;
+use proto::remote_write::WriteRequest;
 use sandbox::{Identity, Running, Sandbox, SandboxConfig};
 
 const KEY_ID: &str = "AKIDEXAMPLE000000002";
@@ -41,7 +46,9 @@ fn archived(sandbox: &Running) -> Result<BTreeMap<(String, i64), u32>> {
     let mut found = BTreeMap::new();
     for object in sandbox.objects() {
         let body = sandbox.object(&object.bucket, &object.key).context("a listed object can be read")?;
-        let raw = snap::raw::Decoder::new().decompress_vec(&body).with_context(|| format!("{} is a snappy block", object.key))?;
+        let raw = snap::raw::Decoder::new()
+            .decompress_vec(&body)
+            .with_context(|| format!("{} is a snappy block", object.key))?;
         for series in WriteRequest::decode(&raw[..])?.timeseries {
             let labels: Vec<String> = series.labels.iter().map(|l| format!("{}={}", l.name, l.value)).collect();
             for sample in series.samples {
@@ -54,7 +61,9 @@ fn archived(sandbox: &Running) -> Result<BTreeMap<(String, i64), u32>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_appear_once_each_and_can_be_replayed() -> Result<()> {
-    let sandbox = Sandbox::start(SandboxConfig { identities: vec![Identity::user(KEY_ID, SECRET)], ..SandboxConfig::default() }).await?;
+    let sandbox =
+        Sandbox::start(SandboxConfig { identities: vec![Identity::user(KEY_ID, SECRET)], ..SandboxConfig::default() })
+            .await?;
     let exporter = Exporter::start(20).await?;
     let live = Receiver::start(true).await?;
     let mut agent = Agent::prepare(&config(&sandbox, &exporter, &live))?;
@@ -95,7 +104,11 @@ async fn objects_appear_once_each_and_can_be_replayed() -> Result<()> {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         command(&args, &[], &dir)
     };
-    let (code, printed) = tokio::task::spawn_blocking({ let (dir, args) = (dir.clone(), args.clone()); move || run(dir, args) }).await??;
+    let (code, printed) = tokio::task::spawn_blocking({
+        let (dir, args) = (dir.clone(), args.clone());
+        move || run(dir, args)
+    })
+    .await??;
     assert_eq!(code, Some(0), "{printed}");
     let replayed: usize = empty.recorded().values().map(BTreeMap::len).sum();
     assert_eq!(replayed, archived.len(), "{printed}");

@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use e2e::{agent::Agent, free_port, peers, process::{Process, until}};
+use e2e::{
+    agent::Agent,
+    free_port, peers,
+    process::{Process, until},
+};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -42,7 +46,8 @@ impl Prometheus {
     async fn samples(&self, selector: &str) -> Result<Vec<(i64, f64)>> {
         let answer = self.query(&format!("{selector}[30m]")).await?;
         let values = answer["data"]["result"][0]["values"].as_array().cloned().unwrap_or_default();
-        let sample = |v: &serde_json::Value| Some(((v[0].as_f64()? * 1000.0).round() as i64, v[1].as_str()?.parse().ok()?));
+        let sample =
+            |v: &serde_json::Value| Some(((v[0].as_f64()? * 1000.0).round() as i64, v[1].as_str()?.parse().ok()?));
         Ok(values.iter().filter_map(sample).collect())
     }
 
@@ -85,7 +90,8 @@ async fn every_scraped_timestamp_is_in_prometheus_after_kill_9_during_an_outage(
     .await
     .with_context(|| format!("{}\n{}", agent.log(), prometheus.process.output()))?;
     let cpus = prometheus.query("count(node_cpu_seconds_total{job=\"node\",mode=\"idle\"})").await?;
-    let cpus: f64 = cpus["data"]["result"][0]["value"][1].as_str().context("node_cpu_seconds_total is there")?.parse()?;
+    let cpus: f64 =
+        cpus["data"]["result"][0]["value"][1].as_str().context("node_cpu_seconds_total is there")?.parse()?;
     assert!(cpus >= 1.0);
 
     // The destination goes away, data piles up, the agent dies without a chance to say goodbye, and starts again.

@@ -10,7 +10,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn config(exporter: &Exporter, url: &str, jobs: &[u32], extra: &str) -> String {
     let jobs: String = jobs
         .iter()
-        .map(|n| format!("        - {{job_name: t{n}, metrics_path: /t/{n}/metrics, static_configs: [{{targets: ['{}']}}]}}\n", exporter.address))
+        .map(|n| {
+            format!(
+                "        - {{job_name: t{n}, metrics_path: /t/{n}/metrics, static_configs: [{{targets: ['{}']}}]}}\n",
+                exporter.address
+            )
+        })
         .collect();
     format!(
         "metrics:\n  global: {{scrape_interval: 300ms, scrape_timeout: 300ms}}\n  configs:\n    - name: default\n      remote_write:\n        - name: kept\n          url: {url}\n{extra}      scrape_configs:\n{jobs}"
@@ -34,7 +39,10 @@ async fn a_destination_keeps_its_position_when_its_address_changes() -> Result<(
     dead.answer_with(403);
     let mut agent = Agent::prepare(&config(&exporter, &dead.url(), &[0], ""))?;
     agent.start_ready().await?;
-    until("some scrapes and a refusal", PATIENCE, || async { (exporter.scrapes_of(0) >= 5 && dead.requests() >= 1).then_some(()) }).await?;
+    until("some scrapes and a refusal", PATIENCE, || async {
+        (exporter.scrapes_of(0) >= 5 && dead.requests() >= 1).then_some(())
+    })
+    .await?;
     let before = exporter.scrapes_of(0);
 
     agent.write_config(&config(&exporter, &alive.url(), &[0], "          remote_timeout: 7s\n"))?;
@@ -65,7 +73,12 @@ async fn a_bad_file_changes_nothing_and_says_why() -> Result<()> {
     until("scraping to go on", PATIENCE, || async { (ups(&receiver, "t0") >= seen + 2).then_some(()) }).await?;
 
     // A certificate that cannot be read is found before anything is touched.
-    agent.write_config(&config(&exporter, &receiver.url(), &[0, 1], "          tls_config: {ca: not a certificate}\n"))?;
+    agent.write_config(&config(
+        &exporter,
+        &receiver.url(),
+        &[0, 1],
+        "          tls_config: {ca: not a certificate}\n",
+    ))?;
     let (status, text) = reload(&agent).await?;
     assert_eq!(status, 400, "{text}");
     assert_eq!(exporter.scrapes_of(1), 0, "a job of a refused file ran");
@@ -83,9 +96,11 @@ async fn sighup_adds_and_removes_jobs_and_destinations() -> Result<()> {
     let second = format!("        - name: second\n          url: {}\n", two.url());
     agent.write_config(&config(&exporter, &one.url(), &[1, 2], &second))?;
     agent.process()?.signal("HUP")?;
-    until("the new job at both destinations", PATIENCE, || async { (ups(&one, "t2") >= 2 && ups(&two, "t2") >= 2).then_some(()) })
-        .await
-        .with_context(|| agent.log())?;
+    until("the new job at both destinations", PATIENCE, || async {
+        (ups(&one, "t2") >= 2 && ups(&two, "t2") >= 2).then_some(())
+    })
+    .await
+    .with_context(|| agent.log())?;
     // The removed job ends with staleness markers, two ticks later.
     until("the removed job's markers", PATIENCE, || async {
         let recorded = one.recorded();

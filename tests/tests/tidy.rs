@@ -51,7 +51,8 @@ fn crates_name_only_those_that_the_architecture_allows() {
         .take_while(|l| l.starts_with('|'))
         .map(|l| {
             let cells: Vec<&str> = l.trim_matches('|').split('|').map(str::trim).collect();
-            let names = cells.get(1).unwrap_or(&"").split(',').map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned);
+            let names =
+                cells.get(1).unwrap_or(&"").split(',').map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned);
             (cells[0].to_owned(), names.collect())
         })
         .collect();

@@ -40,7 +40,9 @@ fn parse_from(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
 fn two_dashes(args: Vec<OsString>) -> Vec<OsString> {
     args.into_iter()
         .map(|arg| match arg.to_str() {
-            Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => format!("-{text}").into(),
+            Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
+                format!("-{text}").into()
+            }
             _ => arg,
         })
         .collect()
@@ -199,7 +201,9 @@ pub struct SandboxArgs {
 
 /// `sigpost replay`.
 #[derive(Debug, Parser)]
-#[command(about = "Post archived objects (S3 or a local directory) to a remote-write endpoint, in order; can be resumed.")]
+#[command(
+    about = "Post archived objects (S3 or a local directory) to a remote-write endpoint, in order; can be resumed."
+)]
 pub struct ReplayArgs {
     /// Configuration whose destinations supply identity and transport.
     #[arg(long = "config.file", visible_alias = "config")]
@@ -245,7 +249,11 @@ mod tests {
 
     #[test]
     fn a_unit_file_of_the_distribution_packages_starts() {
-        let args = ["-config.file=/etc/grafana-agent.yaml", "-server.http.address=127.0.0.1:9090", "-server.grpc.address=127.0.0.1:9091"];
+        let args = [
+            "-config.file=/etc/grafana-agent.yaml",
+            "-server.http.address=127.0.0.1:9090",
+            "-server.grpc.address=127.0.0.1:9091",
+        ];
         let Ok(Invocation::Run(flags)) = run(&args) else { panic!() };
         assert_eq!(flags.http_address, "127.0.0.1:9090");
         assert_eq!(flags.accepted.given(), ["-server.grpc.address"]);
@@ -261,7 +269,9 @@ mod tests {
 
     #[test]
     fn a_boolean_takes_an_explicit_false() {
-        let Ok(Invocation::Run(flags)) = run(&["-config.file=a", "-server.register-instrumentation=false"]) else { panic!() };
+        let Ok(Invocation::Run(flags)) = run(&["-config.file=a", "-server.register-instrumentation=false"]) else {
+            panic!()
+        };
         assert!(!flags.register_instrumentation);
     }
 }

@@ -52,7 +52,12 @@ struct Labels {
 type Figure = fn(&IdentityStatus) -> Option<f64>;
 
 const FIGURES: &[(&str, &str, MetricType, Figure)] = &[
-    ("credential_expiry_seconds", "Seconds until the credentials in use end, by the corrected clock; absent if they do not", MetricType::Gauge, to_expiry),
+    (
+        "credential_expiry_seconds",
+        "Seconds until the credentials in use end, by the corrected clock; absent if they do not",
+        MetricType::Gauge,
+        to_expiry,
+    ),
     ("credential_refreshes", "Fetches that gave credentials", MetricType::Counter, |s| Some(s.refreshes as f64)),
     ("credential_refresh_failures", "Fetches that gave none", MetricType::Counter, |s| Some(s.refresh_failures as f64)),
     ("clock_offset_seconds", "The service's clock minus the local one; absent until known", MetricType::Gauge, |s| {

@@ -82,7 +82,9 @@ const LANE_COUNTERS: &[(&str, &str, LaneFigure)] = &[
     ("lane_appended_items", "Items appended since the start", |l| l.stats.items as f64),
     ("lane_appended_frames", "Frames appended since the start", |l| l.stats.frames as f64),
     ("lane_appended_payload_bytes", "Payload bytes appended since the start", |l| l.stats.payload_bytes as f64),
-    ("lane_written_bytes", "Bytes written since the start, headers and contexts included", |l| l.stats.written_bytes as f64),
+    ("lane_written_bytes", "Bytes written since the start, headers and contexts included", |l| {
+        l.stats.written_bytes as f64
+    }),
     ("lane_contexts", "Contexts written since the start", |l| l.stats.contexts as f64),
     ("lane_commits", "Syncs of the lane's file since the start", |l| l.stats.commits as f64),
     ("lane_commit_seconds", "Time spent in those syncs", |l| l.stats.commit_nanos as f64 / 1e9),
@@ -107,7 +109,13 @@ impl Collector for Books {
         for (name, help, figure) in ROW_GAUGES {
             family(&mut encoder, name, help, false, ledger.rows.iter().map(|r| (pair(r), figure(r))))?;
         }
-        family(&mut encoder, "rejected_items", "Items that the far end refused for good, by reason", true, rejected(&ledger))?;
+        family(
+            &mut encoder,
+            "rejected_items",
+            "Items that the far end refused for good, by reason",
+            true,
+            rejected(&ledger),
+        )?;
         for (name, help, figure) in LANE_COUNTERS {
             family(&mut encoder, name, help, true, ledger.lanes.iter().map(|l| (of_lane(l), figure(l))))?;
         }
@@ -120,7 +128,13 @@ impl Collector for Books {
             let name = l.lane.as_str().strip_prefix("metrics-")?.to_owned();
             Some((OfInstance { instance_group_name: name }, l.stats.items as f64))
         });
-        rows(&mut encoder, "agent_wal_samples_appended", "Samples appended to the queue since the start", true, appended)?;
+        rows(
+            &mut encoder,
+            "agent_wal_samples_appended",
+            "Samples appended to the queue since the start",
+            true,
+            appended,
+        )?;
         let quarantine = ConstGauge::new(ledger.quarantine_bytes as f64);
         quarantine.encode(encoder.encode_descriptor(
             "sigpost_queue_quarantine_bytes",
@@ -188,7 +202,11 @@ fn rows<L: EncodeLabelSet>(
     counter: bool,
     figures: impl Iterator<Item = (L, f64)>,
 ) -> fmt::Result {
-    let kind = if counter { prometheus_client::metrics::MetricType::Counter } else { prometheus_client::metrics::MetricType::Gauge };
+    let kind = if counter {
+        prometheus_client::metrics::MetricType::Counter
+    } else {
+        prometheus_client::metrics::MetricType::Gauge
+    };
     let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
     for (labels, value) in figures {
         let row = metric.encode_family(&labels)?;

@@ -1,8 +1,14 @@
 //! `agent_config_*`: whether the last configuration was taken.
 
-use std::{sync::atomic::AtomicU64, time::{SystemTime, UNIX_EPOCH}};
+use std::{
+    sync::atomic::AtomicU64,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use prometheus_client::{metrics::{counter::Counter, gauge::Gauge}, registry::Registry};
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
 
 #[derive(Clone, Default)]
 pub struct LoadMetrics {
@@ -14,8 +20,16 @@ pub struct LoadMetrics {
 impl LoadMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let all = Self::default();
-        registry.register("agent_config_last_load_successful", "1 if the last configuration was taken", all.successful.clone());
-        registry.register("agent_config_last_load_success_timestamp_seconds", "When a configuration was last taken", all.at.clone());
+        registry.register(
+            "agent_config_last_load_successful",
+            "1 if the last configuration was taken",
+            all.successful.clone(),
+        );
+        registry.register(
+            "agent_config_last_load_success_timestamp_seconds",
+            "When a configuration was last taken",
+            all.at.clone(),
+        );
         registry.register("agent_config_load_failures", "Configurations that were not taken", all.failures.clone());
         all
     }

@@ -4,11 +4,17 @@
 
 use std::fmt::{self, Write as _};
 
-use tracing::{Event, Level, Subscriber, field::{Field, Visit}};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
     EnvFilter, Layer,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    layer::SubscriberExt, registry::LookupSpan, reload, util::SubscriberInitExt,
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    reload,
+    util::SubscriberInitExt,
 };
 
 /// How lines look.
@@ -35,7 +41,8 @@ impl LogLevel {
 /// Installs the process-wide logger. Call once.
 pub fn install(level: &str, format: Format) -> LogLevel {
     let (filter, handle) = reload::Layer::new(filter(level));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(Line(format)).with_filter(filter);
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(Line(format)).with_filter(filter);
     // A second call (tests) keeps the first logger.
     let _ = tracing_subscriber::registry().with(layer).try_init();
     LogLevel(handle)

@@ -11,7 +11,11 @@ use prometheus_client::{
 
 /// Registers build information and the process figures.
 pub fn register(registry: &mut Registry) {
-    registry.register("agent_build", "Version of the running agent", Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("agent", "sigpost")]));
+    registry.register(
+        "agent_build",
+        "Version of the running agent",
+        Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("agent", "sigpost")]),
+    );
     registry.register_collector(Box::new(Process));
 }
 
@@ -25,12 +29,21 @@ impl Collector for Process {
             let metric = ConstGauge::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
-        gauge("process_start_time_seconds", "Start time of the process since the Unix epoch in seconds", figures.start_seconds)?;
+        gauge(
+            "process_start_time_seconds",
+            "Start time of the process since the Unix epoch in seconds",
+            figures.start_seconds,
+        )?;
         gauge("process_resident_memory_bytes", "Resident memory size in bytes", figures.rss_bytes)?;
         gauge("process_open_fds", "Number of open file descriptors", figures.open_fds)?;
         gauge("process_threads", "Number of threads", figures.threads)?;
         let cpu = ConstCounter::new(figures.cpu_seconds);
-        cpu.encode(encoder.encode_descriptor("process_cpu_seconds", "Total user and system CPU time spent in seconds", None, cpu.metric_type())?)
+        cpu.encode(encoder.encode_descriptor(
+            "process_cpu_seconds",
+            "Total user and system CPU time spent in seconds",
+            None,
+            cpu.metric_type(),
+        )?)
     }
 }
 
@@ -53,7 +66,14 @@ impl Figures {
         let boot = fs::read_to_string("/proc/stat").ok()?;
         let boot: f64 = boot.lines().find_map(|l| l.strip_prefix("btime "))?.trim().parse().ok()?;
         let status = fs::read_to_string("/proc/self/status").ok()?;
-        let rss: f64 = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?.trim().trim_end_matches(" kB").trim().parse().ok()?;
+        let rss: f64 = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))?
+            .trim()
+            .trim_end_matches(" kB")
+            .trim()
+            .parse()
+            .ok()?;
         Some(Self {
             cpu_seconds: (field(11) + field(12)) / TICKS,
             start_seconds: boot + field(19) / TICKS,
@@ -71,7 +91,12 @@ mod tests {
         let mut registry = prometheus_client::registry::Registry::default();
         super::register(&mut registry);
         let (page, _) = crate::exposition::render(&registry, None);
-        for name in ["agent_build_info{version=", "process_start_time_seconds ", "process_cpu_seconds_total ", "process_resident_memory_bytes "] {
+        for name in [
+            "agent_build_info{version=",
+            "process_start_time_seconds ",
+            "process_cpu_seconds_total ",
+            "process_resident_memory_bytes ",
+        ] {
             assert!(page.lines().any(|l| l.starts_with(name)), "{name} is missing in\n{page}");
         }
     }

@@ -64,9 +64,7 @@ pub(crate) struct Held {
 
 impl Held {
     fn remaining(&self, now: SystemTime) -> Option<Duration> {
-        self.credentials
-            .expiry()
-            .map(|at| at.duration_since(now).unwrap_or(Duration::ZERO))
+        self.credentials.expiry().map(|at| at.duration_since(now).unwrap_or(Duration::ZERO))
     }
 }
 
@@ -153,15 +151,13 @@ impl CredentialCache {
             Plan::Wait { fallback } => {
                 let cache = Arc::clone(self);
                 // A task of its own: the caller may time out, and the next one then finds the result.
-                let fetched =
-                    tokio::spawn(async move { cache.refresh(generation, now).await }).await;
+                let fetched = tokio::spawn(async move { cache.refresh(generation, now).await }).await;
                 match (fetched, fallback) {
                     (Ok(Ok(held)), _) | (Ok(Err(_)), Some(held)) | (Err(_), Some(held)) => Ok(held),
                     (Ok(Err(error)), None) => Err(error),
-                    (Err(_), None) => Err(FetchError::failed(format!(
-                        "{}: the fetch broke off",
-                        self.source.describe()
-                    ))),
+                    (Err(_), None) => {
+                        Err(FetchError::failed(format!("{}: the fetch broke off", self.source.describe())))
+                    }
                 }
             }
         }
@@ -170,11 +166,7 @@ impl CredentialCache {
     /// AWS refused these credentials: fetch others before the next signature. Nothing happens if they are gone already.
     pub(crate) fn invalidate(&self, fingerprint: u64) {
         let mut state = self.state.lock();
-        if state
-            .held
-            .as_ref()
-            .is_some_and(|h| h.fingerprint == fingerprint)
-        {
+        if state.held.as_ref().is_some_and(|h| h.fingerprint == fingerprint) {
             state.stale = true;
         }
     }
@@ -213,8 +205,7 @@ impl CredentialCache {
         }
         let resting = state.retry_at.is_some_and(|at| Instant::now() < at);
         let failed = || {
-            let silent =
-                || FetchError::failed(format!("{}: no credentials yet", self.source.describe()));
+            let silent = || FetchError::failed(format!("{}: no credentials yet", self.source.describe()));
             Plan::Fail(state.last_error.clone().unwrap_or_else(silent))
         };
         let plan = match &state.held {
@@ -224,17 +215,11 @@ impl CredentialCache {
                 let remaining = held.remaining(now).unwrap_or(Duration::MAX);
                 let recheck = held.recheck_at.is_some_and(|at| Instant::now() >= at);
                 if remaining.is_zero() {
-                    if resting {
-                        failed()
-                    } else {
-                        Plan::Wait { fallback: None }
-                    }
+                    if resting { failed() } else { Plan::Wait { fallback: None } }
                 } else if resting {
                     Plan::Serve(Arc::clone(held))
                 } else if state.stale || remaining <= held.mandatory {
-                    Plan::Wait {
-                        fallback: Some(Arc::clone(held)),
-                    }
+                    Plan::Wait { fallback: Some(Arc::clone(held)) }
                 } else if (remaining <= held.advisory || recheck) && !state.background {
                     Plan::ServeAndRefresh(Arc::clone(held))
                 } else {
@@ -261,11 +246,7 @@ impl CredentialCache {
                 };
             }
         }
-        let result = self
-            .source
-            .fetch()
-            .await
-            .and_then(|fetched| check_expiry(fetched, now));
+        let result = self.source.fetch().await.and_then(|fetched| check_expiry(fetched, now));
         let mut state = self.state.lock();
         state.generation = state.generation.wrapping_add(1);
         match result {
@@ -273,10 +254,7 @@ impl CredentialCache {
             Err(error) => {
                 state.failures += 1;
                 rest(&mut state, now);
-                let valid = state
-                    .held
-                    .as_ref()
-                    .is_some_and(|h| h.remaining(now).is_none_or(|r| !r.is_zero()));
+                let valid = state.held.as_ref().is_some_and(|h| h.remaining(now).is_none_or(|r| !r.is_zero()));
                 tracing::warn!(source = self.source.describe(), still_valid = valid, %error, "AWS credentials could not be refreshed");
                 state.last_error = Some(error.clone());
                 Err(error)
@@ -285,31 +263,15 @@ impl CredentialCache {
     }
 
     fn accept(&self, state: &mut State, fetched: Fetched, now: SystemTime) -> Arc<Held> {
-        let Fetched {
-            credentials,
-            source,
-            recheck,
-        } = fetched;
-        let parts = (
-            credentials.access_key_id(),
-            credentials.secret_access_key(),
-            credentials.session_token(),
-        );
+        let Fetched { credentials, source, recheck } = fetched;
+        let parts = (credentials.access_key_id(), credentials.secret_access_key(), credentials.session_token());
         let fingerprint = self.hasher.hash_one(parts);
         let before = state.held.as_ref().filter(|h| h.fingerprint == fingerprint);
         let obtained_at = before.map_or_else(SystemTime::now, |h| h.obtained_at);
-        let no_longer_life = before.is_some_and(|h| {
-            h.credentials.expiry().is_some() && h.credentials.expiry() >= credentials.expiry()
-        });
-        let life = credentials
-            .expiry()
-            .and_then(|at| at.duration_since(now).ok())
-            .unwrap_or(Duration::MAX);
-        let (advisory, mandatory) = if life >= SHORT_LIFE {
-            (ADVISORY, MANDATORY)
-        } else {
-            (life / 3, life / 10)
-        };
+        let no_longer_life =
+            before.is_some_and(|h| h.credentials.expiry().is_some() && h.credentials.expiry() >= credentials.expiry());
+        let life = credentials.expiry().and_then(|at| at.duration_since(now).ok()).unwrap_or(Duration::MAX);
+        let (advisory, mandatory) = if life >= SHORT_LIFE { (ADVISORY, MANDATORY) } else { (life / 3, life / 10) };
         if before.is_none() {
             let key = credentials.access_key_id();
             tracing::info!(
@@ -352,12 +314,7 @@ impl CredentialCache {
 /// Schedules the next attempt: soon enough for the time that valid credentials have left.
 fn rest(state: &mut State, now: SystemTime) {
     let mut delay = FIRST_RETRY / 8 + state.backoff.next_delay();
-    if let Some(left) = state
-        .held
-        .as_ref()
-        .and_then(|h| h.remaining(now))
-        .filter(|left| !left.is_zero())
-    {
+    if let Some(left) = state.held.as_ref().and_then(|h| h.remaining(now)).filter(|left| !left.is_zero()) {
         delay = delay.min(left / 4);
     }
     state.retry_at = Instant::now().checked_add(delay);

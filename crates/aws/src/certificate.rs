@@ -30,11 +30,7 @@ pub(crate) fn facts(der: &[u8]) -> Option<Facts> {
     let (validity, _) = expect(rest, SEQUENCE)?;
     let (not_before, rest) = time(validity)?;
     let (not_after, _) = time(rest)?;
-    Some(Facts {
-        serial: decimal(serial)?,
-        not_before,
-        not_after,
-    })
+    Some(Facts { serial: decimal(serial)?, not_before, not_after })
 }
 
 /// One element: tag, content, and what follows it.
@@ -46,12 +42,7 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         // A certificate is far below 4 GiB; indefinite lengths are not DER.
         0x81..=0x84 => {
             let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (
-                digits
-                    .iter()
-                    .fold(0usize, |n, d| (n << 8) | usize::from(*d)),
-                rest,
-            )
+            (digits.iter().fold(0usize, |n, d| (n << 8) | usize::from(*d)), rest)
         }
         _ => return None,
     };
@@ -60,9 +51,7 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 fn expect(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
-    element(bytes)
-        .filter(|(tag, ..)| *tag == wanted)
-        .map(|(_, content, rest)| (content, rest))
+    element(bytes).filter(|(tag, ..)| *tag == wanted).map(|(_, content, rest)| (content, rest))
 }
 
 fn time(bytes: &[u8]) -> Option<(SystemTime, &[u8])> {
@@ -70,14 +59,7 @@ fn time(bytes: &[u8]) -> Option<(SystemTime, &[u8])> {
     let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
     let full = match tag {
         // Two-digit years turn at 50 (RFC 5280 section 4.1.2.5.1).
-        UTC_TIME => format!(
-            "{}{text}",
-            if text.get(..2)?.parse::<u8>().ok()? < 50 {
-                "20"
-            } else {
-                "19"
-            }
-        ),
+        UTC_TIME => format!("{}{text}", if text.get(..2)?.parse::<u8>().ok()? < 50 { "20" } else { "19" }),
         GENERALIZED_TIME => text.to_owned(),
         _ => return None,
     };
@@ -106,11 +88,7 @@ fn decimal(bytes: &[u8]) -> Option<String> {
     }
     let mut text = String::new();
     for (at, limb) in limbs.iter().rev().enumerate() {
-        text.push_str(&if at == 0 {
-            limb.to_string()
-        } else {
-            format!("{limb:09}")
-        });
+        text.push_str(&if at == 0 { limb.to_string() } else { format!("{limb:09}") });
     }
     Some(text)
 }
@@ -125,10 +103,7 @@ mod tests {
         assert_eq!(decimal(&[0]).unwrap(), "0");
         assert_eq!(decimal(&[0, 255]).unwrap(), "255");
         assert_eq!(decimal(&[0x3b, 0x9a, 0xca, 0x00]).unwrap(), "1000000000");
-        assert_eq!(
-            decimal(&[0xff; 20]).unwrap(),
-            "1461501637330902918203684832716283019655932542975"
-        );
+        assert_eq!(decimal(&[0xff; 20]).unwrap(), "1461501637330902918203684832716283019655932542975");
         assert_eq!(decimal(&[]), None);
     }
 
@@ -136,18 +111,13 @@ mod tests {
     fn a_certificate_tells_its_serial_and_validity() {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
-        params.serial_number = Some(rcgen::SerialNumber::from_slice(&[
-            1, 0, 0, 0, 0, 0, 0, 0, 0,
-        ]));
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0]));
         params.not_before = rcgen::date_time_ymd(2024, 1, 2);
         params.not_after = rcgen::date_time_ymd(2055, 3, 4);
         let facts = facts(params.self_signed(&key).unwrap().der()).unwrap();
         assert_eq!(facts.serial, "18446744073709551616");
         let at = |t: &str| crate::json::parse_time(t).unwrap();
-        assert_eq!(
-            (facts.not_before, facts.not_after),
-            (at("2024-01-02T00:00:00Z"), at("2055-03-04T00:00:00Z"))
-        );
+        assert_eq!((facts.not_before, facts.not_after), (at("2024-01-02T00:00:00Z"), at("2055-03-04T00:00:00Z")));
     }
 
     proptest! {

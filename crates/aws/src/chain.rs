@@ -3,10 +3,7 @@
 //! Caches nothing: profile files are parsed at each call, because aws-config parses them once for the life of a provider.
 //! Keeps true: a profile that is asked for is the only thing looked at; environment keys never win over it.
 
-#![allow(
-    deprecated,
-    reason = "aws-config's builders take this type; its new home is a crate we do not depend on"
-)]
+#![allow(deprecated, reason = "aws-config's builders take this type; its new home is a crate we do not depend on")]
 
 use std::{error::Error, path::PathBuf};
 
@@ -53,22 +50,14 @@ impl ProfileChoice {
     /// The paths that are read, for noticing changes.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         let default = |variable: &str, name: &str| {
-            std::env::var_os(variable)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-                .or_else(|| {
-                    let home = std::env::var_os("HOME").filter(|v| !v.is_empty())?;
-                    Some(PathBuf::from(home).join(".aws").join(name))
-                })
+            std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from).or_else(|| {
+                let home = std::env::var_os("HOME").filter(|v| !v.is_empty())?;
+                Some(PathBuf::from(home).join(".aws").join(name))
+            })
         };
-        let config = self
-            .config_file
-            .clone()
-            .or_else(|| default("AWS_CONFIG_FILE", "config"));
-        let credentials = self
-            .credentials_file
-            .clone()
-            .or_else(|| default("AWS_SHARED_CREDENTIALS_FILE", "credentials"));
+        let config = self.config_file.clone().or_else(|| default("AWS_CONFIG_FILE", "config"));
+        let credentials =
+            self.credentials_file.clone().or_else(|| default("AWS_SHARED_CREDENTIALS_FILE", "credentials"));
         [config, credentials].into_iter().flatten().collect()
     }
 
@@ -76,36 +65,22 @@ impl ProfileChoice {
     pub(crate) fn name(&self) -> String {
         self.name
             .clone()
-            .or_else(|| {
-                std::env::var("AWS_PROFILE")
-                    .ok()
-                    .filter(|v| !v.trim().is_empty())
-            })
+            .or_else(|| std::env::var("AWS_PROFILE").ok().filter(|v| !v.trim().is_empty()))
             .unwrap_or_else(|| "default".to_owned())
     }
 
     /// Credentials of that profile: keys, role chains, `credential_source`, `credential_process`.
     pub(crate) async fn fetch(&self, sts: &Sts<'_>) -> Result<Credentials, FetchError> {
-        let mut builder = ProfileFileCredentialsProvider::builder()
-            .configure(&provider_config(sts))
-            .profile_files(self.files());
+        let mut builder =
+            ProfileFileCredentialsProvider::builder().configure(&provider_config(sts)).profile_files(self.files());
         if let Some(name) = &self.name {
             builder = builder.profile_name(name);
         }
         builder.build().provide_credentials().await.map_err(|e| {
             let FetchError { message, absent } = explain(&e);
-            let files: Vec<String> = self
-                .paths()
-                .iter()
-                .map(|p| p.display().to_string())
-                .collect();
+            let files: Vec<String> = self.paths().iter().map(|p| p.display().to_string()).collect();
             FetchError {
-                message: format!(
-                    "profile {} ({}): {message}{}",
-                    self.name(),
-                    files.join(", "),
-                    profile_hint(&message)
-                ),
+                message: format!("profile {} ({}): {message}{}", self.name(), files.join(", "), profile_hint(&message)),
                 absent,
             }
         })
@@ -128,10 +103,7 @@ impl ProfileChoice {
 }
 
 fn profile_hint(message: &str) -> &'static str {
-    if message.contains("sso")
-        || message.contains("credentials-login")
-        || message.contains("login_session")
-    {
+    if message.contains("sso") || message.contains("credentials-login") || message.contains("login_session") {
         "; a profile with a human login (SSO) cannot be used by an agent: use a role of the machine (instance_metadata, web_identity, \
          container), roles_anywhere, or keys"
     } else if message.contains("was not defined") {
@@ -146,9 +118,7 @@ fn profile_hint(message: &str) -> &'static str {
 /// Configuration of aws-config's own providers.
 pub(crate) fn provider_config(sts: &Sts<'_>) -> ProviderConfig {
     ProviderConfig::without_region()
-        .with_region(
-            Some(aws_config::Region::new(sts.region.to_owned())).filter(|_| !sts.region.is_empty()),
-        )
+        .with_region(Some(aws_config::Region::new(sts.region.to_owned())).filter(|_| !sts.region.is_empty()))
         .with_use_fips(sts.config.use_fips.then_some(true))
         .with_use_dual_stack(sts.config.use_dualstack.then_some(true))
         .with_behavior_version(Some(aws_config::BehaviorVersion::v2026_01_12()))
@@ -165,38 +135,20 @@ pub(crate) async fn standard(
 ) -> Result<(Credentials, &'static str), FetchError> {
     let config = provider_config(sts);
     let mut tried = Vec::new();
-    for place in [
-        "environment",
-        "shared files",
-        "web identity",
-        "container",
-        "instance metadata",
-    ] {
+    for place in ["environment", "shared files", "web identity", "container", "instance metadata"] {
         let result = match place {
-            "environment" => EnvironmentVariableCredentialsProvider::new()
-                .provide_credentials()
-                .await
-                .map_err(|e| explain(&e)),
+            "environment" => {
+                EnvironmentVariableCredentialsProvider::new().provide_credentials().await.map_err(|e| explain(&e))
+            }
             "shared files" => ProfileChoice::default().fetch(sts).await,
             "web identity" => {
-                let provider = WebIdentityTokenCredentialsProvider::builder()
-                    .configure(&config)
-                    .build();
-                provider
-                    .provide_credentials()
-                    .await
-                    .map_err(|e| web_identity_path(explain(&e)))
+                let provider = WebIdentityTokenCredentialsProvider::builder().configure(&config).build();
+                provider.provide_credentials().await.map_err(|e| web_identity_path(explain(&e)))
             }
             "container" => container::fetch(None, None, sts.connections).await,
             _ => {
-                let provider = ImdsCredentialsProvider::builder()
-                    .configure(&config)
-                    .imds_client(imds.clone())
-                    .build();
-                provider
-                    .provide_credentials()
-                    .await
-                    .map_err(|e| explain(&e))
+                let provider = ImdsCredentialsProvider::builder().configure(&config).imds_client(imds.clone()).build();
+                provider.provide_credentials().await.map_err(|e| explain(&e))
             }
         };
         match result {
@@ -227,11 +179,7 @@ pub(crate) fn explain(error: &CredentialsError) -> FetchError {
         let mut text = e.to_string();
         // An unmodelled STS error names its code in `Display` and its message only in `Debug` metadata.
         if let Some(meta) = e.downcast_ref::<aws_smithy_types::error::ErrorMetadata>() {
-            text = [meta.code(), meta.message()]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(": ");
+            text = [meta.code(), meta.message()].into_iter().flatten().collect::<Vec<_>>().join(": ");
         }
         // Wrappers repeat what they wrap.
         if !parts.iter().any(|p| p.contains(&text)) {
@@ -245,11 +193,7 @@ pub(crate) fn explain(error: &CredentialsError) -> FetchError {
     if parts.is_empty() {
         parts.push(error.to_string());
     }
-    let text: String = parts
-        .join(": ")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let text: String = parts.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
     FetchError {
         message: text.chars().take(800).collect(),
         absent: matches!(error, CredentialsError::CredentialsNotLoaded(_)),

@@ -32,31 +32,20 @@ struct State {
 impl Clock {
     /// `AWS_DISABLE_CLOCK_SKEW_CORRECTION=true` turns the correction off, not the measuring.
     pub(crate) fn of_process() -> Self {
-        let off = std::env::var("AWS_DISABLE_CLOCK_SKEW_CORRECTION")
-            .is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
+        let off =
+            std::env::var("AWS_DISABLE_CLOCK_SKEW_CORRECTION").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
         Self::new(!off)
     }
 
     pub(crate) fn new(corrects: bool) -> Self {
-        let state = State {
-            offset_ms: 0,
-            known: false,
-            changed_at: SystemTime::UNIX_EPOCH,
-        };
-        Self {
-            corrects,
-            state: Mutex::new(state),
-        }
+        let state = State { offset_ms: 0, known: false, changed_at: SystemTime::UNIX_EPOCH };
+        Self { corrects, state: Mutex::new(state) }
     }
 
     /// The time to sign with and to judge expiry by.
     pub(crate) fn now(&self) -> SystemTime {
         let now = SystemTime::now();
-        if self.corrects {
-            shift(now, self.state.lock().offset_ms)
-        } else {
-            now
-        }
+        if self.corrects { shift(now, self.state.lock().offset_ms) } else { now }
     }
 
     /// Far end minus local, in milliseconds, once an answer has told.
@@ -71,9 +60,7 @@ impl Clock {
             return;
         };
         let mut state = self.state.lock();
-        if offset_ms.abs_diff(state.offset_ms)
-            > u64::try_from(NOTABLE.as_millis()).unwrap_or(u64::MAX)
-        {
+        if offset_ms.abs_diff(state.offset_ms) > u64::try_from(NOTABLE.as_millis()).unwrap_or(u64::MAX) {
             state.changed_at = SystemTime::now();
             if offset_ms.abs() > 60_000 {
                 tracing::warn!(
@@ -95,8 +82,7 @@ impl Clock {
 fn sample(answer: &Answer<'_>) -> Option<i64> {
     let headers = answer.headers;
     // A proxy's or a cache's answer carries the proxy's or the past's date.
-    let of_aws =
-        headers.contains_key("x-amzn-requestid") || headers.contains_key("x-amz-request-id");
+    let of_aws = headers.contains_key("x-amzn-requestid") || headers.contains_key("x-amz-request-id");
     if !of_aws || headers.contains_key("age") {
         return None;
     }
@@ -110,21 +96,12 @@ fn sample(answer: &Answer<'_>) -> Option<i64> {
 }
 
 fn millis(time: SystemTime) -> Option<i64> {
-    i64::try_from(
-        time.duration_since(SystemTime::UNIX_EPOCH)
-            .ok()?
-            .as_millis(),
-    )
-    .ok()
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 fn shift(time: SystemTime, by_ms: i64) -> SystemTime {
     let by = Duration::from_millis(by_ms.unsigned_abs());
-    let moved = if by_ms >= 0 {
-        time.checked_add(by)
-    } else {
-        time.checked_sub(by)
-    };
+    let moved = if by_ms >= 0 { time.checked_add(by) } else { time.checked_sub(by) };
     moved.unwrap_or(time).max(SystemTime::UNIX_EPOCH)
 }
 
@@ -134,10 +111,8 @@ mod tests {
     use http::{HeaderMap, StatusCode};
 
     fn observe(clock: &Clock, headers: &[(&'static str, &str)], sent: u64, received: u64) {
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap()))
-            .collect();
+        let headers: HeaderMap =
+            headers.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect();
         let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
         clock.observe(&Answer {
             status: StatusCode::FORBIDDEN,

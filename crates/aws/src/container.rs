@@ -25,12 +25,7 @@ pub(crate) async fn fetch(
     token_file: Option<&Path>,
     connections: &Connections,
 ) -> Result<Credentials, FetchError> {
-    let variable = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .map(|v| v.trim().to_owned())
-            .filter(|v| !v.is_empty())
-    };
+    let variable = |name: &str| std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
     let url = match endpoint {
         Some(url) => url.clone(),
         None => of_environment(&variable)?,
@@ -44,12 +39,7 @@ pub(crate) async fn fetch(
     let place = net::masked(&url);
     let failed = |what: String| FetchError::failed(format!("container endpoint {place}: {what}"));
     let from_file = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|e| {
-            failed(format!(
-                "cannot read the token file {}: {e}",
-                path.display()
-            ))
-        })
+        std::fs::read_to_string(path).map_err(|e| failed(format!("cannot read the token file {}: {e}", path.display())))
     };
     let token = match (token_file, endpoint) {
         (Some(path), _) => Some(from_file(path)?),
@@ -70,50 +60,35 @@ pub(crate) async fn fetch(
         value.set_sensitive(true);
         request.headers_mut().insert("authorization", value);
     }
-    let reply = connections
-        .for_url(&url)
-        .send(request, TIMEOUT, ANSWER_LIMIT)
-        .await
-        .map_err(|e| failed(e.to_string()))?;
+    let reply =
+        connections.for_url(&url).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| failed(e.to_string()))?;
     if !reply.status.is_success() {
         let said = net::service_error::parse(reply.status, &reply.headers, &reply.body);
-        let said = said.map_or_else(
-            || reply.status.to_string(),
-            |e| format!("{} {}: {}", reply.status, e.code, e.message),
-        );
-        return Err(failed(format!(
-            "it answered {}",
-            said.chars().take(300).collect::<String>()
-        )));
+        let said =
+            said.map_or_else(|| reply.status.to_string(), |e| format!("{} {}: {}", reply.status, e.code, e.message));
+        return Err(failed(format!("it answered {}", said.chars().take(300).collect::<String>())));
     }
-    let object: Value = serde_json::from_slice(&reply.body)
-        .map_err(|_| failed("its answer is not JSON".to_owned()))?;
-    json::credentials(&object, "Token", "Container")
-        .map_err(|why| failed(format!("its JSON {why}")))
+    let object: Value = serde_json::from_slice(&reply.body).map_err(|_| failed("its answer is not JSON".to_owned()))?;
+    json::credentials(&object, "Token", "Container").map_err(|why| failed(format!("its JSON {why}")))
 }
 
 fn of_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Url, FetchError> {
     if let Some(path) = variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
         let slash = if path.starts_with('/') { "" } else { "/" };
-        return Url::parse(&format!("http://169.254.170.2{slash}{path}")).map_err(|e| {
-            FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: {e}"))
-        });
+        return Url::parse(&format!("http://169.254.170.2{slash}{path}"))
+            .map_err(|e| FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: {e}")));
     }
     match variable("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
-        Some(text) => Url::parse(&text)
-            .map_err(|e| FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_FULL_URI: {e}"))),
-        None => Err(FetchError::absent(
-            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and _FULL_URI are not set",
-        )),
+        Some(text) => {
+            Url::parse(&text).map_err(|e| FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_FULL_URI: {e}")))
+        }
+        None => Err(FetchError::absent("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and _FULL_URI are not set")),
     }
 }
 
 fn is_allowed(url: &Url) -> bool {
     let known = |ip: IpAddr| {
-        ip.is_loopback()
-            || ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"]
-                .iter()
-                .any(|k| k.parse() == Ok(ip))
+        ip.is_loopback() || ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"].iter().any(|k| k.parse() == Ok(ip))
     };
     match (url.scheme(), url.host()) {
         ("https", Some(_)) => true,
@@ -152,10 +127,7 @@ mod tests {
             "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" => Some("/v2/creds".to_owned()),
             _ => Some("http://127.0.0.1/full".to_owned()),
         };
-        assert_eq!(
-            of_environment(&both).unwrap().as_str(),
-            "http://169.254.170.2/v2/creds"
-        );
+        assert_eq!(of_environment(&both).unwrap().as_str(), "http://169.254.170.2/v2/creds");
         assert!(of_environment(&|_| None).unwrap_err().absent);
     }
 }

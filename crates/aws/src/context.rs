@@ -55,34 +55,19 @@ impl IdentityContext {
 
     /// The same with the given client for everything that is not loopback or link-local.
     pub fn with_client(hostname: &str, outside: Client) -> Result<Self, AwsError> {
-        let local = HttpClientConfig {
-            proxy: ProxyConfig::None,
-            follow_redirects: false,
-            ..HttpClientConfig::default()
-        };
-        let patience = ClientOptions {
-            connect_timeout: Duration::from_secs(2),
-            ..ClientOptions::default()
-        };
+        let local =
+            HttpClientConfig { proxy: ProxyConfig::None, follow_redirects: false, ..HttpClientConfig::default() };
+        let patience = ClientOptions { connect_timeout: Duration::from_secs(2), ..ClientOptions::default() };
         let local = Client::new(&local, patience)?;
         let connections = Connections { outside, local };
         let file_check = Duration::from_secs(1);
-        Ok(Self {
-            connections,
-            hostname: hostname.to_owned(),
-            file_check,
-            caches: Mutex::default(),
-        })
+        Ok(Self { connections, hostname: hostname.to_owned(), file_check, caches: Mutex::default() })
     }
 
     fn cache(&self, key: CacheKey, origin: impl FnOnce() -> Origin) -> Arc<CredentialCache> {
         let mut caches = self.caches.lock();
         caches.retain(|(_, cache)| cache.strong_count() > 0);
-        if let Some(cache) = caches
-            .iter()
-            .find(|(k, _)| *k == key)
-            .and_then(|(_, cache)| cache.upgrade())
-        {
+        if let Some(cache) = caches.iter().find(|(k, _)| *k == key).and_then(|(_, cache)| cache.upgrade()) {
             return cache;
         }
         let cache = Arc::new(CredentialCache::new(Box::new(origin()), self.file_check));
@@ -99,13 +84,7 @@ pub fn identity(
     destination_name: &str,
     context: &IdentityContext,
 ) -> Result<Arc<dyn Authorize>, AwsError> {
-    Ok(build(
-        config,
-        destination,
-        default_service,
-        destination_name,
-        context,
-    )?)
+    Ok(build(config, destination, default_service, destination_name, context)?)
 }
 
 /// Builds one destination's identity. Fetches nothing: missing credentials are found at the first signature, and the
@@ -119,19 +98,11 @@ pub fn build(
 ) -> Result<Arc<Identity>, AwsError> {
     if !matches!(destination.scheme(), "http" | "https") || destination.host().is_none() {
         let why = "it must be http or https and have a host".to_owned();
-        return Err(AwsError::Url {
-            url: net::masked(destination),
-            why,
-        });
+        return Err(AwsError::Url { url: net::masked(destination), why });
     }
     validate(config)?;
     let host = parse_host(destination);
-    let region = Arc::new(SigningRegion::resolve(
-        config,
-        destination,
-        host.as_ref(),
-        &context.connections,
-    )?);
+    let region = Arc::new(SigningRegion::resolve(config, destination, host.as_ref(), &context.connections)?);
     warn_of_mismatch(config, host.as_ref(), destination_name);
     let service = config
         .service
@@ -145,75 +116,35 @@ pub fn build(
     let roles: Vec<(RoleStep, String)> = config
         .roles
         .iter()
-        .map(|role| {
-            (
-                role.clone(),
-                role.session_name
-                    .clone()
-                    .unwrap_or_else(|| session_name.clone()),
-            )
-        })
+        .map(|role| (role.clone(), role.session_name.clone().unwrap_or_else(|| session_name.clone())))
         .collect();
-    let names_session = matches!(
-        config.source,
-        CredentialSource::WebIdentity {
-            session_name: None,
-            ..
-        }
-    );
+    let names_session = matches!(config.source, CredentialSource::WebIdentity { session_name: None, .. });
     let key = CacheKey {
         source: config.source.clone(),
         roles: roles.clone(),
         sts: config.sts.clone(),
         // The region matters to the credentials only where it chooses the STS.
-        region: config
-            .sts
-            .region
-            .clone()
-            .or_else(|| region.known().map(|(r, _)| r.clone())),
+        region: config.sts.region.clone().or_else(|| region.known().map(|(r, _)| r.clone())),
         session_name: names_session.then(|| session_name.clone()),
     };
     let cache = context.cache(key, || {
         let connections = context.connections.clone();
-        Origin::new(
-            config.source.clone(),
-            roles,
-            config.sts.clone(),
-            Arc::clone(&region),
-            connections,
-            session_name,
-        )
+        Origin::new(config.source.clone(), roles, config.sts.clone(), Arc::clone(&region), connections, session_name)
     });
-    Ok(Arc::new(Identity::new(
-        destination_name,
-        service,
-        region,
-        cache,
-    )))
+    Ok(Arc::new(Identity::new(destination_name, service, region, cache)))
 }
 
 /// Stable, so that CloudTrail shows one session per agent and destination: 2 to 64 of `[\w+=,.@-]`.
 fn session_name(hostname: &str, destination: &str) -> String {
     let allowed = |c: char| {
-        if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) {
-            c
-        } else {
-            '-'
-        }
+        if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' }
     };
     let host = hostname.split('.').next().unwrap_or_default();
-    format!("sigpost-{host}-{destination}")
-        .chars()
-        .map(allowed)
-        .take(64)
-        .collect()
+    format!("sigpost-{host}-{destination}").chars().map(allowed).take(64).collect()
 }
 
 fn warn_of_mismatch(config: &IdentityConfig, host: Option<&AwsHost>, destination: &str) {
-    let (Some(configured), Some(named)) = (
-        config.region.as_deref(),
-        host.and_then(|h| h.region.as_deref()),
-    ) else {
+    let (Some(configured), Some(named)) = (config.region.as_deref(), host.and_then(|h| h.region.as_deref())) else {
         return;
     };
     if !configured.is_empty() && configured.trim() != named {

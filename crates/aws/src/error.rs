@@ -46,16 +46,10 @@ pub(crate) struct FetchError {
 
 impl FetchError {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            absent: false,
-        }
+        Self { message: message.into(), absent: false }
     }
 
     pub(crate) fn absent(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            absent: true,
-        }
+        Self { message: message.into(), absent: true }
     }
 }

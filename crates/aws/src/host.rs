@@ -49,11 +49,7 @@ const SUFFIXES: &[(&str, Partition, bool)] = &[
     (".amazonaws.com.cn", Partition::China, false),
     (".amazonaws.com", Partition::Aws, false),
     (".amazonaws.eu", Partition::EuropeanSovereign, false),
-    (
-        ".api.amazonwebservices.eu",
-        Partition::EuropeanSovereign,
-        true,
-    ),
+    (".api.amazonwebservices.eu", Partition::EuropeanSovereign, true),
     (".api.aws", Partition::Aws, true),
     (".on.aws", Partition::Aws, false),
     (".c2s.ic.gov", Partition::Isolated, false),
@@ -67,20 +63,11 @@ pub fn parse_host(url: &Url) -> Option<AwsHost> {
     };
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let (rest, partition, dualstack) = SUFFIXES.iter().find_map(|(suffix, partition, dual)| {
-        name.strip_suffix(suffix)
-            .filter(|rest| !rest.is_empty())
-            .map(|rest| (rest, *partition, *dual))
+        name.strip_suffix(suffix).filter(|rest| !rest.is_empty()).map(|rest| (rest, *partition, *dual))
     })?;
     let mut labels: Vec<&str> = rest.split('.').collect();
-    let mut host = AwsHost {
-        service: None,
-        region: None,
-        partition,
-        fips: false,
-        dualstack,
-        vpc_endpoint: false,
-        s3_style: None,
-    };
+    let mut host =
+        AwsHost { service: None, region: None, partition, fips: false, dualstack, vpc_endpoint: false, s3_style: None };
     if labels.last() == Some(&"vpce") {
         labels.pop();
         host.vpc_endpoint = true;
@@ -90,12 +77,7 @@ pub fn parse_host(url: &Url) -> Option<AwsHost> {
         Some(_) => s3(&labels, &mut host),
         None => other(&labels, &mut host),
     }
-    if host.partition == Partition::Aws
-        && host
-            .region
-            .as_deref()
-            .is_some_and(|r| r.starts_with("us-gov-"))
-    {
+    if host.partition == Partition::Aws && host.region.as_deref().is_some_and(|r| r.starts_with("us-gov-")) {
         host.partition = Partition::GovCloud;
     }
     Some(host)
@@ -110,9 +92,7 @@ fn is_s3(label: &str) -> bool {
             | "s3-accesspoint-fips"
             | "s3-external-1"
             | "s3-object-lambda"
-    ) || label
-        .strip_prefix("s3-")
-        .is_some_and(|r| is_region(r.trim_start_matches("fips-")))
+    ) || label.strip_prefix("s3-").is_some_and(|r| is_region(r.trim_start_matches("fips-")))
 }
 
 fn s3(labels: &[&str], host: &mut AwsHost) {
@@ -143,11 +123,8 @@ fn s3(labels: &[&str], host: &mut AwsHost) {
         .or_else(|| matches!(*own, "s3" | "s3-external-1").then(|| "us-east-1".to_owned()));
     let bucket = before.join(".");
     // `bucket.vpce-...` is a fixed word there, and the bucket's name is in the path.
-    host.s3_style = Some(if host.vpc_endpoint || bucket.is_empty() {
-        S3Style::Path
-    } else {
-        S3Style::VirtualHost { bucket }
-    });
+    host.s3_style =
+        Some(if host.vpc_endpoint || bucket.is_empty() { S3Style::Path } else { S3Style::VirtualHost { bucket } });
 }
 
 fn other(labels: &[&str], host: &mut AwsHost) {
@@ -176,10 +153,7 @@ fn other(labels: &[&str], host: &mut AwsHost) {
         None => before.last().copied(),
     };
     let Some(label) = label else { return };
-    let plain = label
-        .strip_suffix("-fips")
-        .or_else(|| label.strip_prefix("fips-"))
-        .unwrap_or(label);
+    let plain = label.strip_suffix("-fips").or_else(|| label.strip_prefix("fips-")).unwrap_or(label);
     host.fips = plain != label;
     host.service = match plain {
         "elb" => None,
@@ -209,236 +183,4 @@ fn is_region(label: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_names_say_service_and_region() {
-        let table: &[(&str, Option<&str>, Option<&str>)] = &[
-            (
-                "aps-workspaces.us-east-1.amazonaws.com",
-                Some("aps"),
-                Some("us-east-1"),
-            ),
-            (
-                "aps-workspaces-fips.us-gov-west-1.amazonaws.com",
-                Some("aps"),
-                Some("us-gov-west-1"),
-            ),
-            (
-                "aps-workspaces.eu-west-1.api.aws",
-                Some("aps"),
-                Some("eu-west-1"),
-            ),
-            (
-                "APS-Workspaces.US-East-1.amazonaws.com.",
-                Some("aps"),
-                Some("us-east-1"),
-            ),
-            (
-                "logs.us-west-2.amazonaws.com",
-                Some("logs"),
-                Some("us-west-2"),
-            ),
-            (
-                "logs-fips.us-west-2.amazonaws.com",
-                Some("logs"),
-                Some("us-west-2"),
-            ),
-            (
-                "logs.ap-southeast-7.api.aws",
-                Some("logs"),
-                Some("ap-southeast-7"),
-            ),
-            (
-                "firehose.cn-north-1.amazonaws.com.cn",
-                Some("firehose"),
-                Some("cn-north-1"),
-            ),
-            (
-                "firehose-fips.us-gov-east-1.amazonaws.com",
-                Some("firehose"),
-                Some("us-gov-east-1"),
-            ),
-            (
-                "kinesis.eu-central-1.amazonaws.com",
-                Some("kinesis"),
-                Some("eu-central-1"),
-            ),
-            (
-                "123456789012.data-kinesis.us-east-1.amazonaws.com",
-                Some("kinesis"),
-                Some("us-east-1"),
-            ),
-            (
-                "xray.us-east-2.amazonaws.com",
-                Some("xray"),
-                Some("us-east-2"),
-            ),
-            (
-                "monitoring.mx-central-1.amazonaws.com",
-                Some("monitoring"),
-                Some("mx-central-1"),
-            ),
-            (
-                "sts.us-east-1.amazonaws.com",
-                Some("sts"),
-                Some("us-east-1"),
-            ),
-            ("sts.amazonaws.com", Some("sts"), Some("us-east-1")),
-            (
-                "a1b2c3.execute-api.eu-west-2.amazonaws.com",
-                Some("execute-api"),
-                Some("eu-west-2"),
-            ),
-            (
-                "a1b2c3-vpce-0ab.execute-api.eu-west-2.amazonaws.com",
-                Some("execute-api"),
-                Some("eu-west-2"),
-            ),
-            (
-                "vpce-0abc-def.aps-workspaces.us-east-1.vpce.amazonaws.com",
-                Some("aps"),
-                Some("us-east-1"),
-            ),
-            (
-                "vpce-0abc-def-us-east-1a.logs.us-east-1.vpce.amazonaws.com",
-                Some("logs"),
-                Some("us-east-1"),
-            ),
-            (
-                "vpce-0abc.sts.cn-northwest-1.vpce.amazonaws.com.cn",
-                Some("sts"),
-                Some("cn-northwest-1"),
-            ),
-            (
-                "bucket.vpce-0abc.s3.us-east-1.vpce.amazonaws.com",
-                Some("s3"),
-                Some("us-east-1"),
-            ),
-            ("s3.amazonaws.com", Some("s3"), Some("us-east-1")),
-            ("s3.eu-west-3.amazonaws.com", Some("s3"), Some("eu-west-3")),
-            ("s3-eu-west-3.amazonaws.com", Some("s3"), Some("eu-west-3")),
-            (
-                "s3-fips.us-gov-west-1.amazonaws.com",
-                Some("s3"),
-                Some("us-gov-west-1"),
-            ),
-            (
-                "s3-fips.dualstack.us-east-1.amazonaws.com",
-                Some("s3"),
-                Some("us-east-1"),
-            ),
-            (
-                "my.dotted.bucket.s3.us-west-1.amazonaws.com",
-                Some("s3"),
-                Some("us-west-1"),
-            ),
-            (
-                "bucket.s3.dualstack.us-west-1.amazonaws.com",
-                Some("s3"),
-                Some("us-west-1"),
-            ),
-            ("bucket.s3-accelerate.amazonaws.com", Some("s3"), None),
-            (
-                "bucket.s3.cn-north-1.amazonaws.com.cn",
-                Some("s3"),
-                Some("cn-north-1"),
-            ),
-            (
-                "ap-123456789012.s3-accesspoint.us-east-1.amazonaws.com",
-                Some("s3"),
-                Some("us-east-1"),
-            ),
-            (
-                "search-d-abc.us-east-1.es.amazonaws.com",
-                Some("es"),
-                Some("us-east-1"),
-            ),
-            (
-                "abc.us-east-1.aoss.amazonaws.com",
-                Some("aoss"),
-                Some("us-east-1"),
-            ),
-            (
-                "us-east-2.queue.amazonaws.com",
-                Some("sqs"),
-                Some("us-east-2"),
-            ),
-            (
-                "abc.lambda-url.us-east-1.on.aws",
-                Some("lambda"),
-                Some("us-east-1"),
-            ),
-            (
-                "aps-workspaces.eusc-de-east-1.amazonaws.eu",
-                Some("aps"),
-                Some("eusc-de-east-1"),
-            ),
-            ("lb-1.us-east-1.elb.amazonaws.com", None, Some("us-east-1")),
-        ];
-        for (name, service, region) in table {
-            let host = parse_host(&Url::parse(&format!("https://{name}/x")).unwrap()).unwrap();
-            assert_eq!(
-                (host.service.as_deref(), host.region.as_deref()),
-                (*service, *region),
-                "{name}"
-            );
-        }
-    }
-
-    #[test]
-    fn other_hosts_say_nothing() {
-        for url in [
-            "https://example.com/",
-            "https://127.0.0.1:9/",
-            "https://[::1]/",
-            "https://amazonaws.com/",
-            "https://amazonaws.com.evil.example/",
-            "https://notamazonaws.com/",
-            "https://aps-workspaces.us-east-1.amazonaws.com.example.org/",
-        ] {
-            assert_eq!(parse_host(&Url::parse(url).unwrap()), None, "{url}");
-        }
-    }
-
-    #[test]
-    fn the_finer_points_of_a_host_are_read() {
-        let parse =
-            |name: &str| parse_host(&Url::parse(&format!("https://{name}/")).unwrap()).unwrap();
-        let bucket = |name: &str| {
-            Some(S3Style::VirtualHost {
-                bucket: name.to_owned(),
-            })
-        };
-        assert_eq!(
-            parse("my.bucket.s3.us-west-1.amazonaws.com").s3_style,
-            bucket("my.bucket")
-        );
-        assert_eq!(
-            parse("s3.s3.us-west-1.amazonaws.com").s3_style,
-            bucket("s3")
-        );
-        assert_eq!(
-            parse("s3.us-west-1.amazonaws.com").s3_style,
-            Some(S3Style::Path)
-        );
-        assert_eq!(
-            parse("bucket.vpce-0.s3.us-west-1.vpce.amazonaws.com").s3_style,
-            Some(S3Style::Path)
-        );
-        assert!(parse("bucket.vpce-0.s3.us-west-1.vpce.amazonaws.com").vpc_endpoint);
-        assert!(parse("aps-workspaces-fips.us-east-1.amazonaws.com").fips);
-        assert!(parse("s3-fips.dualstack.us-east-1.amazonaws.com").fips);
-        assert!(parse("s3-fips.dualstack.us-east-1.amazonaws.com").dualstack);
-        assert!(parse("logs.us-east-1.api.aws").dualstack);
-        assert_eq!(
-            parse("logs.us-gov-west-1.amazonaws.com").partition,
-            Partition::GovCloud
-        );
-        assert_eq!(
-            parse("logs.cn-north-1.amazonaws.com.cn").partition,
-            Partition::China
-        );
-    }
-}
+mod tests;

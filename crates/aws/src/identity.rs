@@ -85,14 +85,7 @@ impl Identity {
     ) -> Self {
         let destination = destination.to_owned();
         let (clock, trials) = (Clock::of_process(), Mutex::default());
-        Self {
-            destination,
-            service,
-            region,
-            cache,
-            clock,
-            trials,
-        }
+        Self { destination, service, region, cache, clock, trials }
     }
 
     /// What pages and metrics show of it.
@@ -122,18 +115,13 @@ impl Identity {
             what: format!("no AWS credentials for {}: {e}", self.destination),
             source: Some(Box::new(e)),
         })?;
-        let scope = Scope {
-            region: &region,
-            service: &self.service,
-            time: now,
-        };
+        let scope = Scope { region: &region, service: &self.service, time: now };
         signer::sign_request(request, &held.credentials, scope).map_err(error)
     }
 
     fn verdict(&self, answer: &Answer<'_>) -> IdentityVerdict {
         self.clock.observe(answer);
-        let Some(error) = net::service_error::parse(answer.status, answer.headers, answer.body)
-        else {
+        let Some(error) = net::service_error::parse(answer.status, answer.headers, answer.body) else {
             let mut trials = self.trials.lock();
             trials.accepted_since = true;
             trials.last_refusal = None;
@@ -147,18 +135,9 @@ impl Identity {
         let who = self.describe();
         let said = verdict::said(answer.status, &error);
         let why = |what: String| format!("AWS said {said}; signed as {who}; {what}");
-        let retry = |what: &str| IdentityVerdict::RetryNow {
-            why: why(format!("{what}, trying again")),
-        };
-        let hold = || IdentityVerdict::Hold {
-            why: why(verdict::advice(
-                refusal,
-                &error,
-                &self.service,
-                &region,
-                offset,
-            )),
-        };
+        let retry = |what: &str| IdentityVerdict::RetryNow { why: why(format!("{what}, trying again")) };
+        let hold =
+            || IdentityVerdict::Hold { why: why(verdict::advice(refusal, &error, &self.service, &region, offset)) };
 
         let reclocked = self.clock.changed_since(answer.sent_at);
         let far_off = offset.is_some_and(|ms| ms.abs() > SKEW_MS);
@@ -185,15 +164,8 @@ impl Identity {
                 self.try_refresh(answer);
                 hold()
             }
-            Refusal::Expired
-            | Refusal::BadSignature
-            | Refusal::UnknownKey
-            | Refusal::Unexplained => {
-                if self.try_refresh(answer) {
-                    retry("credentials are fetched afresh")
-                } else {
-                    hold()
-                }
+            Refusal::Expired | Refusal::BadSignature | Refusal::UnknownKey | Refusal::Unexplained => {
+                if self.try_refresh(answer) { retry("credentials are fetched afresh") } else { hold() }
             }
         };
         if let IdentityVerdict::Hold { why } = &outcome {
@@ -213,9 +185,7 @@ impl Identity {
         let mut trials = self.trials.lock();
         let worth = match trials.refreshed_at {
             None => true,
-            Some(at) => {
-                at.elapsed() >= NEW_TRIAL || (trials.accepted_since && at.elapsed() >= TRIAL_GAP)
-            }
+            Some(at) => at.elapsed() >= NEW_TRIAL || (trials.accepted_since && at.elapsed() >= TRIAL_GAP),
         };
         // Without a right to an immediate try the next slow probe still gets fresh credentials.
         self.cache.invalidate(held.fingerprint);
@@ -228,10 +198,7 @@ impl Identity {
 }
 
 impl Authorize for Identity {
-    fn authorize<'a>(
-        &'a self,
-        request: &'a mut Request<Bytes>,
-    ) -> BoxFuture<'a, Result<(), AuthorizeError>> {
+    fn authorize<'a>(&'a self, request: &'a mut Request<Bytes>) -> BoxFuture<'a, Result<(), AuthorizeError>> {
         Box::pin(self.sign(request))
     }
 
@@ -240,17 +207,11 @@ impl Authorize for Identity {
     }
 
     fn describe(&self) -> String {
-        let region = self
-            .region
-            .now()
-            .map_or_else(|| "a region yet unknown".to_owned(), |(r, _)| r);
+        let region = self.region.now().map_or_else(|| "a region yet unknown".to_owned(), |(r, _)| r);
         match self.cache.held().0 {
             Some(held) => {
                 let key = verdict::show_key(held.credentials.access_key_id());
-                format!(
-                    "{key} from {} for {} in {region}",
-                    held.source, self.service
-                )
+                format!("{key} from {} for {} in {region}", held.source, self.service)
             }
             None => format!("{} for {} in {region}", self.cache.describe(), self.service),
         }
@@ -259,27 +220,9 @@ impl Authorize for Identity {
 
 /// The region that S3's answer names.
 fn named_region(answer: &Answer<'_>, message: &str) -> Option<String> {
-    let header = answer
-        .headers
-        .get("x-amz-bucket-region")
-        .and_then(|v| v.to_str().ok())
-        .map(ToOwned::to_owned);
+    let header = answer.headers.get("x-amz-bucket-region").and_then(|v| v.to_str().ok()).map(ToOwned::to_owned);
     let body = String::from_utf8_lossy(answer.body);
-    let element = || {
-        body.split_once("<Region>")?
-            .1
-            .split_once("</Region>")
-            .map(|(region, _)| region.trim().to_owned())
-    };
-    let expected = || {
-        message
-            .split_once("expecting '")?
-            .1
-            .split_once('\'')
-            .map(|(region, _)| region.to_owned())
-    };
-    header
-        .or_else(element)
-        .or_else(expected)
-        .filter(|r| region::check("region", r).is_ok() && !r.is_empty())
+    let element = || body.split_once("<Region>")?.1.split_once("</Region>").map(|(region, _)| region.trim().to_owned());
+    let expected = || message.split_once("expecting '")?.1.split_once('\'').map(|(region, _)| region.to_owned());
+    header.or_else(element).or_else(expected).filter(|r| region::check("region", r).is_ok() && !r.is_empty())
 }

@@ -59,36 +59,20 @@ impl Origin {
         connections: Connections,
         session_name: String,
     ) -> Self {
-        Self {
-            source,
-            roles,
-            sts,
-            region,
-            connections,
-            session_name,
-            imds: OnceCell::new(),
-        }
+        Self { source, roles, sts, region, connections, session_name, imds: OnceCell::new() }
     }
 
     /// Fetches once.
     pub(crate) async fn fetch(&self) -> Result<Fetched, FetchError> {
         match tokio::time::timeout(TIMEOUT, self.fetch_all()).await {
             Ok(result) => result,
-            Err(_) => Err(FetchError::failed(format!(
-                "{}: no answer within {} s",
-                self.describe(),
-                TIMEOUT.as_secs()
-            ))),
+            Err(_) => Err(FetchError::failed(format!("{}: no answer within {} s", self.describe(), TIMEOUT.as_secs()))),
         }
     }
 
     async fn fetch_all(&self) -> Result<Fetched, FetchError> {
         let region = self.sts_region().await?;
-        let sts = Sts {
-            region: &region,
-            config: &self.sts,
-            connections: &self.connections,
-        };
+        let sts = Sts { region: &region, config: &self.sts, connections: &self.connections };
         let mut fetched = self.base(&sts).await?;
         for (role, session_name) in &self.roles {
             fetched.credentials = sts.assume(role, session_name, fetched.credentials).await?;
@@ -97,10 +81,7 @@ impl Origin {
         }
         let secret = fetched.credentials.secret_access_key();
         if fetched.credentials.access_key_id().is_empty() || secret.is_empty() {
-            return Err(FetchError::failed(format!(
-                "{}: the access key or the secret key is empty",
-                fetched.source
-            )));
+            return Err(FetchError::failed(format!("{}: the access key or the secret key is empty", fetched.source)));
         }
         Ok(fetched)
     }
@@ -109,40 +90,16 @@ impl Origin {
         let mut recheck = None;
         let mut label = None;
         let credentials = match &self.source {
-            CredentialSource::Static {
-                access_key,
-                secret_key,
-                session_token,
-            } => {
+            CredentialSource::Static { access_key, secret_key, session_token } => {
                 let read = |source: &SecretSource, key: &str| {
-                    source
-                        .read()
-                        .map_err(|e| FetchError::failed(format!("static keys: {key}: {e}")))
+                    source.read().map_err(|e| FetchError::failed(format!("static keys: {key}: {e}")))
                 };
-                let (key, secret) = (
-                    read(access_key, "access_key")?,
-                    read(secret_key, "secret_key")?,
-                );
-                let token = session_token
-                    .as_ref()
-                    .map(|t| read(t, "session_token"))
-                    .transpose()?;
-                let token = token
-                    .map(|t| t.expose().trim().to_owned())
-                    .filter(|t| !t.is_empty());
-                Credentials::new(
-                    key.expose().trim(),
-                    secret.expose().trim(),
-                    token,
-                    None,
-                    "static keys",
-                )
+                let (key, secret) = (read(access_key, "access_key")?, read(secret_key, "secret_key")?);
+                let token = session_token.as_ref().map(|t| read(t, "session_token")).transpose()?;
+                let token = token.map(|t| t.expose().trim().to_owned()).filter(|t| !t.is_empty());
+                Credentials::new(key.expose().trim(), secret.expose().trim(), token, None, "static keys")
             }
-            CredentialSource::Profile {
-                name,
-                config_file,
-                credentials_file,
-            } => {
+            CredentialSource::Profile { name, config_file, credentials_file } => {
                 let choice = ProfileChoice {
                     name: name.clone(),
                     config_file: config_file.clone(),
@@ -158,25 +115,15 @@ impl Origin {
                 credentials
             }
             CredentialSource::Process { command } => {
-                let command = command
-                    .read()
-                    .map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
+                let command = command.read().map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
                 process::run(command.expose(), process::TIMEOUT).await?
             }
-            CredentialSource::WebIdentity {
-                role_arn,
-                token_file,
-                session_name,
-            } => {
+            CredentialSource::WebIdentity { role_arn, token_file, session_name } => {
                 let session = session_name.as_deref().unwrap_or(&self.session_name);
                 sts.web_identity(role_arn, session, token_file).await?
             }
-            CredentialSource::Container {
-                endpoint,
-                token_file,
-            } => {
-                container::fetch(endpoint.as_ref(), token_file.as_deref(), &self.connections)
-                    .await?
+            CredentialSource::Container { endpoint, token_file } => {
+                container::fetch(endpoint.as_ref(), token_file.as_deref(), &self.connections).await?
             }
             CredentialSource::InstanceMetadata { endpoint } => {
                 use aws_credential_types::provider::ProvideCredentials;
@@ -191,24 +138,13 @@ impl Origin {
                     FetchError { message: format!("instance metadata: {message}; {hint}"), absent }
                 })?
             }
-            CredentialSource::RolesAnywhere(config) => {
-                roles_anywhere::fetch(config, &self.connections).await?
-            }
+            CredentialSource::RolesAnywhere(config) => roles_anywhere::fetch(config, &self.connections).await?,
         };
-        Ok(Fetched {
-            credentials,
-            source: label.unwrap_or_else(|| self.base_label()),
-            recheck,
-        })
+        Ok(Fetched { credentials, source: label.unwrap_or_else(|| self.base_label()), recheck })
     }
 
-    async fn imds(
-        &self,
-        endpoint: Option<&url::Url>,
-    ) -> Result<&aws_config::imds::Client, FetchError> {
-        self.imds
-            .get_or_try_init(|| async { crate::region::imds_client(&self.connections, endpoint) })
-            .await
+    async fn imds(&self, endpoint: Option<&url::Url>) -> Result<&aws_config::imds::Client, FetchError> {
+        self.imds.get_or_try_init(|| async { crate::region::imds_client(&self.connections, endpoint) }).await
     }
 
     /// The region that STS is asked in; empty where nothing is asked of STS.
@@ -216,17 +152,11 @@ impl Origin {
         if let Some(region) = &self.sts.region {
             return Ok(region.clone());
         }
-        let needed =
-            !self.roles.is_empty() || matches!(self.source, CredentialSource::WebIdentity { .. });
+        let needed = !self.roles.is_empty() || matches!(self.source, CredentialSource::WebIdentity { .. });
         match self.region.known() {
             Some((region, _)) => Ok(region.clone()),
             // Only now is the metadata service worth the wait.
-            None if needed => self
-                .region
-                .get()
-                .await
-                .map(|(region, _)| region)
-                .map_err(FetchError::failed),
+            None if needed => self.region.get().await.map(|(region, _)| region).map_err(FetchError::failed),
             None => Ok(String::new()),
         }
     }
@@ -238,38 +168,30 @@ impl Origin {
             SecretSource::Inline(_) => None,
         };
         match &self.source {
-            CredentialSource::Static {
-                access_key,
-                secret_key,
-                session_token,
-            } => [Some(access_key), Some(secret_key), session_token.as_ref()]
-                .into_iter()
-                .flatten()
-                .filter_map(secret)
-                .collect(),
-            CredentialSource::Profile {
-                name,
-                config_file,
-                credentials_file,
-            } => ProfileChoice {
+            CredentialSource::Static { access_key, secret_key, session_token } => {
+                [Some(access_key), Some(secret_key), session_token.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .filter_map(secret)
+                    .collect()
+            }
+            CredentialSource::Profile { name, config_file, credentials_file } => ProfileChoice {
                 name: name.clone(),
                 config_file: config_file.clone(),
                 credentials_file: credentials_file.clone(),
             }
             .paths(),
             CredentialSource::StandardChain => ProfileChoice::default().paths(),
-            CredentialSource::RolesAnywhere(config) => [
-                Some(&config.certificate),
-                Some(&config.private_key),
-                config.certificate_chain.as_ref(),
-            ]
-            .into_iter()
-            .flatten()
-            .filter_map(|pem| match pem {
-                Pem::File(path) => Some(path.clone()),
-                Pem::Inline(_) => None,
-            })
-            .collect(),
+            CredentialSource::RolesAnywhere(config) => {
+                [Some(&config.certificate), Some(&config.private_key), config.certificate_chain.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|pem| match pem {
+                        Pem::File(path) => Some(path.clone()),
+                        Pem::Inline(_) => None,
+                    })
+                    .collect()
+            }
             // Their tokens are exchanged, not used: a new token does not end what the old one bought.
             _ => Vec::new(),
         }
@@ -277,33 +199,20 @@ impl Origin {
 
     /// The source for people, before it was asked.
     pub(crate) fn describe(&self) -> String {
-        self.roles
-            .iter()
-            .fold(self.base_label(), |base, (role, _)| {
-                format!("role {} on {base}", role.role_arn)
-            })
+        self.roles.iter().fold(self.base_label(), |base, (role, _)| format!("role {} on {base}", role.role_arn))
     }
 
     fn base_label(&self) -> String {
         match &self.source {
             CredentialSource::StandardChain => "standard chain".to_owned(),
-            CredentialSource::Static {
-                access_key: SecretSource::File(path),
-                ..
-            } => format!("static keys from {}", path.display()),
-            CredentialSource::Static {
-                access_key: SecretSource::Inline(key),
-                ..
-            } => format!("static keys ({})", show_key(key.expose())),
+            CredentialSource::Static { access_key: SecretSource::File(path), .. } => {
+                format!("static keys from {}", path.display())
+            }
+            CredentialSource::Static { access_key: SecretSource::Inline(key), .. } => {
+                format!("static keys ({})", show_key(key.expose()))
+            }
             CredentialSource::Profile { name, .. } => {
-                format!(
-                    "profile {}",
-                    ProfileChoice {
-                        name: name.clone(),
-                        ..ProfileChoice::default()
-                    }
-                    .name()
-                )
+                format!("profile {}", ProfileChoice { name: name.clone(), ..ProfileChoice::default() }.name())
             }
             CredentialSource::Process { .. } => "credential_process".to_owned(),
             CredentialSource::WebIdentity { role_arn, .. } => format!("web identity {role_arn}"),

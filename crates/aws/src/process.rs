@@ -33,40 +33,26 @@ pub(crate) async fn run(command: &str, timeout: Duration) -> Result<Credentials,
         .map_err(|e| FetchError::failed(format!("credential_process: cannot start sh: {e}")))?;
     let _group = Group(child.id());
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(FetchError::failed(
-            "credential_process: its output cannot be read",
-        ));
+        return Err(FetchError::failed("credential_process: its output cannot be read"));
     };
     let work = async {
         // Both at once: a command blocks when one of its pipes is full.
         let complaint = tokio::spawn(drain(stderr));
         let mut output = zeroize_on_drop();
         let read = stdout.take(OUTPUT_LIMIT + 1).read_to_end(&mut output).await;
-        read.map_err(|e| {
-            FetchError::failed(format!(
-                "credential_process: its output cannot be read: {e}"
-            ))
-        })?;
+        read.map_err(|e| FetchError::failed(format!("credential_process: its output cannot be read: {e}")))?;
         if output.len() as u64 > OUTPUT_LIMIT {
             return Err(FetchError::failed(format!(
                 "credential_process: the command printed more than {OUTPUT_LIMIT} bytes; it must print one JSON object and nothing else"
             )));
         }
-        let status = child
-            .wait()
-            .await
-            .map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
+        let status = child.wait().await.map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
         if !status.success() {
             // A grandchild may keep the pipe open after the command itself is gone.
             let said = tokio::time::timeout(Duration::from_secs(1), complaint).await;
-            let said = said
-                .ok()
-                .and_then(Result::ok)
-                .filter(|s| !s.is_empty())
-                .map_or(String::new(), |s| format!(": {s}"));
-            return Err(FetchError::failed(format!(
-                "credential_process: the command failed with {status}{said}"
-            )));
+            let said =
+                said.ok().and_then(Result::ok).filter(|s| !s.is_empty()).map_or(String::new(), |s| format!(": {s}"));
+            return Err(FetchError::failed(format!("credential_process: the command failed with {status}{said}")));
         }
         parse(&output)
     };
@@ -84,10 +70,7 @@ struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let leader = self
-            .0
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(rustix::process::Pid::from_raw);
+        let leader = self.0.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(leader) = leader {
             // Nothing left to kill is what is hoped for.
             let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
@@ -102,24 +85,16 @@ fn zeroize_on_drop() -> zeroize::Zeroizing<Vec<u8>> {
 /// Reads all, keeps the beginning, as one line.
 async fn drain(mut stderr: impl AsyncRead + Unpin) -> String {
     let mut kept = Vec::new();
-    let _ = (&mut stderr)
-        .take(COMPLAINT_LIMIT)
-        .read_to_end(&mut kept)
-        .await;
+    let _ = (&mut stderr).take(COMPLAINT_LIMIT).read_to_end(&mut kept).await;
     let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
     let text = String::from_utf8_lossy(&kept);
-    text.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(300)
-        .collect()
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
 fn parse(output: &[u8]) -> Result<Credentials, FetchError> {
     let bad = |why: &str| FetchError::failed(format!("credential_process: {why}"));
-    let object: Value =
-        serde_json::from_slice(output).map_err(|_| bad("the command did not print one JSON object (its output is not shown, it may hold secrets)"))?;
+    let object: Value = serde_json::from_slice(output)
+        .map_err(|_| bad("the command did not print one JSON object (its output is not shown, it may hold secrets)"))?;
     match json::field(&object, "Version") {
         Some(Value::Number(n)) if n.as_u64() == Some(1) => {}
         Some(_) => return Err(bad("the command printed a Version other than 1")),
@@ -141,25 +116,15 @@ mod tests {
     async fn the_standard_json_becomes_credentials_whatever_the_case_of_its_keys() {
         let command = r#"echo '{"version":1,"accessKeyId":"AKIA1","SECRETACCESSKEY":"s","SessionToken":"t","Expiration":"2030-01-02T03:04:05Z"}'"#;
         let credentials = run(command, TIMEOUT).await.unwrap();
-        assert_eq!(
-            (credentials.access_key_id(), credentials.session_token()),
-            ("AKIA1", Some("t"))
-        );
+        assert_eq!((credentials.access_key_id(), credentials.session_token()), ("AKIA1", Some("t")));
         assert!(credentials.expiry().is_some());
-        let forever = run(
-            r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s"}'"#,
-            TIMEOUT,
-        )
-        .await
-        .unwrap();
+        let forever = run(r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s"}'"#, TIMEOUT).await.unwrap();
         assert_eq!((forever.session_token(), forever.expiry()), (None, None));
     }
 
     #[tokio::test]
     async fn a_command_that_hangs_is_killed() {
-        let error = run("echo started; sleep 600", Duration::from_millis(200))
-            .await
-            .unwrap_err();
+        let error = run("echo started; sleep 600", Duration::from_millis(200)).await.unwrap_err();
         assert!(error.to_string().contains("did not finish"), "{error}");
     }
 
@@ -167,34 +132,16 @@ mod tests {
     async fn garbage_megabytes_and_failures_have_their_own_messages_and_show_no_output() {
         assert!(fails("echo hunter2").await.contains("JSON object"));
         assert!(!fails("echo hunter2").await.contains("hunter2"));
+        assert!(fails("yes hunter2 | head -c 3000000").await.contains("more than"));
+        let failed = fails("echo hunter2; echo no such device >&2; yes | head -c 1000000 >&2; exit 7").await;
         assert!(
-            fails("yes hunter2 | head -c 3000000")
-                .await
-                .contains("more than")
-        );
-        let failed =
-            fails("echo hunter2; echo no such device >&2; yes | head -c 1000000 >&2; exit 7").await;
-        assert!(
-            failed.contains("exit status: 7")
-                && failed.contains("no such device")
-                && !failed.contains("hunter2"),
+            failed.contains("exit status: 7") && failed.contains("no such device") && !failed.contains("hunter2"),
             "{failed}"
         );
-        assert!(
-            fails(r#"echo '{"AccessKeyId":"A"}'"#)
-                .await
-                .contains("Version")
-        );
+        assert!(fails(r#"echo '{"AccessKeyId":"A"}'"#).await.contains("Version"));
         assert!(fails(r#"echo '{"Version":2}'"#).await.contains("Version"));
-        assert!(
-            fails(r#"echo '{"Version":1,"AccessKeyId":"A"}'"#)
-                .await
-                .contains("SecretAccessKey")
-        );
-        let date = fails(
-            r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s","Expiration":"soon"}'"#,
-        )
-        .await;
+        assert!(fails(r#"echo '{"Version":1,"AccessKeyId":"A"}'"#).await.contains("SecretAccessKey"));
+        let date = fails(r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s","Expiration":"soon"}'"#).await;
         assert!(date.contains("Expiration"), "{date}");
     }
 }

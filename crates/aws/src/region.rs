@@ -14,8 +14,8 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::{
-    AwsError, CredentialSource, IdentityConfig, chain::ProfileChoice, connector::Connections,
-    error::FetchError, host::AwsHost, sts::Sts,
+    AwsError, CredentialSource, IdentityConfig, chain::ProfileChoice, connector::Connections, error::FetchError,
+    host::AwsHost, sts::Sts,
 };
 
 const RETRY: Duration = Duration::from_secs(60);
@@ -73,8 +73,8 @@ impl SigningRegion {
             let _ = known.set(found);
         }
         let place = destination.host_str().unwrap_or_default().to_owned();
-        let metadata_off = std::env::var("AWS_EC2_METADATA_DISABLED")
-            .is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
+        let metadata_off =
+            std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
         // Who writes keys into the file can write the region next to them; where a role comes from metadata, so can the region.
         let by_hand = matches!(config.source, CredentialSource::Static { .. });
         if known.get().is_none() && (metadata_off || by_hand) {
@@ -113,11 +113,7 @@ impl SigningRegion {
         }
         let why = match self.ask_metadata().await {
             Ok(region) => {
-                tracing::info!(
-                    region,
-                    host = self.host,
-                    "AWS region taken from instance metadata"
-                );
+                tracing::info!(region, host = self.host, "AWS region taken from instance metadata");
                 let found = (region, RegionOrigin::InstanceMetadata);
                 let _ = self.known.set(found.clone());
                 return Ok(found);
@@ -137,13 +133,9 @@ impl SigningRegion {
     pub(crate) fn correct(&self, region: &str) -> bool {
         let usable = !region.is_empty()
             && region.len() <= 40
-            && region
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         let mut corrected = self.corrected.write();
-        let present = corrected
-            .as_deref()
-            .or_else(|| self.known.get().map(|(r, _)| r.as_str()));
+        let present = corrected.as_deref().or_else(|| self.known.get().map(|(r, _)| r.as_str()));
         if !usable || present == Some(region) {
             return false;
         }
@@ -153,11 +145,7 @@ impl SigningRegion {
 
     /// For status pages: the region in use, if known.
     pub(crate) fn now(&self) -> Option<(String, RegionOrigin)> {
-        let corrected = self
-            .corrected
-            .read()
-            .clone()
-            .map(|r| (r, RegionOrigin::Answer));
+        let corrected = self.corrected.read().clone().map(|r| (r, RegionOrigin::Answer));
         corrected.or_else(|| self.known.get().cloned())
     }
 
@@ -179,12 +167,7 @@ fn look(
     host: Option<&AwsHost>,
     connections: &Connections,
 ) -> Result<Option<(String, RegionOrigin)>, AwsError> {
-    if let Some(region) = config
-        .region
-        .as_deref()
-        .map(str::trim)
-        .filter(|r| !r.is_empty())
-    {
+    if let Some(region) = config.region.as_deref().map(str::trim).filter(|r| !r.is_empty()) {
         check("region", region)?;
         return Ok(Some((region.to_owned(), RegionOrigin::Configuration)));
     }
@@ -192,39 +175,24 @@ fn look(
         return Ok(Some((region, RegionOrigin::HostName)));
     }
     let profile = match &config.source {
-        CredentialSource::Profile {
-            name,
-            config_file,
-            credentials_file,
-        } => ProfileChoice {
+        CredentialSource::Profile { name, config_file, credentials_file } => ProfileChoice {
             name: name.clone(),
             config_file: config_file.clone(),
             credentials_file: credentials_file.clone(),
         },
         _ => ProfileChoice::default(),
     };
-    let sts = Sts {
-        region: "",
-        config: &config.sts,
-        connections,
-    };
+    let sts = Sts { region: "", config: &config.sts, connections };
     if let Some(region) = profile.region(&sts) {
         return Ok(Some((region, RegionOrigin::Profile(profile.name()))));
     }
     for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-        if let Some(region) = std::env::var(name)
-            .ok()
-            .map(|v| v.trim().to_owned())
-            .filter(|v| !v.is_empty())
-        {
+        if let Some(region) = std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()) {
             return Ok(Some((region, RegionOrigin::Environment(name))));
         }
     }
     if let CredentialSource::RolesAnywhere(anywhere) = &config.source
-        && let Some(region) = anywhere
-            .region
-            .clone()
-            .or_else(|| arn_region(&anywhere.trust_anchor_arn))
+        && let Some(region) = anywhere.region.clone().or_else(|| arn_region(&anywhere.trust_anchor_arn))
     {
         return Ok(Some((region, RegionOrigin::TrustAnchor)));
     }
@@ -233,28 +201,19 @@ fn look(
 
 /// `arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/...` names its region fourth.
 pub(crate) fn arn_region(arn: &str) -> Option<String> {
-    arn.split(':')
-        .nth(3)
-        .filter(|r| !r.is_empty())
-        .map(ToOwned::to_owned)
+    arn.split(':').nth(3).filter(|r| !r.is_empty()).map(ToOwned::to_owned)
 }
 
 /// Refuses what cannot be a region before it ends in a signature that nobody understands.
 pub(crate) fn check(key: &'static str, region: &str) -> Result<(), AwsError> {
     let why = if region.contains("://") || region.contains('.') {
-        format!(
-            "{region:?} is not a region; write its code, such as us-east-1, and put host names in the URL"
-        )
+        format!("{region:?} is not a region; write its code, such as us-east-1, and put host names in the URL")
     } else if region.bytes().any(|b| b.is_ascii_uppercase()) || region.contains([' ', '_', '(']) {
         format!("{region:?} is not a region's code; write it like us-east-1")
     } else if is_zone(region) {
         let code = region.trim_end_matches(|c: char| c.is_ascii_lowercase());
         format!("{region:?} is an availability zone; its region is {code}")
-    } else if !region
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        || region.len() > 40
-    {
+    } else if !region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') || region.len() > 40 {
         format!("{region:?} is not a region's code; write it like us-east-1")
     } else {
         return Ok(());
@@ -274,19 +233,11 @@ pub(crate) fn imds_client(
     connections: &Connections,
     endpoint: Option<&Url>,
 ) -> Result<aws_config::imds::Client, FetchError> {
-    let sts = Sts {
-        region: "",
-        config: &crate::StsConfig::default(),
-        connections,
-    };
-    let mut builder =
-        aws_config::imds::Client::builder().configure(&crate::chain::provider_config(&sts));
+    let sts = Sts { region: "", config: &crate::StsConfig::default(), connections };
+    let mut builder = aws_config::imds::Client::builder().configure(&crate::chain::provider_config(&sts));
     if let Some(endpoint) = endpoint {
         builder = builder.endpoint(endpoint.as_str()).map_err(|e| {
-            FetchError::failed(format!(
-                "instance metadata: the endpoint {} is unusable: {e}",
-                net::masked(endpoint)
-            ))
+            FetchError::failed(format!("instance metadata: the endpoint {} is unusable: {e}", net::masked(endpoint)))
         })?;
     }
     Ok(builder.build())
@@ -308,13 +259,7 @@ mod tests {
             let error = check("region", given).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        for fine in [
-            "us-east-1",
-            "us-gov-west-1",
-            "eusc-de-east-1",
-            "auto",
-            "ap-southeast-7",
-        ] {
+        for fine in ["us-east-1", "us-gov-west-1", "eusc-de-east-1", "auto", "ap-southeast-7"] {
             check("region", fine).unwrap();
         }
     }

@@ -11,8 +11,8 @@ use aws_credential_types::Credentials;
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P521_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair,
-        RSA_PKCS1_SHA256, RsaKeyPair,
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P521_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256,
+        RsaKeyPair,
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -37,20 +37,12 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Fetches once.
-pub(crate) async fn fetch(
-    config: &RolesAnywhereConfig,
-    connections: &Connections,
-) -> Result<Credentials, FetchError> {
-    let failed = |what: String| {
-        FetchError::failed(format!("Roles Anywhere, role {}: {what}", config.role_arn))
-    };
+pub(crate) async fn fetch(config: &RolesAnywhereConfig, connections: &Connections) -> Result<Credentials, FetchError> {
+    let failed = |what: String| FetchError::failed(format!("Roles Anywhere, role {}: {what}", config.role_arn));
     let request = create_session(config, SystemTime::now()).map_err(&failed)?;
     let endpoint = endpoint(config).map_err(&failed)?;
-    let reply = connections
-        .for_url(&endpoint)
-        .send(request, TIMEOUT, ANSWER_LIMIT)
-        .await
-        .map_err(|e| failed(e.to_string()))?;
+    let reply =
+        connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| failed(e.to_string()))?;
     if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
         let id = refusal.request_id.as_deref().unwrap_or("none");
         let hint = hint(&refusal.code);
@@ -61,13 +53,11 @@ pub(crate) async fn fetch(
             reply.status.as_u16()
         )));
     }
-    let answer: Value = serde_json::from_slice(&reply.body)
-        .map_err(|_| failed("its answer is not JSON".to_owned()))?;
+    let answer: Value = serde_json::from_slice(&reply.body).map_err(|_| failed("its answer is not JSON".to_owned()))?;
     let credentials = answer
         .pointer("/credentialSet/0/credentials")
         .ok_or_else(|| failed("its answer has no credentials".to_owned()))?;
-    json::credentials(credentials, "sessionToken", "RolesAnywhere")
-        .map_err(|why| failed(format!("its answer {why}")))
+    json::credentials(credentials, "sessionToken", "RolesAnywhere").map_err(|why| failed(format!("its answer {why}")))
 }
 
 fn hint(code: &str) -> &'static str {
@@ -76,9 +66,7 @@ fn hint(code: &str) -> &'static str {
             "; the certificate must be issued by the trust anchor and not revoked, anchor and profile enabled, the role in the profile, and its trust \
              policy must allow rolesanywhere.amazonaws.com sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity"
         }
-        "ResourceNotFoundException" => {
-            "; check the trust anchor's and the profile's ARN and their region"
-        }
+        "ResourceNotFoundException" => "; check the trust anchor's and the profile's ARN and their region",
         "ValidationException" => {
             "; check session_duration against the profile's, and session_name (the profile must allow one)"
         }
@@ -87,10 +75,8 @@ fn hint(code: &str) -> &'static str {
 }
 
 fn region(config: &RolesAnywhereConfig) -> Result<String, String> {
-    let anchor = arn_region(&config.trust_anchor_arn)
-        .ok_or("trust_anchor_arn is not an ARN with a region")?;
-    let profile =
-        arn_region(&config.profile_arn).ok_or("profile_arn is not an ARN with a region")?;
+    let anchor = arn_region(&config.trust_anchor_arn).ok_or("trust_anchor_arn is not an ARN with a region")?;
+    let profile = arn_region(&config.profile_arn).ok_or("profile_arn is not an ARN with a region")?;
     if anchor != profile {
         return Err(format!(
             "the trust anchor is in {anchor} and the profile in {profile}; both must be in one region"
@@ -115,8 +101,7 @@ fn endpoint(config: &RolesAnywhereConfig) -> Result<Url, String> {
 
 /// The signed request.
 fn create_session(config: &RolesAnywhereConfig, now: SystemTime) -> Result<Request<Bytes>, String> {
-    let mut chain =
-        pem::certificates(&config.certificate, "certificate").map_err(|e| e.to_string())?;
+    let mut chain = pem::certificates(&config.certificate, "certificate").map_err(|e| e.to_string())?;
     if let Some(more) = &config.certificate_chain {
         chain.extend(pem::certificates(more, "certificate_chain").map_err(|e| e.to_string())?);
     }
@@ -125,15 +110,15 @@ fn create_session(config: &RolesAnywhereConfig, now: SystemTime) -> Result<Reque
     check_validity(&facts, now)?;
     let key = SigningKey::read(config)?;
     if !key.belongs_to(leaf) {
-        return Err("the private key does not belong to the certificate (is the leaf the first certificate in the file?)".to_owned());
+        return Err(
+            "the private key does not belong to the certificate (is the leaf the first certificate in the file?)"
+                .to_owned(),
+        );
     }
 
     let region = region(config)?;
     let endpoint = endpoint(config)?;
-    let stamp = jiff::Timestamp::try_from(now)
-        .map_err(|e| e.to_string())?
-        .strftime("%Y%m%dT%H%M%SZ")
-        .to_string();
+    let stamp = jiff::Timestamp::try_from(now).map_err(|e| e.to_string())?.strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = stamp.get(..8).unwrap_or_default();
     let mut body = serde_json::Map::new();
     if let Some(duration) = config.session_duration {
@@ -152,9 +137,7 @@ fn create_session(config: &RolesAnywhereConfig, now: SystemTime) -> Result<Reque
     );
     let path = format!("{}/sessions", endpoint.path().trim_end_matches('/'));
     let host = endpoint.host_str().ok_or("the endpoint has no host")?;
-    let host = endpoint
-        .port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let host = endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
 
     // In the order of their names, which is the order of the canonical request.
     let mut headers = vec![
@@ -164,59 +147,33 @@ fn create_session(config: &RolesAnywhereConfig, now: SystemTime) -> Result<Reque
         ("x-amz-x509", STANDARD.encode(leaf)),
     ];
     if !intermediates.is_empty() {
-        let joined = intermediates
-            .iter()
-            .map(|der| STANDARD.encode(der))
-            .collect::<Vec<_>>()
-            .join(",");
+        let joined = intermediates.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>().join(",");
         headers.push(("x-amz-x509-chain", joined));
     }
-    let names = headers
-        .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(";");
-    let lines: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
-    let canonical = format!(
-        "POST\n{path}\n{query}\n{lines}\n{names}\n{}",
-        hex::encode(Sha256::digest(&body))
-    );
+    let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
+    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    let canonical = format!("POST\n{path}\n{query}\n{lines}\n{names}\n{}", hex::encode(Sha256::digest(&body)));
     let scope = format!("{date}/{region}/rolesanywhere/aws4_request");
     let algorithm = key.algorithm();
-    let to_sign = format!(
-        "{algorithm}\n{stamp}\n{scope}\n{}",
-        hex::encode(Sha256::digest(canonical))
-    );
+    let to_sign = format!("{algorithm}\n{stamp}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
     let signature = hex::encode(key.sign(to_sign.as_bytes())?);
-    let authorization = format!(
-        "{algorithm} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
-        facts.serial
-    );
+    let authorization =
+        format!("{algorithm} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", facts.serial);
 
-    let mut request = Request::post(format!("{}://{host}{path}?{query}", endpoint.scheme()))
-        .header("authorization", authorization);
+    let mut request =
+        Request::post(format!("{}://{host}{path}?{query}", endpoint.scheme())).header("authorization", authorization);
     for (name, value) in headers.into_iter().filter(|(name, _)| *name != "host") {
         request = request.header(name, value);
     }
-    request
-        .body(Bytes::from(body))
-        .map_err(|e| format!("the request cannot be made: {e}"))
+    request.body(Bytes::from(body)).map_err(|e| format!("the request cannot be made: {e}"))
 }
 
 fn check_validity(facts: &Facts, now: SystemTime) -> Result<(), String> {
     let show = |at: SystemTime| {
-        jiff::Timestamp::try_from(at)
-            .map_or_else(|_| "an impossible time".to_owned(), |t| t.to_string())
+        jiff::Timestamp::try_from(at).map_or_else(|_| "an impossible time".to_owned(), |t| t.to_string())
     };
     if now > facts.not_after {
-        return Err(format!(
-            "the certificate {} expired at {}; renew it",
-            facts.serial,
-            show(facts.not_after)
-        ));
+        return Err(format!("the certificate {} expired at {}; renew it", facts.serial, show(facts.not_after)));
     }
     if now < facts.not_before {
         return Err(format!(
@@ -236,25 +193,17 @@ enum SigningKey {
 
 impl SigningKey {
     fn read(config: &RolesAnywhereConfig) -> Result<Self, String> {
-        let der =
-            pem::private_key(&config.private_key, "private_key").map_err(|e| e.to_string())?;
+        let der = pem::private_key(&config.private_key, "private_key").map_err(|e| e.to_string())?;
         let rsa = |key: RsaKeyPair| Self::Rsa(Box::new(key));
-        let curves = [
-            &ECDSA_P256_SHA256_ASN1_SIGNING,
-            &ECDSA_P521_SHA256_ASN1_SIGNING,
-        ];
+        let curves = [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P521_SHA256_ASN1_SIGNING];
         let found = match &der {
             KeyDer::Pkcs1(der) => RsaKeyPair::from_der(der).ok().map(rsa),
             KeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der).ok().map(rsa).or_else(|| {
-                let ecdsa = curves
-                    .iter()
-                    .find_map(|curve| EcdsaKeyPair::from_pkcs8(curve, der).ok());
+                let ecdsa = curves.iter().find_map(|curve| EcdsaKeyPair::from_pkcs8(curve, der).ok());
                 ecdsa.map(|key| Self::Ecdsa(Box::new(key)))
             }),
             KeyDer::Sec1(der) => {
-                let ecdsa = curves
-                    .iter()
-                    .find_map(|curve| EcdsaKeyPair::from_private_key_der(curve, der).ok());
+                let ecdsa = curves.iter().find_map(|curve| EcdsaKeyPair::from_private_key_der(curve, der).ok());
                 ecdsa.map(|key| Self::Ecdsa(Box::new(key)))
             }
         };
@@ -274,10 +223,7 @@ impl SigningKey {
             Self::Rsa(key) => key.public_key().as_ref(),
             Self::Ecdsa(key) => key.public_key().as_ref(),
         };
-        !public.is_empty()
-            && certificate
-                .windows(public.len())
-                .any(|window| window == public)
+        !public.is_empty() && certificate.windows(public.len()).any(|window| window == public)
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {

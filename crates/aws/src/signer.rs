@@ -19,11 +19,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 use url::Url;
 
 /// RFC 3986's unreserved characters stay; all else is encoded, as SigV4 asks.
-pub(crate) const STRICT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+pub(crate) const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What a signature is made for.
 #[derive(Debug, Clone, Copy)]
@@ -36,20 +32,12 @@ pub(crate) struct Scope<'a> {
 
 impl Scope<'_> {
     fn is_s3(&self) -> bool {
-        matches!(
-            self.service,
-            "s3" | "s3-object-lambda" | "s3-outposts" | "s3express"
-        )
+        matches!(self.service, "s3" | "s3-object-lambda" | "s3-outposts" | "s3express")
     }
 }
 
 /// Headers whose old values a new signature replaces.
-const OURS: [&str; 4] = [
-    "authorization",
-    "x-amz-date",
-    "x-amz-security-token",
-    "x-amz-content-sha256",
-];
+const OURS: [&str; 4] = ["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
 
 /// Signs `request` in place: rewrites its URI to the canonical spelling and adds the headers of SigV4.
 pub(crate) fn sign_request(
@@ -103,9 +91,8 @@ fn signature_headers(
         SignableBody::Bytes(request.body()),
     )
     .map_err(|e| format!("cannot sign this request: {e}"))?;
-    let (instructions, _signature) = sign(signable, &params)
-        .map_err(|e| format!("cannot sign this request: {e}"))?
-        .into_parts();
+    let (instructions, _signature) =
+        sign(signable, &params).map_err(|e| format!("cannot sign this request: {e}"))?.into_parts();
     let (added, _query) = instructions.into_parts();
     added
         .into_iter()
@@ -131,11 +118,9 @@ fn signed_headers(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, String> {
         .iter()
         .filter(|(name, _)| wanted(name))
         .map(|(name, value)| {
-            let value = value.to_str().map_err(|_| {
-                format!(
-                    "header {name} has characters other than visible ASCII and cannot be signed"
-                )
-            })?;
+            let value = value
+                .to_str()
+                .map_err(|_| format!("header {name} has characters other than visible ASCII and cannot be signed"))?;
             Ok((name.as_str(), value))
         })
         .collect()
@@ -143,18 +128,10 @@ fn signed_headers(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, String> {
 
 /// Headers of one name become one header: what lies on the way may fold or reorder them, and then no signature fits.
 fn fold_duplicates(headers: &mut HeaderMap) {
-    let repeated: Vec<HeaderName> = headers
-        .keys()
-        .filter(|k| headers.get_all(*k).iter().nth(1).is_some())
-        .cloned()
-        .collect();
+    let repeated: Vec<HeaderName> =
+        headers.keys().filter(|k| headers.get_all(*k).iter().nth(1).is_some()).cloned().collect();
     for name in repeated {
-        let joined = headers
-            .get_all(&name)
-            .iter()
-            .map(HeaderValue::as_bytes)
-            .collect::<Vec<_>>()
-            .join(&b","[..]);
+        let joined = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b","[..]);
         if let Ok(value) = HeaderValue::from_bytes(&joined) {
             headers.insert(name, value);
         }
@@ -168,17 +145,12 @@ fn fold_duplicates(headers: &mut HeaderMap) {
 /// segments vanish (every HTTP client removes them). The query is decoded and encoded strictly; `+` is a space, as Go
 /// and the SDKs read it.
 fn canonical_uri(uri: &Uri, is_s3: bool) -> Result<Uri, String> {
-    let url = Url::parse(&uri.to_string())
-        .map_err(|e| format!("cannot sign: the URL is not absolute ({e})"))?;
+    let url = Url::parse(&uri.to_string()).map_err(|e| format!("cannot sign: the URL is not absolute ({e})"))?;
     let (true, Some(host)) = (matches!(url.scheme(), "http" | "https"), url.host_str()) else {
         return Err("cannot sign: the URL is not http or https with a host".to_owned());
     };
     let mut path = if is_s3 {
-        url.path()
-            .split('/')
-            .map(strict)
-            .collect::<Vec<_>>()
-            .join("/")
+        url.path().split('/').map(strict).collect::<Vec<_>>().join("/")
     } else {
         collapse_slashes(url.path())
     };
@@ -196,9 +168,7 @@ fn canonical_uri(uri: &Uri, is_s3: bool) -> Result<Uri, String> {
         path.push('?');
         path.push_str(&pairs.collect::<Vec<_>>().join("&"));
     }
-    let authority = url
-        .port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     Uri::builder()
         .scheme(url.scheme())
         .authority(authority)

@@ -5,8 +5,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
 use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
@@ -94,10 +93,7 @@ impl Sts<'_> {
             return Ok(endpoint.clone());
         }
         let region = self.region;
-        let (fips, dual) = (
-            self.config.use_fips && !region.starts_with("us-gov-"),
-            self.config.use_dualstack,
-        );
+        let (fips, dual) = (self.config.use_fips && !region.starts_with("us-gov-"), self.config.use_dualstack);
         let name = if fips { "sts-fips" } else { "sts" };
         let suffix = match (region, dual) {
             (r, false) if r.starts_with("cn-") => "amazonaws.com.cn",
@@ -107,9 +103,8 @@ impl Sts<'_> {
             (_, true) => "api.aws",
             (_, false) => "amazonaws.com",
         };
-        Url::parse(&format!("https://{name}.{region}.{suffix}/")).map_err(|e| {
-            FetchError::failed(format!("the STS endpoint of {region:?} is no URL: {e}"))
-        })
+        Url::parse(&format!("https://{name}.{region}.{suffix}/"))
+            .map_err(|e| FetchError::failed(format!("the STS endpoint of {region:?} is no URL: {e}")))
     }
 
     /// IRSA: exchanges a token file for a role's credentials.
@@ -120,17 +115,11 @@ impl Sts<'_> {
         token_file: &Path,
     ) -> Result<Credentials, FetchError> {
         let token = std::fs::read_to_string(token_file).map_err(|e| {
-            FetchError::failed(format!(
-                "web identity: cannot read the token file {}: {e}",
-                token_file.display()
-            ))
+            FetchError::failed(format!("web identity: cannot read the token file {}: {e}", token_file.display()))
         })?;
         let token = token.trim();
         if token.is_empty() {
-            return Err(FetchError::failed(format!(
-                "web identity: the token file {} is empty",
-                token_file.display()
-            )));
+            return Err(FetchError::failed(format!("web identity: the token file {} is empty", token_file.display())));
         }
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([
@@ -148,10 +137,7 @@ impl Sts<'_> {
             .body(Bytes::from(body))
             .map_err(|e| FetchError::failed(format!("web identity: {e}")))?;
         let context = |what: String| {
-            FetchError::failed(format!(
-                "web identity: role {role_arn}, token {}: {what}",
-                token_file.display()
-            ))
+            FetchError::failed(format!("web identity: role {role_arn}, token {}: {what}", token_file.display()))
         };
         let reply = self
             .connections
@@ -159,8 +145,7 @@ impl Sts<'_> {
             .send(request, TIMEOUT, ANSWER_LIMIT)
             .await
             .map_err(|e| context(e.to_string()))?;
-        if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body)
-        {
+        if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
             return Err(context(format!(
                 "STS said {}: {}{}",
                 refusal.code,
@@ -174,11 +159,7 @@ impl Sts<'_> {
 
 fn role_hint(message: &str, has_external_id: bool) -> String {
     if message.contains("AccessDenied") {
-        let external = if has_external_id {
-            "check external_id"
-        } else {
-            "an external id may be demanded"
-        };
+        let external = if has_external_id { "check external_id" } else { "an external id may be demanded" };
         format!(
             "; the role's trust policy must name this identity, this identity's policy must allow sts:AssumeRole, and {external}"
         )
@@ -200,21 +181,14 @@ fn web_identity_hint(code: &str) -> &'static str {
         "AccessDenied" | "AccessDeniedException" => {
             "; the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this token's subject and audience"
         }
-        "RegionDisabledException" => {
-            "; enable the region for STS in the account, or set sts_region"
-        }
+        "RegionDisabledException" => "; enable the region for STS in the account, or set sts_region",
         _ => "",
     }
 }
 
 /// The `Credentials` element of an STS answer.
 fn from_xml(body: &[u8]) -> Result<Credentials, String> {
-    let wanted = [
-        "AccessKeyId",
-        "SecretAccessKey",
-        "SessionToken",
-        "Expiration",
-    ];
+    let wanted = ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"];
     let mut found: BTreeMap<&str, String> = BTreeMap::new();
     let body = String::from_utf8_lossy(body);
     let mut reader = quick_xml::Reader::from_str(&body);
@@ -237,26 +211,11 @@ fn from_xml(body: &[u8]) -> Result<Credentials, String> {
         }
     }
     let mut take = |name: &str| {
-        found
-            .remove(name)
-            .map(|v| v.trim().to_owned())
-            .filter(|v| !v.is_empty())
-            .ok_or(format!("has no {name}"))
+        found.remove(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).ok_or(format!("has no {name}"))
     };
-    let (key, secret, token) = (
-        take("AccessKeyId")?,
-        take("SecretAccessKey")?,
-        take("SessionToken")?,
-    );
-    let expiry =
-        json::parse_time(&take("Expiration")?).ok_or("has an Expiration that is not a time")?;
-    Ok(Credentials::new(
-        key,
-        secret,
-        Some(token),
-        Some(expiry),
-        "WebIdentity",
-    ))
+    let (key, secret, token) = (take("AccessKeyId")?, take("SecretAccessKey")?, take("SessionToken")?);
+    let expiry = json::parse_time(&take("Expiration")?).ok_or("has an Expiration that is not a time")?;
+    Ok(Credentials::new(key, secret, Some(token), Some(expiry), "WebIdentity"))
 }
 
 #[cfg(test)]
@@ -265,14 +224,7 @@ mod tests {
 
     #[test]
     fn garbage_instead_of_an_answer_is_an_error() {
-        for body in [
-            &b""[..],
-            b"{}",
-            b"<a>",
-            b"<AccessKeyId>A</AccessKeyId>",
-            &[0xff; 100],
-            b"</a></b>",
-        ] {
+        for body in [&b""[..], b"{}", b"<a>", b"<AccessKeyId>A</AccessKeyId>", &[0xff; 100], b"</a></b>"] {
             assert!(from_xml(body).is_err());
         }
     }

@@ -10,18 +10,9 @@ use crate::{AwsError, CredentialSource, IdentityConfig, region};
 
 /// The first fault of a block.
 pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
-    let invalid = |key, why: &str| {
-        Err(AwsError::Invalid {
-            key,
-            why: why.to_owned(),
-        })
-    };
+    let invalid = |key, why: &str| Err(AwsError::Invalid { key, why: why.to_owned() });
     match &config.source {
-        CredentialSource::Static {
-            access_key,
-            secret_key,
-            session_token,
-        } => {
+        CredentialSource::Static { access_key, secret_key, session_token } => {
             for (key, source) in [("access_key", access_key), ("secret_key", secret_key)] {
                 if let SecretSource::Inline(text) = source
                     && text.expose().trim().is_empty()
@@ -29,16 +20,10 @@ pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
                     return invalid(key, "is empty; is the variable it comes from set?");
                 }
             }
-            if let (SecretSource::Inline(key), SecretSource::Inline(secret)) =
-                (access_key, secret_key)
-            {
-                let is_id =
-                    |t: &str| t.len() == 20 && (t.starts_with("AKIA") || t.starts_with("ASIA"));
+            if let (SecretSource::Inline(key), SecretSource::Inline(secret)) = (access_key, secret_key) {
+                let is_id = |t: &str| t.len() == 20 && (t.starts_with("AKIA") || t.starts_with("ASIA"));
                 if !is_id(key.expose().trim()) && is_id(secret.expose().trim()) {
-                    return invalid(
-                        "secret_key",
-                        "holds an access key id; access_key and secret_key are swapped",
-                    );
+                    return invalid("secret_key", "holds an access key id; access_key and secret_key are swapped");
                 }
                 if key.expose().trim().starts_with("ASIA") && session_token.is_none() {
                     tracing::warn!(
@@ -49,26 +34,12 @@ pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
         }
         CredentialSource::RolesAnywhere(anywhere) => {
             check_role("roles_anywhere.role_arn", &anywhere.role_arn)?;
-            check_session(
-                "roles_anywhere.session_name",
-                anywhere.session_name.as_deref(),
-            )?;
+            check_session("roles_anywhere.session_name", anywhere.session_name.as_deref())?;
             for (key, arn, kind) in [
-                (
-                    "roles_anywhere.trust_anchor_arn",
-                    &anywhere.trust_anchor_arn,
-                    "trust-anchor/",
-                ),
-                (
-                    "roles_anywhere.profile_arn",
-                    &anywhere.profile_arn,
-                    "profile/",
-                ),
+                ("roles_anywhere.trust_anchor_arn", &anywhere.trust_anchor_arn, "trust-anchor/"),
+                ("roles_anywhere.profile_arn", &anywhere.profile_arn, "profile/"),
             ] {
-                if !arn.contains(":rolesanywhere:")
-                    || !arn.contains(kind)
-                    || region::arn_region(arn).is_none()
-                {
+                if !arn.contains(":rolesanywhere:") || !arn.contains(kind) || region::arn_region(arn).is_none() {
                     let why = format!(
                         "{arn:?} is not such an ARN; it looks like arn:aws:rolesanywhere:<region>:<account>:{kind}<id>"
                     );
@@ -85,11 +56,7 @@ pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
                 );
             }
         }
-        CredentialSource::WebIdentity {
-            role_arn,
-            session_name,
-            ..
-        } => {
+        CredentialSource::WebIdentity { role_arn, session_name, .. } => {
             check_role("web_identity.role_arn", role_arn)?;
             check_session("web_identity.session_name", session_name.as_deref())?;
         }
@@ -102,28 +69,15 @@ pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
     for (at, role) in config.roles.iter().enumerate() {
         check_role("role_arn", &role.role_arn)?;
         check_session("session_name", role.session_name.as_deref())?;
-        if role
-            .external_id
-            .as_ref()
-            .is_some_and(|id| !(2..=1224).contains(&id.len()))
-        {
+        if role.external_id.as_ref().is_some_and(|id| !(2..=1224).contains(&id.len())) {
             return invalid("external_id", "must have 2 to 1224 characters");
         }
         let hours = |h: u64| Duration::from_secs(h * 3600);
-        if role
-            .session_duration
-            .is_some_and(|d| d < Duration::from_secs(900) || d > hours(12))
-        {
-            return invalid(
-                "session_duration",
-                "must be between 15m and 12h, and at most the role's maximum",
-            );
+        if role.session_duration.is_some_and(|d| d < Duration::from_secs(900) || d > hours(12)) {
+            return invalid("session_duration", "must be between 15m and 12h, and at most the role's maximum");
         }
         if at > 0 && role.session_duration.is_some_and(|d| d > hours(1)) {
-            return invalid(
-                "session_duration",
-                "a role assumed from a role lasts at most 1h",
-            );
+            return invalid("session_duration", "a role assumed from a role lasts at most 1h");
         }
         if role.session_tags.len() > 50 {
             return invalid("session_tags", "at most 50 tags");
@@ -158,16 +112,11 @@ fn check_role(key: &'static str, arn: &str) -> Result<(), AwsError> {
 
 fn check_session(key: &'static str, name: Option<&str>) -> Result<(), AwsError> {
     let Some(name) = name else { return Ok(()) };
-    let fine = (2..=64).contains(&name.len())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
+    let fine =
+        (2..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
     if fine {
         Ok(())
     } else {
-        Err(AwsError::Invalid {
-            key,
-            why: "must be 2 to 64 letters, digits or _+=,.@-".to_owned(),
-        })
+        Err(AwsError::Invalid { key, why: "must be 2 to 64 letters, digits or _+=,.@-".to_owned() })
     }
 }

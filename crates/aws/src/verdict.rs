@@ -36,52 +36,33 @@ pub(crate) fn classify(status: StatusCode, error: &ServiceError) -> Option<Refus
     }
     let message = error.message.to_ascii_lowercase();
     let code = error.code.strip_suffix("Exception").unwrap_or(&error.code);
-    let late =
-        message.contains("signature expired") || message.contains("signature not yet current");
+    let late = message.contains("signature expired") || message.contains("signature not yet current");
     let refusal = match code {
         "ExpiredToken" | "TokenRefreshRequired" => Refusal::Expired,
         "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Refusal::Skewed,
-        "SignatureDoesNotMatch" | "InvalidSignature" | "AuthFailure" | "IncompleteSignature"
-            if late =>
-        {
-            Refusal::Skewed
-        }
-        "SignatureDoesNotMatch" | "InvalidSignature" | "AuthFailure" | "IncompleteSignature" => {
-            Refusal::BadSignature
-        }
+        "SignatureDoesNotMatch" | "InvalidSignature" | "AuthFailure" | "IncompleteSignature" if late => Refusal::Skewed,
+        "SignatureDoesNotMatch" | "InvalidSignature" | "AuthFailure" | "IncompleteSignature" => Refusal::BadSignature,
         "UnrecognizedClient" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "InvalidToken"
             if message.contains("expired") =>
         {
             Refusal::Expired
         }
-        "UnrecognizedClient"
-        | "InvalidClientTokenId"
-        | "InvalidAccessKeyId"
-        | "InvalidToken"
-        | "InvalidSecurity" => Refusal::UnknownKey,
+        "UnrecognizedClient" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "InvalidToken" | "InvalidSecurity" => {
+            Refusal::UnknownKey
+        }
         "MissingAuthenticationToken" => Refusal::Unsigned,
         "AccessDenied" | "UnauthorizedOperation" | "NotAuthorized" | "AllAccessDisabled"
             if message.contains("security token") && message.contains("expired") =>
         {
             Refusal::Expired
         }
-        "AccessDenied" | "UnauthorizedOperation" | "NotAuthorized" | "AllAccessDisabled" => {
-            Refusal::Denied
+        "AccessDenied" | "UnauthorizedOperation" | "NotAuthorized" | "AllAccessDisabled" => Refusal::Denied,
+        "OptInRequired" | "SubscriptionRequired" | "RegionDisabled" | "AccountProblem" | "NotSignedUp" => {
+            Refusal::NotEnabled
         }
-        "OptInRequired"
-        | "SubscriptionRequired"
-        | "RegionDisabled"
-        | "AccountProblem"
-        | "NotSignedUp" => Refusal::NotEnabled,
-        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect" => {
-            Refusal::WrongRegion
-        }
-        _ if message.contains("security token included in the request is expired") => {
-            Refusal::Expired
-        }
-        _ if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            Refusal::Unexplained
-        }
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect" => Refusal::WrongRegion,
+        _ if message.contains("security token included in the request is expired") => Refusal::Expired,
+        _ if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Refusal::Unexplained,
         _ => return None,
     };
     Some(refusal)
@@ -89,17 +70,8 @@ pub(crate) fn classify(status: StatusCode, error: &ServiceError) -> Option<Refus
 
 /// An access key id is no secret; it is what a person searches for in IAM.
 pub(crate) fn show_key(key_id: &str) -> String {
-    let key: String = key_id
-        .trim()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(64)
-        .collect();
-    if key.is_empty() {
-        "an empty access key".to_owned()
-    } else {
-        format!("access key {key}")
-    }
+    let key: String = key_id.trim().chars().filter(|c| !c.is_control()).take(64).collect();
+    if key.is_empty() { "an empty access key".to_owned() } else { format!("access key {key}") }
 }
 
 /// `Code: message (HTTP 403, request id r)`, without what could hold a token.
@@ -117,17 +89,8 @@ pub(crate) fn said(status: StatusCode, error: &ServiceError) -> String {
             message = message.get(..at).unwrap_or_default();
         }
     }
-    let message: String = message
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(300)
-        .collect();
-    let id = error
-        .request_id
-        .as_deref()
-        .map_or(String::new(), |id| format!(", request id {id}"));
+    let message: String = message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
+    let id = error.request_id.as_deref().map_or(String::new(), |id| format!(", request id {id}"));
     let status = format!("HTTP {}{id}", status.as_u16());
     match (error.is_bare_status(), message.is_empty()) {
         (true, true) => format!("no error code ({status})"),
@@ -176,9 +139,7 @@ fn signature_advice(error: &ServiceError, service: &str, region: &str) -> String
     let lower = error.message.to_ascii_lowercase();
     if lower.contains("scoped to correct service") || lower.contains("scoped to a valid service") {
         let right = quoted(&error.message).map_or(String::new(), |name| format!(" {name}"));
-        return format!(
-            "it was signed for service {service}; set service_name to the right one{right}"
-        );
+        return format!("it was signed for service {service}; set service_name to the right one{right}");
     }
     if lower.contains("scoped to a valid region") || lower.contains("scoped to correct region") {
         return format!("it was signed for region {region}; set region to the endpoint's");
@@ -192,9 +153,7 @@ fn signature_advice(error: &ServiceError, service: &str, region: &str) -> String
 fn denied_advice(message: &str, service: &str) -> String {
     let words: Vec<&str> = message.split_whitespace().collect();
     let after = |phrase: &str| {
-        let at = words
-            .windows(2)
-            .position(|w| matches!(w, [a, b] if format!("{a} {b}") == phrase))?;
+        let at = words.windows(2).position(|w| matches!(w, [a, b] if format!("{a} {b}") == phrase))?;
         words.get(at + 2).map(|w| {
             w.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != ':' && c != '*')
                 .trim_end_matches(':')
@@ -224,10 +183,7 @@ fn denied_advice(message: &str, service: &str) -> String {
 
 /// The first text in single quotes.
 fn quoted(message: &str) -> Option<&str> {
-    message
-        .split('\'')
-        .nth(1)
-        .filter(|s| !s.is_empty() && s.len() < 60)
+    message.split('\'').nth(1).filter(|s| !s.is_empty() && s.len() < 60)
 }
 
 #[cfg(test)]
@@ -248,12 +204,7 @@ mod tests {
         let table: &[(u16, &str, &str, Option<Refusal>)] = &[
             (400, "ExpiredToken", "", Some(Refusal::Expired)),
             (403, "ExpiredTokenException", "", Some(Refusal::Expired)),
-            (
-                403,
-                "AccessDenied",
-                "The security token included in the request is expired",
-                Some(Refusal::Expired),
-            ),
+            (403, "AccessDenied", "The security token included in the request is expired", Some(Refusal::Expired)),
             (403, "RequestTimeTooSkewed", "", Some(Refusal::Skewed)),
             (
                 403,
@@ -261,12 +212,7 @@ mod tests {
                 "Signature expired: 1 is now earlier than 2 (3 - 5 min.)",
                 Some(Refusal::Skewed),
             ),
-            (
-                403,
-                "SignatureDoesNotMatch",
-                "Signature not yet current: 1 is still later than 2",
-                Some(Refusal::Skewed),
-            ),
+            (403, "SignatureDoesNotMatch", "Signature not yet current: 1 is still later than 2", Some(Refusal::Skewed)),
             (
                 403,
                 "SignatureDoesNotMatch",
@@ -274,41 +220,16 @@ mod tests {
                 Some(Refusal::BadSignature),
             ),
             (400, "IncompleteSignature", "", Some(Refusal::BadSignature)),
-            (
-                403,
-                "UnrecognizedClientException",
-                "",
-                Some(Refusal::UnknownKey),
-            ),
+            (403, "UnrecognizedClientException", "", Some(Refusal::UnknownKey)),
             (403, "InvalidClientTokenId", "", Some(Refusal::UnknownKey)),
             (403, "InvalidAccessKeyId", "", Some(Refusal::UnknownKey)),
-            (
-                403,
-                "MissingAuthenticationToken",
-                "",
-                Some(Refusal::Unsigned),
-            ),
-            (
-                403,
-                "MissingAuthenticationTokenException",
-                "",
-                Some(Refusal::Unsigned),
-            ),
+            (403, "MissingAuthenticationToken", "", Some(Refusal::Unsigned)),
+            (403, "MissingAuthenticationTokenException", "", Some(Refusal::Unsigned)),
             (400, "AccessDeniedException", "", Some(Refusal::Denied)),
             (403, "AccessDenied", "", Some(Refusal::Denied)),
             (403, "OptInRequired", "", Some(Refusal::NotEnabled)),
-            (
-                403,
-                "RegionDisabledException",
-                "",
-                Some(Refusal::NotEnabled),
-            ),
-            (
-                400,
-                "AuthorizationHeaderMalformed",
-                "",
-                Some(Refusal::WrongRegion),
-            ),
+            (403, "RegionDisabledException", "", Some(Refusal::NotEnabled)),
+            (400, "AuthorizationHeaderMalformed", "", Some(Refusal::WrongRegion)),
             (301, "PermanentRedirect", "", Some(Refusal::WrongRegion)),
             (401, "HTTP 401", "", Some(Refusal::Unexplained)),
             (403, "HTTP 403", "<html>", Some(Refusal::Unexplained)),
@@ -321,11 +242,7 @@ mod tests {
         ];
         for (status, code, message, expected) in table {
             let status = StatusCode::from_u16(*status).unwrap();
-            assert_eq!(
-                classify(status, &error(code, message)),
-                *expected,
-                "{code} {message}"
-            );
+            assert_eq!(classify(status, &error(code, message)), *expected, "{code} {message}");
         }
     }
 
@@ -333,14 +250,8 @@ mod tests {
     fn a_quoted_canonical_request_is_not_repeated() {
         let message = "The request signature we calculated does not match the signature you provided. Check your key.\n\nThe Canonical String for \
                        this request should have been\n'POST\n/\n\nx-amz-security-token:SECRETTOKEN\n'";
-        let text = said(
-            StatusCode::FORBIDDEN,
-            &error("SignatureDoesNotMatch", message),
-        );
-        assert!(
-            text.contains("does not match") && !text.contains("SECRETTOKEN"),
-            "{text}"
-        );
+        let text = said(StatusCode::FORBIDDEN, &error("SignatureDoesNotMatch", message));
+        assert!(text.contains("does not match") && !text.contains("SECRETTOKEN"), "{text}");
         assert!(text.contains("HTTP 403, request id r-1"), "{text}");
     }
 
@@ -348,36 +259,20 @@ mod tests {
     fn advice_names_what_to_change() {
         let denied = "User: arn:aws:iam::123456789012:user/u is not authorized to perform: aps:RemoteWrite on resource: arn:aws:aps:x with an \
                       explicit deny in an identity-based policy";
-        let advice_of = |refusal, message: &str| {
-            advice(
-                refusal,
-                &error("X", message),
-                "aps",
-                "us-east-1",
-                Some(-600_000),
-            )
-        };
+        let advice_of =
+            |refusal, message: &str| advice(refusal, &error("X", message), "aps", "us-east-1", Some(-600_000));
         let text = advice_of(Refusal::Denied, denied);
-        assert!(
-            text.contains("allow aps:RemoteWrite") && text.contains("explicitly"),
-            "{text}"
-        );
+        assert!(text.contains("allow aps:RemoteWrite") && text.contains("explicitly"), "{text}");
         assert!(advice_of(Refusal::Denied, "Forbidden").contains("aps:RemoteWrite"));
         assert!(advice_of(Refusal::Unsigned, "").contains("no slash"));
         assert!(advice_of(Refusal::Skewed, "").contains("-600 s"));
         assert!(
-            advice_of(
-                Refusal::BadSignature,
-                "Credential should be scoped to correct service: 'aps'. "
-            )
-            .contains("service_name to the right one aps")
+            advice_of(Refusal::BadSignature, "Credential should be scoped to correct service: 'aps'. ")
+                .contains("service_name to the right one aps")
         );
         assert!(
-            advice_of(
-                Refusal::BadSignature,
-                "Credential should be scoped to a valid region, not 'x'"
-            )
-            .contains("set region")
+            advice_of(Refusal::BadSignature, "Credential should be scoped to a valid region, not 'x'")
+                .contains("set region")
         );
     }
 }

@@ -23,9 +23,7 @@ fn held(verdict: IdentityVerdict) -> String {
 }
 
 fn http_date(at: SystemTime) -> String {
-    let zoned = jiff::Timestamp::try_from(at)
-        .unwrap()
-        .to_zoned(jiff::tz::TimeZone::UTC);
+    let zoned = jiff::Timestamp::try_from(at).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
     zoned.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
@@ -36,27 +34,12 @@ async fn an_expired_answer_fetches_afresh_once_and_holds_when_the_source_has_not
     assert!(is_retry(&judge(&identity, 400, &[], EXPIRED)));
     sign(&identity).await.unwrap();
     assert_eq!(identity.status().refreshes, 2);
-    let why = held(judge(
-        &identity,
-        400,
-        &[("x-amzn-requestid", "req-7")],
-        EXPIRED,
-    ));
-    for expected in [
-        "ExpiredTokenException",
-        "req-7",
-        "access key AKIA1",
-        "static keys",
-        "aps in us-east-1",
-        "renew",
-    ] {
+    let why = held(judge(&identity, 400, &[("x-amzn-requestid", "req-7")], EXPIRED));
+    for expected in ["ExpiredTokenException", "req-7", "access key AKIA1", "static keys", "aps in us-east-1", "renew"] {
         assert!(why.contains(expected), "{expected}: {why}");
     }
     assert!(!why.contains("hunter2"));
-    assert_eq!(
-        identity.status().last_refusal.as_deref(),
-        Some(why.as_str())
-    );
+    assert_eq!(identity.status().last_refusal.as_deref(), Some(why.as_str()));
     // Accepted again: all is forgotten.
     assert_eq!(judge(&identity, 200, &[], ""), IdentityVerdict::Unrelated);
     assert_eq!(identity.status().last_refusal, None);
@@ -75,10 +58,7 @@ async fn a_source_with_ever_new_credentials_that_are_all_refused_does_not_loop()
     };
     let config = IdentityConfig {
         roles: vec![step],
-        sts: StsConfig {
-            endpoint: Some(sts.url("/")),
-            ..StsConfig::default()
-        },
+        sts: StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() },
         ..config(static_keys("AKIABASE", "s"))
     };
     let identity = build(&config);
@@ -91,10 +71,7 @@ async fn a_source_with_ever_new_credentials_that_are_all_refused_does_not_loop()
         sign(&identity).await.unwrap();
     }
     assert_eq!(retries, 1);
-    assert!(
-        held(judge(&identity, 403, &[], MISMATCH))
-            .contains("the secret key does not belong to this key id")
-    );
+    assert!(held(judge(&identity, 403, &[], MISMATCH)).contains("the secret key does not belong to this key id"));
 }
 
 #[tokio::test]
@@ -125,11 +102,7 @@ async fn requests_signed_with_older_credentials_are_simply_signed_again() {
     assert!(is_retry(&late(http::StatusCode::BAD_REQUEST)));
     assert_eq!(key(&identity).await.unwrap(), "AKIANEW");
     assert!(is_retry(&late(http::StatusCode::BAD_REQUEST)));
-    assert_eq!(
-        identity.status().refreshes,
-        2,
-        "the new credentials were not thrown away"
-    );
+    assert_eq!(identity.status().refreshes, 2, "the new credentials were not thrown away");
 }
 
 #[tokio::test]
@@ -143,11 +116,7 @@ async fn a_skewed_clock_is_learnt_and_the_request_signed_again_with_aws_time() {
     let signed = sign(&identity).await.unwrap();
     let date = signed.headers()["x-amz-date"].to_str().unwrap();
     let wanted = jiff::Timestamp::try_from(SystemTime::now() + Duration::from_secs(7200)).unwrap();
-    assert_eq!(
-        &date[..11],
-        &wanted.strftime("%Y%m%dT%H").to_string()[..11],
-        "two hours ahead"
-    );
+    assert_eq!(&date[..11], &wanted.strftime("%Y%m%dT%H").to_string()[..11], "two hours ahead");
     let why = held(judge(&identity, 403, &headers, late));
     assert!(why.contains("NTP"), "{why}");
     // Credentials are not to blame for the clock.
@@ -162,31 +131,20 @@ async fn a_mismatch_with_a_far_off_clock_is_the_clocks_and_a_small_offset_is_not
     let behind = http_date(SystemTime::now() - Duration::from_secs(600));
     let headers = [("date", behind.as_str()), ("x-amz-request-id", "r")];
     let verdict = judge(&identity, 403, &headers, MISMATCH);
-    assert!(
-        matches!(&verdict, IdentityVerdict::RetryNow { why } if why.contains("clock")),
-        "{verdict:?}"
-    );
+    assert!(matches!(&verdict, IdentityVerdict::RetryNow { why } if why.contains("clock")), "{verdict:?}");
     assert_eq!(identity.status().refreshes, 1);
 }
 
 #[tokio::test]
 async fn refusals_that_no_refresh_mends_hold_and_name_what_to_change() {
     let cases = [
-        (
-            403,
-            r#"{"message":"Missing Authentication Token"}"#,
-            "no slash",
-        ),
+        (403, r#"{"message":"Missing Authentication Token"}"#, "no slash"),
         (
             403,
             r#"{"message":"User: arn:aws:iam::1:user/u is not authorized to perform: aps:RemoteWrite on resource: r"}"#,
             "allow aps:RemoteWrite",
         ),
-        (
-            403,
-            r#"{"__type":"OptInRequired","message":"x"}"#,
-            "enable the region",
-        ),
+        (403, r#"{"__type":"OptInRequired","message":"x"}"#, "enable the region"),
     ];
     for (status, body, expected) in cases {
         let identity = build(&config(static_keys("AKIA1", "s")));
@@ -196,10 +154,7 @@ async fn refusals_that_no_refresh_mends_hold_and_name_what_to_change() {
     }
     let identity = build(&config(static_keys("AKIA1", "s")));
     sign(&identity).await.unwrap();
-    assert!(
-        is_retry(&judge(&identity, 403, &[], "<html>Forbidden</html>")),
-        "an unexplained 403 is tried once more"
-    );
+    assert!(is_retry(&judge(&identity, 403, &[], "<html>Forbidden</html>")), "an unexplained 403 is tried once more");
     sign(&identity).await.unwrap();
     assert!(held(judge(&identity, 403, &[], "<html>Forbidden</html>")).contains("proxy"));
 }
@@ -215,59 +170,32 @@ async fn answers_about_data_are_left_to_the_protocol() {
         (503, "<Error><Code>AccessDenied</Code></Error>"),
         (404, ""),
     ] {
-        assert_eq!(
-            judge(&identity, status, &[], body),
-            IdentityVerdict::Unrelated,
-            "{status} {body}"
-        );
+        assert_eq!(judge(&identity, status, &[], body), IdentityVerdict::Unrelated, "{status} {body}");
     }
 }
 
 #[tokio::test]
 async fn s3_names_the_right_region_and_the_next_signature_is_for_it() {
     let config = config(static_keys("AKIA1", "s"));
-    let identity = aws::build(
-        &config,
-        &"https://s3.amazonaws.com/bucket/key".parse().unwrap(),
-        "aps",
-        "lake",
-        &context(),
-    )
-    .unwrap();
+    let identity =
+        aws::build(&config, &"https://s3.amazonaws.com/bucket/key".parse().unwrap(), "aps", "lake", &context())
+            .unwrap();
     let body = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'</Message><Region>eu-west-1</Region></Error>";
     assert!(is_retry(&judge(&identity, 400, &[], body)));
     let request = sign(&identity).await.unwrap();
-    assert!(
-        request.headers()["authorization"]
-            .to_str()
-            .unwrap()
-            .contains("/eu-west-1/s3/")
-    );
+    assert!(request.headers()["authorization"].to_str().unwrap().contains("/eu-west-1/s3/"));
     assert!(held(judge(&identity, 400, &[], body)).contains("eu-west-1"));
-    let redirect =
-        "<Error><Code>PermanentRedirect</Code><Message>use the endpoint</Message></Error>";
+    let redirect = "<Error><Code>PermanentRedirect</Code><Message>use the endpoint</Message></Error>";
     assert!(
-        held(judge(
-            &identity,
-            301,
-            &[("x-amz-bucket-region", "eu-west-3")],
-            redirect
-        ))
-        .contains("https://s3.eu-west-3.amazonaws.com")
+        held(judge(&identity, 301, &[("x-amz-bucket-region", "eu-west-3")], redirect))
+            .contains("https://s3.eu-west-3.amazonaws.com")
     );
 }
 
 #[tokio::test]
 async fn equal_identities_share_one_refresh_and_different_ones_share_nothing() {
     let sts = Fake::start(|seen, n| {
-        sts_answer(
-            "AssumeRole",
-            if seen.key().as_deref() == Some("AKIA2") {
-                900 + n
-            } else {
-                n
-            },
-        )
+        sts_answer("AssumeRole", if seen.key().as_deref() == Some("AKIA2") { 900 + n } else { n })
     })
     .await;
     let role_arn = "arn:aws:iam::123456789012:role/one".to_owned();
@@ -281,16 +209,11 @@ async fn equal_identities_share_one_refresh_and_different_ones_share_nothing() {
     };
     let config = |key: &str| IdentityConfig {
         roles: vec![step.clone()],
-        sts: StsConfig {
-            endpoint: Some(sts.url("/")),
-            ..StsConfig::default()
-        },
+        sts: StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() },
         ..config(static_keys(key, "s"))
     };
     let context = context();
-    let at = |key: &str, name: &str| {
-        aws::build(&config(key), &AMP.parse().unwrap(), "aps", name, &context).unwrap()
-    };
+    let at = |key: &str, name: &str| aws::build(&config(key), &AMP.parse().unwrap(), "aps", name, &context).unwrap();
     let (a, b, other) = (at("AKIA1", "a"), at("AKIA1", "b"), at("AKIA2", "c"));
     let (ka, kb) = tokio::join!(key(&a), key(&b));
     assert_eq!(ka.unwrap(), kb.unwrap());
@@ -312,55 +235,19 @@ fn unusable_blocks_are_refused_with_what_to_write() {
     };
     let good = "arn:aws:iam::123456789012:role/r";
     let base = config(static_keys("AKIA1", "s"));
-    let with_role = |role: RoleStep| IdentityConfig {
-        roles: vec![role],
-        ..base.clone()
-    };
-    let swapped = static_keys(
-        "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
-        "AKIAIOSFODNN7EXAMPLE",
-    );
+    let with_role = |role: RoleStep| IdentityConfig { roles: vec![role], ..base.clone() };
+    let swapped = static_keys("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "AKIAIOSFODNN7EXAMPLE");
     let cases = [
         (config(static_keys(" ", "s")), "access_key"),
         (config(swapped), "swapped"),
-        (
-            IdentityConfig {
-                region: Some("us-east-1a".to_owned()),
-                ..base.clone()
-            },
-            "availability zone",
-        ),
+        (IdentityConfig { region: Some("us-east-1a".to_owned()), ..base.clone() }, "availability zone"),
         (with_role(step("my-role")), "arn:aws:iam::"),
-        (
-            with_role(RoleStep {
-                external_id: Some("x".to_owned()),
-                ..step(good)
-            }),
-            "external_id",
-        ),
-        (
-            with_role(RoleStep {
-                session_duration: Some(Duration::from_secs(60)),
-                ..step(good)
-            }),
-            "15m",
-        ),
-        (
-            with_role(RoleStep {
-                session_name: Some("a b".to_owned()),
-                ..step(good)
-            }),
-            "session_name",
-        ),
+        (with_role(RoleStep { external_id: Some("x".to_owned()), ..step(good) }), "external_id"),
+        (with_role(RoleStep { session_duration: Some(Duration::from_secs(60)), ..step(good) }), "15m"),
+        (with_role(RoleStep { session_name: Some("a b".to_owned()), ..step(good) }), "session_name"),
         (
             IdentityConfig {
-                roles: vec![
-                    step(good),
-                    RoleStep {
-                        session_duration: Some(Duration::from_secs(7200)),
-                        ..step(good)
-                    },
-                ],
+                roles: vec![step(good), RoleStep { session_duration: Some(Duration::from_secs(7200)), ..step(good) }],
                 ..base.clone()
             },
             "at most 1h",
@@ -378,20 +265,10 @@ fn unusable_blocks_are_refused_with_what_to_write() {
         ),
     ];
     for (config, expected) in cases {
-        let error = aws::build(&config, &AMP.parse().unwrap(), "aps", "prod", &context())
-            .unwrap_err()
-            .to_string();
+        let error = aws::build(&config, &AMP.parse().unwrap(), "aps", "prod", &context()).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");
         assert!(!error.contains("wJalr"), "{error}");
     }
-    let error = aws::build(
-        &base,
-        &"ftp://x".parse().unwrap(),
-        "aps",
-        "prod",
-        &context(),
-    )
-    .unwrap_err()
-    .to_string();
+    let error = aws::build(&base, &"ftp://x".parse().unwrap(), "aps", "prod", &context()).unwrap_err().to_string();
     assert!(error.contains("http"), "{error}");
 }

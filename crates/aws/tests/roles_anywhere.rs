@@ -13,9 +13,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use net::{Pem, Secret};
-use rcgen::{
-    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData, SerialNumber,
-};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData, SerialNumber};
 use sha2::{Digest, Sha256};
 use support::*;
 
@@ -39,12 +37,7 @@ fn leaf(key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
     params.serial_number = Some(SerialNumber::from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0]));
     change(&mut params);
     let cert = params.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
-    Leaf {
-        pem: cert.pem(),
-        der: cert.der().to_vec(),
-        key,
-        intermediate,
-    }
+    Leaf { pem: cert.pem(), der: cert.der().to_vec(), key, intermediate }
 }
 
 fn inline_pem(text: &str) -> Pem {
@@ -84,38 +77,17 @@ fn verify(seen: &Seen, algorithm: &'static dyn VerificationAlgorithm, public: &[
     let (given, rest) = authorization.split_once(' ').unwrap();
     assert_eq!(given, name);
     let field = |key: &str| rest.split(", ").find_map(|f| f.strip_prefix(key)).unwrap();
-    let (credential, signed, signature) = (
-        field("Credential="),
-        field("SignedHeaders="),
-        field("Signature="),
-    );
+    let (credential, signed, signature) = (field("Credential="), field("SignedHeaders="), field("Signature="));
     let (serial, scope) = credential.split_once('/').unwrap();
     assert_eq!(serial, "18446744073709551616");
-    assert!(
-        scope.ends_with("/eu-west-1/rolesanywhere/aws4_request"),
-        "{scope}"
-    );
-    let headers: String = signed
-        .split(';')
-        .map(|n| format!("{n}:{}\n", seen.header(n)))
-        .collect();
+    assert!(scope.ends_with("/eu-west-1/rolesanywhere/aws4_request"), "{scope}");
+    let headers: String = signed.split(';').map(|n| format!("{n}:{}\n", seen.header(n))).collect();
     let digest = |text: &str| hex::encode(Sha256::digest(text));
-    let canonical = format!(
-        "{}\n{}\n{}\n{headers}\n{signed}\n{}",
-        seen.method,
-        seen.path,
-        seen.query,
-        digest(&seen.body)
-    );
-    let to_sign = format!(
-        "{name}\n{}\n{scope}\n{}",
-        seen.header("x-amz-date"),
-        digest(&canonical)
-    );
+    let canonical =
+        format!("{}\n{}\n{}\n{headers}\n{signed}\n{}", seen.method, seen.path, seen.query, digest(&seen.body));
+    let to_sign = format!("{name}\n{}\n{scope}\n{}", seen.header("x-amz-date"), digest(&canonical));
     let signature = hex::decode(signature).unwrap();
-    UnparsedPublicKey::new(algorithm, public)
-        .verify(to_sign.as_bytes(), &signature)
-        .unwrap();
+    UnparsedPublicKey::new(algorithm, public).verify(to_sign.as_bytes(), &signature).unwrap();
     for needed in ["content-type", "host", "x-amz-date", "x-amz-x509"] {
         assert!(signed.split(';').any(|n| n == needed), "{needed}");
     }
@@ -123,26 +95,10 @@ fn verify(seen: &Seen, algorithm: &'static dyn VerificationAlgorithm, public: &[
 
 #[tokio::test]
 async fn every_supported_key_opens_a_session_that_signs() {
-    let kinds: [(
-        &rcgen::SignatureAlgorithm,
-        &'static dyn VerificationAlgorithm,
-        &str,
-    ); 3] = [
-        (
-            &rcgen::PKCS_ECDSA_P256_SHA256,
-            &ECDSA_P256_SHA256_ASN1,
-            "AWS4-X509-ECDSA-SHA256",
-        ),
-        (
-            &rcgen::PKCS_ECDSA_P521_SHA512,
-            &ECDSA_P521_SHA256_ASN1,
-            "AWS4-X509-ECDSA-SHA256",
-        ),
-        (
-            &rcgen::PKCS_RSA_SHA256,
-            &RSA_PKCS1_2048_8192_SHA256,
-            "AWS4-X509-RSA-SHA256",
-        ),
+    let kinds: [(&rcgen::SignatureAlgorithm, &'static dyn VerificationAlgorithm, &str); 3] = [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, &ECDSA_P256_SHA256_ASN1, "AWS4-X509-ECDSA-SHA256"),
+        (&rcgen::PKCS_ECDSA_P521_SHA512, &ECDSA_P521_SHA256_ASN1, "AWS4-X509-ECDSA-SHA256"),
+        (&rcgen::PKCS_RSA_SHA256, &RSA_PKCS1_2048_8192_SHA256, "AWS4-X509-RSA-SHA256"),
     ];
     for (kind, verifier, name) in kinds {
         let leaf = leaf(KeyPair::generate_for(kind).unwrap(), |_| {});
@@ -152,24 +108,56 @@ async fn every_supported_key_opens_a_session_that_signs() {
         let seen = fake.seen()[0].clone();
         verify(&seen, verifier, leaf.key.der_bytes(), name);
         assert_eq!(seen.path, "/sessions");
-        assert!(seen.query.contains("trustAnchorArn=arn%3Aaws%3Arolesanywhere%3Aeu-west-1%3A123456789012%3Atrust-anchor%2F"), "{}", seen.query);
-        assert_eq!(seen.body, r#"{"durationSeconds":900}"#);
-        assert_eq!(
-            STANDARD.decode(seen.header("x-amz-x509")).unwrap(),
-            leaf.der
+        assert!(
+            seen.query
+                .contains("trustAnchorArn=arn%3Aaws%3Arolesanywhere%3Aeu-west-1%3A123456789012%3Atrust-anchor%2F"),
+            "{}",
+            seen.query
         );
+        assert_eq!(seen.body, r#"{"durationSeconds":900}"#);
+        assert_eq!(STANDARD.decode(seen.header("x-amz-x509")).unwrap(), leaf.der);
         assert!(!seen.header("x-amz-x509-chain").is_empty());
         assert!(identity.status().expires.is_some());
+    }
+}
+
+/// The inner key of a PKCS#8 wrapping: PKCS#1 for RSA, SEC1 for curves.
+fn unwrapped(key: &KeyPair, label: &str) -> String {
+    fn element(bytes: &[u8]) -> (&[u8], &[u8]) {
+        let (head, length) = match bytes[1] {
+            short @ 0..=0x7f => (2, usize::from(short)),
+            long => {
+                let digits = usize::from(long & 0x7f);
+                (2 + digits, bytes[2..2 + digits].iter().fold(0, |n, d| n << 8 | usize::from(*d)))
+            }
+        };
+        (&bytes[head..head + length], &bytes[head + length..])
+    }
+    let der = key.serialize_der();
+    let (inside, _) = element(&der);
+    let (_version, rest) = element(inside);
+    let (_algorithm, rest) = element(rest);
+    let (inner, _) = element(rest);
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(inner))
+}
+
+#[tokio::test]
+async fn keys_in_their_older_wrappings_work_too() {
+    for (kind, label) in
+        [(&rcgen::PKCS_RSA_SHA256, "RSA PRIVATE KEY"), (&rcgen::PKCS_ECDSA_P256_SHA256, "EC PRIVATE KEY")]
+    {
+        let leaf = leaf(KeyPair::generate_for(kind).unwrap(), |_| {});
+        let fake = Fake::start(|_, n| session(n)).await;
+        let config =
+            RolesAnywhereConfig { private_key: inline_pem(&unwrapped(&leaf.key, label)), ..anywhere(&leaf, &fake) };
+        assert_eq!(key(&build(&block(config))).await.unwrap(), "ASIARA0", "{label}");
     }
 }
 
 #[tokio::test]
 async fn a_renewed_certificate_is_used_at_the_next_session() {
     let dir = tempfile::tempdir().unwrap();
-    let (old, new) = (
-        leaf(KeyPair::generate().unwrap(), |_| {}),
-        leaf(KeyPair::generate().unwrap(), |_| {}),
-    );
+    let (old, new) = (leaf(KeyPair::generate().unwrap(), |_| {}), leaf(KeyPair::generate().unwrap(), |_| {}));
     let write = |leaf: &Leaf| {
         std::fs::write(dir.path().join("cert.pem"), &leaf.pem).unwrap();
         std::fs::write(dir.path().join("key.pem"), leaf.key.serialize_pem()).unwrap();
@@ -187,62 +175,32 @@ async fn a_renewed_certificate_is_used_at_the_next_session() {
     write(&new);
     judge(&identity, 403, &[], r#"{"__type":"ExpiredTokenException"}"#);
     assert_eq!(key(&identity).await.unwrap(), "ASIARA1");
-    assert_eq!(
-        STANDARD
-            .decode(fake.seen()[1].header("x-amz-x509"))
-            .unwrap(),
-        new.der
-    );
+    assert_eq!(STANDARD.decode(fake.seen()[1].header("x-amz-x509")).unwrap(), new.der);
 }
 
 #[tokio::test]
 async fn what_cannot_work_says_so_before_anything_is_sent() {
     let good = leaf(KeyPair::generate().unwrap(), |_| {});
     let other = leaf(KeyPair::generate().unwrap(), |_| {});
-    let expired = leaf(KeyPair::generate().unwrap(), |p| {
-        p.not_after = rcgen::date_time_ymd(2001, 1, 1)
-    });
-    let future = leaf(KeyPair::generate().unwrap(), |p| {
-        p.not_before = rcgen::date_time_ymd(2090, 1, 1)
-    });
-    let p384 = leaf(
-        KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap(),
-        |_| {},
-    );
+    let expired = leaf(KeyPair::generate().unwrap(), |p| p.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let future = leaf(KeyPair::generate().unwrap(), |p| p.not_before = rcgen::date_time_ymd(2090, 1, 1));
+    let p384 = leaf(KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap(), |_| {});
     let fake = Fake::start(|_, n| session(n)).await;
     let base = anywhere(&good, &fake);
     let cases = [
         (
-            RolesAnywhereConfig {
-                private_key: inline_pem(&other.key.serialize_pem()),
-                ..base.clone()
-            },
+            RolesAnywhereConfig { private_key: inline_pem(&other.key.serialize_pem()), ..base.clone() },
             "does not belong",
         ),
         (anywhere(&expired, &fake), "expired at 2001"),
         (anywhere(&future, &fake), "clock"),
         (anywhere(&p384, &fake), "P-521"),
+        (RolesAnywhereConfig { certificate: inline_pem("x"), ..base.clone() }, "BEGIN CERTIFICATE"),
         (
-            RolesAnywhereConfig {
-                certificate: inline_pem("x"),
-                ..base.clone()
-            },
-            "BEGIN CERTIFICATE",
-        ),
-        (
-            RolesAnywhereConfig {
-                private_key: Pem::File("/nonexistent/key.pem".into()),
-                ..base.clone()
-            },
+            RolesAnywhereConfig { private_key: Pem::File("/nonexistent/key.pem".into()), ..base.clone() },
             "/nonexistent/key.pem",
         ),
-        (
-            RolesAnywhereConfig {
-                profile_arn: PROFILE.replace("eu-west-1", "us-east-1"),
-                ..base.clone()
-            },
-            "one region",
-        ),
+        (RolesAnywhereConfig { profile_arn: PROFILE.replace("eu-west-1", "us-east-1"), ..base.clone() }, "one region"),
     ];
     for (config, expected) in cases {
         let error = key(&build(&block(config))).await.unwrap_err();
@@ -250,19 +208,8 @@ async fn what_cannot_work_says_so_before_anything_is_sent() {
         assert!(!error.contains("PRIVATE KEY-----"), "{error}");
     }
     assert!(fake.seen().is_empty());
-    let broken = RolesAnywhereConfig {
-        trust_anchor_arn: "anchor".to_owned(),
-        ..base
-    };
-    let error = aws::build(
-        &block(broken),
-        &AMP.parse().unwrap(),
-        "aps",
-        "prod",
-        &context(),
-    )
-    .unwrap_err()
-    .to_string();
+    let broken = RolesAnywhereConfig { trust_anchor_arn: "anchor".to_owned(), ..base };
+    let error = aws::build(&block(broken), &AMP.parse().unwrap(), "aps", "prod", &context()).unwrap_err().to_string();
     assert!(error.contains("trust_anchor_arn"), "{error}");
 }
 
@@ -281,9 +228,7 @@ async fn refusals_and_nonsense_are_told_apart() {
     })
     .await;
     for expected in ["Untrusted certificate", "not JSON", "no credentials"] {
-        let error = key(&build(&block(anywhere(&good, &fake))))
-            .await
-            .unwrap_err();
+        let error = key(&build(&block(anywhere(&good, &fake)))).await.unwrap_err();
         assert!(error.contains(expected) && error.contains(ROLE), "{error}");
     }
 }

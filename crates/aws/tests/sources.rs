@@ -28,30 +28,16 @@ fn write(dir: &std::path::Path, name: &str, text: &str) -> PathBuf {
 
 #[tokio::test]
 async fn static_keys_sign_for_the_host_and_show_only_the_key_id() {
-    let identity = build(&IdentityConfig {
-        source: static_keys("AKIASTATIC", "hunter2"),
-        ..IdentityConfig::default()
-    });
+    let identity = build(&IdentityConfig { source: static_keys("AKIASTATIC", "hunter2"), ..IdentityConfig::default() });
     let request = sign(&identity).await.unwrap();
     let authorization = request.headers()["authorization"].to_str().unwrap();
     assert!(
-        authorization.contains("Credential=AKIASTATIC/")
-            && authorization.contains("/us-east-1/aps/aws4_request"),
+        authorization.contains("Credential=AKIASTATIC/") && authorization.contains("/us-east-1/aps/aws4_request"),
         "{authorization}"
     );
-    let shown = format!(
-        "{identity:?} {} {:?}",
-        identity.describe(),
-        identity.status()
-    );
-    assert!(
-        shown.contains("AKIASTATIC") && !shown.contains("hunter2"),
-        "{shown}"
-    );
-    assert_eq!(
-        identity.status().region,
-        Some(("us-east-1".to_owned(), RegionOrigin::HostName))
-    );
+    let shown = format!("{identity:?} {} {:?}", identity.describe(), identity.status());
+    assert!(shown.contains("AKIASTATIC") && !shown.contains("hunter2"), "{shown}");
+    assert_eq!(identity.status().region, Some(("us-east-1".to_owned(), RegionOrigin::HostName)));
 }
 
 #[tokio::test]
@@ -59,26 +45,15 @@ async fn static_keys_in_files_are_read_again_when_they_change() {
     let dir = tempfile::tempdir().unwrap();
     let files = ["key", "secret", "token"].map(|n| write(dir.path(), n, &format!(" {n}1\n")));
     let [access_key, secret_key, token] = files.map(SecretSource::File);
-    let identity = build(&config(CredentialSource::Static {
-        access_key,
-        secret_key,
-        session_token: Some(token),
-    }));
+    let identity = build(&config(CredentialSource::Static { access_key, secret_key, session_token: Some(token) }));
     assert_eq!(key(&identity).await.unwrap(), "key1");
-    assert_eq!(
-        sign(&identity).await.unwrap().headers()["x-amz-security-token"],
-        "token1"
-    );
+    assert_eq!(sign(&identity).await.unwrap().headers()["x-amz-security-token"], "token1");
     write(dir.path(), "key", "key2");
     eventually(async || key(&identity).await.unwrap() == "key2").await;
     std::fs::remove_file(dir.path().join("key")).unwrap();
     // Gone in the middle of a rotation: what was read last still signs.
     eventually(async || {
-        identity
-            .status()
-            .last_error
-            .is_some_and(|e| e.contains("key"))
-            || key(&identity).await.is_err()
+        identity.status().last_error.is_some_and(|e| e.contains("key")) || key(&identity).await.is_err()
     })
     .await;
     assert_eq!(key(&identity).await.unwrap(), "key2");
@@ -91,44 +66,21 @@ async fn eventually(mut so: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), done)
-        .await
-        .expect("it never became so");
+    tokio::time::timeout(Duration::from_secs(30), done).await.expect("it never became so");
 }
 
 #[tokio::test]
 async fn keys_in_the_environment_never_win_over_a_profile() {
-    let env = [
-        ("AWS_ACCESS_KEY_ID", "AKIAENV"),
-        ("AWS_SECRET_ACCESS_KEY", "s"),
-        ("AWS_PROFILE", "other"),
-    ];
+    let env = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_PROFILE", "other")];
     if !in_child("keys_in_the_environment_never_win_over_a_profile", &env) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    write(
-        dir.path(),
-        "credentials",
-        "[a]\naws_access_key_id=AKIAFILE\naws_secret_access_key=s\n",
-    );
+    write(dir.path(), "credentials", "[a]\naws_access_key_id=AKIAFILE\naws_secret_access_key=s\n");
     write(dir.path(), "config", "");
-    assert_eq!(
-        key(&build(&profile(dir.path(), "a"))).await.unwrap(),
-        "AKIAFILE"
-    );
-    assert_eq!(
-        key(&build(&config(static_keys("AKIACONF", "s"))))
-            .await
-            .unwrap(),
-        "AKIACONF"
-    );
-    assert_eq!(
-        key(&build(&config(CredentialSource::StandardChain)))
-            .await
-            .unwrap(),
-        "AKIAENV"
-    );
+    assert_eq!(key(&build(&profile(dir.path(), "a"))).await.unwrap(), "AKIAFILE");
+    assert_eq!(key(&build(&config(static_keys("AKIACONF", "s")))).await.unwrap(), "AKIACONF");
+    assert_eq!(key(&build(&config(CredentialSource::StandardChain))).await.unwrap(), "AKIAENV");
 }
 
 #[tokio::test]
@@ -147,27 +99,18 @@ async fn a_rotated_profile_file_is_seen() {
 #[tokio::test]
 async fn broken_profiles_are_named_with_their_file_and_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
-    write(
-        dir.path(),
-        "credentials",
-        "[a]\naws_access_key_id=A\naws_secret_access_key=hunter2\n",
-    );
+    write(dir.path(), "credentials", "[a]\naws_access_key_id=A\naws_secret_access_key=hunter2\n");
     write(
         dir.path(),
         "config",
         "[profile person]\nsso_session=x\nsso_account_id=1\nsso_role_name=r\n[sso-session x]\nsso_region=us-east-1\nsso_start_url=https://x\n\
          [profile loop]\nrole_arn=arn:aws:iam::123456789012:role/a\nsource_profile=loop2\n[profile loop2]\nrole_arn=arn:aws:iam::123456789012:role/b\nsource_profile=loop\n",
     );
-    for (name, expected) in [
-        ("nosuch", "was not defined"),
-        ("person", "cannot be used by an agent"),
-        ("loop", "infinite loop"),
-    ] {
+    for (name, expected) in
+        [("nosuch", "was not defined"), ("person", "cannot be used by an agent"), ("loop", "infinite loop")]
+    {
         let error = key(&build(&profile(dir.path(), name))).await.unwrap_err();
-        assert!(
-            error.contains(expected) && error.contains(name) && error.contains("credentials"),
-            "{error}"
-        );
+        assert!(error.contains(expected) && error.contains(name) && error.contains("credentials"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
     write(dir.path(), "config", "[profile a\nx");
@@ -181,25 +124,11 @@ async fn a_profile_may_run_a_process_and_a_process_may_be_the_source() {
     let json = r#"{"Version":1,"AccessKeyId":"AKIAPROC","SecretAccessKey":"s"}"#;
     let answer = write(dir.path(), "answer.json", json);
     write(dir.path(), "credentials", "");
-    write(
-        dir.path(),
-        "config",
-        &format!(
-            "[profile p]\ncredential_process = cat {}\n",
-            answer.display()
-        ),
-    );
-    assert_eq!(
-        key(&build(&profile(dir.path(), "p"))).await.unwrap(),
-        "AKIAPROC"
-    );
+    write(dir.path(), "config", &format!("[profile p]\ncredential_process = cat {}\n", answer.display()));
+    assert_eq!(key(&build(&profile(dir.path(), "p"))).await.unwrap(), "AKIAPROC");
     let command = format!("cat {}", answer.display());
     assert_eq!(
-        key(&build(&config(CredentialSource::Process {
-            command: inline(&command)
-        })))
-        .await
-        .unwrap(),
+        key(&build(&config(CredentialSource::Process { command: inline(&command) }))).await.unwrap(),
         "AKIAPROC"
     );
 }
@@ -226,50 +155,24 @@ async fn a_chain_of_roles_is_assumed_step_by_step_with_stable_session_names() {
     };
     let config = IdentityConfig {
         roles: vec![first, second],
-        sts: StsConfig {
-            region: Some("eu-west-1".to_owned()),
-            endpoint: Some(sts.url("/")),
-            ..StsConfig::default()
-        },
+        sts: StsConfig { region: Some("eu-west-1".to_owned()), endpoint: Some(sts.url("/")), ..StsConfig::default() },
         ..config(static_keys("AKIABASE", "s"))
     };
     let identity = build(&config);
     assert_eq!(key(&identity).await.unwrap(), "ASIA1");
-    assert_eq!(
-        sign(&identity).await.unwrap().headers()["x-amz-security-token"],
-        "token1+/="
-    );
+    assert_eq!(sign(&identity).await.unwrap().headers()["x-amz-security-token"], "token1+/=");
     let seen = sts.seen();
     assert_eq!(seen.len(), 2, "credentials are kept");
     let (one, two) = (seen[0].form(), seen[1].form());
+    assert_eq!((seen[0].key().as_deref(), seen[1].key().as_deref()), (Some("AKIABASE"), Some("ASIA0")));
+    assert!(seen[0].header("authorization").contains("/eu-west-1/sts/"), "the STS region, not the signing region");
     assert_eq!(
-        (seen[0].key().as_deref(), seen[1].key().as_deref()),
-        (Some("AKIABASE"), Some("ASIA0"))
-    );
-    assert!(
-        seen[0].header("authorization").contains("/eu-west-1/sts/"),
-        "the STS region, not the signing region"
-    );
-    assert_eq!(
-        (
-            one["RoleSessionName"].as_str(),
-            one["ExternalId"].as_str(),
-            one["DurationSeconds"].as_str()
-        ),
+        (one["RoleSessionName"].as_str(), one["ExternalId"].as_str(), one["DurationSeconds"].as_str()),
         ("sigpost-node-1-prod", "ext", "1800")
     );
-    assert_eq!(
-        (
-            two["RoleSessionName"].as_str(),
-            two["Tags.member.1.Key"].as_str()
-        ),
-        ("mine", "team")
-    );
+    assert_eq!((two["RoleSessionName"].as_str(), two["Tags.member.1.Key"].as_str()), ("mine", "team"));
     assert!(
-        identity
-            .status()
-            .source
-            .contains("role/two on role arn:aws:iam::123456789012:role/one"),
+        identity.status().source.contains("role/two on role arn:aws:iam::123456789012:role/one"),
         "{:?}",
         identity.status()
     );
@@ -279,11 +182,7 @@ async fn a_chain_of_roles_is_assumed_step_by_step_with_stable_session_names() {
 #[tokio::test]
 async fn a_refused_role_says_who_asked_and_what_the_trust_policy_needs() {
     let sts = Fake::start(|_, _| {
-        sts_error(
-            403,
-            "AccessDenied",
-            "User: arn:aws:iam::1:user/u is not authorized to perform: sts:AssumeRole",
-        )
+        sts_error(403, "AccessDenied", "User: arn:aws:iam::1:user/u is not authorized to perform: sts:AssumeRole")
     })
     .await;
     let role_arn = "arn:aws:iam::123456789012:role/one".to_owned();
@@ -296,10 +195,7 @@ async fn a_refused_role_says_who_asked_and_what_the_trust_policy_needs() {
     };
     let config = IdentityConfig {
         roles: vec![step],
-        sts: StsConfig {
-            endpoint: Some(sts.url("/")),
-            ..StsConfig::default()
-        },
+        sts: StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() },
         ..config(static_keys("AKIABASE", "hunter2"))
     };
     let error = key(&build(&config)).await.unwrap_err();
@@ -315,37 +211,17 @@ async fn a_web_identity_token_is_trimmed_read_at_each_exchange_and_named_when_mi
     let dir = tempfile::tempdir().unwrap();
     let token_file = write(dir.path(), "token", "jwt-1\n");
     let role_arn = "arn:aws:iam::123456789012:role/irsa".to_owned();
-    let source = CredentialSource::WebIdentity {
-        role_arn,
-        token_file: token_file.clone(),
-        session_name: None,
-    };
-    let config = IdentityConfig {
-        sts: StsConfig {
-            endpoint: Some(sts.url("/")),
-            ..StsConfig::default()
-        },
-        ..config(source)
-    };
+    let source = CredentialSource::WebIdentity { role_arn, token_file: token_file.clone(), session_name: None };
+    let config =
+        IdentityConfig { sts: StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() }, ..config(source) };
     let identity = build(&config);
     assert_eq!(key(&identity).await.unwrap(), "ASIA0");
     write(dir.path(), "token", "jwt-2\n");
     // Refused: fetched again, with the new token.
-    judge(
-        &identity,
-        403,
-        &[],
-        r#"{"__type":"ExpiredTokenException","message":"x"}"#,
-    );
+    judge(&identity, 403, &[], r#"{"__type":"ExpiredTokenException","message":"x"}"#);
     assert_eq!(key(&identity).await.unwrap(), "ASIA1");
     let forms: Vec<_> = sts.seen().iter().map(Seen::form).collect();
-    assert_eq!(
-        (
-            forms[0]["WebIdentityToken"].as_str(),
-            forms[1]["WebIdentityToken"].as_str()
-        ),
-        ("jwt-1", "jwt-2")
-    );
+    assert_eq!((forms[0]["WebIdentityToken"].as_str(), forms[1]["WebIdentityToken"].as_str()), ("jwt-1", "jwt-2"));
     assert_eq!(forms[0]["RoleSessionName"], "sigpost-node-1-prod");
     assert_eq!(sts.seen()[0].key(), None, "this call is not signed");
 
@@ -366,19 +242,13 @@ fn container_answer(key: &str) -> Response {
 async fn a_container_token_with_a_trailing_newline_works_and_is_read_again() {
     let endpoint = Fake::start(|seen, n| match seen.header("authorization") {
         "tok-1" | "tok-2" => container_answer(&format!("ASIA{n}")),
-        _ => (
-            StatusCode::UNAUTHORIZED,
-            r#"{"code":"InvalidToken","message":"no"}"#,
-        )
-            .into_response(),
+        _ => (StatusCode::UNAUTHORIZED, r#"{"code":"InvalidToken","message":"no"}"#).into_response(),
     })
     .await;
     let dir = tempfile::tempdir().unwrap();
     let token_file = write(dir.path(), "token", "tok-1\n");
-    let source = CredentialSource::Container {
-        endpoint: Some(endpoint.url("/v1/credentials")),
-        token_file: Some(token_file),
-    };
+    let source =
+        CredentialSource::Container { endpoint: Some(endpoint.url("/v1/credentials")), token_file: Some(token_file) };
     let identity = build(&config(source));
     assert_eq!(key(&identity).await.unwrap(), "ASIA0");
     write(dir.path(), "token", "tok-2\n");
@@ -393,10 +263,7 @@ async fn a_container_token_with_a_trailing_newline_works_and_is_read_again() {
     })))
     .await
     .unwrap_err();
-    assert!(
-        error.contains("InvalidToken") && !error.contains("wrong"),
-        "{error}"
-    );
+    assert!(error.contains("InvalidToken") && !error.contains("wrong"), "{error}");
 }
 
 #[tokio::test]
@@ -407,23 +274,15 @@ async fn proxy_variables_do_not_capture_local_credential_endpoints() {
         ("HTTPS_PROXY", "http://127.0.0.1:9"),
         ("ALL_PROXY", "http://127.0.0.1:9"),
     ];
-    if !in_child(
-        "proxy_variables_do_not_capture_local_credential_endpoints",
-        &env,
-    ) {
+    if !in_child("proxy_variables_do_not_capture_local_credential_endpoints", &env) {
         return;
     }
     let endpoint = Fake::start(|_, _| container_answer("ASIADIRECT")).await;
-    let source = CredentialSource::Container {
-        endpoint: Some(endpoint.url("/")),
-        token_file: None,
-    };
+    let source = CredentialSource::Container { endpoint: Some(endpoint.url("/")), token_file: None };
     assert_eq!(key(&build(&config(source))).await.unwrap(), "ASIADIRECT");
     // What is far away does go there.
-    let source = CredentialSource::Container {
-        endpoint: Some("https://far.example/".parse().unwrap()),
-        token_file: None,
-    };
+    let source =
+        CredentialSource::Container { endpoint: Some("https://far.example/".parse().unwrap()), token_file: None };
     let error = key(&build(&config(source))).await.unwrap_err();
     assert!(error.contains("proxy http://127.0.0.1:9"), "{error}");
 }
@@ -431,62 +290,29 @@ async fn proxy_variables_do_not_capture_local_credential_endpoints() {
 #[tokio::test]
 async fn instance_metadata_gives_credentials_by_version_two_only() {
     let metadata = Fake::start(|seen, _| imds(seen, "ap-south-1")).await;
-    let source = CredentialSource::InstanceMetadata {
-        endpoint: Some(metadata.url("/")),
-    };
+    let source = CredentialSource::InstanceMetadata { endpoint: Some(metadata.url("/")) };
     let identity = build(&config(source));
     assert_eq!(key(&identity).await.unwrap(), "ASIAIMDS");
-    assert!(
-        metadata
-            .seen()
-            .iter()
-            .skip(1)
-            .all(|s| s.header("x-aws-ec2-metadata-token") == "imds-token")
-    );
+    assert!(metadata.seen().iter().skip(1).all(|s| s.header("x-aws-ec2-metadata-token") == "imds-token"));
 }
 
 #[tokio::test]
 async fn the_region_comes_from_metadata_at_first_use_when_nothing_else_names_one() {
     let test = "the_region_comes_from_metadata_at_first_use_when_nothing_else_names_one";
     let metadata = Fake::start(|seen, _| imds(seen, "ap-south-1")).await;
-    if !in_child_async(
-        test,
-        vec![(
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(),
-            metadata.url("/").to_string(),
-        )],
-    )
-    .await
+    if !in_child_async(test, vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), metadata.url("/").to_string())])
+        .await
     {
-        assert!(
-            metadata
-                .seen()
-                .iter()
-                .any(|s| s.path == "/latest/meta-data/placement/region")
-        );
+        assert!(metadata.seen().iter().any(|s| s.path == "/latest/meta-data/placement/region"));
         return;
     }
     let config = IdentityConfig::default();
-    let identity = aws::build(
-        &config,
-        &"https://metrics.example/write".parse().unwrap(),
-        "aps",
-        "prod",
-        &context(),
-    )
-    .unwrap();
+    let identity =
+        aws::build(&config, &"https://metrics.example/write".parse().unwrap(), "aps", "prod", &context()).unwrap();
     assert_eq!(identity.status().region, None);
     let request = sign(&identity).await.unwrap();
-    assert!(
-        request.headers()["authorization"]
-            .to_str()
-            .unwrap()
-            .contains("/ap-south-1/aps/")
-    );
-    assert_eq!(
-        identity.status().region,
-        Some(("ap-south-1".to_owned(), RegionOrigin::InstanceMetadata))
-    );
+    assert!(request.headers()["authorization"].to_str().unwrap().contains("/ap-south-1/aps/"));
+    assert_eq!(identity.status().region, Some(("ap-south-1".to_owned(), RegionOrigin::InstanceMetadata)));
 }
 
 /// `in_child` for tests whose stand-in must keep running in the parent meanwhile.
@@ -501,45 +327,21 @@ async fn in_child_async(test: &'static str, env: Vec<(String, String)>) -> bool 
 
 #[tokio::test]
 async fn the_standard_chain_lists_what_it_looked_at() {
-    let env = [
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-        ("AWS_REGION", "us-west-2"),
-    ];
+    let env = [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_REGION", "us-west-2")];
     if !in_child("the_standard_chain_lists_what_it_looked_at", &env) {
         return;
     }
-    let error = key(&build(&config(CredentialSource::StandardChain)))
-        .await
-        .unwrap_err();
-    for place in [
-        "environment",
-        "shared files",
-        "web identity",
-        "container",
-        "instance metadata",
-    ] {
+    let error = key(&build(&config(CredentialSource::StandardChain))).await.unwrap_err();
+    for place in ["environment", "shared files", "web identity", "container", "instance metadata"] {
         assert!(error.contains(place), "{place}: {error}");
     }
     // The region's order: host before environment, environment when the host says nothing.
     let region = |url: &str| {
         let config = IdentityConfig::default();
-        aws::build(&config, &url.parse().unwrap(), "aps", "prod", &context())
-            .unwrap()
-            .status()
-            .region
-            .unwrap()
+        aws::build(&config, &url.parse().unwrap(), "aps", "prod", &context()).unwrap().status().region.unwrap()
     };
-    assert_eq!(
-        region(AMP),
-        ("us-east-1".to_owned(), RegionOrigin::HostName)
-    );
-    assert_eq!(
-        region("https://metrics.example/"),
-        (
-            "us-west-2".to_owned(),
-            RegionOrigin::Environment("AWS_REGION")
-        )
-    );
+    assert_eq!(region(AMP), ("us-east-1".to_owned(), RegionOrigin::HostName));
+    assert_eq!(region("https://metrics.example/"), ("us-west-2".to_owned(), RegionOrigin::Environment("AWS_REGION")));
 }
 
 #[tokio::test]
@@ -550,52 +352,21 @@ async fn a_profiles_region_comes_before_the_environments_and_no_region_at_all_is
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    write(
-        dir.path(),
-        "credentials",
-        "[a]\naws_access_key_id=A\naws_secret_access_key=s\n",
-    );
+    write(dir.path(), "credentials", "[a]\naws_access_key_id=A\naws_secret_access_key=s\n");
     write(dir.path(), "config", "[profile a]\nregion = sa-east-1\n");
-    let config = IdentityConfig {
-        region: None,
-        ..profile(dir.path(), "a")
-    };
-    let identity = aws::build(
-        &config,
-        &"https://metrics.example/".parse().unwrap(),
-        "aps",
-        "prod",
-        &context(),
-    )
-    .unwrap();
-    assert_eq!(
-        identity.status().region,
-        Some((
-            "sa-east-1".to_owned(),
-            RegionOrigin::Profile("a".to_owned())
-        ))
-    );
+    let config = IdentityConfig { region: None, ..profile(dir.path(), "a") };
+    let identity =
+        aws::build(&config, &"https://metrics.example/".parse().unwrap(), "aps", "prod", &context()).unwrap();
+    assert_eq!(identity.status().region, Some(("sa-east-1".to_owned(), RegionOrigin::Profile("a".to_owned()))));
 }
 
 #[tokio::test]
 async fn keys_without_any_region_are_refused_at_once_with_the_way_out() {
-    if !in_child(
-        "keys_without_any_region_are_refused_at_once_with_the_way_out",
-        &[],
-    ) {
+    if !in_child("keys_without_any_region_are_refused_at_once_with_the_way_out", &[]) {
         return;
     }
-    let config = IdentityConfig {
-        source: static_keys("AKIA", "s"),
-        ..IdentityConfig::default()
-    };
-    let error = aws::build(
-        &config,
-        &"http://127.0.0.1:9009/x".parse().unwrap(),
-        "aps",
-        "prod",
-        &context(),
-    )
-    .unwrap_err();
+    let config = IdentityConfig { source: static_keys("AKIA", "s"), ..IdentityConfig::default() };
+    let error =
+        aws::build(&config, &"http://127.0.0.1:9009/x".parse().unwrap(), "aps", "prod", &context()).unwrap_err();
     assert!(error.to_string().contains("set region"), "{error}");
 }

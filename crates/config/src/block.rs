@@ -48,11 +48,7 @@ impl<'a> Block<'a> {
             Value::Mapping(entries) => entries,
             Value::Null => &[],
             _ => {
-                reader.error(
-                    field,
-                    format!("`{}` takes a mapping (`key: value` lines)", shape.name),
-                    None,
-                );
+                reader.error(field, format!("`{}` takes a mapping (`key: value` lines)", shape.name), None);
                 return None;
             }
         };
@@ -61,29 +57,13 @@ impl<'a> Block<'a> {
             path: field.path.clone(),
             shape,
             entries,
-            at: field
-                .key_at
-                .clone()
-                .unwrap_or_else(|| field.node.at.start..field.node.at.start + 1),
+            at: field.key_at.clone().unwrap_or_else(|| field.node.at.start..field.node.at.start + 1),
         };
-        for entry in entries
-            .iter()
-            .filter(|e| !shape.all_keys().any(|key| key == e.key))
-        {
+        for entry in entries.iter().filter(|e| !shape.all_keys().any(|key| key == e.key)) {
             if let Some(variable) = reader.source.variable_at(entry.key_at.start) {
-                let message = format!(
-                    "the value of {variable} is inserted unquoted here and changes the YAML"
-                );
-                let help = format!(
-                    "put ${{{variable}}} in quotes, and have no quotes or line breaks in its value"
-                );
-                reader.report(
-                    Severity::Error,
-                    entry.key_at.clone(),
-                    &block.path,
-                    message,
-                    Some(help),
-                );
+                let message = format!("the value of {variable} is inserted unquoted here and changes the YAML");
+                let help = format!("put ${{{variable}}} in quotes, and have no quotes or line breaks in its value");
+                reader.report(Severity::Error, entry.key_at.clone(), &block.path, message, Some(help));
                 continue;
             }
             let field = field_of(entry, &block.path);
@@ -101,15 +81,8 @@ impl<'a> Block<'a> {
 
     /// The field, even where it holds nothing.
     pub fn raw(&self, key: &str) -> Option<Field<'a>> {
-        debug_assert!(
-            self.shape.all_keys().any(|k| k == key),
-            "`{key}` is not a key of `{}`",
-            self.shape.name
-        );
-        self.entries
-            .iter()
-            .find(|e| e.key == key)
-            .map(|e| field_of(e, &self.path))
+        debug_assert!(self.shape.all_keys().any(|k| k == key), "`{key}` is not a key of `{}`", self.shape.name);
+        self.entries.iter().find(|e| e.key == key).map(|e| field_of(e, &self.path))
     }
 
     /// The field, unless it is absent or holds nothing.
@@ -124,11 +97,7 @@ impl<'a> Block<'a> {
             match &found {
                 Some(first) => {
                     let (one, two) = (last_key(&first.path), last_key(&field.path));
-                    self.reader.error(
-                        &field,
-                        format!("`{one}` and `{two}` mean the same; give one of them"),
-                        None,
-                    );
+                    self.reader.error(&field, format!("`{one}` and `{two}` mean the same; give one of them"), None);
                 }
                 None => found = Some(field),
             }
@@ -138,23 +107,11 @@ impl<'a> Block<'a> {
 
     /// Reports something about the block as a whole.
     pub fn error(&self, message: impl Into<String>, suggestion: Option<&str>) {
-        self.reader.report(
-            Severity::Error,
-            self.at.clone(),
-            &self.path,
-            message.into(),
-            suggestion.map(Into::into),
-        );
+        self.reader.report(Severity::Error, self.at.clone(), &self.path, message.into(), suggestion.map(Into::into));
     }
 
     pub fn warn(&self, message: impl Into<String>, suggestion: Option<&str>) {
-        self.reader.report(
-            Severity::Warning,
-            self.at.clone(),
-            &self.path,
-            message.into(),
-            suggestion.map(Into::into),
-        );
+        self.reader.report(Severity::Warning, self.at.clone(), &self.path, message.into(), suggestion.map(Into::into));
     }
 
     /// Reports at a key's value if it is there, else at the block.
@@ -179,14 +136,9 @@ impl<'a> Block<'a> {
                 Some(field) if !matches!(field.node.value, Value::Null | Value::Scalar(_)) => {}
                 Some(field) => match self.reader.empty_variable(&field) {
                     Some(variable) => self.reader.empty_by(Severity::Error, &field, &variable),
-                    None => self
-                        .reader
-                        .error(&field, format!("`{key}` is empty"), Some(example)),
+                    None => self.reader.error(&field, format!("`{key}` is empty"), Some(example)),
                 },
-                None => self.error(
-                    format!("`{key}` is missing in `{}`", self.shape.name),
-                    Some(example),
-                ),
+                None => self.error(format!("`{key}` is missing in `{}`", self.shape.name), Some(example)),
             }
         }
         text
@@ -199,12 +151,7 @@ impl<'a> Block<'a> {
     fn parsed<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let field = self.get(key)?;
         let text = self.reader.text(&field).filter(|t| !t.is_empty())?;
-        parse(&text)
-            .map_err(|message| {
-                self.reader
-                    .error(&field, format!("`{key}`: {message}"), None)
-            })
-            .ok()
+        parse(&text).map_err(|message| self.reader.error(&field, format!("`{key}`: {message}"), None)).ok()
     }
 
     pub fn duration(&self, key: &str) -> Option<Duration> {
@@ -226,13 +173,7 @@ impl<'a> Block<'a> {
     /// One of a few words; any letter case.
     pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         self.parsed(key, |text| {
-            let names = || {
-                choices
-                    .iter()
-                    .map(|(name, _)| *name)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
+            let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             choices
                 .iter()
                 .find(|(name, _)| name.eq_ignore_ascii_case(text))
@@ -247,21 +188,15 @@ impl<'a> Block<'a> {
     }
 
     pub fn texts(&self, key: &str) -> Vec<String> {
-        self.get(key)
-            .map(|f| self.reader.texts(&f))
-            .unwrap_or_default()
+        self.get(key).map(|f| self.reader.texts(&f)).unwrap_or_default()
     }
 
     pub fn items(&self, key: &str) -> Vec<Field<'a>> {
-        self.get(key)
-            .map(|f| self.reader.items(&f))
-            .unwrap_or_default()
+        self.get(key).map(|f| self.reader.items(&f)).unwrap_or_default()
     }
 
     pub fn entries(&self, key: &str) -> Vec<(&'a str, Field<'a>)> {
-        self.get(key)
-            .map(|f| self.reader.entries(&f))
-            .unwrap_or_default()
+        self.get(key).map(|f| self.reader.entries(&f)).unwrap_or_default()
     }
 
     /// A mapping under `key`, if it is there and not nothing.
@@ -274,11 +209,7 @@ impl<'a> Block<'a> {
         let field = self.either(keys)?;
         let (text, emptied_by) = self.reader.resolved(&field)?;
         if let Some(variable) = emptied_by {
-            let severity = if needed {
-                Severity::Error
-            } else {
-                Severity::Warning
-            };
+            let severity = if needed { Severity::Error } else { Severity::Warning };
             self.reader.empty_by(severity, &field, &variable);
         }
         Some(text).filter(|t| !t.is_empty())
@@ -309,14 +240,8 @@ impl<'a> Block<'a> {
                 None
             }
             "aws-secretsmanager" | "aws-ssm" | "vault" => {
-                let message = format!(
-                    "`{scheme}://` references are not supported in this version of sigpost"
-                );
-                self.reader.error(
-                    &field,
-                    message,
-                    Some("use file:///path, env://NAME, or the key's `_file` variant"),
-                );
+                let message = format!("`{scheme}://` references are not supported in this version of sigpost");
+                self.reader.error(&field, message, Some("use file:///path, env://NAME, or the key's `_file` variant"));
                 None
             }
             _ => Some(SecretSource::Inline(Secret::new(text))),
@@ -328,11 +253,7 @@ impl<'a> Block<'a> {
         let inline = self.secret(&[key], true);
         let file = self.identity_text(&[file_key], true);
         if let (Some(_), Some(_)) = (&inline, &file) {
-            self.error_at(
-                file_key,
-                format!("`{key}` and `{file_key}` are both given; give one of them"),
-                None,
-            );
+            self.error_at(file_key, format!("`{key}` and `{file_key}` are both given; give one of them"), None);
         }
         inline.or_else(|| file.map(|f| SecretSource::File(f.into())))
     }
@@ -341,14 +262,10 @@ impl<'a> Block<'a> {
 /// Checks an http or https URL. Errors never repeat it: it may hold a password.
 pub(crate) fn http_url(text: &str) -> Result<Url, String> {
     if text.contains("${") {
-        return Err(
-            "this URL holds `${...}`, which is only replaced with the flag -config.expand-env"
-                .into(),
-        );
+        return Err("this URL holds `${...}`, which is only replaced with the flag -config.expand-env".into());
     }
-    let url = Url::parse(text).map_err(|e| {
-        format!("this is not a URL ({e}); write it in full, such as https://host/path")
-    })?;
+    let url = Url::parse(text)
+        .map_err(|e| format!("this is not a URL ({e}); write it in full, such as https://host/path"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("this URL starts neither with http:// nor with https://".into());
     }

@@ -43,11 +43,7 @@ const MAX_DEPTH: usize = 32;
 
 /// Expands all of `input`.
 pub(crate) fn expand(input: &str, environment: Environment<'_>) -> Result<Expanded, ExpandError> {
-    let mut scanner = Scanner {
-        input,
-        at: 0,
-        environment,
-    };
+    let mut scanner = Scanner { input, at: 0, environment };
     let mut out = Expanded::default();
     let mut plain = 0;
     loop {
@@ -61,16 +57,10 @@ pub(crate) fn expand(input: &str, environment: Environment<'_>) -> Result<Expand
             out.keep(input, plain..scanner.at);
             let start = scanner.at;
             scanner.at += 2;
-            let (variable, value) = scanner
-                .substitution(0)
-                .map_err(|message| ExpandError { at: start, message })?;
+            let (variable, value) = scanner.substitution(0).map_err(|message| ExpandError { at: start, message })?;
             let to = out.text.len()..out.text.len() + value.len();
             out.text.push_str(&value);
-            out.pieces.push(Piece {
-                from: start..scanner.at,
-                to,
-                variable: Some(variable),
-            });
+            out.pieces.push(Piece { from: start..scanner.at, to, variable: Some(variable) });
             plain = scanner.at;
         } else if scanner.next().is_none() {
             out.keep(input, plain..input.len());
@@ -92,11 +82,7 @@ impl Expanded {
         if !text.is_empty() {
             let to = self.text.len()..self.text.len() + text.len();
             self.text.push_str(text);
-            self.pieces.push(Piece {
-                from,
-                to,
-                variable: None,
-            });
+            self.pieces.push(Piece { from, to, variable: None });
         }
     }
 
@@ -104,9 +90,7 @@ impl Expanded {
     pub fn origin(&self, offset: usize) -> usize {
         let next = self.pieces.partition_point(|p| p.to.end <= offset);
         match self.pieces.get(next) {
-            Some(piece) if piece.variable.is_none() => {
-                piece.from.start + offset.saturating_sub(piece.to.start)
-            }
+            Some(piece) if piece.variable.is_none() => piece.from.start + offset.saturating_sub(piece.to.start),
             Some(piece) => piece.from.start,
             None => self.pieces.last().map_or(0, |p| p.from.end),
         }
@@ -182,9 +166,7 @@ impl Scanner<'_, '_> {
     /// After `${`, up to and with `}`: the variable's name and the resulting text.
     fn substitution(&mut self, depth: usize) -> Result<(String, String), String> {
         if depth > MAX_DEPTH {
-            return Err(format!(
-                "substitutions are nested more than {MAX_DEPTH} deep"
-            ));
+            return Err(format!("substitutions are nested more than {MAX_DEPTH} deep"));
         }
         if self.peek() == Some('#') {
             self.next();
@@ -199,13 +181,7 @@ impl Scanner<'_, '_> {
                 self.next();
                 return Ok((name.clone(), self.value(&name)));
             }
-            Some(':')
-                if self
-                    .rest()
-                    .chars()
-                    .nth(1)
-                    .is_some_and(|c| "=-?+".contains(c)) =>
-            {
+            Some(':') if self.rest().chars().nth(1).is_some_and(|c| "=-?+".contains(c)) => {
                 self.at += 2;
                 self.default(&name, depth)?
             }
@@ -237,13 +213,9 @@ impl Scanner<'_, '_> {
         let name = self.take_while(|c| c.is_alphanumeric() || c == '_');
         match (name.is_empty(), self.peek()) {
             (false, _) => Ok(name),
-            (true, Some('}')) => {
-                Err("`${}` names no variable; for a literal `${}` write `$${}`".into())
-            }
+            (true, Some('}')) => Err("`${}` names no variable; for a literal `${}` write `$${}`".into()),
             (true, None) => Err("`${` is never closed by `}`".into()),
-            (true, Some(_)) => Err(
-                "`${` is not followed by a variable's name; for a literal `${` write `$${`".into(),
-            ),
+            (true, Some(_)) => Err("`${` is not followed by a variable's name; for a literal `${` write `$${`".into()),
         }
     }
 
@@ -255,23 +227,14 @@ impl Scanner<'_, '_> {
     }
 
     /// One parameter of an operator: a nested substitution, or text as far as `accept` goes.
-    fn parameter(
-        &mut self,
-        depth: usize,
-        escapes: bool,
-        accept: impl Fn(char) -> bool,
-    ) -> Result<String, String> {
+    fn parameter(&mut self, depth: usize, escapes: bool, accept: impl Fn(char) -> bool) -> Result<String, String> {
         if self.rest().starts_with("${") {
             self.at += 2;
             return self.substitution(depth + 1).map(|(_, value)| value);
         }
         let mut text = String::new();
         while let Some(c) = self.peek() {
-            let escaped = self
-                .rest()
-                .chars()
-                .nth(1)
-                .filter(|next| escapes && c == '\\' && matches!(next, '/' | '\\'));
+            let escaped = self.rest().chars().nth(1).filter(|next| escapes && c == '\\' && matches!(next, '/' | '\\'));
             if let Some(next) = escaped {
                 text.push(next);
                 self.at += 2;
@@ -282,11 +245,7 @@ impl Scanner<'_, '_> {
                 self.at += c.len_utf8();
             }
         }
-        if text.is_empty() {
-            Err("an operator's text is missing".into())
-        } else {
-            Ok(text)
-        }
+        if text.is_empty() { Err("an operator's text is missing".into()) } else { Ok(text) }
     }
 
     /// `:-d` `:=d` `=d`, and `:?d` `:+d`, which act the same: `d` when the variable is unset or empty.
@@ -319,23 +278,14 @@ impl Scanner<'_, '_> {
             return Ok(value);
         };
         let size = i64::try_from(value.len()).unwrap_or(i64::MAX);
-        let start = if position < 0 {
-            size.saturating_add(position).max(0)
-        } else {
-            position
-        };
+        let start = if position < 0 { size.saturating_add(position).max(0) } else { position };
         let end = match length.map(|l| l.parse::<i64>()) {
             None => size,
             Some(Err(_)) => return Ok(value),
             Some(Ok(length)) => start.saturating_add(length).clamp(0, size),
         };
-        let boundary = |at: i64| {
-            value.floor_char_boundary(usize::try_from(at).unwrap_or(value.len()).min(value.len()))
-        };
-        Ok(value
-            .get(boundary(start)..boundary(end))
-            .unwrap_or_default()
-            .to_owned())
+        let boundary = |at: i64| value.floor_char_boundary(usize::try_from(at).unwrap_or(value.len()).min(value.len()));
+        Ok(value.get(boundary(start)..boundary(end)).unwrap_or_default().to_owned())
     }
 
     fn casing(&mut self, name: &str) -> Result<String, String> {
@@ -369,14 +319,12 @@ impl Scanner<'_, '_> {
         Ok(match operator.as_str() {
             "/" => value.replacen(&pattern, by, 1),
             "//" => value.replace(&pattern, by),
-            "/#" if replacement.is_some() => value
-                .strip_prefix(&pattern)
-                .map(|rest| format!("{by}{rest}"))
-                .unwrap_or(value),
-            "/%" if replacement.is_some() => value
-                .strip_suffix(&pattern)
-                .map(|rest| format!("{rest}{by}"))
-                .unwrap_or(value),
+            "/#" if replacement.is_some() => {
+                value.strip_prefix(&pattern).map(|rest| format!("{by}{rest}")).unwrap_or(value)
+            }
+            "/%" if replacement.is_some() => {
+                value.strip_suffix(&pattern).map(|rest| format!("{rest}{by}")).unwrap_or(value)
+            }
             _ => value,
         })
     }

@@ -16,9 +16,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn run(input: &str) -> Result<String, String> {
-    expand(input, &environment)
-        .map(|e| e.text)
-        .map_err(|e| format!("{}: {}", e.at, e.message))
+    expand(input, &environment).map(|e| e.text).map_err(|e| format!("{}: {}", e.at, e.message))
 }
 
 #[test]
@@ -122,11 +120,7 @@ fn positions_lead_back_to_the_text_as_written() {
     assert_eq!(e.text, "a: alpha\nb: $x\nc: \n");
     assert_eq!(e.origin(0), 0);
     assert_eq!(e.origin(3), 3);
-    assert_eq!(
-        e.origin(7),
-        3,
-        "inside a value: where its substitution starts"
-    );
+    assert_eq!(e.origin(7), 3, "inside a value: where its substitution starts");
     assert_eq!(e.origin(9), 8, "the line after");
     assert_eq!(e.origin(e.text.find("x").unwrap()), 13);
     let c = e.text.find("c:").unwrap();

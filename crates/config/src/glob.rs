@@ -15,15 +15,8 @@ pub(crate) fn trim_prefix(value: &str, pattern: &str, longest: bool) -> String {
     let text: Vec<char> = value.chars().collect();
     let matches = |length: &usize| matches_glob(&pattern, text.get(..*length).unwrap_or_default());
     let mut lengths = 1..=text.len();
-    let found = if longest {
-        lengths.rev().find(matches)
-    } else {
-        lengths.find(matches)
-    };
-    text.get(found.unwrap_or(0)..)
-        .unwrap_or_default()
-        .iter()
-        .collect()
+    let found = if longest { lengths.rev().find(matches) } else { lengths.find(matches) };
+    text.get(found.unwrap_or(0)..).unwrap_or_default().iter().collect()
 }
 
 /// `*`, `?`, `[set]` with `^` and ranges, `\` before a literal. Iterative: linear memory, quadratic time at worst.

@@ -46,8 +46,8 @@ pub use block::Shape;
 pub use dialect::SHAPES;
 pub use load::{LoadOptions, decode, load};
 pub use plan::{
-    ClientAuthType, DestinationPlan, LogFormat, LogLevel, MetricsRoute, MinFree, OnFull, Plan,
-    QueuePlan, ServerPlan, ServerTls, Shares,
+    ClientAuthType, DestinationPlan, LogFormat, LogLevel, MetricsRoute, MinFree, OnFull, Plan, QueuePlan, ServerPlan,
+    ServerTls, Shares,
 };
 pub use problem::{Problem, Problems, Severity};
 pub use scalar::duration as parse_duration;

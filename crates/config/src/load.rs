@@ -28,24 +28,13 @@ pub struct LoadOptions<'a> {
 impl<'a> LoadOptions<'a> {
     /// Without any flag.
     pub fn new(file_name: &'a str, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self {
-            file_name,
-            expand_env: false,
-            environment,
-            wal_directory: None,
-            extra_scrape_metrics: false,
-        }
+        Self { file_name, expand_env: false, environment, wal_directory: None, extra_scrape_metrics: false }
     }
 }
 
 /// Reads a configuration file's text. Reads no other file and contacts nobody.
 pub fn load(text: &str, options: LoadOptions<'_>) -> Result<Plan, Problems> {
-    let (source, expand_error) = Source::new(
-        options.file_name,
-        text,
-        options.expand_env,
-        options.environment,
-    );
+    let (source, expand_error) = Source::new(options.file_name, text, options.expand_env, options.environment);
     let reader = Reader::new(&source, options.environment, options.expand_env);
     if let Some(error) = expand_error {
         let place = source.written_place(error.at);
@@ -55,18 +44,9 @@ pub fn load(text: &str, options: LoadOptions<'_>) -> Result<Plan, Problems> {
     }
     let root = match node::parse(&source) {
         Ok(Some(root)) => root,
-        Ok(None) => Node {
-            value: Value::Null,
-            at: 0..0,
-        },
+        Ok(None) => Node { value: Value::Null, at: 0..0 },
         Err(error) => {
-            reader.report(
-                Severity::Error,
-                error.at..error.at + 1,
-                "",
-                error.message,
-                None,
-            );
+            reader.report(Severity::Error, error.at..error.at + 1, "", error.message, None);
             return Err(refused(&reader));
         }
     };
@@ -93,15 +73,9 @@ pub fn decode(bytes: &[u8]) -> Result<String, String> {
         };
         bytes.get(size..).unwrap_or_default().chunks(size).map(unit)
     };
-    let wide = |big: bool| {
-        units(4, big)
-            .map(char::from_u32)
-            .collect::<Option<String>>()
-    };
+    let wide = |big: bool| units(4, big).map(char::from_u32).collect::<Option<String>>();
     let narrow = |big: bool| {
-        char::decode_utf16(units(2, big).filter_map(|u| u16::try_from(u).ok()))
-            .collect::<Result<String, _>>()
-            .ok()
+        char::decode_utf16(units(2, big).filter_map(|u| u16::try_from(u).ok())).collect::<Result<String, _>>().ok()
     };
     let text = match bytes {
         [0xff, 0xfe, 0, 0, ..] => wide(false),
@@ -125,18 +99,9 @@ mod test {
 
     #[test]
     fn files_with_a_byte_order_mark_are_read() {
-        let utf16 = |order: fn(u16) -> [u8; 2]| {
-            "\u{feff}é: 𝄞"
-                .encode_utf16()
-                .flat_map(order)
-                .collect::<Vec<u8>>()
-        };
-        let utf32 = |order: fn(u32) -> [u8; 4]| {
-            "\u{feff}é: 𝄞"
-                .chars()
-                .flat_map(|c| order(u32::from(c)))
-                .collect::<Vec<u8>>()
-        };
+        let utf16 = |order: fn(u16) -> [u8; 2]| "\u{feff}é: 𝄞".encode_utf16().flat_map(order).collect::<Vec<u8>>();
+        let utf32 =
+            |order: fn(u32) -> [u8; 4]| "\u{feff}é: 𝄞".chars().flat_map(|c| order(u32::from(c))).collect::<Vec<u8>>();
         for bytes in [
             "é: 𝄞".as_bytes().to_vec(),
             "\u{feff}é: 𝄞".as_bytes().to_vec(),

@@ -20,23 +20,14 @@ pub(crate) struct Masked {
 
 /// Masks line `index` of `lines`.
 pub(crate) fn mask(lines: &[&str], index: usize) -> Masked {
-    let line: Vec<char> = lines
-        .get(index)
-        .filter(|l| l.len() <= MAX_LINE)
-        .map(|l| l.chars().collect())
-        .unwrap_or_default();
+    let line: Vec<char> =
+        lines.get(index).filter(|l| l.len() <= MAX_LINE).map(|l| l.chars().collect()).unwrap_or_default();
     let mut shown = vec![true; line.len()];
     let keys = keys(&line);
-    match enclosing(
-        lines,
-        index,
-        keys.iter().all(|k| dialect::is_known(&k.name)),
-    ) {
+    match enclosing(lines, index, keys.iter().all(|k| dialect::is_known(&k.name))) {
         Enclosing::Harmless if !keys.is_empty() => hide_values(&line, &keys, &mut shown),
         Enclosing::Harmless => {}
-        Enclosing::HidesValues if keys.is_empty() => {
-            hide(&mut shown, text_start(&line), line.len())
-        }
+        Enclosing::HidesValues if keys.is_empty() => hide(&mut shown, text_start(&line), line.len()),
         Enclosing::HidesValues => {
             let first = keys.first().map_or(0, |key| key.end + 1);
             hide(&mut shown, first, line.len());
@@ -52,11 +43,7 @@ pub(crate) fn mask(lines: &[&str], index: usize) -> Masked {
                     .position(|c| !(c.is_alphanumeric() || *c == '_'))
                     .unwrap_or(0);
             let word: String = line.get(start..end).unwrap_or_default().iter().collect();
-            hide(
-                &mut shown,
-                if dialect::is_known(&word) { end } else { start },
-                line.len(),
-            );
+            hide(&mut shown, if dialect::is_known(&word) { end } else { start }, line.len());
         }
     }
     hide_url_secrets(&line, &mut shown);
@@ -69,10 +56,7 @@ fn hide_values(line: &[char], keys: &[Key], shown: &mut [bool]) {
     for (number, key) in keys.iter().enumerate() {
         // `basic_auth: text`, where a mapping belongs.
         let bare = dialect::is_identity_block(&key.name)
-            && line
-                .get(key.end + 1..)
-                .and_then(first_of)
-                .is_some_and(|c| !"{[&*#".contains(c));
+            && line.get(key.end + 1..).and_then(first_of).is_some_and(|c| !"{[&*#".contains(c));
         if (is_plain(&key.name) && !bare) || key.start < hidden_to {
             continue;
         }
@@ -92,9 +76,7 @@ fn hide_values(line: &[char], keys: &[Key], shown: &mut [bool]) {
 fn is_variable(value: &[char]) -> bool {
     let value: String = value.iter().collect();
     let value = value.trim().trim_matches(['"', '\'']);
-    let name = value
-        .strip_prefix("${")
-        .and_then(|rest| rest.strip_suffix('}'));
+    let name = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     name.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }
 
@@ -119,23 +101,14 @@ struct Key {
 /// Every `word:` that is followed by a blank, a quote or bracket, or the line's end.
 fn keys(line: &[char]) -> Vec<Key> {
     let mut keys = Vec::new();
-    let word =
-        |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '/' | '<');
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '/' | '<');
     let mut start = None;
     for (at, c) in line.iter().enumerate() {
         if *c == ':' && line.get(at + 1).is_none_or(|n| n.is_whitespace()) {
             if let Some(start) = start {
-                let name: String = line
-                    .get(start..at)
-                    .unwrap_or_default()
-                    .iter()
-                    .filter(|c| !matches!(c, '"' | '\''))
-                    .collect();
-                keys.push(Key {
-                    name,
-                    start,
-                    end: at,
-                });
+                let name: String =
+                    line.get(start..at).unwrap_or_default().iter().filter(|c| !matches!(c, '"' | '\'')).collect();
+                keys.push(Key { name, start, end: at });
             }
             start = None;
         } else if word(*c) {
@@ -177,15 +150,11 @@ fn enclosing(lines: &[&str], index: usize, own_keys_known: bool) -> Enclosing {
         }
         let at = indentation(earlier);
         // A list's items may stand at the indentation of its key.
-        let encloses = at < indent
-            || (nearest && item && at == indent && !earlier.trim_start().starts_with('-'));
+        let encloses = at < indent || (nearest && item && at == indent && !earlier.trim_start().starts_with('-'));
         if !encloses {
             continue;
         }
-        let Some(key) = keys(&earlier.chars().collect::<Vec<_>>())
-            .into_iter()
-            .last()
-        else {
+        let Some(key) = keys(&earlier.chars().collect::<Vec<_>>()).into_iter().last() else {
             continue;
         };
         let bare = nearest && !own_keys && !dialect::is_plain_list(&key.name);
@@ -199,11 +168,7 @@ fn enclosing(lines: &[&str], index: usize, own_keys_known: bool) -> Enclosing {
         indent = at;
     }
     // A bare value that belongs to no key we can see.
-    if nearest && !own_keys {
-        Enclosing::HidesAll
-    } else {
-        verdict
-    }
+    if nearest && !own_keys { Enclosing::HidesAll } else { verdict }
 }
 
 fn indentation(line: &str) -> usize {
@@ -211,19 +176,13 @@ fn indentation(line: &str) -> usize {
 }
 
 fn is_plain(key: &str) -> bool {
-    let known = if dialect::is_known(key) {
-        Some(key)
-    } else {
-        dialect::meant(key)
-    };
+    let known = if dialect::is_known(key) { Some(key) } else { dialect::meant(key) };
     key == "<<" || known.is_some_and(|known| !dialect::is_secret(known))
 }
 
 /// Where a line's text starts, after indentation and dashes.
 fn text_start(line: &[char]) -> usize {
-    line.iter()
-        .take_while(|c| c.is_whitespace() || **c == '-')
-        .count()
+    line.iter().take_while(|c| c.is_whitespace() || **c == '-').count()
 }
 
 fn hide(shown: &mut [bool], from: usize, to: usize) {
@@ -245,12 +204,7 @@ fn hide_url_secrets(line: &[char], shown: &mut [bool]) {
         let port = |colon: usize| authority.get(colon + 1).is_none_or(char::is_ascii_digit);
         if let Some(at) = url.iter().rposition(|c| *c == '@') {
             hide(shown, start, start + at);
-        } else if !authority.starts_with(&['['])
-            && authority
-                .iter()
-                .enumerate()
-                .any(|(at, c)| *c == ':' && !port(at))
-        {
+        } else if !authority.starts_with(&['[']) && authority.iter().enumerate().any(|(at, c)| *c == ':' && !port(at)) {
             hide(shown, start, line.len());
         }
         if let Some(query) = url.iter().position(|c| *c == '?') {

@@ -55,28 +55,15 @@ const STACK_BYTES: usize = 16 << 20;
 pub(crate) fn parse(source: &Source) -> Result<Option<Node>, SyntaxError> {
     let text = source.text();
     let empty = |line: &str| matches!(line.trim_start().chars().next(), None | Some('#'));
-    if text
-        .lines()
-        .all(|line| empty(line) || line.trim_end() == "---")
-    {
+    if text.lines().all(|line| empty(line) || line.trim_end() == "---") {
         return Ok(None);
     }
     let read = || read(source);
-    let thread = std::thread::Builder::new()
-        .name("read-yaml".into())
-        .stack_size(STACK_BYTES);
-    let tree = std::thread::scope(|scope| {
-        thread
-            .spawn_scoped(scope, read)
-            .ok()
-            .and_then(|reading| reading.join().ok())
-    });
-    let failed = || {
-        Err(SyntaxError {
-            at: 0,
-            message: "this file cannot be read: there is no thread to read it in".into(),
-        })
-    };
+    let thread = std::thread::Builder::new().name("read-yaml".into()).stack_size(STACK_BYTES);
+    let tree =
+        std::thread::scope(|scope| thread.spawn_scoped(scope, read).ok().and_then(|reading| reading.join().ok()));
+    let failed =
+        || Err(SyntaxError { at: 0, message: "this file cannot be read: there is no thread to read it in".into() });
     tree.unwrap_or_else(failed).map(Some)
 }
 
@@ -97,16 +84,13 @@ fn read(source: &Source) -> Result<Node, SyntaxError> {
         Ok(located) => Ok(located.node(source)),
         Err(error) => {
             let place = error.location();
-            let at = place
-                .and_then(|l| l.span().byte_offset())
-                .and_then(|o| usize::try_from(o).ok());
-            let at =
-                at.unwrap_or_else(|| place.map_or(0, |l| offset_of(text, l.line(), l.column())));
+            let at = place.and_then(|l| l.span().byte_offset()).and_then(|o| usize::try_from(o).ok());
+            let at = at.unwrap_or_else(|| place.map_or(0, |l| offset_of(text, l.line(), l.column())));
             let at = at.min(text.len());
             let message = match source.variable_at(at) {
-                Some(variable) => format!(
-                    "this is not valid YAML in the value of {variable}, which is inserted unquoted"
-                ),
+                Some(variable) => {
+                    format!("this is not valid YAML in the value of {variable}, which is inserted unquoted")
+                }
                 None => explain(&error),
             };
             Err(SyntaxError { at, message })
@@ -115,20 +99,9 @@ fn read(source: &Source) -> Result<Node, SyntaxError> {
 }
 
 fn offset_of(text: &str, line: u64, column: u64) -> usize {
-    let (line, column) = (
-        usize::try_from(line).unwrap_or(1),
-        usize::try_from(column).unwrap_or(1),
-    );
-    let start: usize = text
-        .split_inclusive('\n')
-        .take(line.saturating_sub(1))
-        .map(str::len)
-        .sum();
-    let within = text
-        .get(start..)
-        .unwrap_or_default()
-        .char_indices()
-        .nth(column.saturating_sub(1));
+    let (line, column) = (usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1));
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let within = text.get(start..).unwrap_or_default().char_indices().nth(column.saturating_sub(1));
     start + within.map_or(0, |(at, _)| at)
 }
 
@@ -141,10 +114,12 @@ fn explain(error: &serde_yaml::Error) -> String {
         E::UnknownAnchor { .. } => "this alias (`*name`) has no anchor (`&name`) before it".into(),
         E::MergeValueNotMapOrSeqOfMaps { .. } => "`<<:` takes a mapping or a list of mappings".into(),
         E::MultipleDocuments { .. } => "the file holds more than one YAML document (`---`); one is wanted".into(),
-        E::Budget { .. } => "the file is too large, too deep or repeats itself too often (limits against hostile files)".into(),
-        E::AliasReplayLimitExceeded { .. } | E::AliasExpansionLimitExceeded { .. } | E::AliasReplayStackDepthExceeded { .. } => {
-            "aliases expand to too much (limit against hostile files)".into()
+        E::Budget { .. } => {
+            "the file is too large, too deep or repeats itself too often (limits against hostile files)".into()
         }
+        E::AliasReplayLimitExceeded { .. }
+        | E::AliasExpansionLimitExceeded { .. }
+        | E::AliasReplayStackDepthExceeded { .. } => "aliases expand to too much (limit against hostile files)".into(),
         E::AliasError { error, .. } => explain(error),
         E::RecursiveReferencesRequireWeakTypes { .. } => "an anchor refers to itself".into(),
         E::Message { msg, .. } | E::ExternalMessage { msg, .. } => {
@@ -181,9 +156,7 @@ impl Located {
             Raw::Null => Value::Null,
             Raw::Text(text) => Value::Scalar(text),
             Raw::Plain => Value::Scalar(source.slice(at.clone()).trim().to_owned()),
-            Raw::Sequence(items) => {
-                Value::Sequence(items.into_iter().map(|i| i.node(source)).collect())
-            }
+            Raw::Sequence(items) => Value::Sequence(items.into_iter().map(|i| i.node(source)).collect()),
             Raw::Mapping(entries) => {
                 let entry = |(key, node): (Spanned<String>, Located)| Entry {
                     key_at: bytes(&key),

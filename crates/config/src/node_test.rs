@@ -10,18 +10,11 @@ fn show(node: &Node) -> String {
     match &node.value {
         Value::Null => "null".into(),
         Value::Scalar(s) => format!("{s:?}"),
-        Value::Sequence(items) => format!(
-            "[{}]",
-            items.iter().map(show).collect::<Vec<_>>().join(", ")
-        ),
+        Value::Sequence(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")),
         Value::Mapping(entries) => {
             format!(
                 "{{{}}}",
-                entries
-                    .iter()
-                    .map(|e| format!("{}: {}", e.key, show(&e.node)))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                entries.iter().map(|e| format!("{}: {}", e.key, show(&e.node))).collect::<Vec<_>>().join(", ")
             )
         }
     }
@@ -52,9 +45,7 @@ fn anchors_and_merge_keys_work_and_keep_the_place_of_the_definition() {
         r#"{base: {x: "1", y: "2"}, use: {y: "3", x: "1"}, again: {x: "1", y: "2"}}"#
     );
     let text = "a: &v 12\nb: *v\n";
-    let Value::Mapping(entries) = tree(text).unwrap().unwrap().value else {
-        panic!()
-    };
+    let Value::Mapping(entries) = tree(text).unwrap().unwrap().value else { panic!() };
     assert_eq!(entries[1].node.at, 6..8);
     assert_eq!(&text[entries[1].key_at.clone()], "b");
 }
@@ -62,9 +53,7 @@ fn anchors_and_merge_keys_work_and_keep_the_place_of_the_definition() {
 #[test]
 fn keys_and_values_know_their_bytes() {
     let text = "é: 1\nkey:   'value' # c\n";
-    let Value::Mapping(entries) = tree(text).unwrap().unwrap().value else {
-        panic!()
-    };
+    let Value::Mapping(entries) = tree(text).unwrap().unwrap().value else { panic!() };
     assert_eq!(&text[entries[0].node.at.clone()], "1");
     assert_eq!(&text[entries[1].key_at.clone()], "key");
     assert_eq!(&text[entries[1].node.at.clone()], "'value'");

@@ -104,11 +104,7 @@ pub struct Shares {
 
 impl Default for Shares {
     fn default() -> Self {
-        Self {
-            metrics: 40,
-            logs: 40,
-            traces: 20,
-        }
+        Self { metrics: 40, logs: 40, traces: 20 }
     }
 }
 

@@ -37,13 +37,7 @@ pub(crate) struct Field<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(source: &'a Source, environment: Environment<'a>, expand_env: bool) -> Self {
-        Self {
-            source,
-            environment,
-            expand_env,
-            problems: RefCell::default(),
-            told_about_flag: Cell::new(false),
-        }
+        Self { source, environment, expand_env, problems: RefCell::default(), told_about_flag: Cell::new(false) }
     }
 
     /// Errors and warnings in the order of the file; what was said of the same place twice (an alias) is said once.
@@ -57,9 +51,7 @@ impl<'a> Reader<'a> {
             seen.push(place);
             new
         });
-        problems
-            .into_iter()
-            .partition(|p| p.severity == Severity::Error)
+        problems.into_iter().partition(|p| p.severity == Severity::Error)
     }
 
     /// Reports at bytes `at` of the text.
@@ -72,12 +64,7 @@ impl<'a> Reader<'a> {
         suggestion: Option<String>,
     ) {
         let place = self.source.place(at.start);
-        let length = self
-            .source
-            .slice(at)
-            .lines()
-            .next()
-            .map_or(1, |l| l.chars().count());
+        let length = self.source.slice(at).lines().next().map_or(1, |l| l.chars().count());
         self.report_written(severity, place, length, path, message, suggestion);
     }
 
@@ -113,23 +100,11 @@ impl<'a> Reader<'a> {
     }
 
     pub fn error(&self, field: &Field<'_>, message: impl Into<String>, suggestion: Option<&str>) {
-        self.report(
-            Severity::Error,
-            self.at(field),
-            &field.path,
-            message.into(),
-            suggestion.map(Into::into),
-        );
+        self.report(Severity::Error, self.at(field), &field.path, message.into(), suggestion.map(Into::into));
     }
 
     pub fn warn(&self, field: &Field<'_>, message: impl Into<String>, suggestion: Option<&str>) {
-        self.report(
-            Severity::Warning,
-            self.at(field),
-            &field.path,
-            message.into(),
-            suggestion.map(Into::into),
-        );
+        self.report(Severity::Warning, self.at(field), &field.path, message.into(), suggestion.map(Into::into));
     }
 
     /// The value's bytes; the key's for a value that is nothing or a container.
@@ -161,27 +136,15 @@ impl<'a> Reader<'a> {
         match &field.node.value {
             Value::Null => Vec::new(),
             Value::Sequence(items) => {
-                let item = |(i, node)| Field {
-                    node,
-                    path: format!("{}[{i}]", field.path),
-                    key_at: None,
-                };
+                let item = |(i, node)| Field { node, path: format!("{}[{i}]", field.path), key_at: None };
                 items.iter().enumerate().map(item).collect()
             }
             Value::Scalar(_) => {
-                self.error(
-                    field,
-                    "a list is wanted here",
-                    Some("write the value in brackets: [value]"),
-                );
+                self.error(field, "a list is wanted here", Some("write the value in brackets: [value]"));
                 Vec::new()
             }
             Value::Mapping(_) => {
-                self.error(
-                    field,
-                    "a list is wanted here, not a mapping",
-                    Some("put `- ` before the first key"),
-                );
+                self.error(field, "a list is wanted here, not a mapping", Some("put `- ` before the first key"));
                 Vec::new()
             }
         }
@@ -204,10 +167,7 @@ impl<'a> Reader<'a> {
 
     /// Every item of a list as text.
     pub fn texts(&self, field: &Field<'a>) -> Vec<String> {
-        self.items(field)
-            .iter()
-            .filter_map(|item| self.text(item))
-            .collect()
+        self.items(field).iter().filter_map(|item| self.text(item)).collect()
     }
 
     /// A scalar in an identity or secret field: `${NAME}` is resolved here if `-config.expand-env` did not do it already.
@@ -225,25 +185,16 @@ impl<'a> Reader<'a> {
             self.warn(
                 field,
                 message,
-                Some(
-                    "start the agent with -config.expand-env, so that it holds for the whole file",
-                ),
+                Some("start the agent with -config.expand-env, so that it holds for the whole file"),
             );
         }
         match expand::expand(&text, self.environment) {
             Ok(expanded) => {
-                let empty = expanded
-                    .text
-                    .is_empty()
-                    .then(|| expanded.pieces.iter().find_map(|p| p.variable.clone()));
+                let empty = expanded.text.is_empty().then(|| expanded.pieces.iter().find_map(|p| p.variable.clone()));
                 Some((expanded.text, empty.flatten()))
             }
             Err(error) => {
-                self.error(
-                    field,
-                    error.message,
-                    Some("a literal `${` is written `$${`"),
-                );
+                self.error(field, error.message, Some("a literal `${` is written `$${`"));
                 None
             }
         }
@@ -262,34 +213,18 @@ impl<'a> Reader<'a> {
     pub fn empty_variable(&self, field: &Field<'_>) -> Option<String> {
         let start = field.key_at.as_ref()?.end;
         let rest = self.source.slice(start..self.source.text().len());
-        let end = start
-            + rest
-                .find(|c| !matches!(c, ':' | ' ' | '\t' | '"' | '\''))
-                .unwrap_or(rest.len());
+        let end = start + rest.find(|c| !matches!(c, ':' | ' ' | '\t' | '"' | '\'')).unwrap_or(rest.len());
         self.source.variables(start..end).next().map(Into::into)
     }
 
     /// Says that a variable left `field` empty.
     pub fn empty_by(&self, severity: Severity, field: &Field<'_>, variable: &str) {
-        let state = if (self.environment)(variable).is_some() {
-            "is set but empty"
-        } else {
-            "is not set"
-        };
-        let message = format!(
-            "`{}` is empty: the environment variable {variable} {state}",
-            last_key(&field.path)
-        );
+        let state = if (self.environment)(variable).is_some() { "is set but empty" } else { "is not set" };
+        let message = format!("`{}` is empty: the environment variable {variable} {state}", last_key(&field.path));
         let suggestion = format!(
             "set {variable} in the agent's environment (systemd: EnvironmentFile=; Kubernetes: env), or remove this key"
         );
-        self.report(
-            severity,
-            self.at(field),
-            &field.path,
-            message,
-            Some(suggestion),
-        );
+        self.report(severity, self.at(field), &field.path, message, Some(suggestion));
     }
 }
 
@@ -299,21 +234,13 @@ pub(crate) fn last_key(path: &str) -> &str {
 
 pub(crate) fn field_of<'a>(entry: &'a Entry, path: &str) -> Field<'a> {
     let dot = if path.is_empty() { "" } else { "." };
-    Field {
-        node: &entry.node,
-        path: format!("{path}{dot}{}", entry.key),
-        key_at: Some(entry.key_at.clone()),
-    }
+    Field { node: &entry.node, path: format!("{path}{dot}{}", entry.key), key_at: Some(entry.key_at.clone()) }
 }
 
 impl<'a> Field<'a> {
     /// The whole file.
     pub fn root(node: &'a Node) -> Self {
-        Self {
-            node,
-            path: String::new(),
-            key_at: None,
-        }
+        Self { node, path: String::new(), key_at: None }
     }
 
     pub fn is_null(&self) -> bool {

@@ -23,13 +23,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     let mut nanos: u128 = 0;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
-        let letters = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
+        let letters = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let unit: u128 = match unit {
             "ns" => 1,
@@ -44,19 +40,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "" => return Err(format!("the unit is missing; {FORM}")),
             _ => return Err(FORM.into()),
         };
-        nanos = fixed_point(number, unit)
-            .and_then(|n| nanos.checked_add(n))
-            .ok_or(FORM)?;
+        nanos = fixed_point(number, unit).and_then(|n| nanos.checked_add(n)).ok_or(FORM)?;
         rest = tail;
     }
     let seconds = u64::try_from(nanos / 1_000_000_000).map_err(|_| FORM)?;
     let remainder = u32::try_from(nanos % 1_000_000_000).map_err(|_| FORM)?;
     let duration = Duration::new(seconds, remainder);
-    if duration.as_secs_f64() > MAX_SECONDS {
-        Err("this is more than 100 years".into())
-    } else {
-        Ok(duration)
-    }
+    if duration.as_secs_f64() > MAX_SECONDS { Err("this is more than 100 years".into()) } else { Ok(duration) }
 }
 
 /// `number` (digits with at most one dot) times `unit`, rounded down; `None` if it is no number or too large.
@@ -65,30 +55,17 @@ fn fixed_point(number: &str, unit: u128) -> Option<u128> {
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') || whole.len() > 20 {
         return None;
     }
-    let whole: u128 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let fraction = fraction.get(..fraction.len().min(15))?;
-    let parts: u128 = if fraction.is_empty() {
-        0
-    } else {
-        fraction.parse().ok()?
-    };
+    let parts: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
     let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    whole
-        .checked_mul(unit)?
-        .checked_add(parts.checked_mul(unit)? / scale)
+    whole.checked_mul(unit)?.checked_add(parts.checked_mul(unit)? / scale)
 }
 
 /// Bytes: `512MB`, `8GiB`, `256kb`, `1048576`, `0`. All units are powers of 1024, as in Prometheus and Grafana's files.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    const FORM: &str =
-        "a size is a number of bytes with or without a unit, such as 512KB, 10MB or 8GiB";
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
-        .unwrap_or(text.len());
+    const FORM: &str = "a size is a number of bytes with or without a unit, such as 512KB, 10MB or 8GiB";
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -158,9 +135,7 @@ pub(crate) fn show_duration(duration: Duration) -> String {
 
 /// A size in the largest unit that divides it.
 pub(crate) fn show_size(bytes: u64) -> String {
-    let units = ["TiB", "GiB", "MiB", "KiB"]
-        .iter()
-        .zip([40_u32, 30, 20, 10]);
+    let units = ["TiB", "GiB", "MiB", "KiB"].iter().zip([40_u32, 30, 20, 10]);
     for (name, shift) in units {
         if bytes != 0 && bytes.trailing_zeros() >= shift {
             return format!("{}{name}", bytes >> shift);
@@ -194,20 +169,9 @@ mod test {
             assert_eq!(duration(text), Ok(expected), "{text}");
             assert_eq!(duration(&show_duration(expected)), Ok(expected), "{text}");
         }
-        for text in [
-            "",
-            "15",
-            "s",
-            "1 s",
-            "15x",
-            "-5s",
-            "1.2.3s",
-            "99999999999999999999999y",
-            "200y",
-            "1h-5m",
-            ".s",
-            "1e3s",
-        ] {
+        for text in
+            ["", "15", "s", "1 s", "15x", "-5s", "1.2.3s", "99999999999999999999999y", "200y", "1h-5m", ".s", "1e3s"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
     }
@@ -241,14 +205,7 @@ mod test {
             assert_eq!(flag(text), Ok(false), "{text}");
         }
         assert!(flag("1").is_err());
-        for (text, expected) in [
-            ("0", 0),
-            ("10", 10),
-            ("1_000", 1000),
-            ("0755", 493),
-            ("0x1f", 31),
-            ("0o17", 15),
-        ] {
+        for (text, expected) in [("0", 0), ("10", 10), ("1_000", 1000), ("0755", 493), ("0x1f", 31), ("0o17", 15)] {
             assert_eq!(whole(text), Ok(expected), "{text}");
         }
         for text in ["", "-1", "1.5", "lots", "0x", "++1", "0x+1"] {

@@ -27,30 +27,15 @@ pub(crate) struct Source {
 
 impl Source {
     /// Expands `text` if asked to. The source comes back in either case, so that the error can be shown.
-    pub fn new(
-        file: &str,
-        text: &str,
-        expand_env: bool,
-        environment: Environment<'_>,
-    ) -> (Self, Option<ExpandError>) {
+    pub fn new(file: &str, text: &str, expand_env: bool, environment: Environment<'_>) -> (Self, Option<ExpandError>) {
         let written = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        let lines = std::iter::once(0)
-            .chain(written.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
+        let lines = std::iter::once(0).chain(written.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let (expanded, error) = match expand_env.then(|| expand::expand(&written, environment)) {
             Some(Ok(expanded)) => (expanded, None),
             Some(Err(error)) => (Expanded::verbatim(&written), Some(error)),
             None => (Expanded::verbatim(&written), None),
         };
-        (
-            Self {
-                file: file.to_owned(),
-                written,
-                expanded,
-                lines,
-            },
-            error,
-        )
+        (Self { file: file.to_owned(), written, expanded, lines }, error)
     }
 
     /// What the YAML reader reads.
@@ -73,11 +58,7 @@ impl Source {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         let offset = self.written.floor_char_boundary(offset);
-        let column = self
-            .written
-            .get(start..offset)
-            .map_or(0, |t| t.chars().count())
-            + 1;
+        let column = self.written.get(start..offset).map_or(0, |t| t.chars().count()) + 1;
         Place { line, column }
     }
 

@@ -43,15 +43,8 @@ impl Map {
         self
     }
 
-    pub fn texts<T: Into<String>>(
-        &mut self,
-        key: &str,
-        texts: impl IntoIterator<Item = T>,
-    ) -> &mut Self {
-        self.put(
-            key,
-            Out::List(texts.into_iter().map(|t| Out::Text(t.into())).collect()),
-        )
+    pub fn texts<T: Into<String>>(&mut self, key: &str, texts: impl IntoIterator<Item = T>) -> &mut Self {
+        self.put(key, Out::List(texts.into_iter().map(|t| Out::Text(t.into())).collect()))
     }
 
     /// The document.
@@ -83,11 +76,7 @@ fn write_out(text: &mut String, out: &Out, indent: usize) {
             text.push('\n');
             write_map(text, map, indent + 2);
         }
-        Out::List(items)
-            if items
-                .iter()
-                .all(|i| matches!(i, Out::Text(_) | Out::Word(_))) =>
-        {
+        Out::List(items) if items.iter().all(|i| matches!(i, Out::Text(_) | Out::Word(_))) => {
             let shown: Vec<String> = items
                 .iter()
                 .map(|i| {
@@ -118,19 +107,15 @@ fn write_out(text: &mut String, out: &Out, indent: usize) {
 /// Plain where that is safe, else in double quotes with JSON's escapes.
 fn quoted(value: &str) -> String {
     let plain_char = |c: char| c.is_ascii_alphanumeric() || "_-./:@+=$()<>^*\\|%~".contains(c);
-    let starts = value.chars().next().is_some_and(|c| {
-        c.is_ascii_alphabetic() || matches!(c, '_' | '/' | '.' | '(' | '$' | '<' | '^')
-    });
-    let reads_as_else = [
-        "true", "false", "yes", "no", "on", "off", "y", "n", "null", ".inf", ".nan", "<<",
-    ]
-    .iter()
-    .any(|word| word.eq_ignore_ascii_case(value));
-    let number = value
-        .trim_start_matches('.')
-        .starts_with(|c: char| c.is_ascii_digit());
-    if starts && !reads_as_else && !number && value.chars().all(plain_char) && !value.ends_with(':')
-    {
+    let starts = value
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '/' | '.' | '(' | '$' | '<' | '^'));
+    let reads_as_else = ["true", "false", "yes", "no", "on", "off", "y", "n", "null", ".inf", ".nan", "<<"]
+        .iter()
+        .any(|word| word.eq_ignore_ascii_case(value));
+    let number = value.trim_start_matches('.').starts_with(|c: char| c.is_ascii_digit());
+    if starts && !reads_as_else && !number && value.chars().all(plain_char) && !value.ends_with(':') {
         return value.to_owned();
     }
     let mut out = String::from("\"");

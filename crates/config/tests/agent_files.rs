@@ -37,13 +37,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn read(text: &str, expand_env: bool) -> Result<Plan, Problems> {
-    load(
-        text,
-        LoadOptions {
-            expand_env,
-            ..LoadOptions::new("agent.yaml", &environment)
-        },
-    )
+    load(text, LoadOptions { expand_env, ..LoadOptions::new("agent.yaml", &environment) })
 }
 
 fn plan(text: &str) -> Plan {
@@ -76,64 +70,33 @@ fn the_guides_file_runs_as_it_is_written() {
     assert_eq!(route.name, "default");
     let destination = &route.destinations[0];
     assert_eq!(destination.config.timeout, Duration::from_secs(30));
-    assert_eq!(
-        destination.config.max_age,
-        Some(Duration::from_secs(3600)),
-        "AMP refuses older samples"
-    );
+    assert_eq!(destination.config.max_age, Some(Duration::from_secs(3600)), "AMP refuses older samples");
     assert_eq!(destination.config.shards, 4);
-    assert!(matches!(
-        destination.config.protocol,
-        ProtocolConfig::Prometheus { .. }
-    ));
+    assert!(matches!(destination.config.protocol, ProtocolConfig::Prometheus { .. }));
     assert_eq!(destination.config.client.proxy, ProxyConfig::Environment);
     assert_eq!(destination.default_service, "aps");
     assert!(destination.enabled);
     let identity = destination.identity.as_ref().unwrap();
     assert_eq!(identity.region.as_deref(), Some("us-east-1"));
     assert_eq!(identity.service.as_deref(), Some("aps"));
-    let CredentialSource::Static {
-        access_key,
-        secret_key,
-        session_token: None,
-    } = &identity.source
-    else {
-        panic!()
-    };
+    let CredentialSource::Static { access_key, secret_key, session_token: None } = &identity.source else { panic!() };
     assert_eq!(*access_key, inline("AKIDEXAMPLE"));
-    assert_eq!(
-        *secret_key,
-        inline("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
-    );
+    assert_eq!(*secret_key, inline("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
     let (job, discovery) = &route.jobs[0];
     assert_eq!(
         (job.job_name.as_str(), job.interval, job.timeout),
         ("node", Duration::from_secs(15), Duration::from_secs(10))
     );
     assert_eq!(job.client.proxy, ProxyConfig::None);
-    let [discovery::DiscoveryConfig::Static(groups)] = &discovery[..] else {
-        panic!()
-    };
-    assert_eq!(
-        groups[0].targets[0].get("__address__"),
-        Some("localhost:9100")
-    );
+    let [discovery::DiscoveryConfig::Static(groups)] = &discovery[..] else { panic!() };
+    assert_eq!(groups[0].targets[0].get("__address__"), Some("localhost:9100"));
 }
 
 #[test]
 fn both_spellings_give_the_same_plan() {
-    let standard = GUIDE
-        .replace("access_key_id:", "access_key:")
-        .replace("secret_access_key:", "secret_key:");
+    let standard = GUIDE.replace("access_key_id:", "access_key:").replace("secret_access_key:", "secret_key:");
     assert_eq!(plan(GUIDE), plan(&standard));
-    assert_eq!(
-        plan(GUIDE),
-        plan(
-            &GUIDE
-                .replace("sigv4:", "aws:")
-                .replace("service_name:", "service:")
-        )
-    );
+    assert_eq!(plan(GUIDE), plan(&GUIDE.replace("sigv4:", "aws:").replace("service_name:", "service:")));
 }
 
 #[test]
@@ -142,10 +105,7 @@ fn keys_are_read_from_the_environment_without_the_flag_and_one_warning_names_it(
     assert_eq!(without.metrics, plan(GUIDE).metrics);
     assert_eq!(without.warnings.len(), 1);
     let warning = without.warnings[0].to_string();
-    assert!(
-        warning.contains("-config.expand-env") && warning.contains("agent.yaml:12:28"),
-        "{warning}"
-    );
+    assert!(warning.contains("-config.expand-env") && warning.contains("agent.yaml:12:28"), "{warning}");
 }
 
 #[test]
@@ -186,44 +146,23 @@ metrics:
         - url: https://three.example/write
 ",
     );
-    let names: Vec<Vec<&str>> = plan
-        .metrics
-        .iter()
-        .map(|r| {
-            r.destinations
-                .iter()
-                .map(|d| d.config.name.as_str())
-                .collect()
-        })
-        .collect();
+    let names: Vec<Vec<&str>> =
+        plan.metrics.iter().map(|r| r.destinations.iter().map(|d| d.config.name.as_str()).collect()).collect();
     assert_eq!(
         names,
-        [
-            ["first-1cd740", "first-two"].to_vec(),
-            ["second-1cd740", "second-two"].to_vec(),
-            ["third-29ec6c"].to_vec()
-        ]
+        [["first-1cd740", "first-two"].to_vec(), ["second-1cd740", "second-two"].to_vec(), ["third-29ec6c"].to_vec()]
     );
     let jobs = &plan.metrics[0].jobs;
-    assert_eq!(
-        (jobs[0].0.interval, jobs[0].0.timeout),
-        (Duration::from_secs(60), Duration::from_secs(30))
-    );
+    assert_eq!((jobs[0].0.interval, jobs[0].0.timeout), (Duration::from_secs(60), Duration::from_secs(30)));
     assert_eq!(
         (jobs[1].0.interval, jobs[1].0.timeout),
         (Duration::from_secs(5), Duration::from_secs(5)),
         "never longer than the interval"
     );
-    assert_eq!(
-        (jobs[0].0.limits.samples, jobs[1].0.limits.samples),
-        (100, 0)
-    );
+    assert_eq!((jobs[0].0.limits.samples, jobs[1].0.limits.samples), (100, 0));
     assert!(jobs[0].0.client.disable_keepalives);
     let labels = &plan.metrics[2].destinations[0].config.external_labels;
-    assert_eq!(
-        (labels.get("cluster"), labels.get("zone")),
-        (Some("c1"), Some("1.20"))
-    );
+    assert_eq!((labels.get("cluster"), labels.get("zone")), (Some("c1"), Some("1.20")));
     assert_eq!(plan.queue.directory.to_str(), Some("/var/lib/agent/queue"));
 }
 
@@ -232,10 +171,7 @@ fn a_generated_name_does_not_change_with_the_credentials() {
     let name = |keys: &str| one_destination(keys).config.name;
     let bare = name("url: 'https://h.example/w'");
     assert_eq!(bare, name("url: 'https://user:pass@h.example/w'"));
-    assert_eq!(
-        bare,
-        name("url: 'https://h.example/w', basic_auth: {username: a, password: b}")
-    );
+    assert_eq!(bare, name("url: 'https://h.example/w', basic_auth: {username: a, password: b}"));
     assert_ne!(bare, name("url: 'https://h.example/other'"));
 }
 
@@ -244,28 +180,16 @@ fn two_destinations_at_one_url_are_told_apart() {
     let plan = plan(
         "metrics: {configs: [{name: a, remote_write: [{url: 'http://h/w', headers: {X-Scope-OrgID: one}}, {url: 'http://h/w', headers: {X-Scope-OrgID: two}}]}]}",
     );
-    let names: Vec<_> = plan.metrics[0]
-        .destinations
-        .iter()
-        .map(|d| d.config.name.clone())
-        .collect();
+    let names: Vec<_> = plan.metrics[0].destinations.iter().map(|d| d.config.name.clone()).collect();
     assert_eq!(names[1], format!("{}-2", names[0]));
 }
 
 #[test]
 fn a_job_has_the_dialects_defaults() {
     let job = one_job("");
-    assert_eq!(
-        (job.interval, job.timeout),
-        (Duration::from_secs(60), Duration::from_secs(10))
-    );
+    assert_eq!((job.interval, job.timeout), (Duration::from_secs(60), Duration::from_secs(10)));
     assert_eq!(job.metrics_path, "/metrics");
-    assert!(
-        !job.honor_labels
-            && job.honor_timestamps
-            && !job.track_timestamps_staleness
-            && job.enable_compression
-    );
+    assert!(!job.honor_labels && job.honor_timestamps && !job.track_timestamps_staleness && job.enable_compression);
     assert_eq!(job.protocols.len(), 3);
     assert_eq!(job.limits, scrape::Limits::default());
 }
@@ -281,14 +205,8 @@ fn every_key_of_a_job_is_read() {
          relabel_configs: [{source_labels: [__address__], regex: '(.*):\\d+', target_label: host}, {action: LabelDrop, regex: tmp}], \
          metric_relabel_configs: [{action: drop, source_labels: [__name__], regex: }]",
     );
-    assert_eq!(
-        (job.interval, job.timeout),
-        (Duration::from_secs(90), Duration::from_secs(60))
-    );
-    assert_eq!(
-        (job.metrics_path.as_str(), job.scheme),
-        ("/federate", scrape::Scheme::Https)
-    );
+    assert_eq!((job.interval, job.timeout), (Duration::from_secs(90), Duration::from_secs(60)));
+    assert_eq!((job.metrics_path.as_str(), job.scheme), ("/federate", scrape::Scheme::Https));
     assert_eq!(job.params["match[]"], ["{a=\"b\"}", "up"]);
     assert!(
         job.honor_labels
@@ -308,24 +226,10 @@ fn every_key_of_a_job_is_read() {
         keep_dropped_targets: 6,
     };
     assert_eq!(job.limits, limits);
-    assert!(
-        job.client.tls.insecure_skip_verify
-            && !job.client.follow_redirects
-            && !job.client.enable_http2
-    );
-    assert_eq!(
-        job.client.auth,
-        Some(net::HttpAuth::Header {
-            kind: "Bearer".into(),
-            credentials: inline("abc")
-        })
-    );
+    assert!(job.client.tls.insecure_skip_verify && !job.client.follow_redirects && !job.client.enable_http2);
+    assert_eq!(job.client.auth, Some(net::HttpAuth::Header { kind: "Bearer".into(), credentials: inline("abc") }));
     assert_eq!(job.relabel[1].source().action, relabel::Action::LabelDrop);
-    assert_eq!(
-        job.metric_relabel[0].source().regex,
-        "",
-        "`regex:` with nothing after it is the empty pattern"
-    );
+    assert_eq!(job.metric_relabel[0].source().regex, "", "`regex:` with nothing after it is the empty pattern");
 }
 
 #[test]
@@ -338,16 +242,9 @@ fn s3_urls_make_objects() {
         "url: 'http://minio:9000/b/p', protocol: s3, sigv4: {region: us-east-1}".into(),
     ] {
         let destination = one_destination(&keys);
-        assert!(
-            matches!(destination.config.protocol, ProtocolConfig::S3 { .. }),
-            "{keys}"
-        );
+        assert!(matches!(destination.config.protocol, ProtocolConfig::S3 { .. }), "{keys}");
         assert_eq!(
-            (
-                destination.default_service,
-                destination.config.shards,
-                destination.config.max_age
-            ),
+            (destination.default_service, destination.config.shards, destination.config.max_age),
             ("s3", 1, None),
             "{keys}"
         );
@@ -356,10 +253,7 @@ fn s3_urls_make_objects() {
         "{bucket}, sigv4: {{}}, batch: {{max_bytes: 1MB, max_age: 1m}}, storage_class: STANDARD_IA, sse: {{type: 'aws:kms', kms_key_id: k}}, expected_bucket_owner: 012345678901"
     ));
     assert_eq!(
-        (
-            destination.config.batching.max_bytes,
-            destination.config.batching.max_age
-        ),
+        (destination.config.batching.max_bytes, destination.config.batching.max_age),
         (1 << 20, Duration::from_secs(60))
     );
     let expected = ProtocolConfig::S3 {
@@ -374,8 +268,7 @@ fn s3_urls_make_objects() {
 #[test]
 fn every_source_of_credentials_is_read() {
     let source = |keys: &str| {
-        let keys =
-            format!("url: 'https://aps-workspaces.us-east-1.amazonaws.com/w', sigv4: {{{keys}}}");
+        let keys = format!("url: 'https://aps-workspaces.us-east-1.amazonaws.com/w', sigv4: {{{keys}}}");
         one_destination(&keys).identity.unwrap()
     };
     assert_eq!(source("").source, CredentialSource::StandardChain);
@@ -390,31 +283,14 @@ fn every_source_of_credentials_is_read() {
     );
     assert!(matches!(
         source("profile: p, shared_config_file: /c").source,
-        CredentialSource::Profile {
-            name: Some(_),
-            config_file: Some(_),
-            credentials_file: None
-        }
+        CredentialSource::Profile { name: Some(_), config_file: Some(_), credentials_file: None }
     ));
+    assert!(matches!(source("credential_process: '/bin/x --y'").source, CredentialSource::Process { .. }));
     assert!(matches!(
-        source("credential_process: '/bin/x --y'").source,
-        CredentialSource::Process { .. }
+        source("web_identity: {role_arn: 'arn:aws:iam::123456789012:role/r', token_file: /t}").source,
+        CredentialSource::WebIdentity { session_name: None, .. }
     ));
-    assert!(matches!(
-        source("web_identity: {role_arn: 'arn:aws:iam::123456789012:role/r', token_file: /t}")
-            .source,
-        CredentialSource::WebIdentity {
-            session_name: None,
-            ..
-        }
-    ));
-    assert!(matches!(
-        source("container: {}").source,
-        CredentialSource::Container {
-            endpoint: None,
-            token_file: None
-        }
-    ));
+    assert!(matches!(source("container: {}").source, CredentialSource::Container { endpoint: None, token_file: None }));
     assert!(matches!(
         source("instance_metadata: {endpoint: 'http://169.254.169.254'}").source,
         CredentialSource::InstanceMetadata { endpoint: Some(_) }
@@ -423,52 +299,29 @@ fn every_source_of_credentials_is_read() {
         "roles_anywhere: {trust_anchor_arn: 'arn:aws:rolesanywhere:us-east-1:1:trust-anchor/a', profile_arn: 'arn:aws:rolesanywhere:us-east-1:1:profile/a', \
          role_arn: 'arn:aws:iam::1:role/r', certificate: /c.pem, private_key: /k.pem, intermediates: /i.pem, session_duration: 1h}",
     );
-    let CredentialSource::RolesAnywhere(anywhere) = anywhere.source else {
-        panic!()
-    };
+    let CredentialSource::RolesAnywhere(anywhere) = anywhere.source else { panic!() };
     assert_eq!(anywhere.private_key, net::Pem::File("/k.pem".into()));
     let roles = source(
         "role_arn: 'arn:aws:iam::1:role/a', external_id: e, session_duration: 30m, session_tags: {t: v}, \
          assume_roles: [{role_arn: 'arn:aws:iam::1:role/b'}], sts_region: eu-west-1, use_fips: true, use_dualstack: true",
     );
     assert_eq!(
-        roles
-            .roles
-            .iter()
-            .map(|r| r.role_arn.as_str())
-            .collect::<Vec<_>>(),
+        roles.roles.iter().map(|r| r.role_arn.as_str()).collect::<Vec<_>>(),
         ["arn:aws:iam::1:role/a", "arn:aws:iam::1:role/b"]
     );
     assert_eq!(roles.roles[0].external_id.as_deref(), Some("e"));
-    assert!(
-        roles.sts.use_fips
-            && roles.sts.use_dualstack
-            && roles.sts.region.as_deref() == Some("eu-west-1")
-    );
+    assert!(roles.sts.use_fips && roles.sts.use_dualstack && roles.sts.region.as_deref() == Some("eu-west-1"));
 }
 
 #[test]
 fn secrets_may_be_references() {
-    let destination = one_destination(
-        "url: 'http://h/w', basic_auth: {username: u, password: 'file:///run/secret'}",
-    );
-    let Some(net::HttpAuth::Basic {
-        password: Some(password),
-        ..
-    }) = destination.config.client.auth
-    else {
-        panic!()
-    };
+    let destination = one_destination("url: 'http://h/w', basic_auth: {username: u, password: 'file:///run/secret'}");
+    let Some(net::HttpAuth::Basic { password: Some(password), .. }) = destination.config.client.auth else { panic!() };
     assert_eq!(password, SecretSource::File("/run/secret".into()));
-    let destination = one_destination(
-        "url: 'http://h/w', authorization: {credentials: 'env://AWS_ACCESS_KEY_ID'}",
-    );
+    let destination = one_destination("url: 'http://h/w', authorization: {credentials: 'env://AWS_ACCESS_KEY_ID'}");
     assert_eq!(
         destination.config.client.auth,
-        Some(net::HttpAuth::Header {
-            kind: "Bearer".into(),
-            credentials: inline("AKIDEXAMPLE")
-        })
+        Some(net::HttpAuth::Header { kind: "Bearer".into(), credentials: inline("AKIDEXAMPLE") })
     );
 }
 
@@ -478,53 +331,30 @@ fn queue_keys_bound_shards_and_age() {
     assert_eq!(queue("queue_config: {max_shards: 2}").shards, 2);
     assert_eq!(queue("queue_config: {max_shards: 200}").shards, 4);
     assert_eq!(queue("queue_config: {min_shards: 10}").shards, 10);
-    assert_eq!(
-        queue("queue: {shards: 7}, queue_config: {max_shards: 2}").shards,
-        7
-    );
-    assert_eq!(
-        queue("queue_config: {sample_age_limit: 5m}").max_age,
-        Some(Duration::from_secs(300))
-    );
+    assert_eq!(queue("queue: {shards: 7}, queue_config: {max_shards: 2}").shards, 7);
+    assert_eq!(queue("queue_config: {sample_age_limit: 5m}").max_age, Some(Duration::from_secs(300)));
     assert_eq!(queue("queue_config: {sample_age_limit: 0s}").max_age, None);
-    assert_eq!(
-        queue("queue: {max_age: 1d}").max_age,
-        Some(Duration::from_secs(86400))
-    );
+    assert_eq!(queue("queue: {max_age: 1d}").max_age, Some(Duration::from_secs(86400)));
     let tuned = queue(
         "queue_config: {max_samples_per_send: 500, min_backoff: 1s, max_backoff: 1m, retry_on_http_429: false, capacity: 5, batch_send_deadline: 1s}",
     );
     assert_eq!(
-        (
-            tuned.batching.max_samples,
-            tuned.backoff.min,
-            tuned.backoff.max,
-            tuned.backoff.retry_on_http_429
-        ),
+        (tuned.batching.max_samples, tuned.backoff.min, tuned.backoff.max, tuned.backoff.retry_on_http_429),
         (500, Duration::from_secs(1), Duration::from_secs(60), false)
     );
 }
 
 #[test]
 fn the_queue_block_is_read() {
-    let queue = plan("queue: {directory: /q, max_bytes: 1GiB, min_free: 2GiB, shares: {metrics: 60}, commit_interval: 1s}").queue;
+    let queue =
+        plan("queue: {directory: /q, max_bytes: 1GiB, min_free: 2GiB, shares: {metrics: 60}, commit_interval: 1s}")
+            .queue;
     assert_eq!(
-        (
-            queue.directory.to_str(),
-            queue.max_bytes,
-            queue.commit_interval
-        ),
+        (queue.directory.to_str(), queue.max_bytes, queue.commit_interval),
         (Some("/q"), 1 << 30, Duration::from_secs(1))
     );
     assert_eq!(queue.min_free, config::MinFree::Bytes(2 << 30));
-    assert_eq!(
-        queue.shares,
-        config::Shares {
-            metrics: 60,
-            logs: 40,
-            traces: 20
-        }
-    );
+    assert_eq!(queue.shares, config::Shares { metrics: 60, logs: 40, traces: 20 });
 }
 
 #[test]
@@ -541,11 +371,7 @@ agent_management: {{polling_interval: 1m}}
 "
     );
     let plan = plan(&text);
-    let said: Vec<&str> = plan
-        .warnings
-        .iter()
-        .map(|w| w.message.split(':').next().unwrap())
-        .collect();
+    let said: Vec<&str> = plan.warnings.iter().map(|w| w.message.split(':').next().unwrap()).collect();
     assert_eq!(said, ["logs", "traces", "integrations", "agent_management"]);
     assert_eq!(plan.metrics.len(), 1);
 }
@@ -556,12 +382,7 @@ fn helm_leftovers_are_nothing() {
         "server:\nmetrics:\n  global:\n    external_labels:\n    remote_write:\n  configs:\n    - name: a\n      scrape_configs:\n      remote_write:\nlogs:\nintegrations:\n",
     );
     assert!(plan.metrics[0].jobs.is_empty() && plan.metrics[0].destinations.is_empty());
-    assert!(
-        load("", LoadOptions::new("x", &environment))
-            .unwrap()
-            .metrics
-            .is_empty()
-    );
+    assert!(load("", LoadOptions::new("x", &environment)).unwrap().metrics.is_empty());
 }
 
 #[test]
@@ -591,68 +412,33 @@ metrics:
 
 #[test]
 fn flags_win_over_the_file() {
-    let options = LoadOptions {
-        wal_directory: Some("/flag"),
-        extra_scrape_metrics: true,
-        ..LoadOptions::new("x", &environment)
-    };
-    let plan = load(
-        &GUIDE.replace("metrics:\n", "metrics:\n  wal_directory: /file\n"),
-        options,
-    )
-    .unwrap();
+    let options =
+        LoadOptions { wal_directory: Some("/flag"), extra_scrape_metrics: true, ..LoadOptions::new("x", &environment) };
+    let plan = load(&GUIDE.replace("metrics:\n", "metrics:\n  wal_directory: /file\n"), options).unwrap();
     assert_eq!(plan.data_directory.to_str(), Some("/flag"));
     assert!(plan.metrics[0].jobs[0].0.extra_metrics);
 }
 
 #[test]
 fn files_that_run_but_not_as_meant_get_a_warning() {
-    let workspace =
-        "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write";
+    let workspace = "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write";
     for (keys, needle) in [
-        (
-            format!("url: '{workspace}', sigv4: {{}}, headers: {{x-scope-orgid: t}}"),
-            "X-Scope-OrgID",
-        ),
+        (format!("url: '{workspace}', sigv4: {{}}, headers: {{x-scope-orgid: t}}"), "X-Scope-OrgID"),
         (format!("url: '{workspace}'"), "refuses unsigned requests"),
-        (
-            format!("url: '{workspace}', sigv4: {{region: eu-west-1}}"),
-            "the URL's host is in us-east-1",
-        ),
-        (
-            format!("url: '{workspace}/', sigv4: {{}}"),
-            "ends in /api/v1/remote_write",
-        ),
-        (
-            format!("url: '{workspace}', sigv4: {{profile: p, access_key: a, secret_key: b}}"),
-            "the keys are used",
-        ),
-        (
-            "url: 'http://h/w', send_native_histograms: true".into(),
-            "native histograms",
-        ),
-        (
-            "url: 'http://h/w', authorization: {}".into(),
-            "neither `credentials`",
-        ),
+        (format!("url: '{workspace}', sigv4: {{region: eu-west-1}}"), "the URL's host is in us-east-1"),
+        (format!("url: '{workspace}/', sigv4: {{}}"), "ends in /api/v1/remote_write"),
+        (format!("url: '{workspace}', sigv4: {{profile: p, access_key: a, secret_key: b}}"), "the keys are used"),
+        ("url: 'http://h/w', send_native_histograms: true".into(), "native histograms"),
+        ("url: 'http://h/w', authorization: {}".into(), "neither `credentials`"),
     ] {
         let text = format!("metrics: {{configs: [{{name: a, remote_write: [{{{keys}}}]}}]}}");
         let warnings = plan(&text).warnings;
-        assert!(
-            warnings.len() == 1 && warnings[0].message.contains(needle),
-            "{keys}: {warnings:?}"
-        );
+        assert!(warnings.len() == 1 && warnings[0].message.contains(needle), "{keys}: {warnings:?}");
     }
     let job = |keys: &str| {
-        plan(&format!(
-            "metrics: {{configs: [{{name: a, scrape_configs: [{{job_name: j, {keys}}}]}}]}}"
-        ))
-        .warnings
+        plan(&format!("metrics: {{configs: [{{name: a, scrape_configs: [{{job_name: j, {keys}}}]}}]}}")).warnings
     };
-    let said: Vec<String> = job("scrape_protocols: [PrometheusProto]")
-        .into_iter()
-        .map(|w| w.message)
-        .collect();
+    let said: Vec<String> = job("scrape_protocols: [PrometheusProto]").into_iter().map(|w| w.message).collect();
     assert!(
         said.iter().any(|m| m.contains("no targets"))
             && said.iter().any(|m| m.contains("goes nowhere"))
@@ -672,18 +458,9 @@ fn a_region_may_come_from_the_environment_or_a_profile() {
     let keys = "access_key: a, secret_key: b";
     let region = |name: &str| (name == "AWS_REGION").then(|| "us-east-1".to_owned());
     let none = |_: &str| None;
-    assert!(
-        load(&text(keys), LoadOptions::new("f", &none))
-            .unwrap_err()
-            .errors[0]
-            .message
-            .contains("no region")
-    );
+    assert!(load(&text(keys), LoadOptions::new("f", &none)).unwrap_err().errors[0].message.contains("no region"));
     assert!(load(&text(keys), LoadOptions::new("f", &region)).is_ok());
-    assert!(
-        load(&text(""), LoadOptions::new("f", &none)).is_ok(),
-        "instance metadata may give one"
-    );
+    assert!(load(&text(""), LoadOptions::new("f", &none)).is_ok(), "instance metadata may give one");
     assert!(load(&text("profile: p"), LoadOptions::new("f", &none)).is_ok());
 }
 
@@ -700,20 +477,10 @@ fn the_corpus_of_agent_files_loads() {
         assert!(!plan.metrics.is_empty(), "{}", path.display());
         // Line ends and byte order marks of other systems change nothing.
         let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
-        let again = read(&windows, text.contains("# flags: -config.expand-env"))
-            .unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(
-            (&plan.metrics, &plan.queue),
-            (&again.metrics, &again.queue),
-            "{}",
-            path.display()
-        );
-        let places = |plan: &Plan| {
-            plan.warnings
-                .iter()
-                .map(|w| (w.line, w.column, w.snippet.clone()))
-                .collect::<Vec<_>>()
-        };
+        let again = read(&windows, text.contains("# flags: -config.expand-env")).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!((&plan.metrics, &plan.queue), (&again.metrics, &again.queue), "{}", path.display());
+        let places =
+            |plan: &Plan| plan.warnings.iter().map(|w| (w.line, w.column, w.snippet.clone())).collect::<Vec<_>>();
         assert_eq!(places(&plan), places(&again), "{}", path.display());
         files += 1;
     }

@@ -29,24 +29,15 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn plan(name: &str, text: &str) -> Plan {
-    load(
-        text,
-        LoadOptions {
-            expand_env: true,
-            ..LoadOptions::new(name, &environment)
-        },
-    )
-    .unwrap_or_else(|e| panic!("{e}"))
+    load(text, LoadOptions { expand_env: true, ..LoadOptions::new(name, &environment) })
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn examples() -> Vec<(String, String)> {
     let mut found = Vec::new();
     files(&root().join("config"), "yaml", &mut found);
     assert!(found.len() > 5);
-    found
-        .into_iter()
-        .map(|p| (p.display().to_string(), fs::read_to_string(p).unwrap()))
-        .collect()
+    found.into_iter().map(|p| (p.display().to_string(), fs::read_to_string(p).unwrap())).collect()
 }
 
 #[test]
@@ -54,11 +45,7 @@ fn every_file_under_config_loads_and_collects_something() {
     for (name, text) in examples() {
         let plan = plan(&name, &text);
         assert!(
-            !plan.metrics.is_empty()
-                && plan
-                    .metrics
-                    .iter()
-                    .all(|r| !r.jobs.is_empty() && !r.destinations.is_empty()),
+            !plan.metrics.is_empty() && plan.metrics.iter().all(|r| !r.jobs.is_empty() && !r.destinations.is_empty()),
             "{name}"
         );
         let quiet = name.contains("mixed-agent-file") || plan.warnings.is_empty();
@@ -78,10 +65,7 @@ fn every_yaml_block_of_the_documents_loads() {
         let mut lines = text.lines();
         while lines.by_ref().any(|l| l.trim() == "```yaml") {
             let block: Vec<&str> = lines.by_ref().take_while(|l| l.trim() != "```").collect();
-            if !block
-                .iter()
-                .any(|l| l.trim_start().starts_with("apiVersion:"))
-            {
+            if !block.iter().any(|l| l.trim_start().starts_with("apiVersion:")) {
                 plan(&document.display().to_string(), &block.join("\n"));
                 blocks += 1;
             }
@@ -101,11 +85,7 @@ fn a_rendered_plan_loads_again() {
         let has_no_secret = !rendered.contains("<secret>");
         if has_no_secret {
             assert_eq!(
-                (
-                    &plan_before.metrics,
-                    &plan_before.queue,
-                    &plan_before.server
-                ),
+                (&plan_before.metrics, &plan_before.queue, &plan_before.server),
                 (&plan_after.metrics, &plan_after.queue, &plan_after.server),
                 "{name}"
             );
@@ -120,12 +100,7 @@ fn every_key_is_described_in_the_reference() {
     let page = fs::read_to_string(root().join("docs/reference/configuration.md")).unwrap();
     let mut sections: BTreeMap<String, (String, String)> = BTreeMap::new();
     for section in page.split("\n## ").flat_map(|s| s.split("\n### ")) {
-        let title = section
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches('#')
-            .trim();
+        let title = section.lines().next().unwrap_or_default().trim_start_matches('#').trim();
         let anchor: String = title
             .to_lowercase()
             .replace(' ', "-")
@@ -136,10 +111,7 @@ fn every_key_is_described_in_the_reference() {
     }
     let mut missing = Vec::new();
     for shape in SHAPES {
-        let Some((_, own)) = sections
-            .values()
-            .find(|(title, _)| *title == format!("`{}`", shape.name))
-        else {
+        let Some((_, own)) = sections.values().find(|(title, _)| *title == format!("`{}`", shape.name)) else {
             missing.push(format!("a section with the title `{}`", shape.name));
             continue;
         };
@@ -151,23 +123,13 @@ fn every_key_is_described_in_the_reference() {
         missing.extend(
             shape
                 .all_keys()
-                .filter(|key| {
-                    !own.contains(&format!("`{key}`")) && !linked.contains(&format!("`{key}`"))
-                })
+                .filter(|key| !own.contains(&format!("`{key}`")) && !linked.contains(&format!("`{key}`")))
                 .map(|key| format!("`{key}` of `{}`", shape.name)),
         );
     }
-    assert!(
-        missing.is_empty(),
-        "docs/reference/configuration.md lacks {}",
-        missing.join(", ")
-    );
+    assert!(missing.is_empty(), "docs/reference/configuration.md lacks {}", missing.join(", "));
     for (_, text) in sections.values() {
-        for link in text
-            .split("](#")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
+        for link in text.split("](#").skip(1).filter_map(|rest| rest.split(')').next()) {
             assert!(
                 sections.contains_key(link),
                 "docs/reference/configuration.md links to #{link}, which it does not have"

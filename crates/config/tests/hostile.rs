@@ -14,10 +14,7 @@ fn environment(name: &str) -> Option<String> {
 
 fn read(text: &str) {
     for expand_env in [false, true] {
-        let options = LoadOptions {
-            expand_env,
-            ..LoadOptions::new("f", &environment)
-        };
+        let options = LoadOptions { expand_env, ..LoadOptions::new("f", &environment) };
         match load(text, options) {
             Ok(plan) => {
                 let rendered = plan.render_masked();
@@ -28,10 +25,7 @@ fn read(text: &str) {
                 assert!(!problems.errors.is_empty());
                 let lines = text.lines().count().max(1);
                 for problem in problems.errors.iter().chain(&problems.warnings) {
-                    assert!(
-                        problem.line >= 1 && problem.line <= lines + 1 && problem.column >= 1,
-                        "{problem:?}"
-                    );
+                    assert!(problem.line >= 1 && problem.line <= lines + 1 && problem.column >= 1, "{problem:?}");
                 }
                 let _ = problems.to_string();
             }

@@ -17,27 +17,16 @@ fn refused() -> Vec<(PathBuf, String)> {
         .filter(|p| p.extension().is_some_and(|e| e == "yaml"))
         .collect();
     files.sort();
-    files
-        .into_iter()
-        .map(|p| (p.clone(), fs::read_to_string(p).unwrap()))
-        .collect()
+    files.into_iter().map(|p| (p.clone(), fs::read_to_string(p).unwrap())).collect()
 }
 
 /// Comments at the top may say `# flags: -config.expand-env` and `# env: NAME=value`.
 fn problems(name: &str, text: &str) -> Problems {
     let expand_env = text.lines().any(|l| l == "# flags: -config.expand-env");
-    let variables: BTreeMap<&str, &str> = text
-        .lines()
-        .filter_map(|l| l.strip_prefix("# env: ")?.split_once('='))
-        .collect();
+    let variables: BTreeMap<&str, &str> =
+        text.lines().filter_map(|l| l.strip_prefix("# env: ")?.split_once('=')).collect();
     let environment = |name: &str| variables.get(name).map(|v| (*v).to_owned());
-    match load(
-        text,
-        LoadOptions {
-            expand_env,
-            ..LoadOptions::new(name, &environment)
-        },
-    ) {
+    match load(text, LoadOptions { expand_env, ..LoadOptions::new(name, &environment) }) {
         Ok(_) => panic!("{name} is accepted"),
         Err(problems) => problems,
     }
@@ -65,11 +54,7 @@ fn every_problem_has_a_place_in_the_file() {
     for (path, text) in refused() {
         for problem in problems("f", &text).errors {
             let line = text.lines().nth(problem.line - 1);
-            assert!(
-                line.is_some_and(|l| problem.column <= l.chars().count() + 1),
-                "{}: {problem}",
-                path.display()
-            );
+            assert!(line.is_some_and(|l| problem.column <= l.chars().count() + 1), "{}: {problem}", path.display());
             assert!(!problem.message.contains('\n'), "{problem}");
         }
     }
@@ -81,11 +66,7 @@ fn no_secret_is_ever_shown() {
         let problems = problems("f", &text);
         let warnings: String = problems.warnings.iter().map(|w| w.to_string()).collect();
         let everything = format!("{problems}{problems:?}{warnings}");
-        assert!(
-            !everything.contains(MARKER),
-            "{}:\n{everything}",
-            path.display()
-        );
+        assert!(!everything.contains(MARKER), "{}:\n{everything}", path.display());
     }
 }
 
@@ -176,19 +157,11 @@ fn shown(text: &str) -> String {
         Ok(plan) => format!(
             "{plan:?}{}{}",
             plan.render_masked(),
-            plan.warnings
-                .iter()
-                .map(|w| w.to_string())
-                .collect::<String>()
+            plan.warnings.iter().map(|w| w.to_string()).collect::<String>()
         ),
-        Err(problems) => format!(
-            "{problems}{problems:?}{}",
-            problems
-                .warnings
-                .iter()
-                .map(|w| w.to_string())
-                .collect::<String>()
-        ),
+        Err(problems) => {
+            format!("{problems}{problems:?}{}", problems.warnings.iter().map(|w| w.to_string()).collect::<String>())
+        }
     }
 }
 
@@ -222,11 +195,8 @@ fn however_the_file_is_broken_no_secret_is_shown() {
     let mut refused = 0;
     for at in 0..lines.len() {
         for (number, broken) in breaks.iter().enumerate() {
-            let text: Vec<String> = lines
-                .iter()
-                .enumerate()
-                .map(|(i, l)| if i == at { broken(l) } else { (*l).to_owned() })
-                .collect();
+            let text: Vec<String> =
+                lines.iter().enumerate().map(|(i, l)| if i == at { broken(l) } else { (*l).to_owned() }).collect();
             let text = text.join("\n");
             let said = shown(&text);
             refused += usize::from(said.contains("error:"));
@@ -238,10 +208,7 @@ fn however_the_file_is_broken_no_secret_is_shown() {
             );
         }
     }
-    assert!(
-        refused > lines.len(),
-        "only {refused} of the broken files are refused"
-    );
+    assert!(refused > lines.len(), "only {refused} of the broken files are refused");
 }
 
 /// Values of variables are secrets too, even where they break the file's form.
@@ -266,13 +233,7 @@ fn no_variables_value_is_ever_shown() {
         let environment = |_: &str| Some(value.to_owned());
         for text in [file, sigv4] {
             for expand_env in [true, false] {
-                let said = match load(
-                    text,
-                    LoadOptions {
-                        expand_env,
-                        ..LoadOptions::new("f", &environment)
-                    },
-                ) {
+                let said = match load(text, LoadOptions { expand_env, ..LoadOptions::new("f", &environment) }) {
                     Ok(plan) => plan.render_masked(),
                     Err(problems) => format!("{problems}{problems:?}"),
                 };
@@ -284,10 +245,5 @@ fn no_variables_value_is_ever_shown() {
 
 /// `Debug` of a plan shows URLs as they are (the agent never prints it); its rendering does not.
 fn without_plan_debug(said: &str) -> &str {
-    if said.starts_with("Plan {") {
-        said.split_once("server:\n")
-            .map_or(said, |(_, rendered)| rendered)
-    } else {
-        said
-    }
+    if said.starts_with("Plan {") { said.split_once("server:\n").map_or(said, |(_, rendered)| rendered) } else { said }
 }

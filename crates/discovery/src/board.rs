@@ -26,14 +26,8 @@ struct State {
 impl Board {
     pub(crate) fn new(sources: usize) -> (Arc<Self>, watch::Receiver<Groups>) {
         let (published, receiver) = watch::channel(Groups::default());
-        let state = State {
-            slots: vec![None; sources],
-            open: false,
-        };
-        let board = Self {
-            state: Mutex::new(state),
-            published,
-        };
+        let state = State { slots: vec![None; sources], open: false };
+        let board = Self { state: Mutex::new(state), published };
         (Arc::new(board), receiver)
     }
 
@@ -68,9 +62,7 @@ impl Board {
         state.open = state.open || state.slots.iter().all(Option::is_some);
         if state.open {
             // Under the lock, so that lists are published in the order in which they were made.
-            self.published.send_replace(Arc::new(
-                state.slots.iter().flatten().flatten().cloned().collect(),
-            ));
+            self.published.send_replace(Arc::new(state.slots.iter().flatten().flatten().cloned().collect()));
         }
     }
 }
@@ -80,10 +72,7 @@ mod tests {
     use super::*;
 
     fn group(source: &str) -> TargetGroup {
-        TargetGroup {
-            source: source.into(),
-            ..TargetGroup::default()
-        }
+        TargetGroup { source: source.into(), ..TargetGroup::default() }
     }
 
     #[test]
@@ -93,11 +82,7 @@ mod tests {
         assert!(!receiver.has_changed().unwrap());
         board.report(0, vec![group("a")]);
         assert!(receiver.has_changed().unwrap());
-        let sources: Vec<_> = receiver
-            .borrow_and_update()
-            .iter()
-            .map(|g| g.source.clone())
-            .collect();
+        let sources: Vec<_> = receiver.borrow_and_update().iter().map(|g| g.source.clone()).collect();
         assert_eq!(sources, ["a", "b"]);
     }
 
@@ -108,5 +93,15 @@ mod tests {
         receiver.borrow_and_update();
         board.report(0, vec![group("a")]);
         assert!(!receiver.has_changed().unwrap());
+    }
+
+    #[test]
+    fn when_patience_is_over_the_rest_is_published_without_the_slow() {
+        let (board, mut receiver) = Board::new(2);
+        board.report(0, vec![group("a")]);
+        board.open();
+        assert_eq!(receiver.borrow_and_update().len(), 1);
+        board.report(1, vec![group("late")]);
+        assert_eq!(receiver.borrow_and_update().len(), 2);
     }
 }

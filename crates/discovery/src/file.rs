@@ -16,9 +16,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use crate::{
-    DiscoveryError, DiscoveryMetrics, FileDiscovery, LIMIT, TargetGroup, board::Board, groups,
-};
+use crate::{DiscoveryError, DiscoveryMetrics, FileDiscovery, LIMIT, TargetGroup, board::Board, groups};
 
 /// Editors and config maps change a file in several steps; the last event of a burst counts.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -42,12 +40,7 @@ enum Name {
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, DiscoveryError> {
-        let refuse = |why: String| {
-            Err(DiscoveryError::Pattern {
-                pattern: text.to_owned(),
-                why,
-            })
-        };
+        let refuse = |why: String| Err(DiscoveryError::Pattern { pattern: text.to_owned(), why });
         let (folder, name) = match text.rsplit_once('/') {
             Some(("", name)) => ("/", name),
             Some((folder, name)) => (folder, name),
@@ -56,39 +49,26 @@ impl Pattern {
         if is_glob(folder) {
             return refuse("only the last part of the path may contain * ? [".into());
         }
-        if !["json", "yml", "yaml"]
-            .iter()
-            .any(|ending| ending_of(name).is_some_and(|e| e.eq_ignore_ascii_case(ending)))
+        if !["json", "yml", "yaml"].iter().any(|ending| ending_of(name).is_some_and(|e| e.eq_ignore_ascii_case(ending)))
         {
             return refuse("the file name must end in .json, .yml or .yaml".into());
         }
         let name = if is_glob(name) {
             // Braces are ordinary characters in Go's globs.
             let go = name.replace('{', "[{]").replace('}', "[}]");
-            match GlobBuilder::new(&go)
-                .literal_separator(true)
-                .backslash_escape(true)
-                .build()
-            {
+            match GlobBuilder::new(&go).literal_separator(true).backslash_escape(true).build() {
                 Ok(glob) => Name::Glob(glob.compile_matcher()),
                 Err(e) => return refuse(e.kind().to_string()),
             }
         } else {
             Name::Plain(name.to_owned())
         };
-        Ok(Self {
-            folder: PathBuf::from(folder),
-            name,
-        })
+        Ok(Self { folder: PathBuf::from(folder), name })
     }
 
     /// The folder as the operating system wants it.
     fn folder(&self) -> &Path {
-        if self.folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &self.folder
-        }
+        if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder }
     }
 
     /// Adds the existing files that match.
@@ -136,20 +116,9 @@ impl Known {
 }
 
 impl FileSource {
-    pub(crate) fn new(
-        config: &FileDiscovery,
-        metrics: DiscoveryMetrics,
-    ) -> Result<Self, DiscoveryError> {
-        let patterns = config
-            .files
-            .iter()
-            .map(|f| Pattern::new(f))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            patterns,
-            refresh_interval: config.refresh_interval.max(Duration::from_millis(1)),
-            metrics,
-        })
+    pub(crate) fn new(config: &FileDiscovery, metrics: DiscoveryMetrics) -> Result<Self, DiscoveryError> {
+        let patterns = config.files.iter().map(|f| Pattern::new(f)).collect::<Result<_, _>>()?;
+        Ok(Self { patterns, refresh_interval: config.refresh_interval.max(Duration::from_millis(1)), metrics })
     }
 
     /// Runs until nobody listens.
@@ -245,33 +214,17 @@ impl FileSource {
 
 fn read_file(path: &Path) -> Result<Vec<TargetGroup>, DiscoveryError> {
     let place = path.display().to_string();
-    let read = |source| DiscoveryError::Read {
-        path: place.clone(),
-        source,
-    };
-    let content = |why| DiscoveryError::Content {
-        place: place.clone(),
-        why,
-    };
+    let read = |source| DiscoveryError::Read { path: place.clone(), source };
+    let content = |why| DiscoveryError::Content { place: place.clone(), why };
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(read)?
-        .take(LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
+    File::open(path).map_err(read)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > LIMIT {
         return Err(content(format!("it is longer than {LIMIT} bytes")));
     }
     let meta = ("__meta_filepath", place.as_str());
-    let json = path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("json"));
-    if json {
-        groups::from_json(&bytes, &place, meta)
-    } else {
-        groups::from_yaml(&bytes, &place, meta)
-    }
-    .map_err(content)
+    let json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    if json { groups::from_json(&bytes, &place, meta) } else { groups::from_yaml(&bytes, &place, meta) }
+        .map_err(content)
 }
 
 #[cfg(test)]
@@ -280,22 +233,10 @@ mod tests {
 
     #[test]
     fn patterns_are_checked_before_anything_starts() {
-        for bad in [
-            "/etc/*/a.json",
-            "/etc/targets",
-            "a.txt",
-            "/etc/[a.json",
-            "dir?/x.yml",
-        ] {
+        for bad in ["/etc/*/a.json", "/etc/targets", "a.txt", "/etc/[a.json", "dir?/x.yml"] {
             assert!(Pattern::new(bad).is_err(), "{bad}");
         }
-        for good in [
-            "a.json",
-            "/a.yml",
-            "/etc/t/*.yaml",
-            "t-[0-9].JSON",
-            "a{b}.yml",
-        ] {
+        for good in ["a.json", "/a.yml", "/etc/t/*.yaml", "t-[0-9].JSON", "a{b}.yml"] {
             assert!(Pattern::new(good).is_ok(), "{good}");
         }
     }
@@ -308,13 +249,8 @@ mod tests {
         }
         let find = |name: &str| {
             let mut found = BTreeSet::new();
-            Pattern::new(&format!("{}/{name}", folder.path().display()))
-                .unwrap()
-                .find(&mut found);
-            found
-                .into_iter()
-                .map(|p| p.file_name().unwrap().to_string_lossy().into_owned())
-                .collect::<Vec<_>>()
+            Pattern::new(&format!("{}/{name}", folder.path().display())).unwrap().find(&mut found);
+            found.into_iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
         assert_eq!(find("a{b,c}?.yml"), ["a{b,c}1.yml"]);
         assert_eq!(find("*.yml"), [".hidden1.yml", "ab1.yml", "a{b,c}1.yml"]);

@@ -44,28 +44,18 @@ impl Text {
 }
 
 /// Parses JSON. `place` becomes the groups' source, `meta` is added to their labels.
-pub(crate) fn from_json(
-    bytes: &[u8],
-    place: &str,
-    meta: (&str, &str),
-) -> Result<Vec<TargetGroup>, String> {
-    let written: Option<Vec<Option<Written>>> =
-        serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+pub(crate) fn from_json(bytes: &[u8], place: &str, meta: (&str, &str)) -> Result<Vec<TargetGroup>, String> {
+    let written: Option<Vec<Option<Written>>> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     finish(written, place, meta)
 }
 
 /// Parses YAML.
-pub(crate) fn from_yaml(
-    bytes: &[u8],
-    place: &str,
-    meta: (&str, &str),
-) -> Result<Vec<TargetGroup>, String> {
+pub(crate) fn from_yaml(bytes: &[u8], place: &str, meta: (&str, &str)) -> Result<Vec<TargetGroup>, String> {
     let text = std::str::from_utf8(bytes).map_err(|e| format!("it is not UTF-8: {e}"))?;
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let written: Option<Vec<Option<Written>>> =
-        serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+    let written: Option<Vec<Option<Written>>> = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
     finish(written, place, meta)
 }
 
@@ -82,23 +72,14 @@ fn finish(
         let mut labels = Labels::new();
         for (name, value) in group.labels.unwrap_or_default() {
             if !is_label_name(&name) {
-                return Err(format!(
-                    "group {i} has label {name:?}, which is not a label name"
-                ));
+                return Err(format!("group {i} has label {name:?}, which is not a label name"));
             }
             labels.set(&name, &value.into_string());
         }
         labels.set(meta, meta_value);
         let targets = group.targets.unwrap_or_default();
-        let targets = targets
-            .iter()
-            .map(|address| [("__address__", address)].into_iter().collect())
-            .collect();
-        groups.push(TargetGroup {
-            source: format!("{place}:{i}"),
-            targets,
-            labels,
-        });
+        let targets = targets.iter().map(|address| [("__address__", address)].into_iter().collect()).collect();
+        groups.push(TargetGroup { source: format!("{place}:{i}"), targets, labels });
     }
     Ok(groups)
 }
@@ -140,13 +121,9 @@ mod tests {
         ] {
             assert!(from_json(json.as_bytes(), "f", META).is_err(), "{json}");
         }
-        for yaml in [
-            "- target: [a:1]",
-            "- null",
-            "targets: [a]",
-            "- targets: [a\n",
-            "- targets: ['a']\n  labels: {a b: c}",
-        ] {
+        for yaml in
+            ["- target: [a:1]", "- null", "targets: [a]", "- targets: [a\n", "- targets: ['a']\n  labels: {a b: c}"]
+        {
             assert!(from_yaml(yaml.as_bytes(), "f", META).is_err(), "{yaml}");
         }
         assert!(from_yaml(b"\xff", "f", META).is_err());

@@ -6,8 +6,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    DiscoveryConfig, DiscoveryError, DiscoveryMetrics, TargetGroup, board::Board, file::FileSource,
-    http::HttpSource,
+    DiscoveryConfig, DiscoveryError, DiscoveryMetrics, TargetGroup, board::Board, file::FileSource, http::HttpSource,
 };
 
 /// How long the first list waits for a slow source.
@@ -40,12 +39,8 @@ pub fn watch_counted(
     for (slot, config) in configs.into_iter().enumerate() {
         match config {
             DiscoveryConfig::Static(groups) => fixed.push((slot, groups)),
-            DiscoveryConfig::File(config) => {
-                files.push((slot, FileSource::new(&config, metrics.clone())?))
-            }
-            DiscoveryConfig::Http(config) => {
-                pages.push((slot, HttpSource::new(*config, metrics.clone())?))
-            }
+            DiscoveryConfig::File(config) => files.push((slot, FileSource::new(&config, metrics.clone())?)),
+            DiscoveryConfig::Http(config) => pages.push((slot, HttpSource::new(*config, metrics.clone())?)),
         }
     }
     // Everything is valid from here on: nothing is started that would have to be stopped again.
@@ -55,17 +50,11 @@ pub fn watch_counted(
     }
     for (slot, source) in files {
         let board = board.clone();
-        tracker.spawn(
-            stop.clone()
-                .run_until_cancelled_owned(async move { source.run(slot, &board).await }),
-        );
+        tracker.spawn(stop.clone().run_until_cancelled_owned(async move { source.run(slot, &board).await }));
     }
     for (slot, source) in pages {
         let board = board.clone();
-        tracker.spawn(
-            stop.clone()
-                .run_until_cancelled_owned(async move { source.run(slot, &board).await }),
-        );
+        tracker.spawn(stop.clone().run_until_cancelled_owned(async move { source.run(slot, &board).await }));
     }
     if !waits {
         board.open();

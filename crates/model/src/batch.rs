@@ -120,7 +120,7 @@ impl MetricChunk<'_> {
             out.extend(words.iter().flat_map(|word| word.to_le_bytes()).take(series.div_ceil(8)));
         }
         out.resize(start + series.div_ceil(8), 0);
-        if series % 8 != 0
+        if !series.is_multiple_of(8)
             && let Some(last) = out.last_mut()
         {
             *last &= !(u8::MAX << (series % 8));

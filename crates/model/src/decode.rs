@@ -180,7 +180,7 @@ fn decode_values(
 
 fn decode_bitmap(cursor: &mut Cursor<'_>, series: usize) -> Result<Vec<u64>, ModelError> {
     let bytes = cursor.take(series.div_ceil(8))?;
-    if series % 8 != 0 && bytes.last().is_some_and(|last| last >> (series % 8) != 0) {
+    if !series.is_multiple_of(8) && bytes.last().is_some_and(|last| last >> (series % 8) != 0) {
         return Err(cursor.corrupt("a presence bit past the last series"));
     }
     Ok(bytes

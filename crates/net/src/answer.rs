@@ -74,10 +74,7 @@ pub(crate) async fn read_body(
     let declared = response.content_length().unwrap_or(0);
     let encoding = body::encoding(&headers);
     if encoding.is_none() && status.is_success() && declared > limit {
-        return Err(NetError::BodyTooLarge {
-            host: host(),
-            limit,
-        });
+        return Err(NetError::BodyTooLarge { host: host(), limit });
     }
     if encoding.is_none() {
         buf.reserve(usize::try_from(declared.min(limit).min(1 << 20)).unwrap_or_default());
@@ -85,15 +82,8 @@ pub(crate) async fn read_body(
     let mut wire_bytes = 0u64;
     let mut truncated = false;
     let failed = |e: BodyError| match e {
-        BodyError::TooLarge => NetError::BodyTooLarge {
-            host: host(),
-            limit,
-        },
-        BodyError::Decode { encoding, detail } => NetError::Decode {
-            host: host(),
-            encoding,
-            detail,
-        },
+        BodyError::TooLarge => NetError::BodyTooLarge { host: host(), limit },
+        BodyError::Decode { encoding, detail } => NetError::Decode { host: host(), encoding, detail },
     };
     let mut reader = BodyReader::new(&headers, buf, limit).map_err(failed)?;
     let complete = loop {
@@ -132,32 +122,16 @@ pub(crate) async fn read_body(
         headers.remove(header::CONTENT_ENCODING);
         headers.remove(header::CONTENT_LENGTH);
     }
-    Ok(ReplyHead {
-        status,
-        headers,
-        truncated,
-        wire_bytes,
-        sent_at,
-        received_at,
-    })
+    Ok(ReplyHead { status, headers, truncated, wire_bytes, sent_at, received_at })
 }
 
 /// Where a 3xx answer points, if it can be followed.
-pub(crate) fn redirect(
-    status: StatusCode,
-    headers: &HeaderMap,
-    from: &Url,
-) -> Option<Result<Url, NetError>> {
+pub(crate) fn redirect(status: StatusCode, headers: &HeaderMap, from: &Url) -> Option<Result<Url, NetError>> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
     let location = headers.get(header::LOCATION)?;
-    let fail = |detail: String| {
-        Some(Err(NetError::Redirect {
-            host: place(from),
-            detail,
-        }))
-    };
+    let fail = |detail: String| Some(Err(NetError::Redirect { host: place(from), detail }));
     let Some(mut next) = location.to_str().ok().and_then(|l| from.join(l).ok()) else {
         return fail("to an address that is not a URL".to_owned());
     };
@@ -165,10 +139,7 @@ pub(crate) fn redirect(
         return fail(format!("to {}, which is not HTTP", masked(&next)));
     }
     if from.scheme() == "https" && next.scheme() == "http" {
-        return fail(format!(
-            "from https to plain {}; set the URL to where it really is",
-            masked(&next)
-        ));
+        return fail(format!("from https to plain {}; set the URL to where it really is", masked(&next)));
     }
     next.set_fragment(None);
     Some(Ok(next))

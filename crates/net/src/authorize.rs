@@ -13,10 +13,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Proves who is calling. One value per destination; implementations hold that destination's credentials and clock offset.
 pub trait Authorize: Send + Sync + fmt::Debug {
     /// Adds to `request` the headers that prove identity. The body is final: these exact bytes are sent.
-    fn authorize<'a>(
-        &'a self,
-        request: &'a mut Request<Bytes>,
-    ) -> BoxFuture<'a, Result<(), AuthorizeError>>;
+    fn authorize<'a>(&'a self, request: &'a mut Request<Bytes>) -> BoxFuture<'a, Result<(), AuthorizeError>>;
 
     /// Sees every answer (for the clock offset) and says whether a refusal is about identity.
     fn judge(&self, answer: &Answer<'_>) -> IdentityVerdict;

@@ -18,11 +18,7 @@ pub struct Backoff {
 impl Backoff {
     /// `min` bounds the first delay, `max` every delay.
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self {
-            min: min.max(Duration::from_millis(1)),
-            max: max.max(min),
-            failures: 0,
-        }
+        Self { min: min.max(Duration::from_millis(1)), max: max.max(min), failures: 0 }
     }
 
     /// The delay after one more failure.
@@ -43,10 +39,7 @@ impl Backoff {
     /// The upper bound of the next delay.
     pub fn ceiling(&self) -> Duration {
         let factor = 1u32.checked_shl(self.failures.min(31)).unwrap_or(u32::MAX);
-        self.min
-            .checked_mul(factor)
-            .unwrap_or(self.max)
-            .min(self.max)
+        self.min.checked_mul(factor).unwrap_or(self.max).min(self.max)
     }
 
     /// Failures since the last success.
@@ -63,26 +56,16 @@ impl Backoff {
 /// How long the far end asks us to wait: `x-amz-retry-after` (milliseconds), else `Retry-After` (seconds or an HTTP date,
 /// RFC 9110 section 10.2.3). `None` when absent or unreadable; a date in the past is zero.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    if let Some(ms) = headers
-        .get("x-amz-retry-after")
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.trim().parse::<u64>().ok())
+    if let Some(ms) =
+        headers.get("x-amz-retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse::<u64>().ok())
     {
         return Some(Duration::from_millis(ms));
     }
-    let value = headers
-        .get(http::header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim();
+    let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    Some(
-        parse_http_date(value)?
-            .duration_since(now)
-            .unwrap_or(Duration::ZERO),
-    )
+    Some(parse_http_date(value)?.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
 /// Reads an HTTP date (`Sun, 06 Nov 1994 08:49:37 GMT`, RFC 9110 section 5.6.7). Only years after 1970.
@@ -112,10 +95,7 @@ mod tests {
             assert!(delay > Duration::ZERO && delay <= ceiling + Duration::from_nanos(1));
             ceilings.push(ceiling.as_millis());
         }
-        assert_eq!(
-            ceilings,
-            [30, 60, 120, 240, 480, 960, 1920, 3840, 5000, 5000]
-        );
+        assert_eq!(ceilings, [30, 60, 120, 240, 480, 960, 1920, 3840, 5000, 5000]);
         for _ in 0..100 {
             backoff.next_delay();
         }
@@ -134,20 +114,11 @@ mod tests {
     #[test]
     fn retry_after_reads_seconds_dates_and_amazon_milliseconds() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 60);
-        assert_eq!(
-            retry_after(&headers("retry-after", "7"), now),
-            Some(Duration::from_secs(7))
-        );
+        assert_eq!(retry_after(&headers("retry-after", "7"), now), Some(Duration::from_secs(7)));
         let date = headers("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(retry_after(&date, now), Some(Duration::from_secs(60)));
-        assert_eq!(
-            retry_after(&date, now + Duration::from_secs(100)),
-            Some(Duration::ZERO)
-        );
-        assert_eq!(
-            retry_after(&headers("x-amz-retry-after", "1500"), now),
-            Some(Duration::from_millis(1500))
-        );
+        assert_eq!(retry_after(&date, now + Duration::from_secs(100)), Some(Duration::ZERO));
+        assert_eq!(retry_after(&headers("x-amz-retry-after", "1500"), now), Some(Duration::from_millis(1500)));
         assert_eq!(retry_after(&headers("retry-after", "soon"), now), None);
         assert_eq!(retry_after(&headers("retry-after", "-3"), now), None);
         assert_eq!(retry_after(&HeaderMap::new(), now), None);

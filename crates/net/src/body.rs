@@ -12,10 +12,7 @@ use http::{HeaderMap, HeaderValue, header::CONTENT_ENCODING};
 #[derive(Debug)]
 pub(crate) enum BodyError {
     TooLarge,
-    Decode {
-        encoding: &'static str,
-        detail: String,
-    },
+    Decode { encoding: &'static str, detail: String },
 }
 
 /// A vector that refuses to grow past its limit.
@@ -27,12 +24,9 @@ pub(crate) struct Bounded<'a> {
 
 impl Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.limit)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.out.len());
+        let room = usize::try_from(self.limit).unwrap_or(usize::MAX).saturating_sub(self.out.len());
         if bytes.len() > room {
-            self.out
-                .extend_from_slice(bytes.get(..room).unwrap_or_default());
+            self.out.extend_from_slice(bytes.get(..room).unwrap_or_default());
             self.full = true;
             return Err(io::Error::other("the limit is reached"));
         }
@@ -63,24 +57,13 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 
 impl<'a> BodyReader<'a> {
     /// Chooses the decoder that the answer's headers ask for. An encoding we did not offer passes through untouched.
-    pub(crate) fn new(
-        headers: &HeaderMap,
-        out: &'a mut Vec<u8>,
-        limit: u64,
-    ) -> Result<Self, BodyError> {
-        let sink = Bounded {
-            out,
-            limit,
-            full: false,
-        };
+    pub(crate) fn new(headers: &HeaderMap, out: &'a mut Vec<u8>, limit: u64) -> Result<Self, BodyError> {
+        let sink = Bounded { out, limit, full: false };
         Ok(match encoding(headers) {
             Some("gzip") => Self::Gzip(Box::new(MultiGzDecoder::new(sink))),
             Some("deflate") => Self::DeflateUndecided(Vec::with_capacity(2), sink),
             Some("zstd") => {
-                let failed = |e: io::Error| BodyError::Decode {
-                    encoding: "zstd",
-                    detail: e.to_string(),
-                };
+                let failed = |e: io::Error| BodyError::Decode { encoding: "zstd", detail: e.to_string() };
                 let mut decoder = zstd::stream::write::Decoder::new(sink).map_err(failed)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(failed)?;
                 Self::Zstd(Box::new(decoder))
@@ -112,8 +95,7 @@ impl<'a> BodyReader<'a> {
             *self = Self::DeflateUndecided(seen, sink);
             return Ok(());
         };
-        let zlib =
-            first & 0x0f == 8 && (u16::from(first) << 8 | u16::from(second)).is_multiple_of(31);
+        let zlib = first & 0x0f == 8 && (u16::from(first) << 8 | u16::from(second)).is_multiple_of(31);
         *self = if zlib {
             Self::Zlib(Box::new(ZlibDecoder::new(sink)))
         } else {
@@ -147,27 +129,15 @@ impl<'a> BodyReader<'a> {
             Self::Zstd(d) => (d.get_ref().full, "zstd"),
             Self::Moving => (false, "deflate"),
         };
-        if full {
-            BodyError::TooLarge
-        } else {
-            BodyError::Decode {
-                encoding,
-                detail: error.to_string(),
-            }
-        }
+        if full { BodyError::TooLarge } else { BodyError::Decode { encoding, detail: error.to_string() } }
     }
 }
 
 /// The content encoding we can undo, if the answer names one.
 pub(crate) fn encoding(headers: &HeaderMap) -> Option<&'static str> {
-    let value = headers
-        .get(CONTENT_ENCODING)
-        .and_then(|v: &HeaderValue| v.to_str().ok())?
-        .trim();
+    let value = headers.get(CONTENT_ENCODING).and_then(|v: &HeaderValue| v.to_str().ok())?.trim();
     match () {
-        () if value.eq_ignore_ascii_case("gzip") || value.eq_ignore_ascii_case("x-gzip") => {
-            Some("gzip")
-        }
+        () if value.eq_ignore_ascii_case("gzip") || value.eq_ignore_ascii_case("x-gzip") => Some("gzip"),
         () if value.eq_ignore_ascii_case("deflate") => Some("deflate"),
         () if value.eq_ignore_ascii_case("zstd") => Some("zstd"),
         () => None,
@@ -196,9 +166,7 @@ mod tests {
     }
 
     fn text() -> Vec<u8> {
-        (0..5000u32)
-            .flat_map(|i| format!("metric_{} {}\n", i % 37, i).into_bytes())
-            .collect()
+        (0..5000u32).flat_map(|i| format!("metric_{} {}\n", i % 37, i).into_bytes()).collect()
     }
 
     fn encoded(encoding: &str, text: &[u8]) -> Vec<u8> {
@@ -225,19 +193,10 @@ mod tests {
     #[test]
     fn every_encoding_comes_back_whatever_the_chunks() {
         let text = text();
-        for (name, sent) in [
-            ("gzip", "gzip"),
-            ("deflate", "deflate"),
-            ("raw", "deflate"),
-            ("zstd", "zstd"),
-        ] {
+        for (name, sent) in [("gzip", "gzip"), ("deflate", "deflate"), ("raw", "deflate"), ("zstd", "zstd")] {
             let wire = encoded(name, &text);
             for chunk in [1, 2, 7, 4096, wire.len()] {
-                assert_eq!(
-                    read(sent, &wire, chunk, 1 << 20).unwrap(),
-                    text,
-                    "{name} by {chunk}"
-                );
+                assert_eq!(read(sent, &wire, chunk, 1 << 20).unwrap(), text, "{name} by {chunk}");
             }
         }
         assert_eq!(
@@ -246,13 +205,7 @@ mod tests {
             "an encoding we did not offer passes through"
         );
         assert_eq!(
-            read(
-                "gzip",
-                &[encoded("gzip", b"a"), encoded("gzip", b"b")].concat(),
-                3,
-                10
-            )
-            .unwrap(),
+            read("gzip", &[encoded("gzip", b"a"), encoded("gzip", b"b")].concat(), 3, 10).unwrap(),
             b"ab",
             "two gzip members"
         );
@@ -266,10 +219,7 @@ mod tests {
             assert!(wire.len() < 64 << 10);
             let mut out = Vec::new();
             let mut reader = BodyReader::new(&headers(name), &mut out, 1000).unwrap();
-            assert!(
-                matches!(reader.push(&wire), Err(BodyError::TooLarge)),
-                "{name}"
-            );
+            assert!(matches!(reader.push(&wire), Err(BodyError::TooLarge)), "{name}");
             drop(reader);
             assert_eq!(out.len(), 1000, "{name}");
             assert!(out.capacity() < 1 << 20, "{name}");
@@ -281,19 +231,13 @@ mod tests {
         for name in ["gzip", "deflate"] {
             let wire = encoded(name, &text());
             assert!(
-                matches!(
-                    read(name, &wire[..wire.len() / 2], 512, 1 << 20),
-                    Err(BodyError::Decode { .. })
-                ),
+                matches!(read(name, &wire[..wire.len() / 2], 512, 1 << 20), Err(BodyError::Decode { .. })),
                 "cut {name}"
             );
         }
         for name in ["gzip", "zstd"] {
             assert!(
-                matches!(
-                    read(name, b"this is not compressed at all", 512, 1 << 20),
-                    Err(BodyError::Decode { .. })
-                ),
+                matches!(read(name, b"this is not compressed at all", 512, 1 << 20), Err(BodyError::Decode { .. })),
                 "{name}"
             );
         }
@@ -302,9 +246,6 @@ mod tests {
     #[test]
     fn a_body_of_exactly_the_limit_is_accepted() {
         assert_eq!(read("identity", b"12345", 2, 5).unwrap(), b"12345");
-        assert!(matches!(
-            read("identity", b"123456", 2, 5),
-            Err(BodyError::TooLarge)
-        ));
+        assert!(matches!(read("identity", b"123456", 2, 5), Err(BodyError::TooLarge)));
     }
 }

@@ -82,15 +82,7 @@ impl Client {
             .iter()
             .map(|(name, source)| Ok((header_name(name, "headers")?, source.clone())))
             .collect::<Result<Vec<_>, NetError>>()?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                config: config.clone(),
-                options,
-                tokens,
-                headers,
-                connections,
-            }),
-        })
+        Ok(Self { inner: Arc::new(Inner { config: config.clone(), options, tokens, headers, connections }) })
     }
 
     /// Adds the configured headers and `HttpAuth` to a request, unless it has them already. `send` does the same; a
@@ -102,38 +94,11 @@ impl Client {
     /// Sends a request and reads the whole answer: within `timeout` (everything included), at most `body_limit` bytes
     /// of decompressed body. A longer body is an error for a success, and cut for a refusal, whose status matters more.
     /// 3xx answers are followed when `follow_redirects` says so, except for requests signed for one host (SigV4).
-    pub async fn send(
-        &self,
-        request: Request<Bytes>,
-        timeout: Duration,
-        body_limit: u64,
-    ) -> Result<Reply, NetError> {
+    pub async fn send(&self, request: Request<Bytes>, timeout: Duration, body_limit: u64) -> Result<Reply, NetError> {
         let mut body = Vec::new();
-        let head = self
-            .exchange(
-                request,
-                timeout,
-                body_limit,
-                &mut body,
-                "gzip, deflate, zstd",
-            )
-            .await?;
-        let ReplyHead {
-            status,
-            headers,
-            truncated,
-            sent_at,
-            received_at,
-            ..
-        } = head;
-        Ok(Reply {
-            status,
-            headers,
-            body: body.into(),
-            truncated,
-            sent_at,
-            received_at,
-        })
+        let head = self.exchange(request, timeout, body_limit, &mut body, "gzip, deflate, zstd").await?;
+        let ReplyHead { status, headers, truncated, sent_at, received_at, .. } = head;
+        Ok(Reply { status, headers, body: body.into(), truncated, sent_at, received_at })
     }
 
     /// The same into a buffer that the caller keeps: it is emptied first and holds the decompressed body after.
@@ -144,8 +109,7 @@ impl Client {
         body_limit: u64,
         buf: &mut Vec<u8>,
     ) -> Result<ReplyHead, NetError> {
-        self.exchange(request, timeout, body_limit, buf, "gzip")
-            .await
+        self.exchange(request, timeout, body_limit, buf, "gzip").await
     }
 
     async fn exchange(
@@ -159,16 +123,10 @@ impl Client {
         buf.clear();
         let url = parse_url(&request)?;
         let mut phase = "connecting, or waiting for the answer to begin";
-        let work = self
-            .inner
-            .follow(request, url.clone(), limit, buf, accept, &mut phase);
+        let work = self.inner.follow(request, url.clone(), limit, buf, accept, &mut phase);
         match tokio::time::timeout(timeout, work).await {
             Ok(result) => result,
-            Err(_) => Err(NetError::Timeout {
-                host: place(&url),
-                after: timeout,
-                phase,
-            }),
+            Err(_) => Err(NetError::Timeout { host: place(&url), after: timeout, phase }),
         }
     }
 }
@@ -177,10 +135,7 @@ impl Inner {
     async fn prepare(&self, headers: &mut HeaderMap) -> Result<(), NetError> {
         for (name, source) in &self.headers {
             if !headers.contains_key(name) {
-                let secret = source.read().map_err(|source| NetError::File {
-                    what: source.to_string(),
-                    source,
-                })?;
+                let secret = source.read().map_err(|source| NetError::File { what: source.to_string(), source })?;
                 headers.insert(name.clone(), header_value(secret.expose(), name.as_str())?);
             }
         }
@@ -188,27 +143,17 @@ impl Inner {
             return Ok(());
         }
         let read = |source: &crate::SecretSource| {
-            source.read().map_err(|source| NetError::File {
-                what: source.to_string(),
-                source,
-            })
+            source.read().map_err(|source| NetError::File { what: source.to_string(), source })
         };
         let mut value = match &self.config.auth {
             None => return Ok(()),
             Some(HttpAuth::Basic { username, password }) => {
-                let (username, password) =
-                    (read(username)?, password.as_ref().map(read).transpose()?);
-                basic(
-                    username.expose(),
-                    password.as_ref().map_or("", |p| p.expose()),
-                )?
+                let (username, password) = (read(username)?, password.as_ref().map(read).transpose()?);
+                basic(username.expose(), password.as_ref().map_or("", |p| p.expose()))?
             }
             Some(HttpAuth::Header { kind, credentials }) => {
                 let credentials = read(credentials)?;
-                header_value(
-                    format!("{kind} {}", credentials.expose()).trim(),
-                    "authorization",
-                )?
+                header_value(format!("{kind} {}", credentials.expose()).trim(), "authorization")?
             }
             Some(HttpAuth::OAuth2(_)) => match &self.tokens {
                 Some(tokens) => tokens.header().await?,
@@ -236,9 +181,7 @@ impl Inner {
             own.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accept));
         }
         // A signature names its host and its path; elsewhere it is only a leak.
-        let signed = own
-            .get(header::AUTHORIZATION)
-            .is_some_and(|v| v.as_bytes().starts_with(b"AWS4-"));
+        let signed = own.get(header::AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS4-"));
         let mut same_origin = true;
         let mut asked_for_token = false;
         let mut hops = 0;
@@ -248,8 +191,7 @@ impl Inner {
                 self.prepare(&mut headers).await?;
             }
             let authorization = headers.get(header::AUTHORIZATION).cloned();
-            let (response, sent_at, received_at) =
-                self.hop(&method, &url, headers, body.clone()).await?;
+            let (response, sent_at, received_at) = self.hop(&method, &url, headers, body.clone()).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED
                 && !asked_for_token
@@ -261,9 +203,8 @@ impl Inner {
                 asked_for_token = true;
                 continue;
             }
-            let next = (self.config.follow_redirects && !signed)
-                .then(|| redirect(status, response.headers(), &url))
-                .flatten();
+            let next =
+                (self.config.follow_redirects && !signed).then(|| redirect(status, response.headers(), &url)).flatten();
             let Some(next) = next else {
                 *phase = "reading the answer";
                 return read_body(response, &url, limit, buf, sent_at, received_at).await;
@@ -277,17 +218,10 @@ impl Inner {
                 });
             }
             // 301 to 303 turn everything but GET and HEAD into a GET without a body, as browsers and Go do.
-            if matches!(status.as_u16(), 301..=303)
-                && method != Method::GET
-                && method != Method::HEAD
-            {
+            if matches!(status.as_u16(), 301..=303) && method != Method::GET && method != Method::HEAD {
                 method = Method::GET;
                 body = Bytes::new();
-                for name in [
-                    header::CONTENT_TYPE,
-                    header::CONTENT_ENCODING,
-                    header::CONTENT_LENGTH,
-                ] {
+                for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LENGTH] {
                     own.remove(name);
                 }
             }
@@ -295,11 +229,7 @@ impl Inner {
                 != (url.scheme(), url.host(), url.port_or_known_default())
             {
                 same_origin = false;
-                for name in [
-                    header::AUTHORIZATION,
-                    header::COOKIE,
-                    header::PROXY_AUTHORIZATION,
-                ] {
+                for name in [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION] {
                     own.remove(name);
                 }
             }
@@ -316,9 +246,7 @@ impl Inner {
         body: Bytes,
     ) -> Result<(reqwest::Response, SystemTime, SystemTime), NetError> {
         let proxy = self.connections.proxy_for(url);
-        let (client, target) = self
-            .connections
-            .choose(url, proxy.is_some(), &mut headers)?;
+        let (client, target) = self.connections.choose(url, proxy.is_some(), &mut headers)?;
         if self.config.disable_keepalives && !self.config.enable_http2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -337,8 +265,7 @@ impl Inner {
         if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(proxy) = &proxy
         {
-            let detail =
-                "it wants a user name and password (407); put them in the proxy's URL".to_owned();
+            let detail = "it wants a user name and password (407); put them in the proxy's URL".to_owned();
             return Err(NetError::Proxy {
                 proxy: format!("{}://{}", proxy.scheme(), place(proxy)),
                 host: place(url),
@@ -351,21 +278,12 @@ impl Inner {
 
 fn parse_url(request: &Request<Bytes>) -> Result<Url, NetError> {
     let text = request.uri().to_string();
-    let url = Url::parse(&text).map_err(|e| NetError::Url {
-        url: "the address".to_owned(),
-        why: e.to_string(),
-    })?;
+    let url = Url::parse(&text).map_err(|e| NetError::Url { url: "the address".to_owned(), why: e.to_string() })?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(NetError::Url {
-            url: masked(&url),
-            why: format!("scheme {} is not http or https", url.scheme()),
-        });
+        return Err(NetError::Url { url: masked(&url), why: format!("scheme {} is not http or https", url.scheme()) });
     }
     if url.host().is_none() {
-        return Err(NetError::Url {
-            url: masked(&url),
-            why: "it has no host".to_owned(),
-        });
+        return Err(NetError::Url { url: masked(&url), why: "it has no host".to_owned() });
     }
     Ok(url)
 }
@@ -376,10 +294,7 @@ fn take_userinfo(url: &mut Url, headers: &mut HeaderMap) -> Result<(), NetError>
         return Ok(());
     }
     let decode = |text: &str| percent_decode(text);
-    let value = basic(
-        &decode(url.username()),
-        &decode(url.password().unwrap_or_default()),
-    )?;
+    let value = basic(&decode(url.username()), &decode(url.password().unwrap_or_default()))?;
     headers.entry(header::AUTHORIZATION).or_insert(value);
     let _ = url.set_username("");
     let _ = url.set_password(None);
@@ -388,14 +303,8 @@ fn take_userinfo(url: &mut Url, headers: &mut HeaderMap) -> Result<(), NetError>
 
 fn percent_decode(text: &str) -> String {
     // `form_urlencoded` would also turn `+` into a space, so it is protected first.
-    let protected = text
-        .replace('+', "%2B")
-        .replace('&', "%26")
-        .replace('=', "%3D");
-    url::form_urlencoded::parse(protected.as_bytes())
-        .map(|(k, _)| k.into_owned())
-        .next()
-        .unwrap_or_default()
+    let protected = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    url::form_urlencoded::parse(protected.as_bytes()).map(|(k, _)| k.into_owned()).next().unwrap_or_default()
 }
 
 fn basic(username: &str, password: &str) -> Result<HeaderValue, NetError> {
@@ -406,13 +315,14 @@ fn basic(username: &str, password: &str) -> Result<HeaderValue, NetError> {
 }
 
 pub(crate) fn header_name(name: &str, field: &str) -> Result<HeaderName, NetError> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| NetError::Config {
-        what: format!("{field}: {name:?} is not a header name"),
-    })
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| NetError::Config { what: format!("{field}: {name:?} is not a header name") })
 }
 
 pub(crate) fn header_value(value: &str, name: &str) -> Result<HeaderValue, NetError> {
     HeaderValue::from_str(value).map_err(|_| NetError::Config {
-        what: format!("the value of header {name} has characters that cannot be sent (a line break, or a control character)"),
+        what: format!(
+            "the value of header {name} has characters that cannot be sent (a line break, or a control character)"
+        ),
     })
 }

@@ -43,15 +43,9 @@ impl Default for HttpClientConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpAuth {
     /// RFC 7617.
-    Basic {
-        username: SecretSource,
-        password: Option<SecretSource>,
-    },
+    Basic { username: SecretSource, password: Option<SecretSource> },
     /// `Authorization: <kind> <credentials>`.
-    Header {
-        kind: String,
-        credentials: SecretSource,
-    },
+    Header { kind: String, credentials: SecretSource },
     /// RFC 6749 client credentials grant.
     OAuth2(Box<OAuth2Config>),
 }
@@ -108,9 +102,5 @@ pub enum ProxyConfig {
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY` (the default of destinations); never for loopback and link-local.
     Environment,
     /// `proxy_url` with its `no_proxy` list and CONNECT headers.
-    Url {
-        url: Url,
-        no_proxy: String,
-        connect_headers: Vec<(String, Secret)>,
-    },
+    Url { url: Url, no_proxy: String, connect_headers: Vec<(String, Secret)> },
 }

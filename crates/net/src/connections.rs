@@ -54,28 +54,17 @@ const NAMED_CLIENTS: usize = 4096;
 enum Carrier {
     Direct,
     Environment(ProxyEnvironment),
-    Fixed {
-        url: Url,
-        no_proxy: NoProxy,
-        headers: HeaderMap,
-    },
+    Fixed { url: Url, no_proxy: NoProxy, headers: HeaderMap },
 }
 
 impl Carrier {
     fn new(config: &ProxyConfig, options: &ClientOptions) -> Result<Self, NetError> {
         Ok(match config {
             ProxyConfig::None => Self::Direct,
-            ProxyConfig::Environment => Self::Environment(
-                options
-                    .proxy_environment
-                    .clone()
-                    .unwrap_or_else(ProxyEnvironment::of_process),
-            ),
-            ProxyConfig::Url {
-                url,
-                no_proxy,
-                connect_headers,
-            } => {
+            ProxyConfig::Environment => {
+                Self::Environment(options.proxy_environment.clone().unwrap_or_else(ProxyEnvironment::of_process))
+            }
+            ProxyConfig::Url { url, no_proxy, connect_headers } => {
                 let Some(url) = proxy::parse_proxy(url.as_str()) else {
                     let what = format!(
                         "proxy_url {} is not usable; write http://host:port, https:// or socks5://",
@@ -85,17 +74,11 @@ impl Carrier {
                 };
                 let mut headers = HeaderMap::new();
                 for (name, value) in connect_headers {
-                    let (name, value) = (
-                        header_name(name, "proxy_connect_header")?,
-                        header_value(value.expose(), name)?,
-                    );
+                    let (name, value) =
+                        (header_name(name, "proxy_connect_header")?, header_value(value.expose(), name)?);
                     headers.append(name, value);
                 }
-                Self::Fixed {
-                    url,
-                    no_proxy: NoProxy::parse(no_proxy),
-                    headers,
-                }
+                Self::Fixed { url, no_proxy: NoProxy::parse(no_proxy), headers }
             }
         })
     }
@@ -104,37 +87,18 @@ impl Carrier {
         match self {
             Self::Direct => None,
             Self::Environment(environment) => environment.proxy_for(url),
-            Self::Fixed {
-                url: proxy,
-                no_proxy,
-                ..
-            } => (!no_proxy.matches(url)).then(|| proxy.clone()),
+            Self::Fixed { url: proxy, no_proxy, .. } => (!no_proxy.matches(url)).then(|| proxy.clone()),
         }
     }
 }
 
 impl Connections {
-    pub(crate) fn new(
-        config: &HttpClientConfig,
-        options: &ClientOptions,
-    ) -> Result<Self, NetError> {
+    pub(crate) fn new(config: &HttpClientConfig, options: &ClientOptions) -> Result<Self, NetError> {
         let carrier = Arc::new(Carrier::new(&config.proxy, options)?);
         let stamps = FileStamps::take(tls::files(&config.tls));
-        let built = Arc::new(Built {
-            plain: build(config, options, &carrier, None)?,
-            named: Mutex::default(),
-        });
-        let slot = RwLock::new(Slot {
-            built,
-            stamps,
-            checked: Instant::now(),
-        });
-        Ok(Self {
-            config: config.clone(),
-            options: options.clone(),
-            carrier,
-            slot,
-        })
+        let built = Arc::new(Built { plain: build(config, options, &carrier, None)?, named: Mutex::default() });
+        let slot = RwLock::new(Slot { built, stamps, checked: Instant::now() });
+        Ok(Self { config: config.clone(), options: options.clone(), carrier, slot })
     }
 
     /// The proxy that carries requests to `url`.
@@ -166,13 +130,7 @@ impl Connections {
         proxied: bool,
         headers: &mut HeaderMap,
     ) -> Result<Option<(reqwest::Client, Url)>, NetError> {
-        let Some(name) = self
-            .config
-            .tls
-            .server_name
-            .as_deref()
-            .filter(|n| !n.is_empty())
-        else {
+        let Some(name) = self.config.tls.server_name.as_deref().filter(|n| !n.is_empty()) else {
             return Ok(None);
         };
         let is_dns_name = matches!(Host::parse(name), Ok(Host::Domain(_)));
@@ -183,13 +141,11 @@ impl Connections {
             return Ok(None);
         }
         let mut target = url.clone();
-        target.set_host(Some(name)).map_err(|e| NetError::Config {
-            what: format!("tls_config.server_name {name:?}: {e}"),
-        })?;
+        target
+            .set_host(Some(name))
+            .map_err(|e| NetError::Config { what: format!("tls_config.server_name {name:?}: {e}") })?;
         if !headers.contains_key(header::HOST) {
-            let host = url
-                .port()
-                .map_or_else(|| real.to_string(), |p| format!("{real}:{p}"));
+            let host = url.port().map_or_else(|| real.to_string(), |p| format!("{real}:{p}"));
             headers.insert(header::HOST, header_value(&host, "host")?);
         }
         let address = match real {
@@ -228,10 +184,7 @@ impl Connections {
             match build(&self.config, &self.options, &self.carrier, None) {
                 Ok(plain) => {
                     tracing::info!("certificate files changed; new connections use them");
-                    slot.built = Arc::new(Built {
-                        plain,
-                        named: Mutex::default(),
-                    });
+                    slot.built = Arc::new(Built { plain, named: Mutex::default() });
                 }
                 // Half-written files are common during rotation; the next change is looked at again.
                 Err(error) => {
@@ -262,11 +215,7 @@ fn build(
         .user_agent(&options.user_agent)
         .connect_timeout(options.connect_timeout)
         .pool_idle_timeout(options.pool_idle_timeout)
-        .pool_max_idle_per_host(if config.disable_keepalives {
-            0
-        } else {
-            options.pool_max_idle_per_host
-        })
+        .pool_max_idle_per_host(if config.disable_keepalives { 0 } else { options.pool_max_idle_per_host })
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)

@@ -32,9 +32,7 @@ pub enum NetError {
         source: io::Error,
     },
     /// The name does not resolve.
-    #[error(
-        "cannot find the address of {host}: {detail}; check the host name in the URL and this machine's DNS"
-    )]
+    #[error("cannot find the address of {host}: {detail}; check the host name in the URL and this machine's DNS")]
     Dns {
         /// The host that was looked up.
         host: String,
@@ -201,34 +199,19 @@ pub fn masked(url: &Url) -> String {
 }
 
 /// Sorts a transport error by the facts in its chain of sources.
-pub(crate) fn classify(
-    error: &reqwest::Error,
-    url: &Url,
-    proxy: Option<&Url>,
-    connect_timeout: Duration,
-) -> NetError {
+pub(crate) fn classify(error: &reqwest::Error, url: &Url, proxy: Option<&Url>, connect_timeout: Duration) -> NetError {
     let host = place(url);
     let chain = chain(error);
     if let Some(tls) = find_tls(error) {
-        return NetError::Tls {
-            host,
-            detail: tls_detail(tls, url),
-        };
+        return NetError::Tls { host, detail: tls_detail(tls, url) };
     }
     if error.is_connect() || error.is_dns() {
         if let Some(proxy) = proxy {
             let detail = proxy_detail(error, &chain);
-            return NetError::Proxy {
-                proxy: format!("{}://{}", proxy.scheme(), place(proxy)),
-                host,
-                detail,
-            };
+            return NetError::Proxy { proxy: format!("{}://{}", proxy.scheme(), place(proxy)), host, detail };
         }
         if error.is_dns() {
-            return NetError::Dns {
-                host: url.host_str().unwrap_or_default().to_owned(),
-                detail: last(&chain),
-            };
+            return NetError::Dns { host: url.host_str().unwrap_or_default().to_owned(), detail: last(&chain) };
         }
         if error.is_timeout() {
             let seconds = Seconds(connect_timeout);
@@ -237,24 +220,15 @@ pub(crate) fn classify(
             );
             return NetError::Connect { host, detail };
         }
-        return NetError::Connect {
-            host,
-            detail: connect_detail(error, &chain),
-        };
+        return NetError::Connect { host, detail: connect_detail(error, &chain) };
     }
     if error.is_builder() {
-        return NetError::Url {
-            url: masked(url),
-            why: last(&chain),
-        };
+        return NetError::Url { url: masked(url), why: last(&chain) };
     }
     let detail = last(&chain);
     // TLS 1.3 servers refuse a client's certificate after the handshake, and HTTP/2 keeps only the text of that.
     if let Some((_, alert)) = detail.split_once("received fatal alert: ") {
-        return NetError::Tls {
-            host,
-            detail: alert_detail(alert),
-        };
+        return NetError::Tls { host, detail: alert_detail(alert) };
     }
     NetError::Protocol { host, detail }
 }
@@ -281,16 +255,10 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
 }
 
 fn last(chain: &[String]) -> String {
-    chain
-        .last()
-        .cloned()
-        .unwrap_or_else(|| "no reason given".to_owned())
+    chain.last().cloned().unwrap_or_else(|| "no reason given".to_owned())
 }
 
-fn walk<'a>(
-    error: &'a (dyn Error + 'static),
-    visit: &mut dyn FnMut(&'a (dyn Error + 'static)) -> bool,
-) {
+fn walk<'a>(error: &'a (dyn Error + 'static), visit: &mut dyn FnMut(&'a (dyn Error + 'static)) -> bool) {
     let mut next = Some(error);
     let mut steps = 0;
     while let Some(e) = next {
@@ -329,18 +297,14 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
 fn connect_detail(error: &(dyn Error + 'static), chain: &[String]) -> String {
     match io_kind(error) {
         Some(io::ErrorKind::ConnectionRefused) => {
-            "connection refused; nothing listens there (is it started? is the port right?)"
-                .to_owned()
+            "connection refused; nothing listens there (is it started? is the port right?)".to_owned()
         }
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
             format!("{}; this machine has no route there", last(chain))
         }
         // A server that talks plain HTTP, or a middlebox, hangs up in the middle of the handshake.
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {
-            format!(
-                "{}; the far end hung up while the connection was being made",
-                last(chain)
-            )
+            format!("{}; the far end hung up while the connection was being made", last(chain))
         }
         _ => last(chain),
     }
@@ -348,9 +312,7 @@ fn connect_detail(error: &(dyn Error + 'static), chain: &[String]) -> String {
 
 fn proxy_detail(error: &reqwest::Error, chain: &[String]) -> String {
     let text = chain.join(": ");
-    if text.contains("proxy authorization required")
-        || text.contains("proxy authentication required")
-    {
+    if text.contains("proxy authorization required") || text.contains("proxy authentication required") {
         return "it wants a user name and password (407); put them in the proxy's URL".to_owned();
     }
     if error.is_dns() {
@@ -372,10 +334,12 @@ fn tls_detail(error: &rustls::Error, url: &Url) -> String {
     use rustls::CertificateError as C;
     let host = url.host_str().unwrap_or_default();
     match error {
-        rustls::Error::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => "its certificate is signed by an authority that is not trusted here; \
+        rustls::Error::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => {
+            "its certificate is signed by an authority that is not trusted here; \
              name that authority's certificate in tls_config.ca_file, or in SSL_CERT_FILE for the whole process \
              (a proxy that opens TLS signs with its own authority)"
-            .to_owned(),
+                .to_owned()
+        }
         rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
             format!("its certificate has expired, or this machine's clock is wrong ({error})")
         }
@@ -383,10 +347,14 @@ fn tls_detail(error: &rustls::Error, url: &Url) -> String {
             format!("its certificate is not valid yet; this machine's clock is probably behind ({error})")
         }
         rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
-            format!("its certificate is not for the name asked for ({error}); correct the URL or set tls_config.server_name (URL host: {host})")
+            format!(
+                "its certificate is not for the name asked for ({error}); correct the URL or set tls_config.server_name (URL host: {host})"
+            )
         }
         rustls::Error::AlertReceived(alert) => alert_detail(&format!("{alert:?}")),
-        rustls::Error::InvalidMessage(_) => format!("the far end does not speak TLS on this port ({error}); should the URL begin with http:// ?"),
+        rustls::Error::InvalidMessage(_) => {
+            format!("the far end does not speak TLS on this port ({error}); should the URL begin with http:// ?")
+        }
         other => other.to_string(),
     }
 }

@@ -23,12 +23,7 @@ struct Stamp {
 impl FileStamps {
     /// Looks at the files now. A file that cannot be read has a stamp too (that of absence).
     pub fn take<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Self {
-        Self(
-            paths
-                .into_iter()
-                .map(|path| (path.as_ref().to_owned(), stamp(path.as_ref())))
-                .collect(),
-        )
+        Self(paths.into_iter().map(|path| (path.as_ref().to_owned(), stamp(path.as_ref()))).collect())
     }
 
     /// True when any of the files differs from what this stamp saw.

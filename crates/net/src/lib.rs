@@ -13,15 +13,7 @@
 //! through a proxy that came from the environment; a secret's `Debug` and `Display` never show it; no message holds a
 //! user name, password or query string of a URL.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )
-)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod answer;
 mod authorize;
@@ -45,9 +37,7 @@ pub use answer::{Reply, ReplyHead};
 pub use authorize::{Answer, Authorize, AuthorizeError, BoxFuture, IdentityVerdict};
 pub use backoff::{Backoff, parse_http_date, retry_after};
 pub use client::{Client, ClientOptions};
-pub use client_config::{
-    HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, TlsConfig, TlsVersion,
-};
+pub use client_config::{HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, TlsConfig, TlsVersion};
 pub use crypto::install_crypto_provider;
 pub use error::{NetError, masked};
 pub use file_stamps::FileStamps;

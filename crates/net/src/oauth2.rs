@@ -11,9 +11,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
-use crate::{
-    Client, ClientOptions, HttpClientConfig, NetError, OAuth2Config, Secret, error::place,
-};
+use crate::{Client, ClientOptions, HttpClientConfig, NetError, OAuth2Config, Secret, error::place};
 
 /// A token endpoint answers in kilobytes.
 const TOKEN_ANSWER_LIMIT: u64 = 1 << 20;
@@ -62,11 +60,8 @@ struct TokenRefusal {
 
 impl TokenSource {
     pub(crate) fn new(config: &OAuth2Config, options: &ClientOptions) -> Result<Self, NetError> {
-        let http = HttpClientConfig {
-            tls: config.tls.clone(),
-            proxy: config.proxy.clone(),
-            ..HttpClientConfig::default()
-        };
+        let http =
+            HttpClientConfig { tls: config.tls.clone(), proxy: config.proxy.clone(), ..HttpClientConfig::default() };
         let client = Client::new(&http, options.clone())?;
         Ok(Self {
             config: config.clone(),
@@ -102,10 +97,7 @@ impl TokenSource {
     fn fresh(&self) -> Option<HeaderValue> {
         let current = self.current.lock();
         let token = current.as_ref()?;
-        token
-            .expires
-            .is_none_or(|at| Instant::now() + EARLY < at)
-            .then(|| token.header.clone())
+        token.expires.is_none_or(|at| Instant::now() + EARLY < at).then(|| token.header.clone())
     }
 
     async fn ask(&self, style: &mut Style) -> Result<Token, NetError> {
@@ -114,31 +106,18 @@ impl TokenSource {
             Style::BasicHeader => &[Style::BasicHeader],
             Style::Form => &[Style::Form],
         };
-        let secret = self
-            .config
-            .client_secret
-            .read()
-            .map_err(|source| NetError::File {
-                what: source.to_string(),
-                source,
-            })?;
+        let secret =
+            self.config.client_secret.read().map_err(|source| NetError::File { what: source.to_string(), source })?;
         let mut refusal = None;
         for &way in order {
-            let reply = Box::pin(self.client.send(
-                self.request(way, &secret)?,
-                TOKEN_TIMEOUT,
-                TOKEN_ANSWER_LIMIT,
-            ))
-            .await?;
+            let reply =
+                Box::pin(self.client.send(self.request(way, &secret)?, TOKEN_TIMEOUT, TOKEN_ANSWER_LIMIT)).await?;
             if reply.status.is_success() {
                 *style = way;
                 return self.read(&reply.body);
             }
             // Only these two say that the client was not recognised.
-            let maybe_style = matches!(
-                reply.status,
-                StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
-            );
+            let maybe_style = matches!(reply.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
             refusal = Some(self.refusal(reply.status, &reply.body));
             if !maybe_style {
                 break;
@@ -158,8 +137,7 @@ impl TokenSource {
             form.append_pair(name, value);
         }
         if way == Style::Form {
-            form.append_pair("client_id", &config.client_id)
-                .append_pair("client_secret", secret.expose());
+            form.append_pair("client_id", &config.client_id).append_pair("client_secret", secret.expose());
         }
         let mut builder = Request::builder()
             .method(Method::POST)
@@ -168,73 +146,48 @@ impl TokenSource {
             .header(header::ACCEPT, "application/json");
         if way == Style::BasicHeader {
             // RFC 6749 section 2.3.1: both halves are form-encoded before they are joined.
-            let encode =
-                |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let pair = format!("{}:{}", encode(&config.client_id), encode(secret.expose()));
-            let value = format!(
-                "Basic {}",
-                base64::engine::general_purpose::STANDARD.encode(pair)
-            );
+            let value = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
             builder = builder.header(header::AUTHORIZATION, value);
         }
         builder
             .body(Bytes::from(form.finish()))
-            .map_err(|e| NetError::Url {
-                url: crate::error::masked(&config.token_url),
-                why: e.to_string(),
-            })
+            .map_err(|e| NetError::Url { url: crate::error::masked(&config.token_url), why: e.to_string() })
     }
 
     fn read(&self, body: &[u8]) -> Result<Token, NetError> {
-        let answer: TokenAnswer = serde_json::from_slice(body).map_err(|_| {
-            self.error("its answer is not the JSON of RFC 6749 with an access_token".to_owned())
-        })?;
+        let answer: TokenAnswer = serde_json::from_slice(body)
+            .map_err(|_| self.error("its answer is not the JSON of RFC 6749 with an access_token".to_owned()))?;
         let lifetime = match &answer.expires_in {
             Some(serde_json::Value::Number(n)) => n.as_f64(),
             // Some servers quote the number.
             Some(serde_json::Value::String(s)) => s.parse().ok(),
             _ => None,
         };
-        let lifetime = lifetime
-            .filter(|s| *s > 0.0)
-            .and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let lifetime = lifetime.filter(|s| *s > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
         let kind = match answer.token_type.as_deref() {
-            Some(kind) if !kind.is_empty() && !kind.eq_ignore_ascii_case("bearer") => {
-                kind.to_owned()
-            }
+            Some(kind) if !kind.is_empty() && !kind.eq_ignore_ascii_case("bearer") => kind.to_owned(),
             _ => "Bearer".to_owned(),
         };
         let mut header = HeaderValue::from_str(&format!("{kind} {}", answer.access_token))
-            .map_err(|_| {
-                self.error("its access_token has characters that cannot be sent".to_owned())
-            })?;
+            .map_err(|_| self.error("its access_token has characters that cannot be sent".to_owned()))?;
         header.set_sensitive(true);
-        Ok(Token {
-            header,
-            expires: lifetime.and_then(|l| Instant::now().checked_add(l)),
-        })
+        Ok(Token { header, expires: lifetime.and_then(|l| Instant::now().checked_add(l)) })
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> NetError {
         let said = match serde_json::from_slice::<TokenRefusal>(body) {
-            Ok(TokenRefusal {
-                error,
-                error_description: Some(more),
-            }) => format!(": {error} ({more})"),
+            Ok(TokenRefusal { error, error_description: Some(more) }) => format!(": {error} ({more})"),
             Ok(TokenRefusal { error, .. }) => format!(": {error}"),
             Err(_) => String::new(),
         };
         let said: String = said.chars().take(300).collect();
-        self.error(format!(
-            "it answered {status}{said}; check client_id, client_secret, scopes and token_url"
-        ))
+        self.error(format!("it answered {status}{said}; check client_id, client_secret, scopes and token_url"))
     }
 
     fn error(&self, detail: String) -> NetError {
         let url: &Url = &self.config.token_url;
-        NetError::Token {
-            host: place(url),
-            detail,
-        }
+        NetError::Token { host: place(url), detail }
     }
 }

@@ -19,10 +19,7 @@ pub enum KeyDer {
 
 /// Every certificate of a PEM text, in order. `role` names the text in errors.
 pub fn certificates(pem: &Pem, role: &str) -> Result<Vec<Vec<u8>>, NetError> {
-    Ok(tls::certificates(pem, role)?
-        .into_iter()
-        .map(|c| c.to_vec())
-        .collect())
+    Ok(tls::certificates(pem, role)?.into_iter().map(|c| c.to_vec()).collect())
 }
 
 /// The first private key of a PEM text.
@@ -31,8 +28,6 @@ pub fn private_key(pem: &Pem, role: &str) -> Result<KeyDer, NetError> {
         PrivateKeyDer::Pkcs8(der) => Ok(KeyDer::Pkcs8(der.secret_pkcs8_der().to_vec().into())),
         PrivateKeyDer::Pkcs1(der) => Ok(KeyDer::Pkcs1(der.secret_pkcs1_der().to_vec().into())),
         PrivateKeyDer::Sec1(der) => Ok(KeyDer::Sec1(der.secret_sec1_der().to_vec().into())),
-        _ => Err(NetError::Config {
-            what: format!("the {role} is a kind of key that is not known here"),
-        }),
+        _ => Err(NetError::Config { what: format!("the {role} is a kind of key that is not known here") }),
     }
 }

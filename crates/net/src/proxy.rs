@@ -63,10 +63,7 @@ impl ProxyEnvironment {
 pub(crate) fn parse_proxy(text: &str) -> Option<Url> {
     let text = text.trim();
     let usable = |url: &Url| {
-        matches!(
-            url.scheme(),
-            "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h"
-        ) && url.host().is_some()
+        matches!(url.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h") && url.host().is_some()
     };
     match Url::parse(text) {
         Ok(url) if usable(&url) => Some(url),
@@ -81,8 +78,7 @@ pub fn is_local_destination(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
-            name.eq_ignore_ascii_case("localhost")
-                || name.to_ascii_lowercase().ends_with(".localhost")
+            name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
         }
         Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_link_local(),
         Some(Host::Ipv6(ip)) => is_local_v6(ip),
@@ -95,9 +91,7 @@ fn is_local_v6(ip: Ipv6Addr) -> bool {
     ip.is_loopback()
         || (a & 0xffc0) == 0xfe80
         || (a == 0xfd00 && b == 0x0ec2)
-        || ip
-            .to_ipv4_mapped()
-            .is_some_and(|v4| v4.is_loopback() || v4.is_link_local())
+        || ip.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback() || v4.is_link_local())
 }
 
 /// A `NO_PROXY` list, by the rules of Go's `httpproxy`: `*`; an address or CIDR; `example.com` means itself and what is
@@ -122,11 +116,7 @@ impl NoProxy {
     /// Reads a comma-separated list; entries that mean nothing are skipped.
     pub fn parse(list: &str) -> Self {
         let mut out = Self::default();
-        for entry in list
-            .split(',')
-            .map(|e| e.trim().to_lowercase())
-            .filter(|e| !e.is_empty())
-        {
+        for entry in list.split(',').map(|e| e.trim().to_lowercase()).filter(|e| !e.is_empty()) {
             if entry == "*" {
                 out.all = true;
             } else if let Ok(net) = entry.parse::<IpNet>() {
@@ -139,11 +129,7 @@ impl NoProxy {
     }
 
     fn push_host(&mut self, entry: &str) {
-        if let Ok(ip) = entry
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-        {
+        if let Ok(ip) = entry.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             self.addresses.push((ip, None));
             return;
         }
@@ -152,31 +138,16 @@ impl NoProxy {
             Some((_, Err(_))) => return,
             None => (entry, None),
         };
-        if let Ok(ip) = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-        {
+        if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             self.addresses.push((ip, port));
             return;
         }
-        let host = host
-            .strip_prefix('*')
-            .filter(|h| h.starts_with('.'))
-            .unwrap_or(host);
+        let host = host.strip_prefix('*').filter(|h| h.starts_with('.')).unwrap_or(host);
         match host.strip_prefix('.') {
             Some("") => {}
-            Some(_) => self.domains.push(Domain {
-                suffix: host.to_owned(),
-                itself_too: false,
-                port,
-            }),
+            Some(_) => self.domains.push(Domain { suffix: host.to_owned(), itself_too: false, port }),
             None if host.is_empty() => {}
-            None => self.domains.push(Domain {
-                suffix: format!(".{host}"),
-                itself_too: true,
-                port,
-            }),
+            None => self.domains.push(Domain { suffix: format!(".{host}"), itself_too: true, port }),
         }
     }
 
@@ -195,16 +166,9 @@ impl NoProxy {
         };
         if let Some(ip) = ip {
             return self.nets.iter().any(|n| n.contains(&ip))
-                || self
-                    .addresses
-                    .iter()
-                    .any(|(a, p)| *a == ip && port_fits(*p));
+                || self.addresses.iter().any(|(a, p)| *a == ip && port_fits(*p));
         }
-        let host = url
-            .host_str()
-            .unwrap_or_default()
-            .trim_end_matches('.')
-            .to_lowercase();
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_lowercase();
         self.domains.iter().any(|d| {
             let under = host.ends_with(&d.suffix);
             let itself = d.itself_too && d.suffix.strip_prefix('.') == Some(host.as_str());
@@ -222,16 +186,8 @@ mod tests {
     }
 
     fn env(pairs: &[(&str, &str)]) -> ProxyEnvironment {
-        let pairs: Vec<_> = pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        ProxyEnvironment::from_lookup(&|name| {
-            pairs
-                .iter()
-                .find(|(k, _)| k == name)
-                .map(|(_, v)| v.clone())
-        })
+        let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        ProxyEnvironment::from_lookup(&|name| pairs.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
     }
 
     #[test]
@@ -266,10 +222,7 @@ mod tests {
 
     #[test]
     fn local_and_metadata_addresses_never_go_through_the_environment_proxy() {
-        let env = env(&[
-            ("HTTP_PROXY", "http://127.0.0.1:3128"),
-            ("HTTPS_PROXY", "http://127.0.0.1:3128"),
-        ]);
+        let env = env(&[("HTTP_PROXY", "http://127.0.0.1:3128"), ("HTTPS_PROXY", "http://127.0.0.1:3128")]);
         for local in [
             "http://localhost:9911/",
             "http://a.localhost/",
@@ -285,11 +238,7 @@ mod tests {
         ] {
             assert_eq!(env.proxy_for(&url(local)), None, "{local}");
         }
-        for far in [
-            "https://aps-workspaces.us-east-1.amazonaws.com/",
-            "http://10.0.0.1/",
-            "https://[fd00:ec3::1]/",
-        ] {
+        for far in ["https://aps-workspaces.us-east-1.amazonaws.com/", "http://10.0.0.1/", "https://[fd00:ec3::1]/"] {
             assert!(env.proxy_for(&url(far)).is_some(), "{far}");
         }
     }
@@ -298,19 +247,13 @@ mod tests {
     fn variables_are_read_in_both_cases_and_all_proxy_is_the_fallback() {
         let far = url("https://far.example/");
         let plain = url("http://far.example/");
-        let upper = env(&[
-            ("HTTPS_PROXY", "http://up:1"),
-            ("https_proxy", "http://low:1"),
-        ]);
+        let upper = env(&[("HTTPS_PROXY", "http://up:1"), ("https_proxy", "http://low:1")]);
         assert_eq!(upper.proxy_for(&far).unwrap().host_str(), Some("up"));
         assert_eq!(upper.proxy_for(&plain), None);
         let lower = env(&[("https_proxy", "low:1"), ("no_proxy", "other.example")]);
         assert_eq!(lower.proxy_for(&far).unwrap().as_str(), "http://low:1/");
         assert_eq!(lower.proxy_for(&url("https://other.example/")), None);
-        let all = env(&[
-            ("ALL_PROXY", "socks5://s:1080"),
-            ("HTTP_PROXY", "http://h:1"),
-        ]);
+        let all = env(&[("ALL_PROXY", "socks5://s:1080"), ("HTTP_PROXY", "http://h:1")]);
         assert_eq!(all.proxy_for(&far).unwrap().scheme(), "socks5");
         assert_eq!(all.proxy_for(&plain).unwrap().host_str(), Some("h"));
         assert_eq!(env(&[("HTTPS_PROXY", "ftp://x")]).proxy_for(&far), None);

@@ -54,12 +54,7 @@ impl SecretSource {
             Self::Inline(secret) => Ok(secret.clone()),
             Self::File(path) => std::fs::read_to_string(path)
                 .map(|text| Secret::new(text.trim().to_owned()))
-                .map_err(|e| {
-                    io::Error::new(
-                        e.kind(),
-                        format!("reading secret file {}: {e}", path.display()),
-                    )
-                }),
+                .map_err(|e| io::Error::new(e.kind(), format!("reading secret file {}: {e}", path.display()))),
         }
     }
 }

@@ -88,23 +88,13 @@ pub async fn serve<S, B>(
     shutdown: CancellationToken,
 ) -> Result<(), NetError>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let tls = options
-        .tls
-        .clone()
-        .map(TlsSlot::new)
-        .transpose()?
-        .map(Arc::new);
-    let room = Arc::new(Semaphore::new(
-        options.connection_limit.clamp(1, Semaphore::MAX_PERMITS),
-    ));
+    let tls = options.tls.clone().map(TlsSlot::new).transpose()?.map(Arc::new);
+    let room = Arc::new(Semaphore::new(options.connection_limit.clamp(1, Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     let aborted = CancellationToken::new();
     let options = Arc::new(options);
@@ -129,13 +119,8 @@ where
             }
         };
         let _ = stream.set_nodelay(true);
-        let (tls, service, options, watcher, aborted) = (
-            tls.clone(),
-            service.clone(),
-            Arc::clone(&options),
-            graceful.watcher(),
-            aborted.clone(),
-        );
+        let (tls, service, options, watcher, aborted) =
+            (tls.clone(), service.clone(), Arc::clone(&options), graceful.watcher(), aborted.clone());
         tokio::spawn(async move {
             let _permit = permit;
             let work = async {
@@ -156,13 +141,8 @@ where
         });
     }
     drop(listener);
-    if tokio::time::timeout(options.drain_timeout, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            "requests were still under way after the drain time; their connections are closed"
-        );
+    if tokio::time::timeout(options.drain_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way after the drain time; their connections are closed");
     }
     aborted.cancel();
     Ok(())
@@ -176,10 +156,7 @@ async fn talk<IO, S, B>(
     watcher: hyper_util::server::graceful::Watcher,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -207,9 +184,8 @@ async fn talk<IO, S, B>(
         request.extensions_mut().insert(PeerAddr(peer));
         request
     });
-    let connection = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
-        .into_owned();
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%peer, error, "a connection ended with an error");
     }
@@ -224,11 +200,7 @@ struct UntilFirstRequest<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for UntilFirstRequest<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.spoken.load(Ordering::Relaxed) && self.deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -237,11 +209,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for UntilFirstRequest<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for UntilFirstRequest<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -269,9 +237,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for UntilFirstRequest<IO> {
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
     )
 }
 
@@ -287,10 +253,7 @@ impl TlsSlot {
     fn new(tls: ServerTls) -> Result<Self, NetError> {
         let stamps = FileStamps::take(files(&tls));
         let built = server_config(&tls)?;
-        Ok(Self {
-            tls,
-            state: Mutex::new((built, stamps, Instant::now())),
-        })
+        Ok(Self { tls, state: Mutex::new((built, stamps, Instant::now())) })
     }
 
     fn current(&self) -> Arc<ServerConfig> {
@@ -335,30 +298,18 @@ fn server_config(config: &ServerTls) -> Result<Arc<ServerConfig>, NetError> {
         Some(pem) => {
             let mut roots = RootCertStore::empty();
             for certificate in tls::certificates(pem, "client authorities")? {
-                roots
-                    .add(certificate)
-                    .map_err(|e| bad(format!("server TLS: a client authority is unusable: {e}")))?;
+                roots.add(certificate).map_err(|e| bad(format!("server TLS: a client authority is unusable: {e}")))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = if config.require_client_cert {
-                verifier
-            } else {
-                verifier.allow_unauthenticated()
-            };
-            builder.with_client_cert_verifier(
-                verifier
-                    .build()
-                    .map_err(|e| bad(format!("server TLS: {e}")))?,
-            )
+            let verifier = if config.require_client_cert { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(|e| bad(format!("server TLS: {e}")))?)
         }
     };
     let chain = tls::certificates(&config.cert, "server certificate")?;
     let key = tls::private_key(&config.key, "server key")?;
-    let mut built = builder.with_single_cert(chain, key).map_err(|e| {
-        bad(format!(
-            "the server certificate and its key do not work together: {e}"
-        ))
-    })?;
+    let mut built = builder
+        .with_single_cert(chain, key)
+        .map_err(|e| bad(format!("the server certificate and its key do not work together: {e}")))?;
     built.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(built))
 }

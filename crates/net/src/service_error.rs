@@ -40,13 +40,7 @@ pub fn parse(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Ser
         return None;
     }
     let body = body.get(..BODY_LIMIT.min(body.len())).unwrap_or_default();
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|v| v.to_str().ok())
-            .map(str::trim)
-            .filter(|v| !v.is_empty())
-    };
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim).filter(|v| !v.is_empty());
     let from_body = read_body(body);
     let code = text("x-amzn-errortype")
         .and_then(|v| v.split(':').next())
@@ -57,10 +51,7 @@ pub fn parse(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Ser
         .map(ToOwned::to_owned)
         .or(from_body.code)
         .map(|code| cut(&code, CODE_LIMIT));
-    let message = cut(
-        from_body.message.as_deref().unwrap_or_default().trim(),
-        MESSAGE_LIMIT,
-    );
+    let message = cut(from_body.message.as_deref().unwrap_or_default().trim(), MESSAGE_LIMIT);
     let code = code
         .or_else(|| code_in_words(&message).map(ToOwned::to_owned))
         .unwrap_or_else(|| format!("HTTP {}", status.as_u16()));
@@ -69,12 +60,7 @@ pub fn parse(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Ser
         .map(|v| cut(v, 200))
         .or_else(|| from_body.request_id.map(|v| cut(&v, 200)));
     let extended_request_id = text("x-amz-id-2").map(|v| cut(v, 200));
-    Some(ServiceError {
-        code,
-        message,
-        request_id,
-        extended_request_id,
-    })
+    Some(ServiceError { code, message, request_id, extended_request_id })
 }
 
 #[derive(Default)]
@@ -95,10 +81,7 @@ fn read_body(body: &[u8]) -> Read {
             request_id: element(trimmed, "RequestId").or_else(|| element(trimmed, "RequestID")),
         },
         // Plain text (Cortex, Prometheus, proxies) is its own message.
-        Some(_) => Read {
-            message: Some(trimmed.to_owned()),
-            ..Read::default()
-        },
+        Some(_) => Read { message: Some(trimmed.to_owned()), ..Read::default() },
         None => Read::default(),
     }
 }
@@ -106,18 +89,12 @@ fn read_body(body: &[u8]) -> Read {
 fn read_json(text: &str) -> Option<Read> {
     let value: Value = serde_json::from_str(text).ok()?;
     // Some gateways wrap the error in another object.
-    let inner = value
-        .get("error")
-        .or_else(|| value.get("Error"))
-        .filter(|v| v.is_object())
-        .unwrap_or(&value);
+    let inner = value.get("error").or_else(|| value.get("Error")).filter(|v| v.is_object()).unwrap_or(&value);
     let field = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| match inner.get(name).or_else(|| value.get(name)) {
-                Some(Value::String(s)) if !s.is_empty() => Some(s.clone()),
-                _ => None,
-            })
+        names.iter().find_map(|name| match inner.get(name).or_else(|| value.get(name)) {
+            Some(Value::String(s)) if !s.is_empty() => Some(s.clone()),
+            _ => None,
+        })
     };
     let code = field(&["__type", "code", "Code"])
         .map(|c| after_hash(c.split(':').next().unwrap_or_default()).to_owned())
@@ -161,28 +138,16 @@ fn code_in_words(message: &str) -> Option<&'static str> {
     let lower = message.to_ascii_lowercase();
     const WORDS: &[(&str, &str)] = &[
         ("missing authentication token", "MissingAuthenticationToken"),
-        (
-            "security token included in the request is expired",
-            "ExpiredTokenException",
-        ),
-        (
-            "security token included in the request is invalid",
-            "UnrecognizedClientException",
-        ),
+        ("security token included in the request is expired", "ExpiredTokenException"),
+        ("security token included in the request is invalid", "UnrecognizedClientException"),
         ("signature expired", "RequestExpired"),
         ("signature not yet current", "RequestInTheFuture"),
-        (
-            "request signature we calculated does not match",
-            "SignatureDoesNotMatch",
-        ),
+        ("request signature we calculated does not match", "SignatureDoesNotMatch"),
         ("credential should be scoped to", "SignatureDoesNotMatch"),
         ("is not authorized to perform", "AccessDeniedException"),
         ("rate exceeded", "ThrottlingException"),
     ];
-    WORDS
-        .iter()
-        .find(|(words, _)| lower.contains(words))
-        .map(|(_, code)| *code)
+    WORDS.iter().find(|(words, _)| lower.contains(words)).map(|(_, code)| *code)
 }
 
 fn cut(text: &str, limit: usize) -> String {
@@ -194,28 +159,16 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap()))
-            .collect()
+        pairs.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect()
     }
 
     #[test]
     fn every_shape_of_refusal_gives_its_code_and_message() {
-        type Case<'a> = (
-            u16,
-            &'a [(&'static str, &'a str)],
-            &'a str,
-            &'a str,
-            &'a str,
-        );
+        type Case<'a> = (u16, &'a [(&'static str, &'a str)], &'a str, &'a str, &'a str);
         let cases: &[Case<'_>] = &[
             (
                 400,
-                &[(
-                    "x-amzn-errortype",
-                    "ExpiredTokenException:http://internal.amazon.com/coral/",
-                )],
+                &[("x-amzn-errortype", "ExpiredTokenException:http://internal.amazon.com/coral/")],
                 r#"{"message":"m"}"#,
                 "ExpiredTokenException",
                 "m",
@@ -234,20 +187,8 @@ mod tests {
                 "ThrottlingException",
                 "Rate exceeded",
             ),
-            (
-                400,
-                &[],
-                r#"{"__type":"InvalidSignatureException","Message":"x"}"#,
-                "InvalidSignatureException",
-                "x",
-            ),
-            (
-                403,
-                &[],
-                r#"{"code":"AccessDenied","message":"x"}"#,
-                "AccessDenied",
-                "x",
-            ),
+            (400, &[], r#"{"__type":"InvalidSignatureException","Message":"x"}"#, "InvalidSignatureException", "x"),
+            (403, &[], r#"{"code":"AccessDenied","message":"x"}"#, "AccessDenied", "x"),
             (
                 403,
                 &[],
@@ -283,36 +224,15 @@ mod tests {
                 "SignatureDoesNotMatch",
                 "Credential should be scoped to correct service: 'aps'.",
             ),
-            (
-                400,
-                &[],
-                "out of order sample",
-                "HTTP 400",
-                "out of order sample",
-            ),
+            (400, &[], "out of order sample", "HTTP 400", "out of order sample"),
             (502, &[], "", "HTTP 502", ""),
             (500, &[], "{not json", "HTTP 500", ""),
             (500, &[], "<Code>", "HTTP 500", ""),
-            (
-                301,
-                &[],
-                "<Error><Code>PermanentRedirect</Code></Error>",
-                "PermanentRedirect",
-                "",
-            ),
+            (301, &[], "<Error><Code>PermanentRedirect</Code></Error>", "PermanentRedirect", ""),
         ];
         for (status, pairs, body, code, message) in cases {
-            let e = parse(
-                StatusCode::from_u16(*status).unwrap(),
-                &headers(pairs),
-                body.as_bytes(),
-            )
-            .unwrap();
-            assert_eq!(
-                (e.code.as_str(), e.message.as_str()),
-                (*code, *message),
-                "{body}"
-            );
+            let e = parse(StatusCode::from_u16(*status).unwrap(), &headers(pairs), body.as_bytes()).unwrap();
+            assert_eq!((e.code.as_str(), e.message.as_str()), (*code, *message), "{body}");
         }
         assert_eq!(parse(StatusCode::OK, &HeaderMap::new(), b"{}"), None);
     }
@@ -320,33 +240,19 @@ mod tests {
     #[test]
     fn request_ids_come_from_headers_before_the_body() {
         let body = b"<Error><Code>X</Code><RequestId>body</RequestId></Error>";
-        let from_headers = parse(
-            StatusCode::FORBIDDEN,
-            &headers(&[("x-amz-request-id", "head"), ("x-amz-id-2", "long")]),
-            body,
-        )
-        .unwrap();
+        let from_headers =
+            parse(StatusCode::FORBIDDEN, &headers(&[("x-amz-request-id", "head"), ("x-amz-id-2", "long")]), body)
+                .unwrap();
         assert_eq!(from_headers.request_id.as_deref(), Some("head"));
         assert_eq!(from_headers.extended_request_id.as_deref(), Some("long"));
-        assert_eq!(
-            parse(StatusCode::FORBIDDEN, &HeaderMap::new(), body)
-                .unwrap()
-                .request_id
-                .as_deref(),
-            Some("body")
-        );
+        assert_eq!(parse(StatusCode::FORBIDDEN, &HeaderMap::new(), body).unwrap().request_id.as_deref(), Some("body"));
     }
 
     #[test]
     fn garbage_of_any_size_is_bounded() {
         let deep = "[".repeat(200_000);
         let open = format!("{{\"a\":{deep}");
-        for body in [
-            deep.as_bytes(),
-            open.as_bytes(),
-            &[0xff; 100_000],
-            "é".repeat(100_000).as_bytes(),
-        ] {
+        for body in [deep.as_bytes(), open.as_bytes(), &[0xff; 100_000], "é".repeat(100_000).as_bytes()] {
             let e = parse(StatusCode::FORBIDDEN, &HeaderMap::new(), body).unwrap();
             assert!(e.message.chars().count() <= MESSAGE_LIMIT);
         }

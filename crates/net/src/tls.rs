@@ -45,12 +45,7 @@ fn system_root_files() -> Vec<PathBuf> {
     let dirs = std::env::split_paths(&dirs).filter(|p| !p.as_os_str().is_empty());
     let named: Vec<PathBuf> = file.into_iter().chain(dirs).collect();
     if named.is_empty() {
-        return [
-            "/etc/ssl/certs/ca-certificates.crt",
-            "/etc/pki/tls/certs/ca-bundle.crt",
-        ]
-        .map(PathBuf::from)
-        .into();
+        return ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"].map(PathBuf::from).into();
     }
     named
 }
@@ -64,21 +59,13 @@ pub(crate) enum VerifiedName<'a> {
 }
 
 /// The rustls configuration for `config`. `http2` offers h2 by ALPN.
-pub(crate) fn client_config(
-    config: &TlsConfig,
-    http2: bool,
-    name: VerifiedName<'_>,
-) -> Result<ClientConfig, NetError> {
+pub(crate) fn client_config(config: &TlsConfig, http2: bool, name: VerifiedName<'_>) -> Result<ClientConfig, NetError> {
     let provider = crypto::provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions(config)?)
-        .map_err(|e| NetError::Config {
-            what: format!("tls_config: {e}"),
-        })?;
+        .map_err(|e| NetError::Config { what: format!("tls_config: {e}") })?;
     let builder = if config.insecure_skip_verify {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
         let roots = match &config.ca {
             Some(pem) => Arc::new(roots_from(pem)?),
@@ -86,15 +73,11 @@ pub(crate) fn client_config(
         };
         match name {
             VerifiedName::Fixed(name) if !roots.is_empty() => {
-                let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
-                    .build()
-                    .map_err(|e| NetError::Config {
-                        what: format!("tls_config: the trusted certificates are unusable: {e}"),
-                    })?;
+                let inner = WebPkiServerVerifier::builder_with_provider(roots, provider).build().map_err(|e| {
+                    NetError::Config { what: format!("tls_config: the trusted certificates are unusable: {e}") }
+                })?;
                 let name = server_name(name)?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(FixedName { inner, name }))
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(FixedName { inner, name }))
             }
             _ => builder.with_root_certificates(roots),
         }
@@ -103,25 +86,18 @@ pub(crate) fn client_config(
         (Some(cert), Some(key)) => {
             let chain = certificates(cert, "client certificate")?;
             let key = private_key(key, "client key")?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|e| NetError::Config {
-                    what: format!(
-                        "tls_config: the client certificate and its key do not work together: {e}"
-                    ),
-                })?
+            builder.with_client_auth_cert(chain, key).map_err(|e| NetError::Config {
+                what: format!("tls_config: the client certificate and its key do not work together: {e}"),
+            })?
         }
         (None, None) => builder.with_no_client_auth(),
         _ => {
-            let what = "tls_config: a client certificate needs both cert_file and key_file (or cert and key)".to_owned();
+            let what =
+                "tls_config: a client certificate needs both cert_file and key_file (or cert and key)".to_owned();
             return Err(NetError::Config { what });
         }
     };
-    built.alpn_protocols = if http2 {
-        vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-    } else {
-        vec![b"http/1.1".to_vec()]
-    };
+    built.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(built)
 }
 
@@ -141,9 +117,9 @@ fn versions(config: &TlsConfig) -> Result<&'static [&'static SupportedProtocolVe
         (TlsVersion::Tls12, TlsVersion::Tls13) => Ok(&BOTH),
         (TlsVersion::Tls13, TlsVersion::Tls13) => Ok(&ONLY_13),
         (TlsVersion::Tls12, TlsVersion::Tls12) => Ok(&ONLY_12),
-        (TlsVersion::Tls13, TlsVersion::Tls12) => Err(NetError::Config {
-            what: "tls_config: min_version is above max_version".to_owned(),
-        }),
+        (TlsVersion::Tls13, TlsVersion::Tls12) => {
+            Err(NetError::Config { what: "tls_config: min_version is above max_version".to_owned() })
+        }
     }
 }
 
@@ -180,33 +156,22 @@ fn roots_from(pem: &Pem) -> Result<RootCertStore, NetError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem, "trusted certificates")? {
         roots.add(certificate).map_err(|e| NetError::Config {
-            what: format!(
-                "a certificate in the trusted certificates ({}) is unusable: {e}",
-                origin(pem)
-            ),
+            what: format!("a certificate in the trusted certificates ({}) is unusable: {e}", origin(pem)),
         })?;
     }
     Ok(roots)
 }
 
 /// Reads every certificate of a PEM text; none at all is an error.
-pub(crate) fn certificates(
-    pem: &Pem,
-    role: &str,
-) -> Result<Vec<CertificateDer<'static>>, NetError> {
+pub(crate) fn certificates(pem: &Pem, role: &str) -> Result<Vec<CertificateDer<'static>>, NetError> {
     let text = read(pem, role)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match found {
         Ok(list) if !list.is_empty() => Ok(list),
         Ok(_) => Err(NetError::Config {
-            what: format!(
-                "no certificate in the {role} ({}); expected BEGIN CERTIFICATE",
-                origin(pem)
-            ),
+            what: format!("no certificate in the {role} ({}); expected BEGIN CERTIFICATE", origin(pem)),
         }),
-        Err(e) => Err(NetError::Config {
-            what: format!("the {role} ({}) cannot be read as PEM: {e}", origin(pem)),
-        }),
+        Err(e) => Err(NetError::Config { what: format!("the {role} ({}) cannot be read as PEM: {e}", origin(pem)) }),
     }
 }
 
@@ -214,11 +179,8 @@ pub(crate) fn certificates(
 pub(crate) fn private_key(pem: &Pem, role: &str) -> Result<PrivateKeyDer<'static>, NetError> {
     let text = read(pem, role)?;
     PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|e| {
-        let hint = if text.as_str().contains("ENCRYPTED") {
-            "; it is encrypted, give it without a passphrase"
-        } else {
-            ""
-        };
+        let hint =
+            if text.as_str().contains("ENCRYPTED") { "; it is encrypted, give it without a passphrase" } else { "" };
         // The decoder's own text may quote the line it stumbled over, which is key material.
         let reason = match e {
             rustls::pki_types::pem::Error::NoItemsFound => {
@@ -226,12 +188,7 @@ pub(crate) fn private_key(pem: &Pem, role: &str) -> Result<PrivateKeyDer<'static
             }
             _ => "malformed PEM",
         };
-        NetError::Config {
-            what: format!(
-                "the {role} ({}) cannot be read: {reason}{hint}",
-                origin(pem)
-            ),
-        }
+        NetError::Config { what: format!("the {role} ({}) cannot be read: {reason}{hint}", origin(pem)) }
     })
 }
 
@@ -243,12 +200,10 @@ fn read(pem: &Pem, role: &str) -> Result<zeroize::Zeroizing<String>, NetError> {
 }
 
 fn read_file(path: &Path, role: &str) -> Result<zeroize::Zeroizing<String>, NetError> {
-    std::fs::read_to_string(path)
-        .map(Into::into)
-        .map_err(|source: io::Error| NetError::File {
-            what: format!("cannot read the {role} file {}: {source}", path.display()),
-            source,
-        })
+    std::fs::read_to_string(path).map(Into::into).map_err(|source: io::Error| NetError::File {
+        what: format!("cannot read the {role} file {}: {source}", path.display()),
+        source,
+    })
 }
 
 fn origin(pem: &Pem) -> String {
@@ -280,12 +235,7 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -294,12 +244,7 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -323,8 +268,7 @@ impl ServerCertVerifier for FixedName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner
-            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(

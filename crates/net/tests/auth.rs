@@ -33,65 +33,33 @@ async fn redirects_are_followed_only_when_allowed_and_never_carry_a_signature_or
     let other = http(Router::new().route("/end", any(echo))).await;
     let there = format!("http://{}/end", other.addr);
     let routes = Router::new()
-        .route(
-            "/away",
-            any(move || async move { Redirect::temporary(&there) }),
-        )
+        .route("/away", any(move || async move { Redirect::temporary(&there) }))
         .route("/near", any(|| async { Redirect::temporary("/end?x=1") }))
         .route("/see", post(|| async { Redirect::to("/method") }))
-        .route(
-            "/method",
-            any(|request: AxumRequest| async move { request.method().to_string() }),
-        )
+        .route("/method", any(|request: AxumRequest| async move { request.method().to_string() }))
         .route("/loop", any(|| async { Redirect::temporary("/loop") }))
         .route("/end", any(echo));
     let server = http(routes).await;
     let url = |path: &str| format!("http://{}{path}", server.addr);
     let config = HttpClientConfig {
-        auth: Some(HttpAuth::Header {
-            kind: "Bearer".to_owned(),
-            credentials: inline("tok"),
-        }),
+        auth: Some(HttpAuth::Header { kind: "Bearer".to_owned(), credentials: inline("tok") }),
         headers: vec![("X-Scope-OrgID".to_owned(), inline("tenant"))],
         ..HttpClientConfig::default()
     };
     let following = client(&config);
     let text = |reply: Reply| String::from_utf8(reply.body.to_vec()).unwrap();
     let near = text(fetch(&following, &url("/near")).await.unwrap());
-    assert!(
-        near.contains("authorization: Bearer tok") && near.contains("x-scope-orgid: tenant"),
-        "{near}"
-    );
+    assert!(near.contains("authorization: Bearer tok") && near.contains("x-scope-orgid: tenant"), "{near}");
     let away = text(fetch(&following, &url("/away")).await.unwrap());
     assert!(!away.contains("tok") && !away.contains("tenant"), "{away}");
-    let see = Request::post(url("/see"))
-        .body(Bytes::from_static(b"x"))
-        .unwrap();
-    assert_eq!(
-        text(following.send(see, SECONDS, 100).await.unwrap()),
-        "GET"
-    );
-    assert_eq!(
-        fetch(&following, &url("/loop")).await.unwrap_err().kind(),
-        "redirect"
-    );
+    let see = Request::post(url("/see")).body(Bytes::from_static(b"x")).unwrap();
+    assert_eq!(text(following.send(see, SECONDS, 100).await.unwrap()), "GET");
+    assert_eq!(fetch(&following, &url("/loop")).await.unwrap_err().kind(), "redirect");
 
-    let staying = client(&HttpClientConfig {
-        follow_redirects: false,
-        ..config
-    });
-    assert_eq!(
-        fetch(&staying, &url("/near")).await.unwrap().status,
-        StatusCode::TEMPORARY_REDIRECT
-    );
-    let signed = Request::get(url("/near"))
-        .header("authorization", "AWS4-HMAC-SHA256 x")
-        .body(Bytes::new())
-        .unwrap();
-    assert_eq!(
-        following.send(signed, SECONDS, 100).await.unwrap().status,
-        StatusCode::TEMPORARY_REDIRECT
-    );
+    let staying = client(&HttpClientConfig { follow_redirects: false, ..config });
+    assert_eq!(fetch(&staying, &url("/near")).await.unwrap().status, StatusCode::TEMPORARY_REDIRECT);
+    let signed = Request::get(url("/near")).header("authorization", "AWS4-HMAC-SHA256 x").body(Bytes::new()).unwrap();
+    assert_eq!(following.send(signed, SECONDS, 100).await.unwrap().status, StatusCode::TEMPORARY_REDIRECT);
 }
 
 #[tokio::test]
@@ -101,14 +69,8 @@ async fn file_secrets_are_read_at_each_request_and_their_absence_names_the_file(
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("password");
     std::fs::write(&file, "one\n").unwrap();
-    let auth = HttpAuth::Basic {
-        username: inline("u"),
-        password: Some(SecretSource::File(file.clone())),
-    };
-    let client = client(&HttpClientConfig {
-        auth: Some(auth),
-        ..HttpClientConfig::default()
-    });
+    let auth = HttpAuth::Basic { username: inline("u"), password: Some(SecretSource::File(file.clone())) };
+    let client = client(&HttpClientConfig { auth: Some(auth), ..HttpClientConfig::default() });
     let seen = |reply: Reply| String::from_utf8(reply.body.to_vec()).unwrap();
     assert!(seen(fetch(&client, &url).await.unwrap()).contains("authorization: Basic dTpvbmU="));
     std::fs::write(&file, "two").unwrap();
@@ -118,9 +80,7 @@ async fn file_secrets_are_read_at_each_request_and_their_absence_names_the_file(
     assert!(error.to_string().contains("password"), "{error}");
     // A user name in the URL is basic authentication too.
     let plain = self::client(&HttpClientConfig::default());
-    let reply = fetch(&plain, &format!("http://u:o%6ee@{}/", server.addr))
-        .await
-        .unwrap();
+    let reply = fetch(&plain, &format!("http://u:o%6ee@{}/", server.addr)).await.unwrap();
     assert!(seen(reply).contains("authorization: Basic dTpvbmU="));
 }
 
@@ -132,49 +92,24 @@ async fn an_oauth2_token_is_kept_until_refused_and_then_asked_for_once_more() {
     let token = move |body: String| {
         let count = Arc::clone(&count);
         async move {
-            let form: BTreeMap<String, String> = url::form_urlencoded::parse(body.as_bytes())
-                .into_owned()
-                .collect();
+            let form: BTreeMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
             if form.get("client_secret").map(String::as_str) != Some("s&cret") {
-                return (
-                    StatusCode::UNAUTHORIZED,
-                    r#"{"error":"invalid_client"}"#.to_owned(),
-                )
-                    .into_response();
+                return (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#.to_owned()).into_response();
             }
             assert_eq!(
-                (
-                    form["grant_type"].as_str(),
-                    form["scope"].as_str(),
-                    form["audience"].as_str()
-                ),
+                (form["grant_type"].as_str(), form["scope"].as_str(), form["audience"].as_str()),
                 ("client_credentials", "a b", "x")
             );
             let n = count.fetch_add(1, Ordering::SeqCst) + 1;
-            format!(r#"{{"access_token":"t{n}","token_type":"bearer","expires_in":"3600"}}"#)
-                .into_response()
+            format!(r#"{{"access_token":"t{n}","token_type":"bearer","expires_in":"3600"}}"#).into_response()
         }
     };
     let guarded = |headers: HeaderMap| async move {
-        let ok = headers
-            .get("authorization")
-            .is_some_and(|v| v == "Bearer t2");
-        let status = if ok {
-            StatusCode::OK
-        } else {
-            StatusCode::UNAUTHORIZED
-        };
-        Response::builder()
-            .status(status)
-            .body(Body::empty())
-            .unwrap()
+        let ok = headers.get("authorization").is_some_and(|v| v == "Bearer t2");
+        let status = if ok { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        Response::builder().status(status).body(Body::empty()).unwrap()
     };
-    let server = http(
-        Router::new()
-            .route("/token", post(token))
-            .route("/guarded", get(guarded)),
-    )
-    .await;
+    let server = http(Router::new().route("/token", post(token)).route("/guarded", get(guarded))).await;
     let oauth2 = OAuth2Config {
         client_id: "me".to_owned(),
         client_secret: inline("s&cret"),
@@ -184,29 +119,17 @@ async fn an_oauth2_token_is_kept_until_refused_and_then_asked_for_once_more() {
         tls: TlsConfig::default(),
         proxy: ProxyConfig::None,
     };
-    let config = |oauth2| HttpClientConfig {
-        auth: Some(HttpAuth::OAuth2(Box::new(oauth2))),
-        ..HttpClientConfig::default()
-    };
+    let config =
+        |oauth2| HttpClientConfig { auth: Some(HttpAuth::OAuth2(Box::new(oauth2))), ..HttpClientConfig::default() };
     let right = client(&config(oauth2.clone()));
     let url = format!("http://{}/guarded", server.addr);
     for _ in 0..3 {
         assert_eq!(fetch(&right, &url).await.unwrap().status, StatusCode::OK);
     }
-    assert_eq!(
-        asked.load(Ordering::SeqCst),
-        2,
-        "t1 was refused, t2 was kept"
-    );
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "t1 was refused, t2 was kept");
 
-    let wrong = client(&config(OAuth2Config {
-        client_secret: inline("hunter2"),
-        ..oauth2
-    }));
+    let wrong = client(&config(OAuth2Config { client_secret: inline("hunter2"), ..oauth2 }));
     let error = fetch(&wrong, &url).await.unwrap_err();
-    assert!(
-        matches!(&error, NetError::Token { detail, .. } if detail.contains("invalid_client")),
-        "{error}"
-    );
+    assert!(matches!(&error, NetError::Token { detail, .. } if detail.contains("invalid_client")), "{error}");
     assert!(!error.to_string().contains("hunter2"));
 }

@@ -22,13 +22,7 @@ async fn a_connection_that_sends_no_request_is_closed_and_the_server_drains_on_s
     let mut idle = tokio::net::TcpStream::connect(server.addr).await.unwrap();
     let _second = tokio::net::TcpStream::connect(server.addr).await.unwrap();
     assert_eq!(
-        fetch(
-            &client(&HttpClientConfig::default()),
-            &format!("http://{}/", server.addr)
-        )
-        .await
-        .unwrap()
-        .body,
+        fetch(&client(&HttpClientConfig::default()), &format!("http://{}/", server.addr)).await.unwrap().body,
         "hello"
     );
     let mut rest = Vec::new();
@@ -54,20 +48,12 @@ async fn a_connection_that_sends_no_request_is_closed_and_the_server_drains_on_s
         Default::default(),
         stop.clone(),
     ));
-    let request = tokio::spawn(async move {
-        fetch(
-            &client(&HttpClientConfig::default()),
-            &format!("http://{addr}/"),
-        )
-        .await
-    });
+    let request =
+        tokio::spawn(async move { fetch(&client(&HttpClientConfig::default()), &format!("http://{addr}/")).await });
     began.await.unwrap();
     stop.cancel();
     finish.send(()).unwrap();
     assert_eq!(request.await.unwrap().unwrap().body, "done");
     serving.await.unwrap().unwrap();
-    assert!(
-        tokio::net::TcpStream::connect(addr).await.is_err(),
-        "nothing listens any more"
-    );
+    assert!(tokio::net::TcpStream::connect(addr).await.is_err(), "nothing listens any more");
 }

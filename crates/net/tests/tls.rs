@@ -18,69 +18,33 @@ async fn https_needs_a_trusted_authority_and_says_how_to_add_one() {
     let ca = Authority::new();
     let server = https(hello(), ca.issue(&["127.0.0.1"]), None).await;
     let url = format!("https://{}/", server.addr);
-    assert_eq!(
-        fetch(&client(&with_tls(trusting(&ca))), &url)
-            .await
-            .unwrap()
-            .body,
-        "hello"
-    );
+    assert_eq!(fetch(&client(&with_tls(trusting(&ca))), &url).await.unwrap().body, "hello");
 
-    let error = fetch(&client(&with_tls(trusting(&Authority::new()))), &url)
-        .await
-        .unwrap_err();
+    let error = fetch(&client(&with_tls(trusting(&Authority::new()))), &url).await.unwrap_err();
     assert_eq!(error.kind(), "tls");
     assert!(error.to_string().contains("ca_file"), "{error}");
 
-    let lax = TlsConfig {
-        insecure_skip_verify: true,
-        ..TlsConfig::default()
-    };
-    assert_eq!(
-        fetch(&client(&with_tls(lax)), &url).await.unwrap().body,
-        "hello"
-    );
+    let lax = TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() };
+    assert_eq!(fetch(&client(&with_tls(lax)), &url).await.unwrap().body, "hello");
 }
 
 #[tokio::test]
 async fn server_name_is_sent_and_verified_and_the_host_header_stays() {
     let ca = Authority::new();
-    let server = https(
-        Router::new().route("/", get(echo)),
-        ca.issue(&["node.internal"]),
-        None,
-    )
-    .await;
+    let server = https(Router::new().route("/", get(echo)), ca.issue(&["node.internal"]), None).await;
     let url = format!("https://{}/", server.addr);
-    let error = fetch(&client(&with_tls(trusting(&ca))), &url)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, NetError::Tls { detail, .. } if detail.contains("server_name")),
-        "{error}"
-    );
+    let error = fetch(&client(&with_tls(trusting(&ca))), &url).await.unwrap_err();
+    assert!(matches!(&error, NetError::Tls { detail, .. } if detail.contains("server_name")), "{error}");
 
-    let named = TlsConfig {
-        server_name: Some("node.internal".to_owned()),
-        ..trusting(&ca)
-    };
+    let named = TlsConfig { server_name: Some("node.internal".to_owned()), ..trusting(&ca) };
     let named = client(&with_tls(named));
     for _ in 0..2 {
         let reply = fetch(&named, &url).await.unwrap();
         let text = String::from_utf8(reply.body.to_vec()).unwrap();
         assert!(text.contains(&format!("host: {}\n", server.addr)), "{text}");
     }
-    let wrong = TlsConfig {
-        server_name: Some("other.internal".to_owned()),
-        ..trusting(&ca)
-    };
-    assert_eq!(
-        fetch(&client(&with_tls(wrong)), &url)
-            .await
-            .unwrap_err()
-            .kind(),
-        "tls"
-    );
+    let wrong = TlsConfig { server_name: Some("other.internal".to_owned()), ..trusting(&ca) };
+    assert_eq!(fetch(&client(&with_tls(wrong)), &url).await.unwrap_err().kind(), "tls");
 }
 
 #[tokio::test]
@@ -91,21 +55,11 @@ async fn the_name_in_the_handshake_is_server_name() {
     let addr = listener.local_addr().unwrap();
     let sni = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let start =
-            tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)
-                .await
-                .unwrap();
+        let start = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.unwrap();
         start.client_hello().server_name().map(ToOwned::to_owned)
     });
-    let named = TlsConfig {
-        server_name: Some("node.internal".to_owned()),
-        ..trusting(&ca)
-    };
-    assert!(
-        fetch(&client(&with_tls(named)), &format!("https://{addr}/"))
-            .await
-            .is_err()
-    );
+    let named = TlsConfig { server_name: Some("node.internal".to_owned()), ..trusting(&ca) };
+    assert!(fetch(&client(&with_tls(named)), &format!("https://{addr}/")).await.is_err());
     assert_eq!(sni.await.unwrap().as_deref(), Some("node.internal"));
 }
 
@@ -114,9 +68,7 @@ async fn a_client_certificate_is_presented_and_its_absence_explained() {
     let ca = Authority::new();
     let server = https(hello(), ca.issue(&["127.0.0.1"]), Some(ca.ca())).await;
     let url = format!("https://{}/", server.addr);
-    let error = fetch(&client(&with_tls(trusting(&ca))), &url)
-        .await
-        .unwrap_err();
+    let error = fetch(&client(&with_tls(trusting(&ca))), &url).await.unwrap_err();
     assert!(error.to_string().contains("client certificate"), "{error}");
 
     let (cert, key) = ca.issue(&["agent"]);
@@ -125,10 +77,7 @@ async fn a_client_certificate_is_presented_and_its_absence_explained() {
         key: Some(Pem::Inline(Secret::new(key))),
         ..trusting(&ca)
     };
-    assert_eq!(
-        fetch(&client(&with_tls(mine)), &url).await.unwrap().body,
-        "hello"
-    );
+    assert_eq!(fetch(&client(&with_tls(mine)), &url).await.unwrap().body, "hello");
 }
 
 #[tokio::test]
@@ -139,10 +88,7 @@ async fn a_changed_ca_file_is_used_for_new_connections_and_a_broken_one_is_not()
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ca.pem");
     std::fs::write(&file, &old.pem).unwrap();
-    let client = client(&with_tls(TlsConfig {
-        ca: Some(Pem::File(file.clone())),
-        ..TlsConfig::default()
-    }));
+    let client = client(&with_tls(TlsConfig { ca: Some(Pem::File(file.clone())), ..TlsConfig::default() }));
     assert_eq!(fetch(&client, &url).await.unwrap_err().kind(), "tls");
 
     std::fs::write(dir.path().join("next"), &new.pem).unwrap();
@@ -160,41 +106,12 @@ async fn unusable_certificates_are_named_and_never_shown() {
     let (_, other_key) = ca.issue(&["b"]);
     let pem = |text: &str| Some(Pem::Inline(Secret::new(text)));
     let cases = [
+        (TlsConfig { cert: pem(&cert), key: pem(&other_key), ..TlsConfig::default() }, "do not work together"),
+        (TlsConfig { cert: pem(&cert), ..TlsConfig::default() }, "needs both"),
+        (TlsConfig { cert: pem(&cert), key: pem("hunter2"), ..TlsConfig::default() }, "client key"),
+        (TlsConfig { ca: pem("nothing"), ..TlsConfig::default() }, "BEGIN CERTIFICATE"),
         (
-            TlsConfig {
-                cert: pem(&cert),
-                key: pem(&other_key),
-                ..TlsConfig::default()
-            },
-            "do not work together",
-        ),
-        (
-            TlsConfig {
-                cert: pem(&cert),
-                ..TlsConfig::default()
-            },
-            "needs both",
-        ),
-        (
-            TlsConfig {
-                cert: pem(&cert),
-                key: pem("hunter2"),
-                ..TlsConfig::default()
-            },
-            "client key",
-        ),
-        (
-            TlsConfig {
-                ca: pem("nothing"),
-                ..TlsConfig::default()
-            },
-            "BEGIN CERTIFICATE",
-        ),
-        (
-            TlsConfig {
-                ca: Some(Pem::File("/nonexistent/ca.pem".into())),
-                ..TlsConfig::default()
-            },
+            TlsConfig { ca: Some(Pem::File("/nonexistent/ca.pem".into())), ..TlsConfig::default() },
             "/nonexistent/ca.pem",
         ),
         (
@@ -205,22 +122,11 @@ async fn unusable_certificates_are_named_and_never_shown() {
             },
             "min_version",
         ),
-        (
-            TlsConfig {
-                server_name: Some("not a name".to_owned()),
-                ..TlsConfig::default()
-            },
-            "server_name",
-        ),
+        (TlsConfig { server_name: Some("not a name".to_owned()), ..TlsConfig::default() }, "server_name"),
     ];
     for (tls, expected) in cases {
-        let error = Client::new(&with_tls(tls), ClientOptions::default())
-            .unwrap_err()
-            .to_string();
+        let error = Client::new(&with_tls(tls), ClientOptions::default()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
-        assert!(
-            !error.contains("hunter2") && !error.contains(key.trim()),
-            "{error}"
-        );
+        assert!(!error.contains("hunter2") && !error.contains(key.trim()), "{error}");
     }
 }

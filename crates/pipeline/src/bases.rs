@@ -38,12 +38,7 @@ impl Default for BaseVectors {
 impl BaseVectors {
     /// A cache of at most `max_bytes` (a single larger vector is passed through, not kept).
     pub fn new(max_bytes: usize) -> Self {
-        Self(Arc::new(Mutex::new(Cache {
-            vectors: HashMap::new(),
-            bytes: 0,
-            max_bytes,
-            now: 0,
-        })))
+        Self(Arc::new(Mutex::new(Cache { vectors: HashMap::new(), bytes: 0, max_bytes, now: 0 })))
     }
 
     /// The vector under `key`, if it is remembered.
@@ -64,11 +59,7 @@ impl BaseVectors {
             return;
         }
         cache.now += 1;
-        let entry = Entry {
-            vector: Arc::clone(vector),
-            bytes,
-            last_used: cache.now,
-        };
+        let entry = Entry { vector: Arc::clone(vector), bytes, last_used: cache.now };
         cache.bytes += bytes;
         if let Some(old) = cache.vectors.insert(vector.key(), entry) {
             cache.bytes -= old.bytes;
@@ -87,11 +78,7 @@ impl BaseVectors {
 impl Cache {
     /// Down to three quarters, so that the sort is paid once in many insertions.
     fn forget_the_oldest(&mut self) {
-        let mut uses: Vec<(u64, usize)> = self
-            .vectors
-            .values()
-            .map(|entry| (entry.last_used, entry.bytes))
-            .collect();
+        let mut uses: Vec<(u64, usize)> = self.vectors.values().map(|entry| (entry.last_used, entry.bytes)).collect();
         uses.sort_unstable();
         let target = self.max_bytes / 4 * 3;
         let mut left = self.bytes;
@@ -103,8 +90,7 @@ impl Cache {
             left -= bytes;
             newest_to_go = last_used;
         }
-        self.vectors
-            .retain(|_, entry| entry.last_used > newest_to_go);
+        self.vectors.retain(|_, entry| entry.last_used > newest_to_go);
         self.bytes = left;
     }
 }
@@ -114,9 +100,7 @@ mod tests {
     use super::*;
 
     fn vector(seed: f64) -> Arc<BaseVector> {
-        Arc::new(BaseVector::new(
-            (0..100).map(|i| seed + f64::from(i)).collect(),
-        ))
+        Arc::new(BaseVector::new((0..100).map(|i| seed + f64::from(i)).collect()))
     }
 
     #[test]

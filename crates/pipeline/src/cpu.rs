@@ -30,11 +30,6 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn it_runs_where_there_are_several() {
-        assert_eq!(
-            tokio::spawn(async { off_reactor(true, || 1) })
-                .await
-                .unwrap(),
-            1
-        );
+        assert_eq!(tokio::spawn(async { off_reactor(true, || 1) }).await.unwrap(), 1);
     }
 }

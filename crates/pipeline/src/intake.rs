@@ -33,19 +33,13 @@ const LONG: u32 = 50_000;
 impl MetricIntake {
     /// An intake into the appender's lane.
     pub fn new(appender: Appender) -> Self {
-        Self {
-            appender,
-            compression: Compression::default(),
-        }
+        Self { appender, compression: Compression::default() }
     }
 
     /// The same with another choice of compression.
     #[must_use]
     pub fn with_compression(self, compression: Compression) -> Self {
-        Self {
-            compression,
-            ..self
-        }
+        Self { compression, ..self }
     }
 
     /// Encodes and appends. Resolves when the queue has taken the bytes over (they outlive this process from then on); the
@@ -53,34 +47,18 @@ impl MetricIntake {
     pub async fn append(&self, batch: &MetricBatch<'_>) -> Result<Receipt, IntakeError> {
         let items = batch.items();
         let record = off_reactor(items > LONG, || self.record(batch, items))?;
-        self.appender
-            .append(record, Durability::Soon)
-            .await
-            .map_err(|source| IntakeError::Queue { items, source })
+        self.appender.append(record, Durability::Soon).await.map_err(|source| IntakeError::Queue { items, source })
     }
 
     fn record(&self, batch: &MetricBatch<'_>, items: u32) -> Result<Record, IntakeError> {
         let mut raw = Vec::with_capacity(64 + items as usize * 3);
         batch.encode(&mut raw);
-        let too_long = |_| IntakeError::Encode {
-            items,
-            why: format!("{} bytes are too long for one record", raw.len()),
-        };
+        let too_long =
+            |_| IntakeError::Encode { items, why: format!("{} bytes are too long for one record", raw.len()) };
         let raw_len = u32::try_from(raw.len()).map_err(too_long)?;
         let (codec, payload) = self.compressed(raw);
-        let contexts = batch
-            .contexts()
-            .map(|(key, bytes)| (queue::ContextKey(key.0), bytes))
-            .collect();
-        Ok(Record {
-            kind: Kind::MetricBatch,
-            codec,
-            stream: batch.stream,
-            items,
-            raw_len,
-            payload,
-            contexts,
-        })
+        let contexts = batch.contexts().map(|(key, bytes)| (queue::ContextKey(key.0), bytes)).collect();
+        Ok(Record { kind: Kind::MetricBatch, codec, stream: batch.stream, items, raw_len, payload, contexts })
     }
 
     fn compressed(&self, raw: Vec<u8>) -> (Codec, Bytes) {

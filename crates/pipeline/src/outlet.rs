@@ -39,11 +39,7 @@ const LONG: u32 = 50_000;
 impl Outlet {
     /// Wraps a reader; `bases` is best shared by all outlets of the process.
     pub fn new(reader: Reader, bases: BaseVectors) -> Self {
-        Self {
-            reader,
-            bases,
-            unreadable: 0,
-        }
+        Self { reader, bases, unreadable: 0 }
     }
 
     /// Records settled as unreadable so far.
@@ -66,12 +62,8 @@ impl Outlet {
             }
             match self.decode(&claim) {
                 Ok(chunks) => return Ok(MetricClaim { claim, chunks }),
-                Err(Unreadable::Payload(why)) => {
-                    self.refuse(claim, Outcome::Rejected(Reason::UNDECODABLE), &why)
-                }
-                Err(Unreadable::Context(why)) => {
-                    self.refuse(claim, Outcome::Damaged, &why.to_string())
-                }
+                Err(Unreadable::Payload(why)) => self.refuse(claim, Outcome::Rejected(Reason::UNDECODABLE), &why),
+                Err(Unreadable::Context(why)) => self.refuse(claim, Outcome::Damaged, &why.to_string()),
             }
         }
     }
@@ -80,9 +72,7 @@ impl Outlet {
         let items = claim.frame().items;
         let mut read_error = None;
         let decoded = off_reactor(items > LONG, || {
-            model::decode_batch(claim.payload(), &mut |key| {
-                self.base(claim, key, &mut read_error)
-            })
+            model::decode_batch(claim.payload(), &mut |key| self.base(claim, key, &mut read_error))
         });
         let chunks = match (decoded, read_error) {
             (Ok(chunks), _) => chunks,
@@ -91,9 +81,7 @@ impl Outlet {
         };
         let found: u64 = chunks.iter().map(|chunk| chunk.items() as u64).sum();
         if found != u64::from(items) {
-            return Err(Unreadable::Payload(format!(
-                "it holds {found} samples and its header says {items}"
-            )));
+            return Err(Unreadable::Payload(format!("it holds {found} samples and its header says {items}")));
         }
         Ok(chunks)
     }
@@ -107,11 +95,10 @@ impl Outlet {
         if let Some(vector) = self.bases.get(key) {
             return Ok(vector);
         }
-        let bytes =
-            off_reactor(true, || claim.context(&queue::ContextKey(key.0))).map_err(|e| {
-                *error = Some(e);
-                ModelError::MissingContext { key: *key }
-            })?;
+        let bytes = off_reactor(true, || claim.context(&queue::ContextKey(key.0))).map_err(|e| {
+            *error = Some(e);
+            ModelError::MissingContext { key: *key }
+        })?;
         let vector = Arc::new(BaseVector::decode(&bytes)?);
         self.bases.put(&vector);
         Ok(vector)

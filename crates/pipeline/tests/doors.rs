@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{
-    BaseVector, EncodedTable, Labels, MetricBatch, MetricChunk, MetricType, Presence, SeriesTable,
-    SeriesTableBuilder, Timestamps,
+    BaseVector, EncodedTable, Labels, MetricBatch, MetricChunk, MetricType, Presence, SeriesTable, SeriesTableBuilder,
+    Timestamps,
 };
 use pipeline::{BaseVectors, Compression, MetricIntake, Outcome, Outlet};
 use proptest::prelude::*;
 use queue::{
-    Codec, DestinationSpec, Durability, Kind, LaneId, LaneSpec, LedgerRow, MinFree, Queue,
-    QueueConfig, Reason, Record,
+    Codec, DestinationSpec, Durability, Kind, LaneId, LaneSpec, LedgerRow, MinFree, Queue, QueueConfig, Reason, Record,
 };
 
 struct House {
@@ -30,17 +29,9 @@ impl House {
             commit_interval: Duration::from_millis(5),
             ..QueueConfig::new(directory.path())
         };
-        let destinations = destinations
-            .iter()
-            .map(|name| DestinationSpec::new(*name, vec![lane.clone()]))
-            .collect();
-        let (queue, _) =
-            Queue::open(config, vec![LaneSpec::new(lane.clone())], destinations).unwrap();
-        Self {
-            _directory: directory,
-            queue,
-            lane,
-        }
+        let destinations = destinations.iter().map(|name| DestinationSpec::new(*name, vec![lane.clone()])).collect();
+        let (queue, _) = Queue::open(config, vec![LaneSpec::new(lane.clone())], destinations).unwrap();
+        Self { _directory: directory, queue, lane }
     }
 
     fn intake(&self) -> MetricIntake {
@@ -48,19 +39,11 @@ impl House {
     }
 
     fn outlet(&self, destination: &str) -> Outlet {
-        Outlet::new(
-            self.queue.reader(destination, &self.lane).unwrap(),
-            BaseVectors::default(),
-        )
+        Outlet::new(self.queue.reader(destination, &self.lane).unwrap(), BaseVectors::default())
     }
 
     fn row(&self, destination: &str) -> LedgerRow {
-        self.queue
-            .ledger()
-            .rows
-            .into_iter()
-            .find(|row| row.destination == destination)
-            .unwrap()
+        self.queue.ledger().rows.into_iter().find(|row| row.destination == destination).unwrap()
     }
 
     async fn append_raw(&self, kind: Kind, payload: &'static [u8], items: u32) {
@@ -74,13 +57,7 @@ impl House {
             payload: Bytes::from_static(payload),
             contexts: Vec::new(),
         };
-        let receipt = self
-            .queue
-            .appender(&self.lane)
-            .unwrap()
-            .append(record, Durability::Soon)
-            .await
-            .unwrap();
+        let receipt = self.queue.appender(&self.lane).unwrap().append(record, Durability::Soon).await.unwrap();
         receipt.durable().await.unwrap();
     }
 }
@@ -89,9 +66,7 @@ fn table(name: &str, series: usize) -> EncodedTable {
     let mut builder = SeriesTableBuilder::new();
     let family = builder.family(name, MetricType::Gauge, "", "");
     for index in 0..series {
-        let labels: Labels = [("__name__", name.to_owned()), ("i", index.to_string())]
-            .into_iter()
-            .collect();
+        let labels: Labels = [("__name__", name.to_owned()), ("i", index.to_string())].into_iter().collect();
         builder.push(family, &labels).unwrap();
     }
     builder.build()
@@ -107,55 +82,25 @@ fn samples(claim: &pipeline::MetricClaim) -> Vec<(u32, i64, u64)> {
         .collect()
 }
 
-async fn append(
-    intake: &MetricIntake,
-    stream: u64,
-    table: &EncodedTable,
-    base: &BaseVector,
-    values: &[f64],
-) {
-    let chunk = MetricChunk {
-        table,
-        base,
-        present: Presence::All,
-        timestamps: Timestamps::Common(1000),
-        values,
-    };
-    intake
-        .append(&MetricBatch {
-            stream,
-            chunks: vec![chunk],
-        })
-        .await
-        .unwrap()
-        .durable()
-        .await
-        .unwrap();
+async fn append(intake: &MetricIntake, stream: u64, table: &EncodedTable, base: &BaseVector, values: &[f64]) {
+    let chunk = MetricChunk { table, base, present: Presence::All, timestamps: Timestamps::Common(1000), values };
+    intake.append(&MetricBatch { stream, chunks: vec![chunk] }).await.unwrap().durable().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_destination_gets_the_values_bit_for_bit() {
     let house = House::new(&["a", "b"]);
     let table = table("m", 5);
-    let values = [
-        1.5,
-        -0.0,
-        f64::from_bits(model::STALE_NAN_BITS),
-        f64::INFINITY,
-        1e-300,
-    ];
+    let values = [1.5, -0.0, f64::from_bits(model::STALE_NAN_BITS), f64::INFINITY, 1e-300];
     let base = BaseVector::new(vec![1.0, 2.0, 3.0]);
     append(&house.intake(), 7, &table, &base, &values).await;
     for destination in ["a", "b"] {
         let claim = house.outlet(destination).next().await.unwrap();
         assert_eq!((claim.frame().stream, claim.frame().items), (7, 5));
-        let expected: Vec<_> = (0..)
-            .zip(values)
-            .map(|(series, value): (u32, f64)| (series, 1000, value.to_bits()))
-            .collect();
+        let expected: Vec<_> =
+            (0..).zip(values).map(|(series, value): (u32, f64)| (series, 1000, value.to_bits())).collect();
         assert_eq!(samples(&claim), expected);
-        let decoded =
-            SeriesTable::decode(&claim.table_bytes(&claim.chunks[0].table).unwrap()).unwrap();
+        let decoded = SeriesTable::decode(&claim.table_bytes(&claim.chunks[0].table).unwrap()).unwrap();
         assert_eq!(decoded.label_set(4).get("i"), Some("4"));
         claim.settle(Outcome::Delivered);
         assert_eq!(house.row(destination).delivered, 5);
@@ -165,19 +110,10 @@ async fn every_destination_gets_the_values_bit_for_bit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_is_rejected_with_its_count_and_the_next_comes() {
     let house = House::new(&["a"]);
-    house
-        .append_raw(Kind::MetricBatch, b"\xffnonsense", 11)
-        .await;
+    house.append_raw(Kind::MetricBatch, b"\xffnonsense", 11).await;
     house.append_raw(Kind::LogBatch, b"lines", 13).await;
     house.append_raw(Kind::MetricBatch, b"", 17).await;
-    append(
-        &house.intake(),
-        7,
-        &table("m", 3),
-        &BaseVector::none(),
-        &[1.0, 2.0, 3.0],
-    )
-    .await;
+    append(&house.intake(), 7, &table("m", 3), &BaseVector::none(), &[1.0, 2.0, 3.0]).await;
     let mut outlet = house.outlet("a");
     let claim = outlet.next().await.unwrap();
     assert_eq!(claim.frame().items, 3);
@@ -202,11 +138,7 @@ async fn an_item_count_that_is_not_the_samples_is_not_believed() {
         values: &[1.0, 2.0],
     };
     let mut payload = Vec::new();
-    MetricBatch {
-        stream: 1,
-        chunks: vec![chunk],
-    }
-    .encode(&mut payload);
+    MetricBatch { stream: 1, chunks: vec![chunk] }.encode(&mut payload);
     house.append_raw(Kind::MetricBatch, payload.leak(), 3).await;
     append(&house.intake(), 7, &table, &BaseVector::none(), &[1.0, 2.0]).await;
     let claim = house.outlet("a").next().await.unwrap();

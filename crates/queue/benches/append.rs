@@ -127,5 +127,36 @@ fn now(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, append, read, now);
+/// CPU time of the whole process, which a busy machine does not falsify; in steps of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Prints payload bytes per second of CPU, both directions.
+fn cpu(_: &mut Criterion) {
+    const ROUNDS: u64 = 8;
+    let runtime = runtime();
+    for size in [2 << 10, 16 << 10, 256 << 10] {
+        let record = record(size);
+        let count = (64 << 20) / size as u64;
+        let (mut appending, mut reading) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..ROUNDS {
+            let directory = tempfile::tempdir().expect("dir");
+            let queue = open(directory.path(), Duration::from_millis(200));
+            let begun = cpu_time();
+            runtime.block_on(fill(&queue, &record, count));
+            let filled = cpu_time();
+            runtime.block_on(drain(&queue, count));
+            appending += filled - begun;
+            reading += cpu_time() - filled;
+        }
+        let rate = |spent: Duration| ROUNDS as f64 * 0.0625 / spent.as_secs_f64().max(0.001);
+        println!("cpu/{size}: append {:.2} GiB/s of CPU, read {:.2} GiB/s of CPU", rate(appending), rate(reading));
+    }
+}
+
+criterion_group!(benches, cpu, append, read, now);
 criterion_main!(benches);

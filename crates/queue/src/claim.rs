@@ -78,7 +78,8 @@ impl Claim {
         if header.kind != KIND_CONTEXT || offset + header.span() > fetched.limit {
             return Err(damaged());
         }
-        let body = segment.read(offset + frame::HEADER_LEN as u64, usize::try_from(header.stored_len).unwrap_or_default());
+        let body =
+            segment.read(offset + frame::HEADER_LEN as u64, usize::try_from(header.stored_len).unwrap_or_default());
         let named = body.get(..16).is_some_and(|name| name == key.0);
         if !named || crc32c::crc32c(&body) != header.stored_crc {
             self.desk.lane.quarantine.keep(&self.desk.lane.id, offset, &body);

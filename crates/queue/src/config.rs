@@ -163,7 +163,8 @@ pub struct QueueConfig {
     pub cursor_interval: Duration,
     /// A segment that holds something is closed after this time.
     pub rotate_after: Duration,
-    /// Size of a segment file; `None`: a sixteenth of the lane's budget, between 8 and 64 MiB.
+    /// Size of a segment file; `None`: a sixteenth of the lane's budget, between 8 and 64 MiB, and at
+    /// most half of the budget.
     pub segment_bytes: Option<u64>,
     /// Bytes of payload a lane keeps in memory until they are durable.
     pub credit_bytes: u64,
@@ -185,7 +186,9 @@ impl QueueConfig {
     }
 
     pub(crate) fn segment_size(&self, lane_budget: u64) -> u64 {
-        self.segment_bytes.unwrap_or_else(|| (lane_budget / 16).clamp(8 * MIB, 64 * MIB)).max(4096)
+        // A small budget still holds two segments, or every rotation would evict everything.
+        let derived = (lane_budget / 16).clamp(8 * MIB, 64 * MIB).min(lane_budget / 2);
+        self.segment_bytes.unwrap_or(derived).max(4096)
     }
 
     /// Budget of each lane, in the order given.

@@ -63,7 +63,9 @@ impl Destination {
         let mut slot = Slot { destination: self.name.to_string(), lanes: Vec::with_capacity(lanes.len()) };
         for lane in &lanes {
             let board = lane.board.lock();
-            let Some(pair) = board.pairs.get(&self.name) else { continue };
+            let Some(pair) = board.pairs.get(&self.name) else {
+                continue;
+            };
             slot.lanes.push(LaneCursor {
                 lane: lane.id.as_str().to_owned(),
                 start_item: pair.cursor.start_item,
@@ -74,10 +76,13 @@ impl Destination {
         }
         if let Err(error) = file.write(&slot) {
             self.dirty.store(true, Ordering::Release);
+            self.caretaker.ring();
             return Err(error);
         }
         for written in &slot.lanes {
-            let Some(lane) = lanes.iter().find(|lane| lane.id.as_str() == written.lane) else { continue };
+            let Some(lane) = lanes.iter().find(|lane| lane.id.as_str() == written.lane) else {
+                continue;
+            };
             let mut board = lane.board.lock();
             if let Some(pair) = board.pairs.get_mut(&self.name) {
                 pair.cursor.durable_offset = pair.cursor.durable_offset.max(written.settled.offset);

@@ -28,7 +28,11 @@ impl Quarantine {
     /// Knows the files that are there; the directory is made when it is first needed.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Quarantine {
         let files = disk.list(&dir).unwrap_or_default();
-        Quarantine { disk, dir, files: Mutex::new(files.into_iter().filter(|(name, _)| name.ends_with(".bad")).collect()) }
+        Quarantine {
+            disk,
+            dir,
+            files: Mutex::new(files.into_iter().filter(|(name, _)| name.ends_with(".bad")).collect()),
+        }
     }
 
     /// Keeps a copy of `bytes`, once for each place.
@@ -53,7 +57,9 @@ impl Quarantine {
         let size = bytes.len() as u64;
         let mut total: u64 = files.iter().map(|(_, size)| size).sum();
         while total.saturating_add(size) > LIMIT {
-            let Some((oldest, freed)) = files.pop_front() else { break };
+            let Some((oldest, freed)) = files.pop_front() else {
+                break;
+            };
             let _ = self.disk.remove(&self.dir.join(oldest));
             total = total.saturating_sub(freed);
         }

@@ -12,12 +12,12 @@ use parking_lot::Mutex;
 
 use crate::appender::Appender;
 use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig};
-use crate::disk::{Disk, DirectoryLock, RealDisk};
+use crate::disk::{DirectoryLock, Disk, RealDisk};
 use crate::error::QueueError;
 use crate::lane::{Lane, LaneCore, spawn};
 use crate::ledger::{self, Ledger};
 use crate::reader::Reader;
-use crate::store::{ApplyReport, OpenReport, Store};
+use crate::store::{ApplyReport, OpenReport, Reload, Store};
 
 /// The write-ahead queue. Clones are the same queue; when the last one is dropped it writes what it holds and ends.
 #[derive(Clone)]
@@ -55,12 +55,7 @@ impl Queue {
         disk.create_dir(&directory).map_err(|source| QueueError::io("create directory", &directory, source))?;
         let lock = DirectoryLock::take(&directory)?;
         let (store, report) = Store::open(disk, config, &lanes, &destinations)?;
-        let inner = Inner {
-            store: Arc::new(store),
-            lock,
-            writers: Mutex::default(),
-            caretaker: Mutex::default(),
-        };
+        let inner = Inner { store: Arc::new(store), lock, writers: Mutex::default(), caretaker: Mutex::default() };
         let held: Vec<Arc<Lane>> = inner.store.lanes.read().values().cloned().collect();
         for lane in held {
             inner.start(lane)?;
@@ -88,7 +83,7 @@ impl Queue {
 
     /// Changes lanes, budgets and destinations while running. Known destinations keep their position. Blocking.
     pub fn apply(&self, lanes: Vec<LaneSpec>, destinations: Vec<DestinationSpec>) -> Result<ApplyReport, QueueError> {
-        let (report, begun, ended) = self.inner.store.apply(&lanes, &destinations)?;
+        let Reload { report, begun, ended } = self.inner.store.apply(&lanes, &destinations)?;
         for lane in begun {
             self.inner.start(lane)?;
         }

@@ -95,7 +95,11 @@ impl SegmentHeader {
         let previous = Previous { base: fields.u64(), end: fields.u64(), nonce: fields.u64() };
         let created_ms = fields.i64();
         let lane_hash = fields.u64();
-        if base >= NUMBER_LIMIT || first_item >= NUMBER_LIMIT || header_len < 128 || header_len > 4096 || header_len % 8 != 0 {
+        if base >= NUMBER_LIMIT
+            || first_item >= NUMBER_LIMIT
+            || !(128..=4096).contains(&header_len)
+            || !header_len.is_multiple_of(8)
+        {
             return Err(HeaderFault::Damaged);
         }
         let linked = previous.base < base && previous.end <= base && previous.base <= previous.end;
@@ -195,7 +199,9 @@ mod tests {
     #[test]
     fn names_go_round_and_foreign_names_are_left_alone() {
         assert_eq!(parse_name(&file_name(0x1000)), Some(0x1000));
-        for foreign in ["x.seg", "000000000000100.seg", "000000000000100G.seg", "0000000000001000.seg.tmp", "ffffffffffffffff.seg"] {
+        for foreign in
+            ["x.seg", "000000000000100.seg", "000000000000100G.seg", "0000000000001000.seg.tmp", "ffffffffffffffff.seg"]
+        {
             assert_eq!(parse_name(foreign), None, "{foreign}");
         }
     }

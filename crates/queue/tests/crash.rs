@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use queue::{
-    Codec, ContextKey, DestinationSpec, Durability, Kind, LaneId, LaneSpec, MinFree, Outcome, Queue, QueueConfig, Record,
-    StartAt,
+    Codec, ContextKey, DestinationSpec, Durability, Kind, LaneId, LaneSpec, MinFree, Outcome, Queue, QueueConfig,
+    Record, StartAt,
 };
 
 const DIRECTORY: &str = "SIGPOST_QUEUE_CRASH_DIRECTORY";
@@ -78,7 +78,7 @@ async fn child(directory: PathBuf) {
         }
     });
     loop {
-        let how = if next % 7 == 0 { Durability::Now } else { Durability::Soon };
+        let how = if next.is_multiple_of(7) { Durability::Now } else { Durability::Soon };
         say(&format!("given {next}"));
         let receipt = appender.append(record(next), how).await.expect("append");
         resolved.send((next, receipt)).await.expect("the other task");
@@ -97,9 +97,13 @@ fn listen(out: impl std::io::Read, seen: &mut Seen) {
     let mut newest_durable = None;
     for line in BufReader::new(out).lines() {
         let Ok(line) = line else { break };
-        let Some((what, number)) = line.strip_prefix('@').and_then(|line| line.split_once(' ')) else { continue };
+        let Some((what, number)) = line.strip_prefix('@').and_then(|line| line.split_once(' ')) else {
+            continue;
+        };
         // The last line may be cut off in the middle of its number.
-        let Ok(number) = number.parse::<u64>() else { continue };
+        let Ok(number) = number.parse::<u64>() else {
+            continue;
+        };
         match what {
             "given" => seen.given = seen.given.max(number),
             "durable" => newest_durable = Some(number).max(newest_durable),
@@ -116,7 +120,8 @@ fn listen(out: impl std::io::Read, seen: &mut Seen) {
 #[test]
 fn kill_minus_nine_loses_nothing_that_was_acknowledged() {
     if let Ok(directory) = std::env::var(DIRECTORY) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
         runtime.block_on(child(PathBuf::from(directory)));
         return;
     }

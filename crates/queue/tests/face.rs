@@ -367,8 +367,7 @@ async fn a_lane_can_come_and_go_at_run_time() {
     let (queue, _) = open(config(dir.path()), vec![destination("a")]);
     let logs = LaneId::new("logs-default").expect("name");
     let both = DestinationSpec::new("a", vec![lane(), logs.clone()]);
-    let report =
-        queue.apply(vec![LaneSpec::new(lane()), LaneSpec::new(logs.clone())], vec![both]).expect("apply");
+    let report = queue.apply(vec![LaneSpec::new(lane()), LaneSpec::new(logs.clone())], vec![both]).expect("apply");
     assert_eq!(report.added_lanes, std::slice::from_ref(&logs));
     let appender = queue.appender(&logs).expect("appender");
     appender.append(record(5, 3, 10), Durability::Now).await.expect("append").durable().await.expect("durable");

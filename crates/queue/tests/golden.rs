@@ -34,7 +34,8 @@ fn records() -> Vec<Record> {
             let raw = text(n);
             let zstd = n % 3 == 2;
             Record {
-                kind: [Kind::MetricBatch, Kind::LogBatch, Kind::OtlpMetrics, Kind::OtlpLogs, Kind::OtlpTraces][n as usize % 5],
+                kind: [Kind::MetricBatch, Kind::LogBatch, Kind::OtlpMetrics, Kind::OtlpLogs, Kind::OtlpTraces]
+                    [n as usize % 5],
                 codec: if zstd { Codec::Zstd } else { Codec::None },
                 stream: u64::from(n) * 1_000_000_007,
                 items: n + 1,
@@ -140,7 +141,8 @@ async fn flipped_bits_in_golden_files_never_stop_a_start() {
         let last = Record { stream: 99, ..records().remove(0) };
         appender.append(last, Durability::Now).await.expect("append").durable().await.expect("durable");
         loop {
-            let claim = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("in time").expect("claim");
+            let claim =
+                tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("in time").expect("claim");
             let stream = claim.frame().stream;
             claim.settle(Outcome::Delivered);
             if stream == 99 {

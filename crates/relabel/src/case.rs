@@ -5,22 +5,12 @@
 
 /// Simple lower-case mapping of every character.
 pub(crate) fn lower(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c == 'İ' {
-                'i'
-            } else {
-                single(c, c.to_lowercase())
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c == 'İ' { 'i' } else { single(c, c.to_lowercase()) }).collect()
 }
 
 /// Simple upper-case mapping of every character.
 pub(crate) fn upper(text: &str) -> String {
-    text.chars()
-        .map(|c| greek_with_iota(c).unwrap_or_else(|| single(c, c.to_uppercase())))
-        .collect()
+    text.chars().map(|c| greek_with_iota(c).unwrap_or_else(|| single(c, c.to_uppercase()))).collect()
 }
 
 /// The mapping where it is one character, otherwise the character itself: no simple mapping exists for the others,

@@ -109,11 +109,7 @@ fn label_map(rule: &Rule, labels: &mut Labels) {
             let captures = rule.pattern().regex().captures(name)?;
             let to = rule.replacement().expand(&captures);
             // A series or target cannot carry a label without a name.
-            if to.is_empty() {
-                None
-            } else {
-                Some((to, value.to_owned()))
-            }
+            if to.is_empty() { None } else { Some((to, value.to_owned())) }
         })
         .collect();
     for (name, value) in copies {

@@ -1,8 +1,11 @@
 //! One relabel rule: what the file says (`RuleSource`) and what runs (`Rule`).
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
-use crate::{GoRegex, Template};
+use crate::{GoRegex, GoRegexError, Template};
 
 /// The pattern a rule has when none is written.
 const DEFAULT_REGEX: &str = "(.*)";
@@ -104,8 +107,7 @@ impl Action {
             Action::Lowercase,
             Action::Uppercase,
         ];
-        ALL.into_iter()
-            .find(|a| a.name().eq_ignore_ascii_case(name))
+        ALL.into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
     }
 }
 
@@ -119,7 +121,7 @@ impl fmt::Display for Action {
 #[derive(Debug, Clone)]
 pub struct Rule {
     source: RuleSource,
-    pattern: GoRegex,
+    pattern: Arc<GoRegex>,
     target: Template,
     replacement: Template,
     templates: bool,
@@ -146,19 +148,11 @@ impl Rule {
     /// Checks and compiles, by the rules of Prometheus' `relabel.Config.Validate` with classic label names.
     pub fn new(source: RuleSource) -> Result<Self, RuleError> {
         validate(&source)?;
-        let pattern =
-            GoRegex::anchored(&source.regex).map_err(|e| wrong("regex", e.to_string()))?;
+        let pattern = compiled(&source.regex).map_err(|e| wrong("regex", e.to_string()))?;
         let target = Template::new(&source.target_label, &pattern);
         let replacement = Template::new(&source.replacement, &pattern);
-        let templates =
-            refers_to_groups(&source.target_label) || refers_to_groups(&source.replacement);
-        Ok(Self {
-            source,
-            pattern,
-            target,
-            replacement,
-            templates,
-        })
+        let templates = refers_to_groups(&source.target_label) || refers_to_groups(&source.replacement);
+        Ok(Self { source, pattern, target, replacement, templates })
     }
 
     /// What it was made from.
@@ -187,11 +181,21 @@ impl Rule {
     }
 }
 
-fn wrong(field: &'static str, message: impl Into<String>) -> RuleError {
-    RuleError {
-        field,
-        message: message.into(),
+/// Most rules have the default pattern; they share one program and its scratch space.
+fn compiled(pattern: &str) -> Result<Arc<GoRegex>, GoRegexError> {
+    static DEFAULT: OnceLock<Arc<GoRegex>> = OnceLock::new();
+    if pattern != DEFAULT_REGEX {
+        return GoRegex::anchored(pattern).map(Arc::new);
     }
+    if let Some(shared) = DEFAULT.get() {
+        return Ok(shared.clone());
+    }
+    let fresh = Arc::new(GoRegex::anchored(pattern)?);
+    Ok(DEFAULT.get_or_init(|| fresh).clone())
+}
+
+fn wrong(field: &'static str, message: impl Into<String>) -> RuleError {
+    RuleError { field, message: message.into() }
 }
 
 fn validate(source: &RuleSource) -> Result<(), RuleError> {
@@ -206,16 +210,9 @@ fn validate(source: &RuleSource) -> Result<(), RuleError> {
         | Action::KeepEqual
         | Action::DropEqual => {
             if target.is_empty() {
-                return Err(wrong(
-                    "target_label",
-                    format!("action {action} needs the label to work on; none is set"),
-                ));
+                return Err(wrong("target_label", format!("action {action} needs the label to work on; none is set")));
             }
-            let valid = if action == Action::Replace {
-                is_label_name_template(target)
-            } else {
-                is_label_name(target)
-            };
+            let valid = if action == Action::Replace { is_label_name_template(target) } else { is_label_name(target) };
             if !valid {
                 return Err(wrong(
                     "target_label",
@@ -230,25 +227,16 @@ fn validate(source: &RuleSource) -> Result<(), RuleError> {
             if !is_label_name_template(&source.replacement) {
                 return Err(wrong(
                     "replacement",
-                    format!(
-                        "{:?} does not make a label name for action labelmap",
-                        source.replacement
-                    ),
+                    format!("{:?} does not make a label name for action labelmap", source.replacement),
                 ));
             }
         }
         Action::LabelDrop | Action::LabelKeep => {}
     }
     match action {
-        Action::HashMod if source.modulus == 0 => Err(wrong(
-            "modulus",
-            "action hashmod needs a modulus of at least 1",
-        )),
+        Action::HashMod if source.modulus == 0 => Err(wrong("modulus", "action hashmod needs a modulus of at least 1")),
         Action::Lowercase | Action::Uppercase if source.replacement != DEFAULT_REPLACEMENT => {
-            Err(wrong(
-                "replacement",
-                format!("action {action} takes no replacement; remove it"),
-            ))
+            Err(wrong("replacement", format!("action {action} takes no replacement; remove it")))
         }
         Action::KeepEqual | Action::DropEqual => only(source, &["source_labels", "target_label"]),
         Action::LabelDrop | Action::LabelKeep => only(source, &["regex"]),
@@ -266,18 +254,10 @@ fn only(source: &RuleSource, allowed: &[&'static str]) -> Result<(), RuleError> 
         ("separator", source.separator != DEFAULT_SEPARATOR),
         ("replacement", source.replacement != DEFAULT_REPLACEMENT),
     ];
-    match set
-        .into_iter()
-        .find(|(field, is_set)| *is_set && !allowed.contains(field))
-    {
-        Some((field, _)) => Err(wrong(
-            field,
-            format!(
-                "action {} takes only {}; remove it",
-                source.action,
-                allowed.join(" and ")
-            ),
-        )),
+    match set.into_iter().find(|(field, is_set)| *is_set && !allowed.contains(field)) {
+        Some((field, _)) => {
+            Err(wrong(field, format!("action {} takes only {}; remove it", source.action, allowed.join(" and "))))
+        }
         None => Ok(()),
     }
 }

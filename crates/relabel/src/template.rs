@@ -75,9 +75,7 @@ impl Template {
 fn reference(text: &str) -> Option<(&str, &str)> {
     let braced = text.strip_prefix('{');
     let body = braced.unwrap_or(text);
-    let end = body
-        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .unwrap_or(body.len());
+    let end = body.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(body.len());
     let (name, rest) = body.split_at_checked(end)?;
     if name.is_empty() {
         return None;
@@ -92,11 +90,7 @@ fn reference(text: &str) -> Option<(&str, &str)> {
 fn number(name: &str) -> Option<usize> {
     let plain = name.bytes().all(|b| b.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
     // Go stops reading a number at 1e8; longer ones name no group either way.
-    if plain && name.len() <= 9 {
-        name.parse().ok()
-    } else {
-        None
-    }
+    if plain && name.len() <= 9 { name.parse().ok() } else { None }
 }
 
 #[cfg(test)]

@@ -31,9 +31,7 @@ fn positions(pattern: &GoRegex, input: &str) -> Vec<i64> {
 }
 
 fn reason(message: &str) -> &str {
-    message
-        .rsplit_once(": `")
-        .map_or(message, |(reason, _)| reason)
+    message.rsplit_once(": `").map_or(message, |(reason, _)| reason)
 }
 
 #[test]
@@ -56,22 +54,14 @@ fn go_and_the_translation_agree_on_every_recorded_pattern() {
                 for (input, want) in row.inputs.iter().zip(&row.want) {
                     let got = positions(&pattern, input);
                     if &got != want {
-                        wrong.push(format!(
-                            "{:?} on {input:?}: {got:?}, Go says {want:?}",
-                            row.p
-                        ));
+                        wrong.push(format!("{:?} on {input:?}: {got:?}, Go says {want:?}", row.p));
                     }
                 }
             }
         }
     }
     assert!(accepted > 100, "the table was not read");
-    assert!(
-        wrong.is_empty(),
-        "{} differences\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
@@ -101,11 +91,7 @@ fn each_known_difference_between_the_dialects_is_bridged() {
         (r"# x", "# x", true),
     ];
     for (pattern, text, want) in matches {
-        assert_eq!(
-            go_regex(pattern).unwrap().is_match(text),
-            want,
-            "{pattern} on {text:?}"
-        );
+        assert_eq!(go_regex(pattern).unwrap().is_match(text), want, "{pattern} on {text:?}");
     }
     for refused in [
         "a**",
@@ -132,20 +118,14 @@ fn each_known_difference_between_the_dialects_is_bridged() {
         r"\C",
         "[b-a]",
     ] {
-        assert!(
-            matches!(go_regex(refused), Err(GoRegexError::Syntax { .. })),
-            "{refused} was not refused as syntax"
-        );
+        assert!(matches!(go_regex(refused), Err(GoRegexError::Syntax { .. })), "{refused} was not refused as syntax");
     }
 }
 
 #[test]
 fn anchoring_is_textual_as_in_prometheus() {
     assert!(go_regex("a)(?:b").unwrap().is_match("ab"));
-    assert_eq!(
-        go_regex(r"\Qa").unwrap_err().to_string(),
-        r"error parsing regexp: missing closing ): `^(?s:\Qa)$`"
-    );
+    assert_eq!(go_regex(r"\Qa").unwrap_err().to_string(), r"error parsing regexp: missing closing ): `^(?s:\Qa)$`");
 }
 
 #[test]
@@ -157,35 +137,22 @@ fn an_unanchored_pattern_finds_a_part_and_stops_at_newlines() {
 
 #[test]
 fn an_enormous_program_is_refused_instead_of_built() {
-    assert_eq!(
-        go_regex(&"(.{999}x)".repeat(400)).unwrap_err(),
-        GoRegexError::TooLarge
-    );
+    assert_eq!(go_regex(&"(.{999}x)".repeat(400)).unwrap_err(), GoRegexError::TooLarge);
 }
 
 #[test]
 fn deep_nesting_is_refused_before_it_can_exhaust_a_stack() {
-    let nested = |open: &str, close: &str, depth: usize| {
-        format!("{}a{}", open.repeat(depth), close.repeat(depth))
-    };
+    let nested = |open: &str, close: &str, depth: usize| format!("{}a{}", open.repeat(depth), close.repeat(depth));
     assert!(go_regex(&nested("(", ")", 90)).unwrap().is_match("a"));
     assert!(go_regex(&nested("(?:b|c(", ")d?)*", 20)).is_ok());
-    for (open, close) in [
-        ("(", ")"),
-        ("(?:b|c(", ")d?)*"),
-        ("(?:", ")+?"),
-        ("(?i:x|", ")"),
-    ] {
+    for (open, close) in [("(", ")"), ("(?:b|c(", ")d?)*"), ("(?:", ")+?"), ("(?i:x|", ")")] {
         for depth in [95, 100, 1100, 100_000] {
             let _ = go_regex(&nested(open, close, depth));
         }
     }
     assert!(matches!(
         go_regex(&nested("(", ")", 1100)),
-        Err(GoRegexError::Syntax {
-            what: "expression nests too deeply",
-            ..
-        })
+        Err(GoRegexError::Syntax { what: "expression nests too deeply", .. })
     ));
 }
 

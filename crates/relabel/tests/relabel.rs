@@ -9,10 +9,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 fn source(action: Action) -> RuleSource {
-    RuleSource {
-        action,
-        ..RuleSource::default()
-    }
+    RuleSource { action, ..RuleSource::default() }
 }
 
 fn names(list: &[&str]) -> Vec<String> {
@@ -37,11 +34,7 @@ fn replace(sources: &[&str], regex: &str, target: &str, replacement: &str) -> Ru
 }
 
 /// Input labels, rules, and what is left (`None`: dropped).
-type Case<'a> = (
-    &'a [(&'a str, &'a str)],
-    Vec<RuleSource>,
-    Option<&'a [(&'a str, &'a str)]>,
-);
+type Case<'a> = (&'a [(&'a str, &'a str)], Vec<RuleSource>, Option<&'a [(&'a str, &'a str)]>);
 
 #[test]
 fn rules_do_what_prometheus_does() {
@@ -71,16 +64,8 @@ fn rules_do_what_prometheus_does() {
         // The whole value must match.
         (abc, vec![replace(&["a"], "o", "d", "x")], Some(abc)),
         // An empty result removes the target.
-        (
-            abc,
-            vec![replace(&["a"], "f(x?).*", "b", "$1")],
-            Some(&[("a", "foo"), ("c", "baz")]),
-        ),
-        (
-            abc,
-            vec![replace(&[], "(.*)", "b", "")],
-            Some(&[("a", "foo"), ("c", "baz")]),
-        ),
+        (abc, vec![replace(&["a"], "f(x?).*", "b", "$1")], Some(&[("a", "foo"), ("c", "baz")])),
+        (abc, vec![replace(&[], "(.*)", "b", "")], Some(&[("a", "foo"), ("c", "baz")])),
         (
             abc,
             vec![replace(&[], "(.*)", "new", "value")],
@@ -105,19 +90,9 @@ fn rules_do_what_prometheus_does() {
         (
             &[("__meta_sd_tags", "path:/secret,job:some-job,label:foo=bar")],
             vec![
-                replace(
-                    &["__meta_sd_tags"],
-                    "(?:.+,|^)path:(/[^,]+).*",
-                    "__metrics_path__",
-                    "${1}",
-                ),
+                replace(&["__meta_sd_tags"], "(?:.+,|^)path:(/[^,]+).*", "__metrics_path__", "${1}"),
                 replace(&["__meta_sd_tags"], "(?:.+,|^)job:([^,]+).*", "job", "${1}"),
-                replace(
-                    &["__meta_sd_tags"],
-                    "(?:.+,|^)label:([^=]+)=([^,]+).*",
-                    "${1}",
-                    "${2}",
-                ),
+                replace(&["__meta_sd_tags"], "(?:.+,|^)label:([^=]+)=([^,]+).*", "${1}", "${2}"),
             ],
             Some(&[
                 ("__meta_sd_tags", "path:/secret,job:some-job,label:foo=bar"),
@@ -127,66 +102,34 @@ fn rules_do_what_prometheus_does() {
             ]),
         ),
         // A missing source is empty, and still separated.
-        (
-            &[("a", "x")],
-            vec![replace(&["a", "missing", "a"], "(.*)", "j", "$1")],
-            Some(&[("a", "x"), ("j", "x;;x")]),
-        ),
+        (&[("a", "x")], vec![replace(&["a", "missing", "a"], "(.*)", "j", "$1")], Some(&[("a", "x"), ("j", "x;;x")])),
         (
             abc,
             vec![
-                RuleSource {
-                    source_labels: names(&["a"]),
-                    regex: ".*o.*".into(),
-                    ..source(Action::Drop)
-                },
+                RuleSource { source_labels: names(&["a"]), regex: ".*o.*".into(), ..source(Action::Drop) },
                 replace(&["a"], "f(.*)", "d", "x"),
             ],
             None,
         ),
         (
             abc,
-            vec![RuleSource {
-                source_labels: names(&["a"]),
-                regex: ".*b.*".into(),
-                ..source(Action::Drop)
-            }],
+            vec![RuleSource { source_labels: names(&["a"]), regex: ".*b.*".into(), ..source(Action::Drop) }],
             Some(abc),
         ),
         (
             abc,
-            vec![RuleSource {
-                source_labels: names(&["a"]),
-                regex: "no-match".into(),
-                ..source(Action::Keep)
-            }],
+            vec![RuleSource { source_labels: names(&["a"]), regex: "no-match".into(), ..source(Action::Keep) }],
             None,
         ),
         (
             abc,
-            vec![RuleSource {
-                source_labels: names(&["a"]),
-                regex: "f.*".into(),
-                ..source(Action::Keep)
-            }],
+            vec![RuleSource { source_labels: names(&["a"]), regex: "f.*".into(), ..source(Action::Keep) }],
             Some(abc),
         ),
-        (
-            abc,
-            vec![RuleSource {
-                source_labels: names(&["a"]),
-                regex: "f|oo".into(),
-                ..source(Action::Keep)
-            }],
-            None,
-        ),
+        (abc, vec![RuleSource { source_labels: names(&["a"]), regex: "f|oo".into(), ..source(Action::Keep) }], None),
         (
             &[("a", "line\nbreak")],
-            vec![RuleSource {
-                source_labels: names(&["a"]),
-                regex: "line.break".into(),
-                ..source(Action::Keep)
-            }],
+            vec![RuleSource { source_labels: names(&["a"]), regex: "line.break".into(), ..source(Action::Keep) }],
             Some(&[("a", "line\nbreak")]),
         ),
         (
@@ -248,30 +191,12 @@ fn rules_do_what_prometheus_does() {
         ),
         (
             &[("a", "foo"), ("b1", "bar"), ("b2", "baz")],
-            vec![RuleSource {
-                regex: "(b.*)".into(),
-                replacement: "bar_${1}".into(),
-                ..source(Action::LabelMap)
-            }],
-            Some(&[
-                ("a", "foo"),
-                ("b1", "bar"),
-                ("b2", "baz"),
-                ("bar_b1", "bar"),
-                ("bar_b2", "baz"),
-            ]),
+            vec![RuleSource { regex: "(b.*)".into(), replacement: "bar_${1}".into(), ..source(Action::LabelMap) }],
+            Some(&[("a", "foo"), ("b1", "bar"), ("b2", "baz"), ("bar_b1", "bar"), ("bar_b2", "baz")]),
         ),
         (
-            &[
-                ("a", "foo"),
-                ("__meta_my_bar", "aaa"),
-                ("__meta_my_baz", "bbb"),
-                ("__meta_other", "ccc"),
-            ],
-            vec![RuleSource {
-                regex: "__meta_(my.*)".into(),
-                ..source(Action::LabelMap)
-            }],
+            &[("a", "foo"), ("__meta_my_bar", "aaa"), ("__meta_my_baz", "bbb"), ("__meta_other", "ccc")],
+            vec![RuleSource { regex: "__meta_(my.*)".into(), ..source(Action::LabelMap) }],
             Some(&[
                 ("a", "foo"),
                 ("__meta_my_bar", "aaa"),
@@ -283,48 +208,26 @@ fn rules_do_what_prometheus_does() {
         ),
         (
             &[("a", "foo"), ("b1", "bar"), ("b2", "baz")],
-            vec![RuleSource {
-                regex: "(b.*)".into(),
-                ..source(Action::LabelDrop)
-            }],
+            vec![RuleSource { regex: "(b.*)".into(), ..source(Action::LabelDrop) }],
             Some(&[("a", "foo")]),
         ),
         (
             &[("a", "foo"), ("b1", "bar"), ("b2", "baz")],
-            vec![RuleSource {
-                regex: "(b.*)".into(),
-                ..source(Action::LabelKeep)
-            }],
+            vec![RuleSource { regex: "(b.*)".into(), ..source(Action::LabelKeep) }],
             Some(&[("b1", "bar"), ("b2", "baz")]),
         ),
         (
             &[("foo", "bAr123Foo")],
             vec![
-                RuleSource {
-                    source_labels: names(&["foo"]),
-                    target_label: "up".into(),
-                    ..source(Action::Uppercase)
-                },
-                RuleSource {
-                    source_labels: names(&["foo"]),
-                    target_label: "low".into(),
-                    ..source(Action::Lowercase)
-                },
+                RuleSource { source_labels: names(&["foo"]), target_label: "up".into(), ..source(Action::Uppercase) },
+                RuleSource { source_labels: names(&["foo"]), target_label: "low".into(), ..source(Action::Lowercase) },
             ],
-            Some(&[
-                ("foo", "bAr123Foo"),
-                ("low", "bar123foo"),
-                ("up", "BAR123FOO"),
-            ]),
+            Some(&[("foo", "bAr123Foo"), ("low", "bar123foo"), ("up", "BAR123FOO")]),
         ),
         // A null pattern is the empty one: it matches only nothing.
         (
             abc,
-            vec![RuleSource {
-                source_labels: names(&["missing"]),
-                regex: String::new(),
-                ..source(Action::Drop)
-            }],
+            vec![RuleSource { source_labels: names(&["missing"]), regex: String::new(), ..source(Action::Drop) }],
             None,
         ),
     ];
@@ -344,107 +247,26 @@ fn invalid_rules_name_the_field_that_is_wrong() {
         ("target_label", replace(&["a"], "(.*)", "0name", "x")),
         ("target_label", replace(&["a"], "(.*)", "${1", "x")),
         ("target_label", replace(&["a"], "(.*)", "$", "x")),
-        (
-            "target_label",
-            RuleSource {
-                target_label: "${1}".into(),
-                ..source(Action::Uppercase)
-            },
-        ),
-        (
-            "target_label",
-            RuleSource {
-                target_label: "${1}".into(),
-                modulus: 3,
-                ..source(Action::HashMod)
-            },
-        ),
-        (
-            "modulus",
-            RuleSource {
-                target_label: "a".into(),
-                ..source(Action::HashMod)
-            },
-        ),
+        ("target_label", RuleSource { target_label: "${1}".into(), ..source(Action::Uppercase) }),
+        ("target_label", RuleSource { target_label: "${1}".into(), modulus: 3, ..source(Action::HashMod) }),
+        ("modulus", RuleSource { target_label: "a".into(), ..source(Action::HashMod) }),
         ("regex", replace(&["a"], "(", "b", "x")),
-        (
-            "regex",
-            RuleSource {
-                regex: "a**".into(),
-                ..source(Action::LabelDrop)
-            },
-        ),
-        (
-            "replacement",
-            RuleSource {
-                replacement: "-x".into(),
-                ..source(Action::LabelMap)
-            },
-        ),
-        (
-            "replacement",
-            RuleSource {
-                target_label: "a".into(),
-                replacement: "x".into(),
-                ..source(Action::Lowercase)
-            },
-        ),
-        (
-            "replacement",
-            RuleSource {
-                target_label: "a".into(),
-                replacement: "x".into(),
-                ..source(Action::DropEqual)
-            },
-        ),
-        (
-            "regex",
-            RuleSource {
-                target_label: "a".into(),
-                regex: "x".into(),
-                ..source(Action::KeepEqual)
-            },
-        ),
-        (
-            "separator",
-            RuleSource {
-                target_label: "a".into(),
-                separator: ",".into(),
-                ..source(Action::KeepEqual)
-            },
-        ),
-        (
-            "modulus",
-            RuleSource {
-                target_label: "a".into(),
-                modulus: 1,
-                ..source(Action::KeepEqual)
-            },
-        ),
-        (
-            "source_labels",
-            RuleSource {
-                source_labels: names(&["a"]),
-                ..source(Action::LabelKeep)
-            },
-        ),
-        (
-            "target_label",
-            RuleSource {
-                target_label: "a".into(),
-                ..source(Action::LabelDrop)
-            },
-        ),
+        ("regex", RuleSource { regex: "a**".into(), ..source(Action::LabelDrop) }),
+        ("replacement", RuleSource { replacement: "-x".into(), ..source(Action::LabelMap) }),
+        ("replacement", RuleSource { target_label: "a".into(), replacement: "x".into(), ..source(Action::Lowercase) }),
+        ("replacement", RuleSource { target_label: "a".into(), replacement: "x".into(), ..source(Action::DropEqual) }),
+        ("regex", RuleSource { target_label: "a".into(), regex: "x".into(), ..source(Action::KeepEqual) }),
+        ("separator", RuleSource { target_label: "a".into(), separator: ",".into(), ..source(Action::KeepEqual) }),
+        ("modulus", RuleSource { target_label: "a".into(), modulus: 1, ..source(Action::KeepEqual) }),
+        ("source_labels", RuleSource { source_labels: names(&["a"]), ..source(Action::LabelKeep) }),
+        ("target_label", RuleSource { target_label: "a".into(), ..source(Action::LabelDrop) }),
     ];
     for (field, rule) in table {
         let shown = format!("{rule:?}");
         assert_eq!(Rule::new(rule).expect_err(&shown).field, field, "{shown}");
     }
     for target in ["${1}", "$1_x", "a${b}_c", "_", "__address__", "a$1"] {
-        assert!(
-            Rule::new(replace(&["a"], "(.*)", target, "x")).is_ok(),
-            "{target}"
-        );
+        assert!(Rule::new(replace(&["a"], "(.*)", target, "x")).is_ok(), "{target}");
     }
 }
 
@@ -477,30 +299,20 @@ fn any_rule() -> impl Strategy<Value = RuleSource> {
         prop::collection::vec("[a-d]", 0..3),
         "[;,é]?",
         prop::sample::select(vec!["a", "b", "${1}", "x_$1", "", "$name"]),
-        prop::sample::select(vec![
-            "(.*)",
-            "(a|b)(.*)",
-            "(?P<name>.+)",
-            "",
-            "[^a]*",
-            "(x)?.*",
-            r"\d+(.)",
-        ]),
+        prop::sample::select(vec!["(.*)", "(a|b)(.*)", "(?P<name>.+)", "", "[^a]*", "(x)?.*", r"\d+(.)"]),
         0u64..4,
         prop::sample::select(vec!["$1", "", "$2", "p_${1}", "$name", "é"]),
         action,
     )
-        .prop_map(
-            |(source_labels, separator, target, regex, modulus, replacement, action)| RuleSource {
-                source_labels,
-                separator,
-                target_label: target.into(),
-                regex: regex.into(),
-                modulus,
-                replacement: replacement.into(),
-                action,
-            },
-        )
+        .prop_map(|(source_labels, separator, target, regex, modulus, replacement, action)| RuleSource {
+            source_labels,
+            separator,
+            target_label: target.into(),
+            regex: regex.into(),
+            modulus,
+            replacement: replacement.into(),
+            action,
+        })
 }
 
 proptest! {

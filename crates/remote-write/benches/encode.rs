@@ -25,10 +25,7 @@ fn series() -> Vec<Vec<Labels>> {
         let mut labels = Labels::new();
         labels.set(
             "__name__",
-            &format!(
-                "http_server_request_duration_seconds_{}",
-                ["bucket", "count", "sum"][index % 3]
-            ),
+            &format!("http_server_request_duration_seconds_{}", ["bucket", "count", "sum"][index % 3]),
         );
         labels.set("instance", &format!("10.0.{table}.17:9100"));
         labels.set("job", "kubernetes-pods");
@@ -42,20 +39,14 @@ fn series() -> Vec<Vec<Labels>> {
         }
         labels
     };
-    (0..TABLES)
-        .map(|table| (0..SERIES).map(|index| one(table, index)).collect())
-        .collect()
+    (0..TABLES).map(|table| (0..SERIES).map(|index| one(table, index)).collect()).collect()
 }
 
 fn decoded(series: &[Vec<Labels>]) -> Vec<SeriesTable> {
     let table = |series: &Vec<Labels>| {
         let mut builder = SeriesTableBuilder::new();
-        let family = builder.family(
-            "http_server_request_duration_seconds",
-            MetricType::Histogram,
-            "Duration.",
-            "seconds",
-        );
+        let family =
+            builder.family("http_server_request_duration_seconds", MetricType::Histogram, "Duration.", "seconds");
         for labels in series {
             builder.push(family, labels).unwrap();
         }
@@ -78,9 +69,7 @@ fn write(body: &mut Body, tables: &[WireTable], values: &[f64]) {
 fn encode(c: &mut Criterion) {
     let series = series();
     let rewrite = Rewrite {
-        external_labels: [("cluster", "eu-west-1a"), ("region", "eu-west-1")]
-            .into_iter()
-            .collect(),
+        external_labels: [("cluster", "eu-west-1a"), ("region", "eu-west-1")].into_iter().collect(),
         ..Rewrite::default()
     };
     let decoded = decoded(&series);
@@ -90,10 +79,7 @@ fn encode(c: &mut Criterion) {
     let mut body = Body::default();
     write(&mut body, &tables, &values);
     let memory: usize = tables.iter().map(WireTable::memory).sum();
-    let (mut snappy, block) = (
-        Snappy::default(),
-        Snappy::default().compress(body.bytes()).unwrap(),
-    );
+    let (mut snappy, block) = (Snappy::default(), Snappy::default().compress(body.bytes()).unwrap());
     println!(
         "{} B/sample raw, {:.1} B/sample snappy, {:.1} B/series of tables",
         body.len() as u64 / samples,
@@ -103,38 +89,19 @@ fn encode(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("remote-write");
     group.throughput(Throughput::Elements(samples));
-    group.bench_function("protobuf", |b| {
-        b.iter(|| write(black_box(&mut body), &tables, &values))
-    });
-    group.bench_function("snappy", |b| {
-        b.iter(|| snappy.compress(black_box(body.bytes())).unwrap())
-    });
-    group.bench_function("sha256", |b| {
-        b.iter(|| sha2::Sha256::digest(black_box(&block)))
-    });
+    group.bench_function("protobuf", |b| b.iter(|| write(black_box(&mut body), &tables, &values)));
+    group.bench_function("snappy", |b| b.iter(|| snappy.compress(black_box(body.bytes())).unwrap()));
+    group.bench_function("sha256", |b| b.iter(|| sha2::Sha256::digest(black_box(&block))));
     group.bench_function("table", |b| {
-        b.iter(|| {
-            decoded
-                .iter()
-                .map(|table| rewrite.apply(black_box(table)).memory())
-                .sum::<usize>()
-        })
+        b.iter(|| decoded.iter().map(|table| rewrite.apply(black_box(table)).memory()).sum::<usize>())
     });
     group.bench_function("prost", |b| {
         b.iter(|| {
             let mut request = WriteRequest::default();
             for (labels, value) in series.iter().flatten().zip(&values) {
-                let labels = labels
-                    .iter()
-                    .map(|(name, value)| Label {
-                        name: name.into(),
-                        value: value.into(),
-                    })
-                    .collect();
-                let samples = vec![Sample {
-                    value: *value,
-                    timestamp: TIME,
-                }];
+                let labels =
+                    labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
+                let samples = vec![Sample { value: *value, timestamp: TIME }];
                 request.timeseries.push(TimeSeries { labels, samples });
             }
             request.encode_to_vec()

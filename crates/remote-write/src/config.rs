@@ -68,7 +68,7 @@ pub struct Backoff {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
-    /// Samples in one body. Default 2000.
+    /// Samples in one body. Default 2000. S3 objects are cut by bytes and age alone.
     pub max_samples: usize,
     /// Uncompressed bytes in one body. Default 4 MiB (S3 objects: `batch.max_bytes`).
     pub max_bytes: usize,

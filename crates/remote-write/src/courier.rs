@@ -43,14 +43,7 @@ impl Courier {
         metrics: DestinationMetrics,
     ) -> Self {
         let protocol = Protocol::new(&config);
-        Self {
-            config,
-            protocol,
-            authorize,
-            client: Mutex::new(None),
-            status,
-            metrics,
-        }
+        Self { config, protocol, authorize, client: Mutex::new(None), status, metrics }
     }
 
     pub(crate) fn protocol(&self) -> &Protocol {
@@ -76,9 +69,7 @@ impl Courier {
         let client = match self.client() {
             Ok(client) => client,
             Err(error) => {
-                return Verdict::Hold {
-                    why: error.to_string(),
-                };
+                return Verdict::Hold { why: error.to_string() };
             }
         };
         let (mut signed_anew, mut moved, mut hops) = (None, None, 0);
@@ -89,20 +80,14 @@ impl Courier {
             };
             let address = request.uri().to_string();
             let began = Instant::now();
-            let result = client
-                .send(request, self.config.timeout, ANSWER_LIMIT)
-                .await;
+            let result = client.send(request, self.config.timeout, ANSWER_LIMIT).await;
             self.metrics.duration.observe(began.elapsed().as_secs_f64());
             let reply = match result {
                 Ok(reply) => reply,
                 Err(error) => return self.unanswered(&error),
             };
             self.metrics.request(Some(reply.status.as_u16()));
-            let words = if reply.status.is_success() {
-                String::new()
-            } else {
-                message_of(&reply.body)
-            };
+            let words = if reply.status.is_success() { String::new() } else { message_of(&reply.body) };
             self.status.answered(Some(reply.status.as_u16()), &words);
             if let Some(authorize) = &self.authorize {
                 match (authorize.judge(&reply.answer()), &signed_anew) {
@@ -112,8 +97,7 @@ impl Courier {
                         signed_anew = Some(why);
                         continue;
                     }
-                    (IdentityVerdict::RetryNow { why }, Some(_))
-                    | (IdentityVerdict::Hold { why }, _) => {
+                    (IdentityVerdict::RetryNow { why }, Some(_)) | (IdentityVerdict::Hold { why }, _) => {
                         return Verdict::Hold { why };
                     }
                 }
@@ -125,9 +109,7 @@ impl Courier {
                 moved = Some(next);
                 continue;
             }
-            return self
-                .protocol
-                .judge(reply.status, &reply.headers, &reply.body);
+            return self.protocol.judge(reply.status, &reply.headers, &reply.body);
         }
     }
 
@@ -145,17 +127,14 @@ impl Courier {
             .request(parcel, attempt)
             .map_err(|e| hold(format!("making a request: {e}; check the url")))?;
         if let Some(moved) = moved {
-            let uri = moved
-                .as_str()
-                .parse()
-                .map_err(|e| hold(format!("following a redirect to {moved}: {e}")))?;
+            let uri = moved.as_str().parse().map_err(|e| hold(format!("following a redirect to {moved}: {e}")))?;
             *request.uri_mut() = uri;
         }
         match client.prepare(&mut request).await {
             Ok(()) => {}
-            Err(
-                error @ (NetError::File { .. } | NetError::Config { .. } | NetError::Url { .. }),
-            ) => return Err(hold(error.to_string())),
+            Err(error @ (NetError::File { .. } | NetError::Config { .. } | NetError::Url { .. })) => {
+                return Err(hold(error.to_string()));
+            }
             Err(error) => return Err(self.unanswered(&error)),
         }
         if let Some(authorize) = &self.authorize {
@@ -180,38 +159,26 @@ impl Courier {
         self.metrics.request(None);
         self.status.answered(None, &why);
         match error {
-            NetError::File { .. } | NetError::Config { .. } | NetError::Url { .. } => {
-                Verdict::Hold { why }
-            }
+            NetError::File { .. } | NetError::Config { .. } | NetError::Url { .. } => Verdict::Hold { why },
             // A success with a long text: whoever says that does not take data.
-            NetError::BodyTooLarge { .. } => Verdict::Hold {
-                why: format!("{why}; no receiver of data answers so: check the url"),
-            },
+            NetError::BodyTooLarge { .. } => {
+                Verdict::Hold { why: format!("{why}; no receiver of data answers so: check the url") }
+            }
             // Overloaded or gone: either way it is met gently when it comes back.
-            _ => Verdict::Retry {
-                after: None,
-                pressure: true,
-                why,
-            },
+            _ => Verdict::Retry { after: None, pressure: true, why },
         }
     }
 
     /// 307 and 308 ask for the same request elsewhere. Followed as Prometheus does, but only to the same host (HTTPS or
     /// another path), since our credentials are not for others, and never when signed, since a signature names its place.
     fn moved_to(&self, reply: &Reply, address: &str) -> Option<Url> {
-        let moved = matches!(
-            reply.status,
-            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-        );
+        let moved = matches!(reply.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
         if !moved || !self.config.client.follow_redirects || self.authorize.is_some() {
             return None;
         }
         let from = Url::parse(address).ok()?;
-        let to = from
-            .join(reply.headers.get(header::LOCATION)?.to_str().ok()?)
-            .ok()?;
+        let to = from.join(reply.headers.get(header::LOCATION)?.to_str().ok()?).ok()?;
         let downgrade = from.scheme() == "https" && to.scheme() != "https";
-        (to.host() == from.host() && matches!(to.scheme(), "http" | "https") && !downgrade)
-            .then_some(to)
+        (to.host() == from.host() && matches!(to.scheme(), "http" | "https") && !downgrade).then_some(to)
     }
 }

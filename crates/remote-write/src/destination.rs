@@ -14,8 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteLabels, RemoteStorageMetrics,
-    Rewrite,
+    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteLabels, RemoteStorageMetrics, Rewrite,
     courier::Courier,
     line::{Line, Shared, Stopped, now_ms},
     load::Limits,
@@ -82,15 +81,7 @@ impl Destination {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> DestinationStatus {
-        Self::spawn_tuned(
-            config,
-            authorize,
-            outlets,
-            metrics,
-            tracker,
-            stop,
-            Tuning::default(),
-        )
+        Self::spawn_tuned(config, authorize, outlets, metrics, tracker, stop, Tuning::default())
     }
 
     /// The same with other times and sizes.
@@ -104,31 +95,17 @@ impl Destination {
         tuning: Tuning,
     ) -> DestinationStatus {
         let url = net::masked(&config.url);
-        let cells = metrics.of(RemoteLabels {
-            remote_name: config.name.clone(),
-            url: url.clone(),
-        });
+        let cells = metrics.of(RemoteLabels { remote_name: config.name.clone(), url: url.clone() });
         let protocol = match &config.protocol {
             ProtocolConfig::Prometheus { .. } => "prometheus",
             ProtocolConfig::S3 { .. } => "s3",
         };
-        let status = DestinationStatus::new(
-            config.name.clone(),
-            url,
-            protocol,
-            authorize.clone(),
-            cells.clone(),
-        );
+        let status = DestinationStatus::new(config.name.clone(), url, protocol, authorize.clone(), cells.clone());
         let lines = match &config.protocol {
             ProtocolConfig::Prometheus { .. } => config.shards.max(1),
             ProtocolConfig::S3 { .. } => u32::try_from(outlets.len()).unwrap_or(u32::MAX).max(1),
         };
-        for gauge in [
-            &cells.shards,
-            &cells.shards_max,
-            &cells.shards_min,
-            &cells.shards_desired,
-        ] {
+        for gauge in [&cells.shards, &cells.shards_max, &cells.shards_min, &cells.shards_desired] {
             gauge.set(i64::from(lines));
         }
         let max_samples = i64::try_from(config.batching.max_samples).unwrap_or(i64::MAX);
@@ -141,23 +118,11 @@ impl Destination {
             _ => None,
         };
         let book = metadata.map(|_| Arc::new(MetadataBook::new(tuning.families)));
-        let rewrite = Rewrite {
-            external_labels: config.external_labels.clone(),
-            write_relabel: config.write_relabel.clone(),
-        };
-        let tables = Arc::new(WireTables::new(
-            rewrite,
-            book.clone(),
-            tuning.table_bytes,
-            tuning.table_idle,
-        ));
+        let rewrite =
+            Rewrite { external_labels: config.external_labels.clone(), write_relabel: config.write_relabel.clone() };
+        let tables = Arc::new(WireTables::new(rewrite, book.clone(), tuning.table_bytes, tuning.table_idle));
         let config = Arc::new(config);
-        let courier = Arc::new(Courier::new(
-            Arc::clone(&config),
-            authorize,
-            status.clone(),
-            cells.clone(),
-        ));
+        let courier = Arc::new(Courier::new(Arc::clone(&config), authorize, status.clone(), cells.clone()));
         let pace = Pace::new(lines, tuning.probe_min, tuning.probe_max);
         let shared = Shared {
             config,
@@ -172,39 +137,32 @@ impl Destination {
 
         let parts = TaskTracker::new();
         if let (Some(metadata), Some(book)) = (metadata, book) {
-            parts.spawn(post_metadata(
-                metadata,
-                book,
-                courier,
-                status.clone(),
-                cells,
-                stop,
-            ));
+            parts.spawn(post_metadata(metadata, book, courier, status.clone(), cells, stop));
         }
         if shared.courier.protocol().names_by_place() {
             for (number, outlet) in (0..).zip(outlets) {
                 parts.spawn(lane(shared.clone(), number, outlet));
             }
         } else {
-            let (senders, receivers): (Vec<_>, Vec<_>) =
-                (0..lines).map(|_| mpsc::unbounded_channel()).unzip();
+            let (senders, receivers): (Vec<_>, Vec<_>) = (0..lines).map(|_| mpsc::unbounded_channel()).unzip();
             for (number, inbox) in (0..).zip(receivers) {
                 parts.spawn(shard(shared.clone(), number, inbox));
             }
             let room = Arc::new(Semaphore::new(tuning.samples_in_flight.max(1) as usize));
             for outlet in outlets {
-                parts.spawn(deal(
-                    shared.clone(),
-                    outlet,
-                    senders.clone(),
-                    Arc::clone(&room),
-                ));
+                parts.spawn(deal(shared.clone(), outlet, senders.clone(), Arc::clone(&room)));
             }
         }
         parts.close();
-        let ended = status.clone();
+        let (ended, told, name) = (status.clone(), shared.stop.clone(), shared.config.name.clone());
         tracker.spawn(async move {
             parts.wait().await;
+            if !told.is_cancelled() {
+                tracing::warn!(
+                    destination = name,
+                    "the worker of this destination ended by itself; its data waits on disk"
+                );
+            }
             ended.stopped();
         });
         status
@@ -247,12 +205,7 @@ fn arrived(shared: &Shared, claim: MetricClaim, room: Option<OwnedSemaphorePermi
 type Dealt = (MetricClaim, OwnedSemaphorePermit);
 
 /// Reads one lane and deals its claims by stream. The channels are bounded by what the queue lets a destination claim.
-async fn deal(
-    shared: Shared,
-    mut outlet: Outlet,
-    shards: Vec<mpsc::UnboundedSender<Dealt>>,
-    room: Arc<Semaphore>,
-) {
+async fn deal(shared: Shared, mut outlet: Outlet, shards: Vec<mpsc::UnboundedSender<Dealt>>, room: Arc<Semaphore>) {
     while let Ok(claim) = next_claim(&shared, &mut outlet).await {
         let frame = claim.frame();
         let shard = frame.stream % shards.len() as u64;
@@ -275,10 +228,8 @@ async fn deal(
 /// A remote-write shard: sends what there is, as soon as there is something.
 async fn shard(shared: Shared, number: u32, mut inbox: mpsc::UnboundedReceiver<Dealt>) {
     let batching = shared.config.batching;
-    let limits = Limits {
-        samples: batching.max_samples.max(1) as u64,
-        bytes: batching.max_bytes.max(1),
-    };
+    let limits =
+        Limits { samples: batching.max_samples.max(1) as u64, bytes: batching.max_bytes.clamp(1, LARGEST_BODY) };
     let linger = batching.max_age.max(shared.tuning.linger);
     let mut line = Line::new(shared.clone(), number);
     loop {
@@ -310,6 +261,9 @@ async fn shard(shared: Shared, number: u32, mut inbox: mpsc::UnboundedReceiver<D
     }
 }
 
+/// Snappy blocks end at 4 GiB; nobody takes bodies near that.
+const LARGEST_BODY: usize = 1 << 30;
+
 /// Frames in one object at most, half of what a destination may claim by default.
 const FRAMES_PER_OBJECT: usize = 128;
 
@@ -320,13 +274,8 @@ const FRAMES_PER_OBJECT: usize = 128;
 /// at the beginning of an object, the same object is made again, and is found stored.
 async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
     let batching = shared.config.batching;
-    let limits = Limits {
-        samples: u64::MAX,
-        bytes: batching.max_bytes.max(1),
-    };
-    let step_ms = i64::try_from(batching.max_age.as_millis())
-        .unwrap_or(i64::MAX)
-        .max(1);
+    let limits = Limits { samples: u64::MAX, bytes: batching.max_bytes.clamp(1, LARGEST_BODY) };
+    let step_ms = i64::try_from(batching.max_age.as_millis()).unwrap_or(i64::MAX).max(1);
     let in_flight = shared.config.max_in_flight_bytes / 2;
     let mut line = Line::new(shared.clone(), number);
     let mut over: Option<Lot> = None;
@@ -339,8 +288,7 @@ async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
             },
         };
         let step = first.claim.frame().ingest_ms.div_euclid(step_ms);
-        let (mut frames, mut wire, mut raw) =
-            (1, first.wire_len(), first.claim.payload().len() as u64);
+        let (mut frames, mut wire, mut raw) = (1, first.wire_len(), first.claim.payload().len() as u64);
         let mut full = wire >= limits.bytes;
         line.push(first);
         let deadline = step_end(step, step_ms, &shared.tuning);
@@ -355,8 +303,7 @@ async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
             wire += lot.wire_len();
             raw += lot.claim.payload().len() as u64;
             let same_step = lot.claim.frame().ingest_ms.div_euclid(step_ms) == step;
-            if same_step && frames <= FRAMES_PER_OBJECT && wire <= limits.bytes && raw <= in_flight
-            {
+            if same_step && frames <= FRAMES_PER_OBJECT && wire <= limits.bytes && raw <= in_flight {
                 line.push(lot);
             } else {
                 full = true;
@@ -372,11 +319,8 @@ async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
 /// When no frame of a step can become readable any more, by the clock. After the clock was set back, frames carry times in
 /// its future; two steps are waited for then and no longer.
 fn step_end(step: i64, step_ms: i64, tuning: &Tuning) -> Instant {
-    let wait = step
-        .saturating_add(1)
-        .saturating_mul(step_ms)
-        .saturating_sub(now_ms())
-        .clamp(0, step_ms.saturating_mul(2));
+    let wait =
+        step.saturating_add(1).saturating_mul(step_ms).saturating_sub(now_ms()).clamp(0, step_ms.saturating_mul(2));
     let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default());
     Instant::now() + wait + tuning.late
 }

@@ -59,13 +59,7 @@ const KEEP_BYTES: usize = 2 << 20;
 
 impl Line {
     pub(crate) fn new(shared: Shared, number: u32) -> Self {
-        Self {
-            shared,
-            number,
-            lots: VecDeque::new(),
-            body: Body::default(),
-            snappy: Snappy::default(),
-        }
+        Self { shared, number, lots: VecDeque::new(), body: Body::default(), snappy: Snappy::default() }
     }
 
     pub(crate) fn push(&mut self, lot: Lot) {
@@ -78,10 +72,7 @@ impl Line {
 
     /// Samples that wait, those of a partly sent lot included.
     pub(crate) fn waiting(&self) -> u64 {
-        self.lots
-            .iter()
-            .map(|lot| u64::from(lot.items() - lot.sent))
-            .sum()
+        self.lots.iter().map(|lot| u64::from(lot.items() - lot.sent)).sum()
     }
 
     /// Makes one body of what waits, up to `limits`, and brings each of its samples to an end. Settles the lots that are
@@ -103,10 +94,7 @@ impl Line {
     /// the settled prefix, so it passes the whole group in one step or not at all, and a group begins again where it began.
     pub(crate) async fn send_all(&mut self, limits: Limits) -> Result<(), Stopped> {
         let mut at = Place::default();
-        let last = Place {
-            lot: self.lots.len(),
-            sample: 0,
-        };
+        let last = Place { lot: self.lots.len(), sample: 0 };
         while at < last {
             at = self.deliver_from(at, limits).await?;
         }
@@ -118,22 +106,12 @@ impl Line {
 
     async fn deliver(&mut self, limits: Limits) -> Result<Place, Stopped> {
         let sent = self.lots.front().map_or(0, |lot| lot.sent);
-        self.deliver_from(
-            Place {
-                lot: 0,
-                sample: sent,
-            },
-            limits,
-        )
-        .await
+        self.deliver_from(Place { lot: 0, sample: sent }, limits).await
     }
 
     /// Brings to an end what fits into one body from `from` on, in halves where the far end wants less or refuses a part.
     async fn deliver_from(&mut self, from: Place, limits: Limits) -> Result<Place, Stopped> {
-        let all = Place {
-            lot: self.lots.len(),
-            sample: 0,
-        };
+        let all = Place { lot: self.lots.len(), sample: 0 };
         let first = self.load(from, all, limits);
         let end = first.end;
         // A refused body is halved between frames first, which costs two requests a frame at most: after a crash, frames
@@ -152,20 +130,12 @@ impl Line {
                 continue;
             };
             let (loss, message, halve) = match verdict {
-                Verdict::Partial {
-                    written,
-                    loss,
-                    message,
-                } => {
+                Verdict::Partial { written, loss, message } => {
                     self.book(&load, written.unwrap_or(0), Some((loss, &message)));
                     continue;
                 }
                 Verdict::TooLarge { message } => (Loss::TooLarge, message, true),
-                Verdict::Refused {
-                    loss,
-                    message,
-                    isolate,
-                } => {
+                Verdict::Refused { loss, message, isolate } => {
                     let within = load.shares.iter().filter(|share| share.kept > 0).count() < 2;
                     let halve = isolate && (isolations > 0 || !within);
                     isolations -= u32::from(halve && within);
@@ -177,10 +147,7 @@ impl Line {
                 }
             };
             if halve && load.kept > 1 {
-                let half = Limits {
-                    samples: load.first_half(),
-                    ..Limits::NONE
-                };
+                let half = Limits { samples: load.first_half(), ..Limits::NONE };
                 let middle = self.load(from, to, half).end;
                 parts.push((middle, to));
                 parts.push((from, middle));
@@ -224,11 +191,7 @@ impl Line {
                 () = grace(&shared.stop, shared.tuning.stop_grace) => return Err(Stopped),
             };
             let wait = match verdict {
-                Verdict::Retry {
-                    after,
-                    pressure,
-                    why,
-                } => {
+                Verdict::Retry { after, pressure, why } => {
                     if pressure {
                         shared.pace.pressed();
                     }
@@ -236,9 +199,7 @@ impl Line {
                     shared.metrics.retried.inc_by(load.kept);
                     shared.status.retrying(self.number, &why);
                     match after {
-                        Some(wish) => {
-                            backoff.next_delay_after(wish.min(shared.tuning.longest_wish))
-                        }
+                        Some(wish) => backoff.next_delay_after(wish.min(shared.tuning.longest_wish)),
                         None => backoff.next_delay(),
                     }
                 }
@@ -249,11 +210,12 @@ impl Line {
                     Duration::ZERO
                 }
                 verdict => {
-                    if verdict == Verdict::Accepted {
+                    let accepted = verdict == Verdict::Accepted;
+                    if accepted {
                         shared.metrics.bytes.inc_by(sealed.body.len() as u64);
                     }
                     shared.pace.eased();
-                    shared.status.working(self.number);
+                    shared.status.working(self.number, accepted);
                     return Ok(Some((load, verdict)));
                 }
             };
@@ -275,46 +237,28 @@ impl Line {
 
     /// Writes a body of the samples from `from` on, up to `to` or the limits. The counts are complete for `from..end`.
     fn load(&mut self, from: Place, to: Place, limits: Limits) -> Load {
-        let expected = self
-            .lots
-            .range(from.lot..self.lots.len().min(to.lot + 1))
-            .map(|lot| u64::from(lot.items()))
-            .sum::<u64>();
+        let expected =
+            self.lots.range(from.lot..self.lots.len().min(to.lot + 1)).map(|lot| u64::from(lot.items())).sum::<u64>();
         let cutoff = self.cutoff();
         let (lots, body) = (&self.lots, &mut self.body);
-        off_reactor(expected.min(limits.samples) > LONG_BODY, || {
-            write_body(lots, body, from, to, limits, cutoff)
-        })
+        off_reactor(expected.min(limits.samples) > LONG_BODY, || write_body(lots, body, from, to, limits, cutoff))
     }
 
     /// Compresses the body just written, and names it where the protocol wants names.
     fn seal(&mut self, load: &Load) -> Parcel {
         let (body, snappy) = (&self.body, &mut self.snappy);
         let bytes = off_reactor(load.kept > LONG_BODY, || snappy.compress(body.bytes()));
-        let extent = self
-            .shared
-            .courier
-            .protocol()
-            .names_by_place()
-            .then(|| self.extent(load))
-            .flatten();
+        let extent = self.shared.courier.protocol().names_by_place().then(|| self.extent(load)).flatten();
         self.body.shrink(KEEP_BYTES);
         self.snappy.shrink(KEEP_BYTES);
         // snap refuses only inputs beyond 4 GiB, and bodies are bounded far below.
-        Parcel {
-            body: bytes.unwrap_or_default(),
-            extent,
-            samples: load.kept,
-        }
+        Parcel { body: bytes.unwrap_or_default(), extent, samples: load.kept }
     }
 
     fn extent(&self, load: &Load) -> Option<Extent> {
         let first = self.lots.get(load.from.lot)?.claim.frame();
         let (last_lot, after) = match load.end.sample {
-            0 => (
-                load.end.lot.checked_sub(1)?,
-                self.lots.get(load.end.lot.checked_sub(1)?)?.items(),
-            ),
+            0 => (load.end.lot.checked_sub(1)?, self.lots.get(load.end.lot.checked_sub(1)?)?.items()),
             sample => (load.end.lot, sample),
         };
         let last = self.lots.get(last_lot)?.claim.frame();
@@ -358,14 +302,8 @@ impl Line {
                 lot.tally.add(&tally);
             }
         }
-        shared.status.count(
-            u64::from(sum.delivered),
-            u64::from(sum.filtered),
-            u64::from(sum.expired),
-        );
-        shared
-            .metrics
-            .dropped("dropped_series", u64::from(sum.filtered));
+        shared.status.count(u64::from(sum.delivered), u64::from(sum.filtered), u64::from(sum.expired));
+        shared.metrics.dropped("dropped_series", u64::from(sum.filtered));
         shared.metrics.dropped("too_old", u64::from(sum.expired));
         // As in Prometheus, refused samples were sent too.
         shared.metrics.samples.inc_by(load.kept);
@@ -399,8 +337,6 @@ async fn grace(stop: &CancellationToken, grace: Duration) {
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -30,10 +30,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) const NONE: Self = Self {
-        samples: u64::MAX,
-        bytes: usize::MAX,
-    };
+    pub(crate) const NONE: Self = Self { samples: u64::MAX, bytes: usize::MAX };
 }
 
 /// What one lot contributes to a body.
@@ -67,9 +64,7 @@ impl Load {
             sum += u64::from(share.kept);
             sum
         });
-        ends.filter(|end| *end > 0 && *end < self.kept)
-            .min_by_key(|end| end.abs_diff(half))
-            .unwrap_or(half)
+        ends.filter(|end| *end > 0 && *end < self.kept).min_by_key(|end| end.abs_diff(half)).unwrap_or(half)
     }
 }
 
@@ -88,38 +83,21 @@ pub(crate) fn write_body(
     cutoff: Option<i64>,
 ) -> Load {
     body.clear();
-    let mut load = Load {
-        from,
-        end: to,
-        shares: Vec::new(),
-        kept: 0,
-        oldest_ms: i64::MAX,
-        newest_ms: i64::MIN,
-    };
+    let mut load = Load { from, end: to, shares: Vec::new(), kept: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
     let mut stamp_ms = 0;
     let mut stamp = Stamp::new(stamp_ms);
     for (index, lot) in lots.iter().enumerate().skip(from.lot) {
         if index > to.lot || (index == to.lot && to.sample == 0) {
             break;
         }
-        let mut share = Share {
-            lot: index,
-            kept: 0,
-            filtered: 0,
-            expired: 0,
-            undecodable: 0,
-            damaged: 0,
-        };
+        let mut share = Share { lot: index, kept: 0, filtered: 0, expired: 0, undecodable: 0, damaged: 0 };
         let begin = if index == from.lot { from.sample } else { 0 };
         let stop = if index == to.lot { to.sample } else { u32::MAX };
         // Position of the chunk's first sample in the lot.
         let mut base = 0u32;
         for (chunk, table) in lot.claim.chunks.iter().zip(&lot.tables) {
             let items = u32::try_from(chunk.items()).unwrap_or(u32::MAX);
-            let (skip, take) = (
-                begin.saturating_sub(base).min(items),
-                stop.saturating_sub(base).min(items),
-            );
+            let (skip, take) = (begin.saturating_sub(base).min(items), stop.saturating_sub(base).min(items));
             let at = base;
             base = base.saturating_add(items);
             if take <= skip {
@@ -136,14 +114,10 @@ pub(crate) fn write_body(
                     continue;
                 }
             };
-            for (place, sample) in
-                (at + skip..).zip(chunk.samples().take(take as usize).skip(skip as usize))
-            {
+            for (place, sample) in (at + skip..).zip(chunk.samples().take(take as usize).skip(skip as usize)) {
                 let fate = table.fate(sample.series);
                 match fate {
-                    Fate::Kept(_) if cutoff.is_some_and(|cutoff| sample.timestamp_ms < cutoff) => {
-                        share.expired += 1
-                    }
+                    Fate::Kept(_) if cutoff.is_some_and(|cutoff| sample.timestamp_ms < cutoff) => share.expired += 1,
                     Fate::Kept(_) => {
                         if sample.timestamp_ms != stamp_ms {
                             stamp_ms = sample.timestamp_ms;
@@ -156,10 +130,7 @@ pub(crate) fn write_body(
                         }
                         if full || (body.len() > limits.bytes && load.kept > 0) {
                             body.truncate(before);
-                            load.end = Place {
-                                lot: index,
-                                sample: place,
-                            };
+                            load.end = Place { lot: index, sample: place };
                             load.shares.push(share);
                             return load;
                         }

@@ -104,19 +104,8 @@ impl Lot {
         pending: &Gauge,
     ) -> Self {
         let pending = Pending::new(pending, claim.frame().items);
-        let found = claim
-            .chunks
-            .iter()
-            .map(|chunk| table(&claim, &chunk.table, chunk.series, tables))
-            .collect();
-        Self {
-            claim,
-            tables: found,
-            sent: 0,
-            tally: Tally::default(),
-            _room: room,
-            _pending: pending,
-        }
+        let found = claim.chunks.iter().map(|chunk| table(&claim, &chunk.table, chunk.series, tables)).collect();
+        Self { claim, tables: found, sent: 0, tally: Tally::default(), _room: room, _pending: pending }
     }
 
     pub(crate) fn items(&self) -> u32 {
@@ -131,8 +120,7 @@ impl Lot {
             let Ok(table) = table else { continue };
             for sample in chunk.samples() {
                 if let Fate::Kept(labels) = table.fate(sample.series) {
-                    length +=
-                        Body::sample_len(labels, sample.value, &Stamp::new(sample.timestamp_ms));
+                    length += Body::sample_len(labels, sample.value, &Stamp::new(sample.timestamp_ms));
                 }
             }
         }
@@ -156,12 +144,7 @@ impl Lot {
     }
 }
 
-fn table(
-    claim: &MetricClaim,
-    key: &ContextKey,
-    series: u32,
-    tables: &WireTables,
-) -> Result<Arc<WireTable>, Loss> {
+fn table(claim: &MetricClaim, key: &ContextKey, series: u32, tables: &WireTables) -> Result<Arc<WireTable>, Loss> {
     let table = match tables.get(key) {
         Some(table) => table,
         None => off_reactor(true, || {
@@ -172,9 +155,5 @@ fn table(
             tables.make(*key, &bytes).map_err(|_| Loss::Undecodable)
         })?,
     };
-    if table.series() == series as usize {
-        Ok(table)
-    } else {
-        Err(Loss::Undecodable)
-    }
+    if table.series() == series as usize { Ok(table) } else { Err(Loss::Undecodable) }
 }

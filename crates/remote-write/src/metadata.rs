@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use model::{MetricType, SeriesTable};
+use model::SeriesTable;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -38,10 +38,7 @@ struct Family {
 impl MetadataBook {
     /// A book of at most `most` families; later ones are left out.
     pub(crate) fn new(most: usize) -> Self {
-        Self {
-            families: Mutex::default(),
-            most,
-        }
+        Self { families: Mutex::default(), most }
     }
 
     /// Notes the families of a table's series that are sent.
@@ -57,24 +54,17 @@ impl MetadataBook {
                 continue;
             }
             last = Some(family.name);
-            let kind = kind_number(family.kind);
+            let kind = family.kind.number();
             if kind == 0 && family.help.is_empty() && family.unit.is_empty() {
                 continue;
             }
-            let known = families.get(family.name).is_some_and(|f| {
-                f.kind == kind && &*f.help == family.help && &*f.unit == family.unit
-            });
+            let known = families
+                .get(family.name)
+                .is_some_and(|f| f.kind == kind && &*f.help == family.help && &*f.unit == family.unit);
             if known || (families.len() >= self.most && !families.contains_key(family.name)) {
                 continue;
             }
-            families.insert(
-                family.name.into(),
-                Family {
-                    kind,
-                    help: family.help.into(),
-                    unit: family.unit.into(),
-                },
-            );
+            families.insert(family.name.into(), Family { kind, help: family.help.into(), unit: family.unit.into() });
         }
     }
 
@@ -87,31 +77,12 @@ impl MetadataBook {
             let mut body = Body::default();
             let mut count = 0;
             for (name, family) in all.by_ref().take(per_body.max(1)) {
-                body.put_metadata(&FamilyText {
-                    name,
-                    kind: family.kind,
-                    help: &family.help,
-                    unit: &family.unit,
-                });
+                body.put_metadata(&FamilyText { name, kind: family.kind, help: &family.help, unit: &family.unit });
                 count += 1;
             }
             bodies.push((body, count));
         }
         bodies
-    }
-}
-
-/// `MetricMetadata.MetricType` of remote write 1.0.
-fn kind_number(kind: MetricType) -> u8 {
-    match kind {
-        MetricType::Unknown => 0,
-        MetricType::Counter => 1,
-        MetricType::Gauge => 2,
-        MetricType::Histogram => 3,
-        MetricType::GaugeHistogram => 4,
-        MetricType::Summary => 5,
-        MetricType::Info => 6,
-        MetricType::StateSet => 7,
     }
 }
 
@@ -141,11 +112,7 @@ pub(crate) async fn post_metadata(
                 continue;
             };
             let bytes = body.len() as u64;
-            let parcel = Parcel {
-                body,
-                extent: None,
-                samples: 0,
-            };
+            let parcel = Parcel { body, extent: None, samples: 0 };
             let verdict = tokio::select! {
                 () = stop.cancelled() => return,
                 verdict = courier.attempt(&parcel, 0) => verdict,
@@ -155,11 +122,7 @@ pub(crate) async fn post_metadata(
                 metrics.metadata_bytes.inc_by(bytes);
             } else {
                 metrics.metadata_failed.inc_by(families);
-                tracing::debug!(
-                    families,
-                    ?verdict,
-                    "metadata was not taken; it is sent again at the next interval"
-                );
+                tracing::debug!(families, ?verdict, "metadata was not taken; it is sent again at the next interval");
                 break;
             }
         }

@@ -70,10 +70,7 @@ struct RequestLabels {
 impl Default for RemoteStorageMetrics {
     fn default() -> Self {
         let buckets = || {
-            Histogram::new([
-                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0,
-                300.0,
-            ])
+            Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0])
         };
         Self {
             samples: Family::default(),
@@ -110,85 +107,25 @@ impl RemoteStorageMetrics {
         let all = Self::default();
         let r = registry.sub_registry_with_prefix("prometheus_remote_storage");
         // Counters get their `_total` from the text encoder.
-        r.register(
-            "samples",
-            "Samples sent, each counted once per attempt's success or refusal",
-            all.samples.clone(),
-        );
-        r.register(
-            "samples_failed",
-            "Samples that the far end refused for good",
-            all.failed.clone(),
-        );
-        r.register(
-            "samples_retried",
-            "Samples in attempts that have to be repeated",
-            all.retried.clone(),
-        );
-        r.register(
-            "samples_dropped",
-            "Samples not sent, by reason",
-            all.dropped.clone(),
-        );
-        r.register(
-            "samples_rejected",
-            "Samples lost at this destination, by reason",
-            all.rejected.clone(),
-        );
+        r.register("samples", "Samples sent, each counted once per attempt's success or refusal", all.samples.clone());
+        r.register("samples_failed", "Samples that the far end refused for good", all.failed.clone());
+        r.register("samples_retried", "Samples in attempts that have to be repeated", all.retried.clone());
+        r.register("samples_dropped", "Samples not sent, by reason", all.dropped.clone());
+        r.register("samples_rejected", "Samples lost at this destination, by reason", all.rejected.clone());
         // Dashboards ask for it. Nothing is enqueued in memory here, so it stays 0.
-        r.register(
-            "enqueue_retries",
-            "Always 0: the queue is on disk",
-            all.enqueue_retries.clone(),
-        );
-        r.register(
-            "metadata",
-            "Metric family descriptions sent",
-            all.metadata.clone(),
-        );
-        r.register(
-            "metadata_failed",
-            "Metric family descriptions that could not be sent",
-            all.metadata_failed.clone(),
-        );
-        r.register(
-            "bytes",
-            "Compressed bytes of samples sent",
-            all.bytes.clone(),
-        );
-        r.register(
-            "metadata_bytes",
-            "Compressed bytes of descriptions sent",
-            all.metadata_bytes.clone(),
-        );
-        r.register(
-            "requests",
-            "Attempts by status of the answer",
-            all.requests.clone(),
-        );
-        r.register(
-            "samples_pending",
-            "Samples claimed from the queue and not settled",
-            all.pending.clone(),
-        );
+        r.register("enqueue_retries", "Always 0: the queue is on disk", all.enqueue_retries.clone());
+        r.register("metadata", "Metric family descriptions sent", all.metadata.clone());
+        r.register("metadata_failed", "Metric family descriptions that could not be sent", all.metadata_failed.clone());
+        r.register("bytes", "Compressed bytes of samples sent", all.bytes.clone());
+        r.register("metadata_bytes", "Compressed bytes of descriptions sent", all.metadata_bytes.clone());
+        r.register("requests", "Attempts by status of the answer", all.requests.clone());
+        r.register("samples_pending", "Samples claimed from the queue and not settled", all.pending.clone());
         r.register("shards", "Shards that may send now", all.shards.clone());
         r.register("shards_max", "Shards at most", all.shards_max.clone());
         r.register("shards_min", "Shards at least", all.shards_min.clone());
-        r.register(
-            "shards_desired",
-            "Shards wanted",
-            all.shards_desired.clone(),
-        );
-        r.register(
-            "shard_capacity",
-            "Samples one shard may hold in requests",
-            all.shard_capacity.clone(),
-        );
-        r.register(
-            "max_samples_per_send",
-            "Samples in one request at most",
-            all.max_samples.clone(),
-        );
+        r.register("shards_desired", "Shards wanted", all.shards_desired.clone());
+        r.register("shard_capacity", "Samples one shard may hold in requests", all.shard_capacity.clone());
+        r.register("max_samples_per_send", "Samples in one request at most", all.max_samples.clone());
         r.register(
             "held",
             "1 while the destination refuses us as configured and its data waits on disk",
@@ -209,11 +146,7 @@ impl RemoteStorageMetrics {
             "Newest timestamp delivered",
             all.queue_highest_sent.clone(),
         );
-        r.register(
-            "sent_batch_duration_seconds",
-            "Time of one attempt",
-            all.duration.clone(),
-        );
+        r.register("sent_batch_duration_seconds", "Time of one attempt", all.duration.clone());
         all
     }
 
@@ -239,10 +172,7 @@ impl RemoteStorageMetrics {
             queue_highest: Newest::new(self.queue_highest.get_or_create_owned(&labels)),
             queue_highest_sent: Newest::new(self.queue_highest_sent.get_or_create_owned(&labels)),
             duration: self.duration.get_or_create_owned(&labels),
-            highest: Newest {
-                gauge: self.highest.clone(),
-                at_ms: Arc::clone(&self.highest_ms),
-            },
+            highest: Newest { gauge: self.highest.clone(), at_ms: Arc::clone(&self.highest_ms) },
             all: self.clone(),
             labels,
         }
@@ -258,10 +188,7 @@ pub(crate) struct Newest {
 
 impl Newest {
     fn new(gauge: Seconds) -> Self {
-        Self {
-            gauge,
-            at_ms: Arc::new(AtomicI64::new(i64::MIN)),
-        }
+        Self { gauge, at_ms: Arc::new(AtomicI64::new(i64::MIN)) }
     }
 
     /// Notes a timestamp in milliseconds.
@@ -302,20 +229,14 @@ impl DestinationMetrics {
     /// Samples dropped before sending: `dropped_series` (relabelling) or `too_old` (age).
     pub(crate) fn dropped(&self, reason: &'static str, samples: u64) {
         if samples > 0 {
-            self.all
-                .dropped
-                .get_or_create_owned(&self.reason(reason))
-                .inc_by(samples);
+            self.all.dropped.get_or_create_owned(&self.reason(reason)).inc_by(samples);
         }
     }
 
     /// Samples lost at the far end or unreadable here.
     pub(crate) fn rejected(&self, reason: &'static str, samples: u64) {
         if samples > 0 {
-            self.all
-                .rejected
-                .get_or_create_owned(&self.reason(reason))
-                .inc_by(samples);
+            self.all.rejected.get_or_create_owned(&self.reason(reason)).inc_by(samples);
         }
     }
 
@@ -323,23 +244,12 @@ impl DestinationMetrics {
     pub(crate) fn request(&self, status: Option<u16>) {
         let status = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
         let RemoteLabels { remote_name, url } = self.labels.clone();
-        self.all
-            .requests
-            .get_or_create_owned(&RequestLabels {
-                remote_name,
-                url,
-                status,
-            })
-            .inc();
+        self.all.requests.get_or_create_owned(&RequestLabels { remote_name, url, status }).inc();
     }
 
     fn reason(&self, reason: &'static str) -> ReasonLabels {
         let RemoteLabels { remote_name, url } = self.labels.clone();
-        ReasonLabels {
-            remote_name,
-            url,
-            reason,
-        }
+        ReasonLabels { remote_name, url, reason }
     }
 }
 
@@ -351,10 +261,7 @@ mod tests {
     fn the_names_are_those_that_dashboards_ask_for() {
         let mut registry = Registry::default();
         let metrics = RemoteStorageMetrics::register(&mut registry);
-        let cells = metrics.of(RemoteLabels {
-            remote_name: "prod".into(),
-            url: "https://h/w".into(),
-        });
+        let cells = metrics.of(RemoteLabels { remote_name: "prod".into(), url: "https://h/w".into() });
         cells.dropped("too_old", 3);
         cells.rejected("bad_request", 1);
         cells.request(Some(200));
@@ -382,16 +289,13 @@ mod tests {
             "metadata_total",
             "max_samples_per_send",
         ] {
-            assert!(
-                text.contains(&format!("\nprometheus_remote_storage_{name}{labels} ")),
-                "{name} in\n{text}"
-            );
+            assert!(text.contains(&format!("\nprometheus_remote_storage_{name}{labels} ")), "{name} in\n{text}");
         }
+        assert!(text.contains("\nprometheus_remote_storage_highest_timestamp_in_seconds 2.5\n"), "{text}");
         assert!(
-            text.contains("\nprometheus_remote_storage_highest_timestamp_in_seconds 2.5\n"),
+            text.contains("samples_dropped_total{remote_name=\"prod\",url=\"https://h/w\",reason=\"too_old\"} 3"),
             "{text}"
         );
-        assert!(text.contains("samples_dropped_total{remote_name=\"prod\",url=\"https://h/w\",reason=\"too_old\"} 3"), "{text}");
     }
 
     #[test]

@@ -50,18 +50,8 @@ impl Pace {
     /// `most` attempts at once; held destinations are probed after `probe_min`, doubling to `probe_max`.
     pub(crate) fn new(most: u32, probe_min: Duration, probe_max: Duration) -> Self {
         let most = f64::from(most.max(1));
-        let state = Mutex::new(State {
-            window: most,
-            active: 0,
-            held: None,
-        });
-        Self(Arc::new(Shared {
-            state,
-            changed: Notify::new(),
-            most,
-            probe_min,
-            probe_max,
-        }))
+        let state = Mutex::new(State { window: most, active: 0, held: None });
+        Self(Arc::new(Shared { state, changed: Notify::new(), most, probe_min, probe_max }))
     }
 
     /// Waits for a place. Cancel-safe.
@@ -124,18 +114,10 @@ impl Pace {
     pub(crate) fn hold(&self) -> Duration {
         let mut state = self.0.state.lock();
         let failures = state.held.map_or(0, |held| held.failures);
-        let doubled = self
-            .0
-            .probe_min
-            .saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
+        let doubled = self.0.probe_min.saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
         // Between half and all of it: probes of many agents spread out, yet none comes early.
-        let wait = doubled
-            .min(self.0.probe_max)
-            .mul_f64(0.5 + fastrand::f64() / 2.0);
-        state.held = Some(Held {
-            next: Instant::now() + wait,
-            failures: failures.saturating_add(1),
-        });
+        let wait = doubled.min(self.0.probe_max).mul_f64(0.5 + fastrand::f64() / 2.0);
+        state.held = Some(Held { next: Instant::now() + wait, failures: failures.saturating_add(1) });
         state.window = 1.0;
         wait
     }
@@ -187,9 +169,7 @@ mod tests {
         let pace = pace();
         for round in 0..8 {
             let wait = pace.hold();
-            let most = Duration::from_secs(5)
-                .saturating_mul(1 << round)
-                .min(Duration::from_secs(60));
+            let most = Duration::from_secs(5).saturating_mul(1 << round).min(Duration::from_secs(60));
             assert!(wait <= most && wait >= most / 2, "{round}: {wait:?}");
             assert!(free(&pace).is_none());
         }

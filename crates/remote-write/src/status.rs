@@ -136,18 +136,8 @@ impl DestinationStatus {
             rejected: BTreeMap::new(),
             retries: 0,
         };
-        let board = Board {
-            snapshot,
-            failing: BTreeSet::new(),
-            last_line: None,
-            unsaid: 0,
-            losses: BTreeMap::new(),
-        };
-        Self(Arc::new(Shared {
-            identity,
-            board: Mutex::new(board),
-            metrics,
-        }))
+        let board = Board { snapshot, failing: BTreeSet::new(), last_line: None, unsaid: 0, losses: BTreeMap::new() };
+        Self(Arc::new(Shared { identity, board: Mutex::new(board), metrics }))
     }
 
     /// The present state with its figures.
@@ -164,18 +154,16 @@ impl DestinationStatus {
 
     /// An answer came, or did not.
     pub(crate) fn answered(&self, status: Option<u16>, message: &str) {
-        let answer = LastAnswer {
-            status,
-            message: message.to_owned(),
-            at: SystemTime::now(),
-        };
+        let answer = LastAnswer { status, message: message.to_owned(), at: SystemTime::now() };
         self.0.board.lock().snapshot.last_answer = Some(answer);
     }
 
-    /// A shard's request came to its end and the far end works.
-    pub(crate) fn working(&self, shard: u32) {
+    /// A shard's request came to its end and the far end works; `accepted`: it took all of it.
+    pub(crate) fn working(&self, shard: u32, accepted: bool) {
         let mut board = self.0.board.lock();
-        board.snapshot.last_success = Some(SystemTime::now());
+        if accepted {
+            board.snapshot.last_success = Some(SystemTime::now());
+        }
         board.failing.remove(&shard);
         let was_held = matches!(board.snapshot.state, DestinationState::Held { .. });
         if was_held {
@@ -193,23 +181,13 @@ impl DestinationStatus {
         board.failing.insert(shard);
         // Trouble on the way does not change that the far end has to be put right.
         if !matches!(board.snapshot.state, DestinationState::Held { .. }) {
-            self.enter(
-                board,
-                DestinationState::Retrying {
-                    why: why.to_owned(),
-                },
-            );
+            self.enter(board, DestinationState::Retrying { why: why.to_owned() });
         }
     }
 
     /// The far end refuses us as we are.
     pub(crate) fn held(&self, why: &str) {
-        self.enter(
-            self.0.board.lock(),
-            DestinationState::Held {
-                why: why.to_owned(),
-            },
-        );
+        self.enter(self.0.board.lock(), DestinationState::Held { why: why.to_owned() });
     }
 
     pub(crate) fn stopped(&self) {
@@ -245,13 +223,7 @@ impl DestinationStatus {
         line.said_at = Some(Instant::now());
         let samples = std::mem::take(&mut line.unsaid);
         drop(board);
-        tracing::warn!(
-            destination = name,
-            samples,
-            reason = loss.as_str(),
-            message,
-            "samples lost at destination"
-        );
+        tracing::warn!(destination = name, samples, reason = loss.as_str(), message, "samples lost at destination");
     }
 
     fn enter(&self, mut board: parking_lot::MutexGuard<'_, Board>, state: DestinationState) {
@@ -267,10 +239,7 @@ impl DestinationStatus {
         }
         if changed {
             board.snapshot.since = SystemTime::now();
-            self.0.metrics.held.set(i64::from(matches!(
-                board.snapshot.state,
-                DestinationState::Held { .. }
-            )));
+            self.0.metrics.held.set(i64::from(matches!(board.snapshot.state, DestinationState::Held { .. })));
         }
         let held = matches!(board.snapshot.state, DestinationState::Held { .. });
         let recent = board.last_line.is_some_and(|at| at.elapsed() < QUIET);
@@ -282,11 +251,7 @@ impl DestinationStatus {
         let unsaid = std::mem::take(&mut board.unsaid);
         let snapshot = board.snapshot.clone();
         drop(board);
-        let identity = self
-            .0
-            .identity
-            .as_ref()
-            .map_or_else(|| "none".to_owned(), |identity| identity.describe());
+        let identity = self.0.identity.as_ref().map_or_else(|| "none".to_owned(), |identity| identity.describe());
         let (destination, url) = (&snapshot.name, &snapshot.url);
         match &snapshot.state {
             DestinationState::Healthy => {
@@ -320,10 +285,7 @@ mod tests {
     use crate::metrics::{RemoteLabels, RemoteStorageMetrics};
 
     fn status() -> DestinationStatus {
-        let labels = RemoteLabels {
-            remote_name: "r".into(),
-            url: "http://h/".into(),
-        };
+        let labels = RemoteLabels { remote_name: "r".into(), url: "http://h/".into() };
         let metrics = RemoteStorageMetrics::default().of(labels);
         DestinationStatus::new("r".into(), "http://h/".into(), "prometheus", None, metrics)
     }
@@ -334,9 +296,9 @@ mod tests {
         assert_eq!(status.state(), DestinationState::Starting);
         status.retrying(0, "refused");
         status.retrying(1, "refused");
-        status.working(0);
+        status.working(0, true);
         assert_eq!(status.state().word(), "retrying");
-        status.working(1);
+        status.working(1, true);
         assert_eq!(status.state(), DestinationState::Healthy);
     }
 
@@ -346,7 +308,7 @@ mod tests {
         status.held("403");
         status.retrying(0, "reset");
         assert_eq!(status.state(), DestinationState::Held { why: "403".into() });
-        status.working(2);
+        status.working(2, true);
         assert_eq!(status.state(), DestinationState::Healthy);
     }
 
@@ -356,9 +318,6 @@ mod tests {
         status.lost(Loss::TooLarge, 1, "m");
         status.lost(Loss::TooLarge, 2, "m");
         status.lost(Loss::Duplicate, 0, "m");
-        assert_eq!(
-            status.snapshot().rejected,
-            BTreeMap::from([("too_large", 3)])
-        );
+        assert_eq!(status.snapshot().rejected, BTreeMap::from([("too_large", 3)]));
     }
 }

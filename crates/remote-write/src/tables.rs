@@ -45,13 +45,7 @@ impl WireTables {
         max_bytes: usize,
         max_idle: Duration,
     ) -> Self {
-        Self {
-            rewrite,
-            families,
-            cache: Mutex::default(),
-            max_bytes,
-            max_idle,
-        }
+        Self { rewrite, families, cache: Mutex::default(), max_bytes, max_idle }
     }
 
     pub(crate) fn get(&self, key: &ContextKey) -> Option<Arc<WireTable>> {
@@ -71,13 +65,7 @@ impl WireTables {
         let now = Instant::now();
         let mut cache = self.cache.lock();
         cache.bytes += table.memory();
-        if let Some(old) = cache.tables.insert(
-            key,
-            Entry {
-                table: Arc::clone(&table),
-                last_used: now,
-            },
-        ) {
+        if let Some(old) = cache.tables.insert(key, Entry { table: Arc::clone(&table), last_used: now }) {
             cache.bytes -= old.table.memory();
         }
         let stale = cache.swept.is_none_or(|at| now - at >= self.max_idle / 4);
@@ -96,18 +84,14 @@ impl WireTables {
 impl Cache {
     fn sweep(&mut self, now: Instant, max_idle: Duration, max_bytes: usize) {
         self.swept = Some(now);
-        self.tables
-            .retain(|_, entry| now - entry.last_used < max_idle);
+        self.tables.retain(|_, entry| now - entry.last_used < max_idle);
         self.bytes = self.tables.values().map(|entry| entry.table.memory()).sum();
         if self.bytes <= max_bytes {
             return;
         }
         // Down to three quarters, so that the sort is paid once in many tables.
-        let mut uses: Vec<(Instant, ContextKey)> = self
-            .tables
-            .iter()
-            .map(|(key, entry)| (entry.last_used, *key))
-            .collect();
+        let mut uses: Vec<(Instant, ContextKey)> =
+            self.tables.iter().map(|(key, entry)| (entry.last_used, *key)).collect();
         uses.sort_unstable();
         for (_, key) in uses {
             if self.bytes <= max_bytes / 4 * 3 {
@@ -130,12 +114,7 @@ mod tests {
         let mut builder = SeriesTableBuilder::new();
         let family = builder.family("m", MetricType::Counter, "help", "");
         for index in 0..100 {
-            let labels: Labels = [
-                ("__name__", "m".to_owned()),
-                ("i", format!("{seed}-{index}")),
-            ]
-            .into_iter()
-            .collect();
+            let labels: Labels = [("__name__", "m".to_owned()), ("i", format!("{seed}-{index}"))].into_iter().collect();
             builder.push(family, &labels).unwrap();
         }
         builder.build()

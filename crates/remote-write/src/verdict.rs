@@ -16,27 +16,15 @@ pub enum Verdict {
     Accepted,
     /// The far end stored what it could; the rest is refused for good (Cortex, Mimir, AMP and Thanos answer so to samples
     /// that are out of order, repeated or too old). `written` is how many were stored, where the answer says it.
-    Partial {
-        written: Option<u64>,
-        loss: Loss,
-        message: String,
-    },
+    Partial { written: Option<u64>, loss: Loss, message: String },
     /// Later, the same samples. `pressure`: the far end is overloaded, so send less at once.
-    Retry {
-        after: Option<Duration>,
-        pressure: bool,
-        why: String,
-    },
+    Retry { after: Option<Duration>, pressure: bool, why: String },
     /// The destination as configured cannot work: keep everything, probe slowly, tell a person.
     Hold { why: String },
     /// Too much at once: send it in halves; a single sample that is too large is lost.
     TooLarge { message: String },
     /// Something in it is bad. `isolate`: halve to find what; otherwise all of it is refused.
-    Refused {
-        loss: Loss,
-        message: String,
-        isolate: bool,
-    },
+    Refused { loss: Loss, message: String, isolate: bool },
 }
 
 /// Why samples were not delivered. The words are label values and never change.
@@ -101,27 +89,22 @@ pub fn message_of(body: &[u8]) -> String {
             break;
         }
     }
-    line.chars()
-        .filter(|c| !c.is_control())
-        .take(MESSAGE_CHARS)
-        .collect()
+    // Signature refusals quote the request as signed, session token included.
+    if let Some(at) = line.to_ascii_lowercase().find("x-amz-security-token") {
+        line.truncate(line.floor_char_boundary(at));
+    }
+    line.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS).collect()
 }
 
 /// `what (message)` or `what` alone when the answer has no text.
 pub fn described(what: &str, body: &[u8]) -> String {
     let message = message_of(body);
-    if message.is_empty() {
-        what.to_owned()
-    } else {
-        format!("{what}: {message}")
-    }
+    if message.is_empty() { what.to_owned() } else { format!("{what}: {message}") }
 }
 
 /// The service's error code, if it names one (`net::service_error`).
 pub fn error_code(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<String> {
-    net::service_error::parse(status, headers, body)
-        .filter(|error| !error.is_bare_status())
-        .map(|error| error.code)
+    net::service_error::parse(status, headers, body).filter(|error| !error.is_bare_status()).map(|error| error.code)
 }
 
 /// Codes that mean "slower", whatever the status (the SDKs' list).
@@ -164,10 +147,7 @@ pub fn is_transient(code: &str) -> bool {
 pub fn is_too_large(code: &str) -> bool {
     matches!(
         code,
-        "EntityTooLarge"
-            | "RequestEntityTooLarge"
-            | "RequestEntityTooLargeException"
-            | "MaxMessageLengthExceeded"
+        "EntityTooLarge" | "RequestEntityTooLarge" | "RequestEntityTooLargeException" | "MaxMessageLengthExceeded"
     )
 }
 
@@ -223,9 +203,7 @@ pub enum Spoken {
 /// tells them apart: all are 400 (Thanos: 409) with a sentence. Prometheus answers with its storage's bare error, the
 /// others wrap it (`user=1: err: out of order sample. timestamp=..., series=...`).
 pub fn spoken(message: &[u8]) -> Option<Spoken> {
-    let text = String::from_utf8_lossy(message.get(..4096).unwrap_or(message))
-        .trim()
-        .to_lowercase();
+    let text = String::from_utf8_lossy(message.get(..4096).unwrap_or(message)).trim().to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let loss = if has(&[
         "duplicate sample",
@@ -234,12 +212,7 @@ pub fn spoken(message: &[u8]) -> Option<Spoken> {
         "sample-duplicate-timestamp",
     ]) {
         Loss::Duplicate
-    } else if has(&[
-        "too old",
-        "too-old",
-        "too far in the past",
-        "greater_than_max_sample_age",
-    ]) {
+    } else if has(&["too old", "too-old", "too far in the past", "greater_than_max_sample_age"]) {
         Loss::TooOld
     } else if has(&["out of bounds", "out-of-bounds", "too far in the future"]) {
         Loss::OutOfBounds
@@ -250,38 +223,22 @@ pub fn spoken(message: &[u8]) -> Option<Spoken> {
         "per_user_series_limit",
         "per-metric series limit",
         "per_metric_series_limit",
-    ]) || has(&[
-        "per_labelset_series_limit",
-        "max-series-per",
-        "max_series_per",
-    ]) {
+    ]) || has(&["per_labelset_series_limit", "max-series-per", "max_series_per"])
+    {
         Loss::SeriesLimit
     } else {
         return None;
     };
     let bare = text == "out of bounds"
-        || [
-            "out of order sample",
-            "too old sample",
-            "duplicate sample for timestamp",
-        ]
-        .iter()
-        .any(|word| text.starts_with(word));
+        || ["out of order sample", "too old sample", "duplicate sample for timestamp"]
+            .iter()
+            .any(|word| text.starts_with(word));
     let wrapped = has(&["series=", "timestamp=", "user="]);
-    Some(if bare && !wrapped {
-        Spoken::RolledBack(loss)
-    } else {
-        Spoken::RestStored(loss)
-    })
+    Some(if bare && !wrapped { Spoken::RolledBack(loss) } else { Spoken::RestStored(loss) })
 }
 
 /// Verdicts that do not depend on the protocol: success, load, identity, address. `None`: the answer is about the data.
-pub fn judge_common(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    retry_on_429: bool,
-) -> Option<Verdict> {
+pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_on_429: bool) -> Option<Verdict> {
     let code = error_code(status, headers, body);
     let code = code.as_deref();
     let what = match code {
@@ -291,34 +248,19 @@ pub fn judge_common(
     let after = net::retry_after(headers, SystemTime::now());
     let why = described(&what, body);
     if status.is_success() {
-        let page = headers
-            .get(http::header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        let page =
+            headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
         if page {
-            let why = described(
-                "it answered with a web page, which no receiver of data does; check the url",
-                body,
-            );
+            let why = described("it answered with a web page, which no receiver of data does; check the url", body);
             return Some(Verdict::Hold { why });
         }
         return Some(Verdict::Accepted);
     }
     if status == StatusCode::TOO_MANY_REQUESTS && !retry_on_429 {
-        return Some(Verdict::Refused {
-            loss: Loss::RateLimited,
-            message: why,
-            isolate: false,
-        });
+        return Some(Verdict::Refused { loss: Loss::RateLimited, message: why, isolate: false });
     }
-    if status == StatusCode::TOO_MANY_REQUESTS
-        || status.as_u16() == 509
-        || code.is_some_and(is_throttle)
-    {
-        return Some(Verdict::Retry {
-            after,
-            pressure: true,
-            why,
-        });
+    if status == StatusCode::TOO_MANY_REQUESTS || status.as_u16() == 509 || code.is_some_and(is_throttle) {
+        return Some(Verdict::Retry { after, pressure: true, why });
     }
     if status == StatusCode::PAYLOAD_TOO_LARGE || code.is_some_and(is_too_large) {
         return Some(Verdict::TooLarge { message: why });
@@ -328,42 +270,29 @@ pub fn judge_common(
             why: format!("{why}; check this destination's credentials and what they may do"),
         });
     }
-    if status.is_server_error()
-        || matches!(status.as_u16(), 408 | 421 | 425)
-        || code.is_some_and(is_transient)
-    {
+    if status.is_server_error() || matches!(status.as_u16(), 408 | 421 | 425) || code.is_some_and(is_transient) {
         let pressure = matches!(status.as_u16(), 503 | 504 | 408);
-        return Some(Verdict::Retry {
-            after,
-            pressure,
-            why,
-        });
+        return Some(Verdict::Retry { after, pressure, why });
     }
     if status.is_redirection() {
-        let to = headers
-            .get(http::header::LOCATION)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or("an address it does not name");
+        let to =
+            headers.get(http::header::LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("an address it does not name");
         return Some(Verdict::Hold {
-            why: format!(
-                "{why}; it redirects to {to}: write that address as this destination's url"
-            ),
+            why: format!("{why}; it redirects to {to}: write that address as this destination's url"),
         });
     }
     match status.as_u16() {
         400 | 409 | 412 | 422 => None,
-        404 | 410 => Some(Verdict::Hold {
-            why: format!("{why}; nothing takes data at this address: check the url's path"),
-        }),
+        404 | 410 => {
+            Some(Verdict::Hold { why: format!("{why}; nothing takes data at this address: check the url's path") })
+        }
         405 | 501 => Some(Verdict::Hold {
             why: format!("{why}; this address does not take such requests: check the url's path"),
         }),
-        415 => Some(Verdict::Hold {
-            why: format!("{why}; this address does not take remote write 1.0: check the url"),
-        }),
-        _ => Some(Verdict::Hold {
-            why: format!("{why}; check this destination's url and settings"),
-        }),
+        415 => {
+            Some(Verdict::Hold { why: format!("{why}; this address does not take remote write 1.0: check the url") })
+        }
+        _ => Some(Verdict::Hold { why: format!("{why}; check this destination's url and settings") }),
     }
 }
 
@@ -372,40 +301,20 @@ mod tests {
     use super::*;
 
     fn judge(status: u16, body: &str) -> Option<Verdict> {
-        judge_common(
-            StatusCode::from_u16(status).unwrap(),
-            &HeaderMap::new(),
-            body.as_bytes(),
-            true,
-        )
+        judge_common(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes(), true)
     }
 
     #[test]
     fn nothing_about_identity_address_or_load_loses_data() {
-        for status in [
-            301, 302, 307, 401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 418, 431, 451,
-        ] {
-            assert!(
-                matches!(judge(status, ""), Some(Verdict::Hold { .. })),
-                "{status}"
-            );
+        for status in [301, 302, 307, 401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 418, 431, 451] {
+            assert!(matches!(judge(status, ""), Some(Verdict::Hold { .. })), "{status}");
         }
         for status in [408, 425, 429, 500, 501, 502, 503, 504, 507, 509, 599] {
-            assert!(
-                matches!(judge(status, ""), Some(Verdict::Retry { .. })),
-                "{status}"
-            );
+            assert!(matches!(judge(status, ""), Some(Verdict::Retry { .. })), "{status}");
         }
-        for code in [
-            "ExpiredTokenException",
-            "InvalidSignatureException",
-            "AccessDenied",
-        ] {
+        for code in ["ExpiredTokenException", "InvalidSignatureException", "AccessDenied"] {
             let body = format!("{{\"__type\":\"{code}\"}}");
-            assert!(
-                matches!(judge(400, &body), Some(Verdict::Hold { .. })),
-                "{code}"
-            );
+            assert!(matches!(judge(400, &body), Some(Verdict::Hold { .. })), "{code}");
         }
         assert!(matches!(
             judge(400, "{\"__type\":\"ThrottlingException\"}"),
@@ -416,45 +325,25 @@ mod tests {
     #[test]
     fn who_stored_the_rest_and_who_rolled_back_is_told_by_their_words() {
         for (text, loss) in [
-            (
-                "user=1: err: out of order sample. timestamp=2023-11-14T22:13:20Z, series={a=\"b\"}",
-                Loss::OutOfOrder,
-            ),
-            (
-                "user=1: err: duplicate sample for timestamp. timestamp=...",
-                Loss::Duplicate,
-            ),
+            ("user=1: err: out of order sample. timestamp=2023-11-14T22:13:20Z, series={a=\"b\"}", Loss::OutOfOrder),
+            ("user=1: err: duplicate sample for timestamp. timestamp=...", Loss::Duplicate),
             ("err: out of bounds. timestamp=", Loss::OutOfBounds),
             (
                 "the sample has been rejected because its timestamp is too old (err-mimir-sample-timestamp-too-old)",
                 Loss::TooOld,
             ),
-            (
-                "maxFailure (quorum) on a given error family, per-user series limit of 5 exceeded",
-                Loss::SeriesLimit,
-            ),
+            ("maxFailure (quorum) on a given error family, per-user series limit of 5 exceeded", Loss::SeriesLimit),
             ("{\"message\":\"out of order sample\"}", Loss::OutOfOrder),
         ] {
-            assert_eq!(
-                spoken(text.as_bytes()),
-                Some(Spoken::RestStored(loss)),
-                "{text}"
-            );
+            assert_eq!(spoken(text.as_bytes()), Some(Spoken::RestStored(loss)), "{text}");
         }
         for (text, loss) in [
             ("out of order sample\n", Loss::OutOfOrder),
             ("out of bounds\n", Loss::OutOfBounds),
             ("too old sample\n", Loss::TooOld),
-            (
-                "duplicate sample for timestamp 17; overrides not allowed: existing 1, new value 2\n",
-                Loss::Duplicate,
-            ),
+            ("duplicate sample for timestamp 17; overrides not allowed: existing 1, new value 2\n", Loss::Duplicate),
         ] {
-            assert_eq!(
-                spoken(text.as_bytes()),
-                Some(Spoken::RolledBack(loss)),
-                "{text}"
-            );
+            assert_eq!(spoken(text.as_bytes()), Some(Spoken::RolledBack(loss)), "{text}");
         }
         assert_eq!(spoken(b"snappy: corrupt input"), None);
     }
@@ -465,5 +354,6 @@ mod tests {
         let message = message_of(long.as_bytes());
         assert!(message.chars().count() <= 200 && !message.contains('\n'));
         assert_eq!(message_of(b"\x1b[31mred\x00"), "[31mred");
+        assert_eq!(message_of(b"should have been 'POST X-Amz-Security-Token:secret'"), "should have been 'POST ");
     }
 }

@@ -26,9 +26,7 @@ const NOW: i64 = 1_700_000_000_000;
 async fn fill(house: &House, targets: u64, frames: u64, series: usize) -> u64 {
     for frame in 1..=frames {
         for target in 0..targets {
-            house
-                .append(target, series, NOW + frame as i64, frame as f64)
-                .await;
+            house.append(target, series, NOW + frame as i64, frame as f64).await;
         }
     }
     targets * frames * series as u64
@@ -59,12 +57,7 @@ async fn several_targets_share_a_body_and_every_series_arrives_in_order() {
         assert_eq!(seen.headers["content-encoding"], "snappy");
         assert_eq!(seen.headers["content-type"], "application/x-protobuf");
         assert_eq!(seen.headers["x-prometheus-remote-write-version"], "0.1.0");
-        assert!(
-            seen.headers["user-agent"]
-                .to_str()
-                .unwrap()
-                .starts_with("Sigpost/")
-        );
+        assert!(seen.headers["user-agent"].to_str().unwrap().starts_with("Sigpost/"));
     }
     assert_eq!(running.status.state(), DestinationState::Healthy);
     assert_eq!(running.status.snapshot().delivered, items);
@@ -81,11 +74,7 @@ async fn a_frame_larger_than_a_request_is_sent_in_several_in_order() {
     let running = Running::new(&house, config("a", &fake.url), None);
     let row = house.settled("a").await;
     assert_eq!(row.delivered, 3500);
-    let stored: Vec<f64> = fake
-        .stored()
-        .into_iter()
-        .map(|(_, _, value)| value)
-        .collect();
+    let stored: Vec<f64> = fake.stored().into_iter().map(|(_, _, value)| value).collect();
     assert_eq!(stored, [values.clone(), values].concat());
     assert_eq!(fake.seen().len(), 7);
     running.stop().await;
@@ -96,20 +85,10 @@ async fn an_unreliable_far_end_gets_everything_at_least_once_and_in_order() {
     let house = House::new(&["a"]);
     let fake = Fake::new(|number, _| match number % 7 {
         0 => status(500),
-        1 => Reply {
-            close: true,
-            ..Reply::default()
-        },
-        2 => Reply {
-            status: 429,
-            headers: vec![("retry-after", "0".into())],
-            ..Reply::default()
-        },
+        1 => Reply { close: true, ..Reply::default() },
+        2 => Reply { status: 429, headers: vec![("retry-after", "0".into())], ..Reply::default() },
         3 => refused(503, "SlowDown"),
-        4 => refused(
-            400,
-            r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#,
-        ),
+        4 => refused(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#),
         _ => status(200),
     })
     .await;
@@ -118,11 +97,7 @@ async fn an_unreliable_far_end_gets_everything_at_least_once_and_in_order() {
     let row = house.settled("a").await;
     assert_eq!((row.delivered, row.rejected), (items, 0));
     assert_complete(&fake, 5, 10, 30);
-    assert!(
-        fake.seen()
-            .iter()
-            .any(|seen| seen.headers.contains_key("retry-attempt"))
-    );
+    assert!(fake.seen().iter().any(|seen| seen.headers.contains_key("retry-attempt")));
     assert!(running.status.snapshot().retries > 0);
     running.stop().await;
 }
@@ -130,17 +105,8 @@ async fn an_unreliable_far_end_gets_everything_at_least_once_and_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_answer_is_a_retry() {
     let house = House::new(&["a"]);
-    let fake = Fake::new(|number, _| {
-        if number == 0 {
-            Reply {
-                hang: true,
-                ..Reply::default()
-            }
-        } else {
-            status(200)
-        }
-    })
-    .await;
+    let fake =
+        Fake::new(|number, _| if number == 0 { Reply { hang: true, ..Reply::default() } } else { status(200) }).await;
     fill(&house, 1, 1, 10).await;
     let mut config = config("a", &fake.url);
     config.timeout = Duration::from_millis(100);
@@ -151,29 +117,15 @@ async fn a_slow_answer_is_a_retry() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_about_us_or_the_address_holds_the_destination_and_loses_nothing() {
-    for (code, body) in [
-        (403, "no"),
-        (401, ""),
-        (404, "404 page not found"),
-        (405, ""),
-        (302, ""),
-        (415, ""),
-    ] {
+    for (code, body) in [(403, "no"), (401, ""), (404, "404 page not found"), (405, ""), (302, ""), (415, "")] {
         let house = House::new(&["a"]);
         let fake = Fake::new(move |_, _| refused(code, body)).await;
         let items = fill(&house, 4, 3, 20).await;
         let running = Running::new(&house, config("a", &fake.url), None);
-        until("held", || async {
-            matches!(running.status.state(), DestinationState::Held { .. })
-        })
-        .await;
+        until("held", || async { matches!(running.status.state(), DestinationState::Held { .. }) }).await;
         until("several probes", || async { fake.seen().len() > 3 }).await;
         let row = house.row("a");
-        assert_eq!(
-            (row.pending_items, row.rejected, row.delivered),
-            (items, 0, 0),
-            "{code}"
-        );
+        assert_eq!((row.pending_items, row.rejected, row.delivered), (items, 0, 0), "{code}");
         fake.follow(|_, _| status(200));
         let row = house.settled("a").await;
         assert_eq!((row.delivered, row.rejected), (items, 0), "{code}");
@@ -186,14 +138,7 @@ async fn what_is_about_us_or_the_address_holds_the_destination_and_loses_nothing
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_too_large_is_halved_until_it_fits() {
     let house = House::new(&["a"]);
-    let fake = Fake::new(|_, seen| {
-        if seen.samples().len() > 60 {
-            status(413)
-        } else {
-            status(200)
-        }
-    })
-    .await;
+    let fake = Fake::new(|_, seen| if seen.samples().len() > 60 { status(413) } else { status(200) }).await;
     let items = fill(&house, 2, 4, 100).await;
     let running = Running::new(&house, config("a", &fake.url), None);
     let row = house.settled("a").await;
@@ -206,58 +151,29 @@ async fn a_body_that_is_too_large_is_halved_until_it_fits() {
 async fn a_single_sample_that_is_too_large_is_lost_alone() {
     let house = House::new(&["a"]);
     let too_large = |seen: &support::Seen| seen.samples().iter().any(|(key, _, _)| key == "0/m17");
-    let fake = Fake::new(move |_, seen| {
-        if too_large(seen) {
-            refused(413, "request too large")
-        } else {
-            status(200)
-        }
-    })
-    .await;
+    let fake =
+        Fake::new(move |_, seen| if too_large(seen) { refused(413, "request too large") } else { status(200) }).await;
     let items = fill(&house, 1, 2, 100).await;
     let running = Running::new(&house, config("a", &fake.url), None);
     let row = house.settled("a").await;
     assert_eq!((row.delivered, row.rejected), (items - 2, 2));
-    assert_eq!(
-        row.rejected_by,
-        BTreeMap::from([(Reason::new("too_large"), 2)])
-    );
-    assert_eq!(
-        running.status.snapshot().rejected,
-        BTreeMap::from([("too_large", 2)])
-    );
+    assert_eq!(row.rejected_by, BTreeMap::from([(Reason::new("too_large"), 2)]));
+    assert_eq!(running.status.snapshot().rejected, BTreeMap::from([("too_large", 2)]));
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poisoned_sample_is_found_and_the_rest_is_delivered() {
     let house = House::new(&["a"]);
-    let poisoned = |seen: &support::Seen| {
-        seen.samples()
-            .iter()
-            .any(|(key, _, value)| key == "0/m63" && *value == 2.0)
-    };
-    let fake = Fake::new(move |_, seen| {
-        if poisoned(seen) {
-            refused(400, "label name is bad")
-        } else {
-            status(200)
-        }
-    })
-    .await;
+    let poisoned = |seen: &support::Seen| seen.samples().iter().any(|(key, _, value)| key == "0/m63" && *value == 2.0);
+    let fake =
+        Fake::new(move |_, seen| if poisoned(seen) { refused(400, "label name is bad") } else { status(200) }).await;
     let items = fill(&house, 1, 5, 100).await;
     let running = Running::new(&house, config("a", &fake.url), None);
     let row = house.settled("a").await;
     assert_eq!((row.delivered, row.rejected), (items - 1, 1));
-    assert_eq!(
-        row.rejected_by,
-        BTreeMap::from([(Reason::new("bad_request"), 1)])
-    );
-    assert!(
-        fake.seen().len() <= 2 * 9 + 2,
-        "{} requests",
-        fake.seen().len()
-    );
+    assert_eq!(row.rejected_by, BTreeMap::from([(Reason::new("bad_request"), 1)]));
+    assert!(fake.seen().len() <= 2 * 9 + 2, "{} requests", fake.seen().len());
     running.stop().await;
 }
 
@@ -276,11 +192,7 @@ async fn a_far_end_that_refuses_everything_costs_a_bounded_number_of_requests() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_far_end_that_stored_the_good_part_is_not_asked_again() {
     for (code, body, reason) in [
-        (
-            400,
-            "user=1: err: out of order sample. timestamp=1",
-            "out_of_order",
-        ),
+        (400, "user=1: err: out of order sample. timestamp=1", "out_of_order"),
         (400, "err: duplicate sample for timestamp", "duplicate"),
         (400, "user=1: err: out of bounds", "out_of_bounds"),
         (400, "timestamp too old", "too_old"),
@@ -291,10 +203,7 @@ async fn a_far_end_that_stored_the_good_part_is_not_asked_again() {
         fill(&house, 1, 1, 100).await;
         let running = Running::new(&house, config("a", &fake.url), None);
         let row = house.settled("a").await;
-        assert_eq!(
-            row.rejected_by,
-            BTreeMap::from([(Reason::new(reason), 100)])
-        );
+        assert_eq!(row.rejected_by, BTreeMap::from([(Reason::new(reason), 100)]));
         assert_eq!(fake.seen().len(), 1);
         running.stop().await;
     }
@@ -305,8 +214,7 @@ async fn a_far_end_that_stored_the_good_part_is_not_asked_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_far_end_that_rolls_back_gets_every_sample_that_it_can_take() {
     let house = House::new(&["a"]);
-    let newest: Mutex<BTreeMap<String, i64>> =
-        Mutex::new((0..40).map(|i| (format!("1/m{i}"), NOW + 6)).collect());
+    let newest: Mutex<BTreeMap<String, i64>> = Mutex::new((0..40).map(|i| (format!("1/m{i}"), NOW + 6)).collect());
     let fake = Fake::new(move |_, seen| {
         let mut newest = newest.lock();
         let mut after = newest.clone();
@@ -330,10 +238,7 @@ async fn a_far_end_that_rolls_back_gets_every_sample_that_it_can_take() {
     let running = Running::new(&house, config, None);
     let row = house.settled("a").await;
     // Target 1 was stored up to the sixth frame before.
-    assert_eq!(
-        row.rejected_by,
-        BTreeMap::from([(Reason::new("out_of_order"), 5 * 40)])
-    );
+    assert_eq!(row.rejected_by, BTreeMap::from([(Reason::new("out_of_order"), 5 * 40)]));
     assert_eq!(row.delivered, 800 - 200);
     running.stop().await;
 }
@@ -351,10 +256,7 @@ async fn an_answer_that_no_receiver_gives_is_not_taken_for_a_success() {
         let fake = Fake::new(move |_, _| nonsense.clone()).await;
         fill(&house, 1, 1, 10).await;
         let running = Running::new(&house, config("a", &fake.url), None);
-        until("held", || async {
-            matches!(running.status.state(), DestinationState::Held { .. })
-        })
-        .await;
+        until("held", || async { matches!(running.status.state(), DestinationState::Held { .. }) }).await;
         assert_eq!(house.row("a").pending_items, 10);
         running.stop().await;
     }
@@ -364,11 +266,7 @@ async fn an_answer_that_no_receiver_gives_is_not_taken_for_a_success() {
 async fn a_far_end_that_says_how_much_it_stored_is_believed() {
     let house = House::new(&["a"]);
     let written = vec![("x-prometheus-remote-write-samples-written", "97".to_owned())];
-    let fake = Fake::new(move |_, _| Reply {
-        headers: written.clone(),
-        ..refused(400, "out of order sample")
-    })
-    .await;
+    let fake = Fake::new(move |_, _| Reply { headers: written.clone(), ..refused(400, "out of order sample") }).await;
     fill(&house, 1, 1, 100).await;
     let running = Running::new(&house, config("a", &fake.url), None);
     let row = house.settled("a").await;
@@ -384,10 +282,7 @@ async fn a_429_is_final_only_when_the_configuration_says_so() {
     let mut config = config("a", &fake.url);
     config.backoff.retry_on_http_429 = false;
     let running = Running::new(&house, config, None);
-    assert_eq!(
-        house.settled("a").await.rejected_by,
-        BTreeMap::from([(Reason::new("rate_limited"), 100)])
-    );
+    assert_eq!(house.settled("a").await.rejected_by, BTreeMap::from([(Reason::new("rate_limited"), 100)]));
     running.stop().await;
 }
 
@@ -397,9 +292,7 @@ async fn external_labels_are_added_where_missing_and_write_relabel_decides_after
     let fake = Fake::new(|_, _| status(200)).await;
     fill(&house, 2, 2, 10).await;
     let mut config = config("a", &fake.url);
-    config.external_labels = [("job", "other"), ("cluster", "c1")]
-        .into_iter()
-        .collect::<Labels>();
+    config.external_labels = [("job", "other"), ("cluster", "c1")].into_iter().collect::<Labels>();
     let drop = RuleSource {
         source_labels: vec!["__name__".into(), "cluster".into()],
         regex: "m[0-4];c1".into(),
@@ -411,15 +304,8 @@ async fn external_labels_are_added_where_missing_and_write_relabel_decides_after
     let row = house.settled("a").await;
     assert_eq!((row.delivered, row.filtered), (20, 20));
     for series in fake.seen().iter().flat_map(|seen| &seen.request.timeseries) {
-        let labels: Vec<(&str, &str)> = series
-            .labels
-            .iter()
-            .map(|l| (l.name.as_str(), l.value.as_str()))
-            .collect();
-        assert!(
-            labels.contains(&("cluster", "c1")) && labels.contains(&("job", "test")),
-            "{labels:?}"
-        );
+        let labels: Vec<(&str, &str)> = series.labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
+        assert!(labels.contains(&("cluster", "c1")) && labels.contains(&("job", "test")), "{labels:?}");
         assert!(labels.is_sorted());
     }
     running.stop().await;
@@ -429,10 +315,7 @@ async fn external_labels_are_added_where_missing_and_write_relabel_decides_after
 async fn samples_too_old_are_not_sent_and_counted() {
     let house = House::new(&["a"]);
     let fake = Fake::new(|_, _| status(200)).await;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_millis() as i64;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     house.append(1, 10, now - 7_200_000, 1.0).await;
     house.append(1, 10, now, 2.0).await;
     let mut config = config("a", &fake.url);
@@ -448,10 +331,7 @@ async fn samples_too_old_are_not_sent_and_counted() {
 async fn samples_that_grow_too_old_while_waiting_are_not_sent() {
     let house = House::new(&["a"]);
     let fake = Fake::new(|_, _| status(500)).await;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_millis() as i64;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     house.append(1, 10, now, 1.0).await;
     let mut config = config("a", &fake.url);
     config.max_age = Some(Duration::from_millis(1500));
@@ -464,10 +344,7 @@ async fn samples_that_grow_too_old_while_waiting_are_not_sent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_destination_does_not_stop_another() {
     let house = House::new(&["dead", "alive"]);
-    let (dead, alive) = (
-        Fake::new(|_, _| status(500)).await,
-        Fake::new(|_, _| status(200)).await,
-    );
+    let (dead, alive) = (Fake::new(|_, _| status(500)).await, Fake::new(|_, _| status(200)).await);
     let one = Running::new(&house, config("dead", &dead.url), None);
     let other = Running::new(&house, config("alive", &alive.url), None);
     let items = fill(&house, 3, 5, 20).await;
@@ -486,10 +363,7 @@ async fn a_stop_in_the_middle_leaves_the_rest_for_the_next_worker() {
     until("trouble", || async { fake.seen().len() > 4 }).await;
     running.stop().await;
     let row = house.row("a");
-    assert!(
-        row.pending_items > 0 && row.rejected == 0 && row.balances(),
-        "{row:?}"
-    );
+    assert!(row.pending_items > 0 && row.rejected == 0 && row.balances(), "{row:?}");
     fake.follow(|_, _| status(200));
     let running = Running::new(&house, config("a", &fake.url), None);
     let row = house.settled("a").await;
@@ -523,34 +397,15 @@ async fn metadata_is_posted_apart_from_samples() {
     fill(&house, 2, 1, 5).await;
     let mut config = config("a", &fake.url);
     config.protocol = ProtocolConfig::Prometheus {
-        metadata: MetadataConfig {
-            send: true,
-            send_interval: Duration::from_millis(10),
-            max_samples_per_send: 2000,
-        },
+        metadata: MetadataConfig { send: true, send_interval: Duration::from_millis(10), max_samples_per_send: 2000 },
     };
     let running = Running::new(&house, config, None);
-    until("metadata", || async {
-        fake.seen()
-            .iter()
-            .any(|seen| !seen.request.metadata.is_empty())
-    })
-    .await;
+    until("metadata", || async { fake.seen().iter().any(|seen| !seen.request.metadata.is_empty()) }).await;
     let seen = fake.seen();
-    let post = seen
-        .iter()
-        .find(|seen| !seen.request.metadata.is_empty())
-        .unwrap();
+    let post = seen.iter().find(|seen| !seen.request.metadata.is_empty()).unwrap();
     assert!(post.request.timeseries.is_empty());
     let family = &post.request.metadata[0];
-    assert_eq!(
-        (
-            family.metric_family_name.as_str(),
-            family.r#type,
-            family.help.as_str()
-        ),
-        ("m", 2, "A gauge.")
-    );
+    assert_eq!((family.metric_family_name.as_str(), family.r#type, family.help.as_str()), ("m", 2, "A gauge."));
     running.stop().await;
 }
 
@@ -560,23 +415,14 @@ async fn a_308_to_the_same_host_is_followed_and_a_301_is_not() {
     let moved = |code: u16| {
         move |_: usize, seen: &support::Seen| match seen.path.as_str() {
             "/new" => status(200),
-            _ => Reply {
-                status: code,
-                headers: vec![("location", "/new".into())],
-                ..Reply::default()
-            },
+            _ => Reply { status: code, headers: vec![("location", "/new".into())], ..Reply::default() },
         }
     };
     let fake = Fake::new(moved(301)).await;
     fill(&house, 1, 1, 10).await;
     let running = Running::new(&house, config("a", &fake.url), None);
-    until("held", || async {
-        matches!(running.status.state(), DestinationState::Held { .. })
-    })
-    .await;
-    let DestinationState::Held { why } = running.status.state() else {
-        panic!("it was held")
-    };
+    until("held", || async { matches!(running.status.state(), DestinationState::Held { .. }) }).await;
+    let DestinationState::Held { why } = running.status.state() else { panic!("it was held") };
     assert!(why.contains("/new"), "{why}");
     fake.follow(moved(308));
     assert_eq!(house.settled("a").await.delivered, 10);
@@ -601,10 +447,7 @@ impl Authorize for Signer {
             let mut fails = self.fails.lock();
             if *fails > 0 {
                 *fails -= 1;
-                return Err(AuthorizeError {
-                    what: "no credentials: set them".into(),
-                    source: None,
-                });
+                return Err(AuthorizeError { what: "no credentials: set them".into(), source: None });
             }
             let number = self.signed.fetch_add(1, Ordering::SeqCst);
             request.headers_mut().insert("x-signature", number.into());
@@ -622,29 +465,16 @@ impl Authorize for Signer {
 }
 
 fn signer(fails: u32, judge: fn(&Answer<'_>) -> IdentityVerdict) -> Arc<Signer> {
-    Arc::new(Signer {
-        signed: AtomicU32::new(0),
-        judge,
-        fails: Mutex::new(fails),
-    })
+    Arc::new(Signer { signed: AtomicU32::new(0), judge, fails: Mutex::new(fails) })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_token_is_signed_anew_at_once_with_the_same_bytes() {
     let house = House::new(&["a"]);
-    let fake = Fake::new(|number, _| {
-        if number == 0 {
-            refused(403, "ExpiredToken")
-        } else {
-            status(200)
-        }
-    })
-    .await;
+    let fake = Fake::new(|number, _| if number == 0 { refused(403, "ExpiredToken") } else { status(200) }).await;
     fill(&house, 1, 1, 10).await;
     let signer = signer(0, |answer| match answer.status.as_u16() {
-        403 => IdentityVerdict::RetryNow {
-            why: "expired; read again".into(),
-        },
+        403 => IdentityVerdict::RetryNow { why: "expired; read again".into() },
         _ => IdentityVerdict::Unrelated,
     });
     let running = Running::new(&house, config("a", &fake.url), Some(signer));
@@ -653,10 +483,7 @@ async fn an_expired_token_is_signed_anew_at_once_with_the_same_bytes() {
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].raw, seen[1].raw);
     assert_eq!(
-        (
-            &seen[0].headers["x-signature"],
-            &seen[1].headers["x-signature"]
-        ),
+        (&seen[0].headers["x-signature"], &seen[1].headers["x-signature"]),
         (&"0".parse().unwrap(), &"1".parse().unwrap())
     );
     assert_eq!(running.status.snapshot().retries, 0);
@@ -667,15 +494,11 @@ async fn an_expired_token_is_signed_anew_at_once_with_the_same_bytes() {
 async fn a_refused_identity_holds_even_when_signing_anew_never_helps() {
     for judge in [
         (|answer: &Answer<'_>| match answer.status.as_u16() {
-            403 => IdentityVerdict::RetryNow {
-                why: "key AKIDEXAMPLE was refused".into(),
-            },
+            403 => IdentityVerdict::RetryNow { why: "key AKIDEXAMPLE was refused".into() },
             _ => IdentityVerdict::Unrelated,
         }) as fn(&Answer<'_>) -> IdentityVerdict,
         |answer| match answer.status.as_u16() {
-            403 => IdentityVerdict::Hold {
-                why: "key AKIDEXAMPLE was refused".into(),
-            },
+            403 => IdentityVerdict::Hold { why: "key AKIDEXAMPLE was refused".into() },
             _ => IdentityVerdict::Unrelated,
         },
     ] {
@@ -683,20 +506,9 @@ async fn a_refused_identity_holds_even_when_signing_anew_never_helps() {
         let fake = Fake::new(|_, _| status(403)).await;
         let items = fill(&house, 2, 2, 10).await;
         let running = Running::new(&house, config("a", &fake.url), Some(signer(0, judge)));
-        until("held", || async {
-            matches!(running.status.state(), DestinationState::Held { .. })
-        })
-        .await;
-        assert_eq!(
-            running.status.state(),
-            DestinationState::Held {
-                why: "key AKIDEXAMPLE was refused".into()
-            }
-        );
-        assert_eq!(
-            running.status.snapshot().identity.as_deref(),
-            Some("scripted key AKIDEXAMPLE")
-        );
+        until("held", || async { matches!(running.status.state(), DestinationState::Held { .. }) }).await;
+        assert_eq!(running.status.state(), DestinationState::Held { why: "key AKIDEXAMPLE was refused".into() });
+        assert_eq!(running.status.snapshot().identity.as_deref(), Some("scripted key AKIDEXAMPLE"));
         assert_eq!(house.row("a").pending_items, items);
         fake.follow(|_, _| status(200));
         assert_eq!(house.settled("a").await.delivered, items);
@@ -709,11 +521,7 @@ async fn missing_credentials_hold_the_destination_until_they_are_there() {
     let house = House::new(&["a"]);
     let fake = Fake::new(|_, _| status(200)).await;
     let items = fill(&house, 2, 2, 10).await;
-    let running = Running::new(
-        &house,
-        config("a", &fake.url),
-        Some(signer(4, |_| IdentityVerdict::Unrelated)),
-    );
+    let running = Running::new(&house, config("a", &fake.url), Some(signer(4, |_| IdentityVerdict::Unrelated)));
     assert_eq!(house.settled("a").await.delivered, items);
     assert!(fake.seen().iter().all(|seen| seen.status == 200));
     running.stop().await;

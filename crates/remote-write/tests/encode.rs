@@ -51,23 +51,11 @@ fn expected(series: &[Labels], samples: &[(usize, f64, i64)], rewrite: &Rewrite)
             }
         }
         let kept = relabel::process(&mut labels, &rewrite.write_relabel) && !labels.is_empty();
-        let labels = labels
-            .iter()
-            .map(|(name, value)| Label {
-                name: name.into(),
-                value: value.into(),
-            })
-            .collect();
-        let samples = vec![Sample {
-            value: *value,
-            timestamp: *timestamp,
-        }];
+        let labels = labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
+        let samples = vec![Sample { value: *value, timestamp: *timestamp }];
         kept.then_some(TimeSeries { labels, samples })
     });
-    WriteRequest {
-        timeseries: timeseries.collect(),
-        ..WriteRequest::default()
-    }
+    WriteRequest { timeseries: timeseries.collect(), ..WriteRequest::default() }
 }
 
 fn check(series: &[Labels], samples: &[(usize, f64, i64)], rewrite: &Rewrite) {
@@ -77,30 +65,21 @@ fn check(series: &[Labels], samples: &[(usize, f64, i64)], rewrite: &Rewrite) {
         let before = body.len();
         let stamp = Stamp::new(*timestamp);
         match body.put_sample(&wire, *index as u32, *value, &stamp) {
-            Fate::Kept(labels) => assert_eq!(
-                body.len() - before,
-                Body::sample_len(labels, *value, &stamp)
-            ),
+            Fate::Kept(labels) => assert_eq!(body.len() - before, Body::sample_len(labels, *value, &stamp)),
             Fate::Dropped => assert_eq!(body.len(), before),
             Fate::Missing => panic!("series {index} is in the table"),
         }
     }
     let expected = expected(series, samples, rewrite);
     // prost takes -0.0 for the default and leaves it out; we keep its sign. Everything else is the same to the byte.
-    let exact = samples
-        .iter()
-        .all(|(_, value, _)| value.to_bits() != (-0.0f64).to_bits());
+    let exact = samples.iter().all(|(_, value, _)| value.to_bits() != (-0.0f64).to_bits());
     if exact {
         assert_eq!(body.bytes(), expected.encode_to_vec());
     }
     let decoded = WriteRequest::decode(body.bytes()).unwrap();
     let facts = |request: &WriteRequest| -> Vec<(Vec<Label>, u64, i64)> {
         let fact = |series: &TimeSeries| {
-            (
-                series.labels.clone(),
-                series.samples[0].value.to_bits(),
-                series.samples[0].timestamp,
-            )
+            (series.labels.clone(), series.samples[0].value.to_bits(), series.samples[0].timestamp)
         };
         request.timeseries.iter().map(fact).collect()
     };
@@ -149,9 +128,7 @@ proptest! {
 
 #[test]
 fn a_truncated_body_is_as_if_the_rest_had_not_been_written() {
-    let series: Vec<Labels> = (0..3)
-        .map(|i| [("__name__", format!("m{i}"))].into_iter().collect())
-        .collect();
+    let series: Vec<Labels> = (0..3).map(|i| [("__name__", format!("m{i}"))].into_iter().collect()).collect();
     let wire = Rewrite::default().apply(&table(&series));
     let (mut one, mut other) = (Body::default(), Body::default());
     one.put_sample(&wire, 0, 1.0, &Stamp::new(1));
@@ -167,18 +144,8 @@ fn a_truncated_body_is_as_if_the_rest_had_not_been_written() {
 #[test]
 fn metadata_is_what_prost_would_write() {
     let mut body = Body::default();
-    body.put_metadata(&FamilyText {
-        name: "http_requests",
-        kind: 1,
-        help: "Requests.",
-        unit: "",
-    });
-    body.put_metadata(&FamilyText {
-        name: "up",
-        kind: 0,
-        help: "",
-        unit: "seconds",
-    });
+    body.put_metadata(&FamilyText { name: "http_requests", kind: 1, help: "Requests.", unit: "" });
+    body.put_metadata(&FamilyText { name: "up", kind: 0, help: "", unit: "seconds" });
     let metadata = |name: &str, kind: i32, help: &str, unit: &str| MetricMetadata {
         r#type: kind,
         metric_family_name: name.into(),
@@ -186,10 +153,7 @@ fn metadata_is_what_prost_would_write() {
         unit: unit.into(),
     };
     let expected = WriteRequest {
-        metadata: vec![
-            metadata("http_requests", 1, "Requests.", ""),
-            metadata("up", 0, "", "seconds"),
-        ],
+        metadata: vec![metadata("http_requests", 1, "Requests.", ""), metadata("up", 0, "", "seconds")],
         ..WriteRequest::default()
     };
     assert_eq!(body.bytes(), expected.encode_to_vec());
@@ -201,9 +165,6 @@ fn the_snappy_block_decompresses_to_the_body() {
     for length in [0, 1, 100, 100_000] {
         let body = vec![7u8; length];
         let block = snappy.compress(&body).unwrap();
-        assert_eq!(
-            snap::raw::Decoder::new().decompress_vec(&block).unwrap(),
-            body
-        );
+        assert_eq!(snap::raw::Decoder::new().decompress_vec(&block).unwrap(), body);
     }
 }

@@ -20,29 +20,14 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(
-        status: StatusCode,
-        content_type: &'static str,
-        body: impl Into<Bytes>,
-    ) -> Self {
+    pub(crate) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static(content_type),
-        );
-        Self {
-            status,
-            headers,
-            body: body.into(),
-        }
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self { status, headers, body: body.into() }
     }
 
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self {
-            status,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
     pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
@@ -52,10 +37,7 @@ impl Reply {
     pub(crate) fn json(status: StatusCode, body: &impl serde::Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(bytes) => Self::new(status, "application/json", bytes),
-            Err(e) => Self::text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("writing JSON: {e}"),
-            ),
+            Err(e) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, format!("writing JSON: {e}")),
         }
     }
 
@@ -97,13 +79,7 @@ pub(crate) struct ServiceError {
 
 impl ServiceError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.to_owned(),
-            message: message.into(),
-            facts: Vec::new(),
-            stored: 0,
-        }
+        Self { status, code: code.to_owned(), message: message.into(), facts: Vec::new(), stored: 0 }
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -114,16 +90,15 @@ impl ServiceError {
     /// The reply in a service's style.
     pub(crate) fn reply(&self, style: ErrorStyle, request_id: &str, resource: &str) -> Reply {
         match style {
-            ErrorStyle::RestJson => Reply::json(self.status, &json!({ "message": self.message }))
-                .with("x-amzn-errortype", &self.code),
+            ErrorStyle::RestJson => {
+                Reply::json(self.status, &json!({ "message": self.message })).with("x-amzn-errortype", &self.code)
+            }
             ErrorStyle::Json11 => {
                 let body = json!({ "__type": self.code, "message": self.message });
-                let mut reply =
-                    Reply::json(self.status, &body).with("x-amzn-errortype", &self.code);
-                reply.headers.insert(
-                    http::header::CONTENT_TYPE,
-                    HeaderValue::from_static("application/x-amz-json-1.1"),
-                );
+                let mut reply = Reply::json(self.status, &body).with("x-amzn-errortype", &self.code);
+                reply
+                    .headers
+                    .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
                 reply
             }
             ErrorStyle::S3Xml => {
@@ -148,11 +123,7 @@ impl ServiceError {
                     "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <Error>\n    \
                      <Type>{}</Type>\n    <Code>{}</Code>\n    <Message>{}</Message>\n  </Error>\n  \
                      <RequestId>{request_id}</RequestId>\n</ErrorResponse>\n",
-                    if self.status.is_server_error() {
-                        "Receiver"
-                    } else {
-                        "Sender"
-                    },
+                    if self.status.is_server_error() { "Receiver" } else { "Sender" },
                     escape(&self.code),
                     escape(&self.message)
                 ),
@@ -177,11 +148,7 @@ pub(crate) fn refusal_error(refusal: &Refusal, style: ErrorStyle, now_ms: i64) -
                 "AccessDeniedException" => "AccessDenied",
                 other => other,
             };
-            let status = if code == "IncompleteSignature" {
-                StatusCode::BAD_REQUEST
-            } else {
-                StatusCode::FORBIDDEN
-            };
+            let status = if code == "IncompleteSignature" { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
             let message = match refusal {
                 Refusal::Unsigned => "Request is missing Authentication Token".to_owned(),
                 _ => message,
@@ -203,19 +170,14 @@ pub(crate) fn refusal_error(refusal: &Refusal, style: ErrorStyle, now_ms: i64) -
 fn common_words(refusal: &Refusal) -> (&'static str, String) {
     const SIGNATURE: &str = "InvalidSignatureException";
     match refusal {
-        Refusal::Unsigned => (
-            "MissingAuthenticationTokenException",
-            "Missing Authentication Token".to_owned(),
-        ),
+        Refusal::Unsigned => ("MissingAuthenticationTokenException", "Missing Authentication Token".to_owned()),
         Refusal::Malformed { what } => ("IncompleteSignatureException", what.clone()),
-        Refusal::UnknownKey { .. } | Refusal::TokenMissing { .. } | Refusal::TokenWrong { .. } => (
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.".to_owned(),
-        ),
-        Refusal::Expired { .. } => (
-            "ExpiredTokenException",
-            "The security token included in the request is expired".to_owned(),
-        ),
+        Refusal::UnknownKey { .. } | Refusal::TokenMissing { .. } | Refusal::TokenWrong { .. } => {
+            ("UnrecognizedClientException", "The security token included in the request is invalid.".to_owned())
+        }
+        Refusal::Expired { .. } => {
+            ("ExpiredTokenException", "The security token included in the request is expired".to_owned())
+        }
         Refusal::ScopeDate { given, timestamp } => (
             SIGNATURE,
             format!(
@@ -224,30 +186,20 @@ fn common_words(refusal: &Refusal) -> (&'static str, String) {
                 timestamp.get(..8).unwrap_or_default()
             ),
         ),
-        Refusal::ScopeRegion {
-            expected: Some(expected),
-            ..
-        } => (
+        Refusal::ScopeRegion { expected: Some(expected), .. } => (
             SIGNATURE,
             format!(
                 "Credential should be scoped to a valid region, not '{}'. Expected '{expected}'.",
                 region_of(refusal)
             ),
         ),
-        Refusal::ScopeRegion { .. } => (
-            SIGNATURE,
-            "Credential should be scoped to a valid region.".to_owned(),
-        ),
-        Refusal::ScopeService { expected, .. } => (
-            SIGNATURE,
-            format!("Credential should be scoped to correct service: '{expected}'."),
-        ),
-        Refusal::ScopeTerminator { given } => (
-            SIGNATURE,
-            format!(
-                "Credential should be scoped with a valid terminator: 'aws4_request', not '{given}'."
-            ),
-        ),
+        Refusal::ScopeRegion { .. } => (SIGNATURE, "Credential should be scoped to a valid region.".to_owned()),
+        Refusal::ScopeService { expected, .. } => {
+            (SIGNATURE, format!("Credential should be scoped to correct service: '{expected}'."))
+        }
+        Refusal::ScopeTerminator { given } => {
+            (SIGNATURE, format!("Credential should be scoped with a valid terminator: 'aws4_request', not '{given}'."))
+        }
         Refusal::TooOld(gap) => (
             SIGNATURE,
             format!(
@@ -264,22 +216,14 @@ fn common_words(refusal: &Refusal) -> (&'static str, String) {
         ),
         Refusal::PresignedExpired(gap) => (
             SIGNATURE,
-            format!(
-                "Signature expired: {} is now earlier than {} ({})",
-                gap.request, gap.limit, gap.server
-            ),
+            format!("Signature expired: {} is now earlier than {} ({})", gap.request, gap.limit, gap.server),
         ),
-        Refusal::HostNotSigned => (
-            SIGNATURE,
-            "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
-        ),
-        Refusal::HeadersNotSigned { names } => (
-            SIGNATURE,
-            format!(
-                "'{}' must be a 'SignedHeader' in the AWS Authorization.",
-                names.join("', '")
-            ),
-        ),
+        Refusal::HostNotSigned => {
+            (SIGNATURE, "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".to_owned())
+        }
+        Refusal::HeadersNotSigned { names } => {
+            (SIGNATURE, format!("'{}' must be a 'SignedHeader' in the AWS Authorization.", names.join("', '")))
+        }
         Refusal::Signature(mismatch) => (
             SIGNATURE,
             format!(
@@ -294,11 +238,7 @@ fn common_words(refusal: &Refusal) -> (&'static str, String) {
         | Refusal::PayloadHash { .. }
         | Refusal::UnsignedPayload
         | Refusal::StreamingPayload => (SIGNATURE, refusal.reason()),
-        Refusal::NotAllowed {
-            arn,
-            action,
-            resource,
-        } => (
+        Refusal::NotAllowed { arn, action, resource } => (
             "AccessDeniedException",
             format!("User: {arn} is not authorized to perform: {action} on resource: {resource}"),
         ),
@@ -316,11 +256,7 @@ fn s3_error(refusal: &Refusal, now_ms: i64) -> ServiceError {
     const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     let malformed = |what: String| {
-        ServiceError::new(
-            BAD,
-            "AuthorizationHeaderMalformed",
-            format!("The authorization header is malformed; {what}"),
-        )
+        ServiceError::new(BAD, "AuthorizationHeaderMalformed", format!("The authorization header is malformed; {what}"))
     };
     match refusal {
         Refusal::Unsigned => ServiceError::new(FORBIDDEN, "AccessDenied", "Access Denied"),
@@ -341,9 +277,9 @@ fn s3_error(refusal: &Refusal, now_ms: i64) -> ServiceError {
             ServiceError::new(BAD, "InvalidToken", "The provided token is malformed or otherwise invalid.")
         }
         Refusal::Expired { .. } => ServiceError::new(BAD, "ExpiredToken", "The provided token has expired."),
-        Refusal::ScopeDate { given, timestamp } => {
-            malformed(format!("Invalid credential date \"{given}\". This date is not the same as X-Amz-Date: \"{timestamp}\"."))
-        }
+        Refusal::ScopeDate { given, timestamp } => malformed(format!(
+            "Invalid credential date \"{given}\". This date is not the same as X-Amz-Date: \"{timestamp}\"."
+        )),
         Refusal::ScopeRegion { given, expected: Some(expected) } => {
             malformed(format!("the region '{given}' is wrong; expecting '{expected}'")).with("Region", expected)
         }
@@ -367,14 +303,18 @@ fn s3_error(refusal: &Refusal, now_ms: i64) -> ServiceError {
         Refusal::PresignedExpired(gap) => ServiceError::new(FORBIDDEN, "AccessDenied", "Request has expired")
             .with("X-Amz-Date", &gap.request)
             .with("ServerTime", basic_utc(now_ms)),
-        Refusal::HostNotSigned => {
-            ServiceError::new(FORBIDDEN, "AccessDenied", "There were headers present in the request which were not signed")
-                .with("HeadersNotSigned", "host")
-        }
-        Refusal::HeadersNotSigned { names } => {
-            ServiceError::new(FORBIDDEN, "AccessDenied", "There were headers present in the request which were not signed")
-                .with("HeadersNotSigned", names.join(", "))
-        }
+        Refusal::HostNotSigned => ServiceError::new(
+            FORBIDDEN,
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+        )
+        .with("HeadersNotSigned", "host"),
+        Refusal::HeadersNotSigned { names } => ServiceError::new(
+            FORBIDDEN,
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+        )
+        .with("HeadersNotSigned", names.join(", ")),
         Refusal::PayloadHashMissing => {
             ServiceError::new(BAD, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
         }
@@ -385,9 +325,11 @@ fn s3_error(refusal: &Refusal, now_ms: i64) -> ServiceError {
         )
         .with("ClientComputedContentSHA256", claimed)
         .with("S3ComputedContentSHA256", computed),
-        Refusal::UnsignedPayload => {
-            ServiceError::new(BAD, "InvalidRequest", "UNSIGNED-PAYLOAD is accepted over TLS only; send the payload's hash")
-        }
+        Refusal::UnsignedPayload => ServiceError::new(
+            BAD,
+            "InvalidRequest",
+            "UNSIGNED-PAYLOAD is accepted over TLS only; send the payload's hash",
+        ),
         Refusal::StreamingPayload => ServiceError::new(
             StatusCode::NOT_IMPLEMENTED,
             "NotImplemented",
@@ -435,57 +377,30 @@ mod tests {
     use super::*;
 
     fn unknown() -> Refusal {
-        Refusal::UnknownKey {
-            access_key_id: "AK<ID".to_owned(),
-        }
+        Refusal::UnknownKey { access_key_id: "AK<ID".to_owned() }
     }
 
     #[test]
     fn one_refusal_has_each_service_kinds_own_words() {
-        let rest = refusal_error(&unknown(), ErrorStyle::RestJson, 0).reply(
-            ErrorStyle::RestJson,
-            "r",
-            "/",
-        );
+        let rest = refusal_error(&unknown(), ErrorStyle::RestJson, 0).reply(ErrorStyle::RestJson, "r", "/");
         assert_eq!(rest.status, 403);
-        assert_eq!(
-            &rest.body[..],
-            br#"{"message":"The security token included in the request is invalid."}"#
-        );
-        assert_eq!(
-            rest.headers["x-amzn-errortype"],
-            "UnrecognizedClientException"
-        );
+        assert_eq!(&rest.body[..], br#"{"message":"The security token included in the request is invalid."}"#);
+        assert_eq!(rest.headers["x-amzn-errortype"], "UnrecognizedClientException");
 
-        let json =
-            refusal_error(&unknown(), ErrorStyle::Json11, 0).reply(ErrorStyle::Json11, "r", "/");
+        let json = refusal_error(&unknown(), ErrorStyle::Json11, 0).reply(ErrorStyle::Json11, "r", "/");
         assert_eq!(json.status, 400);
-        assert!(
-            json.body
-                .starts_with(br#"{"__type":"UnrecognizedClientException""#)
-        );
+        assert!(json.body.starts_with(br#"{"__type":"UnrecognizedClientException""#));
 
-        let s3 =
-            refusal_error(&unknown(), ErrorStyle::S3Xml, 0).reply(ErrorStyle::S3Xml, "r", "/b");
+        let s3 = refusal_error(&unknown(), ErrorStyle::S3Xml, 0).reply(ErrorStyle::S3Xml, "r", "/b");
         let body = String::from_utf8_lossy(&s3.body).into_owned();
-        assert!(
-            body.contains("<Code>InvalidAccessKeyId</Code>") && body.contains("AK&lt;ID"),
-            "{body}"
-        );
+        assert!(body.contains("<Code>InvalidAccessKeyId</Code>") && body.contains("AK&lt;ID"), "{body}");
 
-        let sts = refusal_error(&unknown(), ErrorStyle::QueryXml, 0).reply(
-            ErrorStyle::QueryXml,
-            "r",
-            "/",
-        );
+        let sts = refusal_error(&unknown(), ErrorStyle::QueryXml, 0).reply(ErrorStyle::QueryXml, "r", "/");
         assert!(String::from_utf8_lossy(&sts.body).contains("<Code>InvalidClientTokenId</Code>"));
     }
 
     #[test]
     fn xml_text_never_breaks_out_of_its_element() {
-        assert_eq!(
-            escape("<a b=\"c\">&\u{1}"),
-            "&lt;a b=&quot;c&quot;&gt;&amp;\u{fffd}"
-        );
+        assert_eq!(escape("<a b=\"c\">&\u{1}"), "&lt;a b=&quot;c&quot;&gt;&amp;\u{fffd}");
     }
 }

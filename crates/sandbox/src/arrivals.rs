@@ -236,11 +236,7 @@ impl Arrivals {
             state.user_agent = about.user_agent;
             state.authorization_scheme = about.authorization_scheme;
             match &end {
-                End::Accepted {
-                    caller_arn,
-                    samples,
-                    bytes,
-                } => {
+                End::Accepted { caller_arn, samples, bytes } => {
                     state.accepted += 1;
                     state.samples += samples;
                     state.bytes += bytes;
@@ -250,9 +246,7 @@ impl Arrivals {
                     }
                     row.rate.add(now_ms, *samples);
                 }
-                End::Failed {
-                    problem, samples, ..
-                } => {
+                End::Failed { problem, samples, .. } => {
                     state.failed += 1;
                     state.samples += samples;
                     state.last_problem = Some(problem.clone());
@@ -269,13 +263,7 @@ impl Arrivals {
             }
         }
         match end {
-            End::Accepted {
-                caller_arn: Some(_),
-                ..
-            }
-            | End::Failed {
-                is_verified: true, ..
-            } => self.verified += 1,
+            End::Accepted { caller_arn: Some(_), .. } | End::Failed { is_verified: true, .. } => self.verified += 1,
             End::Accepted { .. } | End::Failed { .. } => self.unsigned += 1,
             End::Faulted { .. } => self.faulted += 1,
             End::Unserved { .. } => self.unserved += 1,
@@ -288,41 +276,33 @@ impl Arrivals {
             self.destinations_not_kept += 1;
             return None;
         }
-        Some(
-            self.destinations
-                .entry(sender.clone())
-                .or_insert_with(|| Row {
-                    state: DestinationState {
-                        service: sender.service.clone(),
-                        host: sender.host.clone(),
-                        resource: sender.resource.clone(),
-                        region: sender.region.clone(),
-                        access_key_id: sender.access_key_id.clone(),
-                        caller_arn: String::new(),
-                        authorization_scheme: String::new(),
-                        accepted: 0,
-                        refused: 0,
-                        failed: 0,
-                        samples: 0,
-                        samples_per_second: 0.0,
-                        bytes: 0,
-                        last_seen_ms: 0,
-                        last_accepted_ms: 0,
-                        last_problem: None,
-                        user_agent: String::new(),
-                    },
-                    rate: Rate::new(),
-                }),
-        )
+        Some(self.destinations.entry(sender.clone()).or_insert_with(|| Row {
+            state: DestinationState {
+                service: sender.service.clone(),
+                host: sender.host.clone(),
+                resource: sender.resource.clone(),
+                region: sender.region.clone(),
+                access_key_id: sender.access_key_id.clone(),
+                caller_arn: String::new(),
+                authorization_scheme: String::new(),
+                accepted: 0,
+                refused: 0,
+                failed: 0,
+                samples: 0,
+                samples_per_second: 0.0,
+                bytes: 0,
+                last_seen_ms: 0,
+                last_accepted_ms: 0,
+                last_problem: None,
+                user_agent: String::new(),
+            },
+            rate: Rate::new(),
+        }))
     }
 
     fn refuse(&mut self, sender: &Sender, refusal: &Refusal, path: &str, now_ms: i64) {
         self.refused += 1;
-        let key = (
-            sender.access_key_id.clone(),
-            sender.service.clone(),
-            refusal.name(),
-        );
+        let key = (sender.access_key_id.clone(), sender.service.clone(), refusal.name());
         if self.refusals.len() < MOST_REFUSAL_COUNTS || self.refusals.contains_key(&key) {
             *self.refusals.entry(key).or_default() += 1;
         }
@@ -338,9 +318,7 @@ impl Arrivals {
             advice: refusal.advice().to_owned(),
             canonical_request: match refusal {
                 // Paths and headers are bounded by the server; this bounds what fifty of them keep.
-                Refusal::Signature(mismatch) => {
-                    Some(mismatch.canonical_request.chars().take(8192).collect())
-                }
+                Refusal::Signature(mismatch) => Some(mismatch.canonical_request.chars().take(8192).collect()),
                 _ => None,
             },
         });
@@ -360,10 +338,7 @@ impl Arrivals {
     pub(crate) fn destinations(&self, now_ms: i64) -> Vec<DestinationState> {
         self.destinations
             .values()
-            .map(|row| DestinationState {
-                samples_per_second: row.rate.per_second(now_ms, 60),
-                ..row.state.clone()
-            })
+            .map(|row| DestinationState { samples_per_second: row.rate.per_second(now_ms, 60), ..row.state.clone() })
             .collect()
     }
 
@@ -393,23 +368,11 @@ pub(crate) struct About {
 
 impl About {
     pub(crate) fn of(headers: &http::HeaderMap) -> Self {
-        let text = |name: http::HeaderName| {
-            headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
-        };
-        let scheme = text(http::header::AUTHORIZATION)
-            .split(' ')
-            .next()
-            .unwrap_or_default();
+        let text = |name: http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let scheme = text(http::header::AUTHORIZATION).split(' ').next().unwrap_or_default();
         Self {
             user_agent: shown(text(http::header::USER_AGENT)),
-            authorization_scheme: if scheme.starts_with("AWS4-") {
-                String::new()
-            } else {
-                shown(scheme)
-            },
+            authorization_scheme: if scheme.starts_with("AWS4-") { String::new() } else { shown(scheme) },
         }
     }
 }
@@ -423,28 +386,14 @@ mod tests {
         let mut arrivals = Arrivals::default();
         for number in 0..2000 {
             let access_key_id = format!("AK{number}");
-            let sender = Sender {
-                access_key_id: access_key_id.clone(),
-                ..Sender::default()
-            };
+            let sender = Sender { access_key_id: access_key_id.clone(), ..Sender::default() };
             let refusal = Refusal::UnknownKey { access_key_id };
-            arrivals.enter(
-                &sender,
-                About::default(),
-                1,
-                End::Refused {
-                    refusal,
-                    path: "/".to_owned(),
-                },
-            );
+            arrivals.enter(&sender, About::default(), 1, End::Refused { refusal, path: "/".to_owned() });
             arrivals.tunnel(&format!("h{number}:443"));
         }
         assert_eq!(arrivals.refused, 2000);
         assert_eq!(arrivals.destinations(1).len(), MOST_DESTINATIONS);
-        assert_eq!(
-            arrivals.destinations_not_kept as usize,
-            2000 - MOST_DESTINATIONS
-        );
+        assert_eq!(arrivals.destinations_not_kept as usize, 2000 - MOST_DESTINATIONS);
         assert_eq!(arrivals.refusals().len(), MOST_REFUSAL_COUNTS);
         assert_eq!(arrivals.recent_refusals().len(), RECENT_REFUSALS);
         assert_eq!(arrivals.tunnels().len(), MOST_DESTINATIONS);

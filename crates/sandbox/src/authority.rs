@@ -6,8 +6,8 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{
     ServerConfig,
@@ -108,15 +108,11 @@ fn named(name: &str) -> DistinguishedName {
 }
 
 /// TLS settings from PEM texts.
-pub(crate) fn server_from_pem(
-    certificate_pem: &str,
-    key_pem: &str,
-) -> Result<Arc<ServerConfig>, SandboxError> {
+pub(crate) fn server_from_pem(certificate_pem: &str, key_pem: &str) -> Result<Arc<ServerConfig>, SandboxError> {
     let unusable = |what: String| SandboxError::Certificate { what };
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|e| unusable(e.to_string()))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|e| unusable(e.to_string()))?;
     if chain.is_empty() {
         return Err(unusable("no certificate in the PEM text".to_owned()));
     }
@@ -130,9 +126,7 @@ fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, SandboxError> {
-    let unusable = |e: rustls::Error| SandboxError::Certificate {
-        what: e.to_string(),
-    };
+    let unusable = |e: rustls::Error| SandboxError::Certificate { what: e.to_string() };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -151,26 +145,17 @@ mod tests {
     #[test]
     fn issued_certificates_make_a_tls_server() {
         let authority = Authority::generate().unwrap();
-        let (chain, key) = authority
-            .issue("aps-workspaces.us-east-1.amazonaws.com")
-            .unwrap();
+        let (chain, key) = authority.issue("aps-workspaces.us-east-1.amazonaws.com").unwrap();
         server_from_pem(&chain, key.expose()).unwrap();
         assert!(authority.server("127.0.0.1").is_ok());
-        assert!(
-            authority
-                .certificate_pem()
-                .starts_with("-----BEGIN CERTIFICATE-----")
-        );
+        assert!(authority.certificate_pem().starts_with("-----BEGIN CERTIFICATE-----"));
     }
 
     #[test]
     fn what_is_no_key_is_refused_without_showing_it() {
         let (chain, _) = Authority::generate().unwrap().issue("localhost").unwrap();
         let error = server_from_pem(&chain, "hush").unwrap_err().to_string();
-        assert!(
-            error.contains("no private key") && !error.contains("hush"),
-            "{error}"
-        );
+        assert!(error.contains("no private key") && !error.contains("hush"), "{error}");
         assert!(server_from_pem("", "").is_err());
     }
 }

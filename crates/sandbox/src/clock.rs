@@ -31,20 +31,13 @@ impl Clock {
 
     /// A clock read from `source` at each use.
     pub fn from_fn(source: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self {
-            source: Arc::new(source),
-            skew_ms: Arc::new(AtomicI64::new(0)),
-        }
+        Self { source: Arc::new(source), skew_ms: Arc::new(AtomicI64::new(0)) }
     }
 
     /// Milliseconds since the Unix epoch, shift included; 0 before the epoch.
     pub fn now_ms(&self) -> i64 {
-        let since = (self.source)()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        i64::try_from(since.as_millis())
-            .unwrap_or(i64::MAX)
-            .saturating_add(self.skew_ms())
+        let since = (self.source)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(self.skew_ms())
     }
 
     /// How far the sandbox's clock is ahead of its source, in milliseconds (negative: behind).
@@ -66,10 +59,7 @@ impl Default for Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clock")
-            .field("now_ms", &self.now_ms())
-            .field("skew_ms", &self.skew_ms())
-            .finish()
+        f.debug_struct("Clock").field("now_ms", &self.now_ms()).field("skew_ms", &self.skew_ms()).finish()
     }
 }
 
@@ -82,11 +72,7 @@ pub(crate) fn basic_utc(ms: i64) -> String {
 /// `2015-08-30T12:36:00.000Z`, the form XML answers use.
 pub(crate) fn extended_utc(ms: i64) -> String {
     let stamp = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    format!(
-        "{}.{:03}Z",
-        stamp.strftime("%Y-%m-%dT%H:%M:%S"),
-        ms.rem_euclid(1000)
-    )
+    format!("{}.{:03}Z", stamp.strftime("%Y-%m-%dT%H:%M:%S"), ms.rem_euclid(1000))
 }
 
 /// `Sun, 30 Aug 2015 12:36:00 GMT`, the form of the `Date` header (RFC 9110).
@@ -102,32 +88,19 @@ pub(crate) fn read_basic_utc(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let shape = b"ddddddddTddddddZ";
     let fits = bytes.len() == shape.len()
-        && bytes.iter().zip(shape).all(|(byte, want)| {
-            if *want == b'd' {
-                byte.is_ascii_digit()
-            } else {
-                byte == want
-            }
-        });
+        && bytes.iter().zip(shape).all(|(byte, want)| if *want == b'd' { byte.is_ascii_digit() } else { byte == want });
     if !fits {
         return None;
     }
     let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-    Some(
-        jiff::tz::TimeZone::UTC
-            .to_timestamp(civil)
-            .ok()?
-            .as_millisecond(),
-    )
+    Some(jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()?.as_millisecond())
 }
 
 /// Reads an HTTP date or the basic form, as the `Date` header may hold either.
 pub(crate) fn read_date_header(text: &str) -> Option<i64> {
     read_basic_utc(text).or_else(|| {
         // RFC 2822 readers want a zone they know; RFC 9110 always says GMT.
-        let stamp = jiff::fmt::rfc2822::DateTimeParser::new()
-            .parse_timestamp(text)
-            .ok()?;
+        let stamp = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
         Some(stamp.as_millisecond())
     })
 }
@@ -154,14 +127,9 @@ mod tests {
 
     #[test]
     fn a_malformed_time_is_nothing() {
-        for text in [
-            "",
-            "20150830T123600",
-            "2015083xT123600Z",
-            "20151330T123600Z",
-            "20150830 123600Z",
-            "+0150830T123600Z",
-        ] {
+        for text in
+            ["", "20150830T123600", "2015083xT123600Z", "20151330T123600Z", "20150830 123600Z", "+0150830T123600Z"]
+        {
             assert_eq!(read_basic_utc(text), None, "{text}");
         }
     }

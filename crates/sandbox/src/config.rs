@@ -83,10 +83,8 @@ pub struct SampleRules {
 
 impl SampleRules {
     /// The documented defaults of Amazon Managed Service for Prometheus.
-    pub const AMP: Self = Self {
-        max_age: Some(Duration::from_secs(3600)),
-        out_of_order_window: Some(Duration::from_secs(60)),
-    };
+    pub const AMP: Self =
+        Self { max_age: Some(Duration::from_secs(3600)), out_of_order_window: Some(Duration::from_secs(60)) };
 }
 
 /// Where S3 objects are kept.
@@ -108,7 +106,7 @@ pub struct Limits {
     pub object: usize,
     /// Largest `WriteRequest` after snappy decompression.
     pub decompressed: usize,
-    /// All bodies in flight together; a request that does not fit in waits, then is told to slow down.
+    /// All bodies in flight together; a request that does not fit in waits for room within its body's time.
     pub bodies_in_flight: usize,
     /// Series kept (further ones are counted, not kept).
     pub series: usize,

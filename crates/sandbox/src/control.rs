@@ -65,12 +65,8 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
         "/favicon.ico" if is_get => Reply::empty(StatusCode::NO_CONTENT),
         "/_sandbox/state" if is_get => state(core, target),
         "/_sandbox/samples" if is_get => {
-            let (destination, metric) =
-                (target.parameter("destination"), target.parameter("metric"));
-            let dump = core
-                .series
-                .lock()
-                .dump(destination.as_deref(), metric.as_deref());
+            let (destination, metric) = (target.parameter("destination"), target.parameter("metric"));
+            let dump = core.series.lock().dump(destination.as_deref(), metric.as_deref());
             Reply::json(StatusCode::OK, &dump)
         }
         "/_sandbox/faults" if is_post => read(body, |list: FaultList| {
@@ -79,19 +75,10 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
                 FaultList::One(fault) => vec![*fault],
             };
             let mut faults = core.faults.lock();
-            let taken = list
-                .into_iter()
-                .map(|fault| faults.add(fault))
-                .filter(|taken| *taken)
-                .count();
-            Reply::json(
-                StatusCode::OK,
-                &json!({ "added": taken, "waiting": faults.waiting().len() }),
-            )
+            let taken = list.into_iter().map(|fault| faults.add(fault)).filter(|taken| *taken).count();
+            Reply::json(StatusCode::OK, &json!({ "added": taken, "waiting": faults.waiting().len() }))
         }),
-        "/_sandbox/identities" if is_post => {
-            read(body, |order: IdentityOrder| identity(core, order))
-        }
+        "/_sandbox/identities" if is_post => read(body, |order: IdentityOrder| identity(core, order)),
         "/_sandbox/clock" if is_post => read(body, |order: ClockOrder| {
             core.clock.set_skew_ms(order.skew_ms);
             Reply::json(StatusCode::OK, &json!({ "now_ms": core.clock.now_ms() }))
@@ -106,30 +93,17 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
         | "/_sandbox/faults"
         | "/_sandbox/identities"
         | "/_sandbox/clock"
-        | "/_sandbox/reset" => Reply::text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "state and samples are read with GET, the rest is POST\n",
-        ),
-        _ => Reply::text(
-            StatusCode::NOT_FOUND,
-            "the sandbox has: state, samples, faults, identities, clock, reset\n",
-        ),
+        | "/_sandbox/reset" => {
+            Reply::text(StatusCode::METHOD_NOT_ALLOWED, "state and samples are read with GET, the rest is POST\n")
+        }
+        _ => Reply::text(StatusCode::NOT_FOUND, "the sandbox has: state, samples, faults, identities, clock, reset\n"),
     }
 }
 
 fn state(core: &Core, target: &Target) -> Reply {
-    let number = |name: &str| {
-        target
-            .parameter(name)
-            .and_then(|text| text.parse::<usize>().ok())
-            .unwrap_or(SHOWN)
-            .min(MOST)
-    };
-    let scope = Scope {
-        series: number("series"),
-        objects: number("objects"),
-        metric: target.parameter("metric"),
-    };
+    let number =
+        |name: &str| target.parameter(name).and_then(|text| text.parse::<usize>().ok()).unwrap_or(SHOWN).min(MOST);
+    let scope = Scope { series: number("series"), objects: number("objects"), metric: target.parameter("metric") };
     Reply::json(StatusCode::OK, &core.state(&scope)).with("cache-control", "no-store")
 }
 
@@ -144,18 +118,14 @@ fn identity(core: &Core, order: IdentityOrder) -> Reply {
         (_, Some(secret)) => Identity::user(order.access_key_id, secret),
         (Some(known), None) => known,
         (None, None) => {
-            return Reply::text(
-                StatusCode::BAD_REQUEST,
-                "a key that does not exist yet needs secret_access_key\n",
-            );
+            return Reply::text(StatusCode::BAD_REQUEST, "a key that does not exist yet needs secret_access_key\n");
         }
     };
     if let Some(token) = order.session_token {
         put = put.with_session_token(token);
     }
-    if let Some(at) = order
-        .expires_ms
-        .and_then(|ms| std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(ms)))
+    if let Some(at) =
+        order.expires_ms.and_then(|ms| std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(ms)))
     {
         put = put.expiring_at(at);
     }

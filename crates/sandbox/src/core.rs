@@ -55,11 +55,7 @@ impl Core {
             region: config.region.clone(),
             identities: RwLock::new(Identities::new(config.identities.iter().cloned())),
             arrivals: Mutex::new(Arrivals::default()),
-            series: Mutex::new(SeriesStore::new(
-                limits.clone(),
-                config.record,
-                config.sample_rules,
-            )),
+            series: Mutex::new(SeriesStore::new(limits.clone(), config.record, config.sample_rules)),
             objects: Mutex::new(Objects::open(&config.objects, limits.clone())?),
             faults: Mutex::new(Faults::default()),
             body_room: Arc::new(Semaphore::new(room)),
@@ -77,8 +73,7 @@ impl Core {
 
     /// Wakes those who wait for a change.
     pub(crate) fn changed(&self) {
-        self.changes
-            .send_modify(|version| *version = version.wrapping_add(1));
+        self.changes.send_modify(|version| *version = version.wrapping_add(1));
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
@@ -109,11 +104,7 @@ impl Core {
         };
         let (objects, objects_total, object_bytes) = {
             let objects = self.objects.lock();
-            (
-                objects.latest(scope.objects),
-                objects.len(),
-                objects.bytes(),
-            )
+            (objects.latest(scope.objects), objects.len(), objects.bytes())
         };
         let identities = self.identities.read();
         let identities = identities

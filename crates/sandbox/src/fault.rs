@@ -62,11 +62,7 @@ impl Fault {
 
     /// One request of `service` meets `outcome`.
     pub fn outcome(service: &str, outcome: Outcome) -> Self {
-        Self {
-            service: Some(service.to_owned()),
-            outcome,
-            ..Self::default()
-        }
+        Self { service: Some(service.to_owned()), outcome, ..Self::default() }
     }
 
     /// The same for so many requests; 0 means all until reset.
@@ -82,11 +78,8 @@ impl Fault {
     }
 
     fn matches(&self, service: &str, resource: &str, access_key_id: &str) -> bool {
-        let fits =
-            |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
-        fits(&self.service, service)
-            && fits(&self.resource, resource)
-            && fits(&self.access_key_id, access_key_id)
+        let fits = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
+        fits(&self.service, service) && fits(&self.resource, resource) && fits(&self.access_key_id, access_key_id)
     }
 }
 
@@ -152,16 +145,8 @@ impl Faults {
     }
 
     /// The first fault that matches, used up by one.
-    pub(crate) fn take(
-        &mut self,
-        service: &str,
-        resource: &str,
-        access_key_id: &str,
-    ) -> Option<Fault> {
-        let at = self
-            .0
-            .iter()
-            .position(|fault| fault.matches(service, resource, access_key_id))?;
+    pub(crate) fn take(&mut self, service: &str, resource: &str, access_key_id: &str) -> Option<Fault> {
+        let at = self.0.iter().position(|fault| fault.matches(service, resource, access_key_id))?;
         let fault = self.0.get_mut(at)?;
         let taken = fault.clone();
         match fault.times {
@@ -208,10 +193,8 @@ mod tests {
 
     #[test]
     fn json_needs_only_what_differs_from_the_defaults() {
-        let fault: Fault = serde_json::from_str(
-            r#"{"service":"aps","outcome":{"answer":{"status":429,"retry_after":"2"}}}"#,
-        )
-        .unwrap();
+        let fault: Fault =
+            serde_json::from_str(r#"{"service":"aps","outcome":{"answer":{"status":429,"retry_after":"2"}}}"#).unwrap();
         assert_eq!(fault.times, 1);
         let hang: Fault = serde_json::from_str(r#"{"outcome":"hang","stage":"after"}"#).unwrap();
         assert_eq!((hang.outcome, hang.stage), (Outcome::Hang, Stage::After));

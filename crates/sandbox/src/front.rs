@@ -41,38 +41,20 @@ pub(crate) struct Front {
 
 impl Front {
     /// Answers one request.
-    pub(crate) async fn serve(
-        self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Closed> {
+    pub(crate) async fn serve(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Closed> {
         let target = Target::of(&request);
         let (parts, body) = request.into_parts();
         let request_id = self.core.request_id();
         if target.is_own() {
             if is_foreign_page(&parts.headers, &target) {
                 let text = "orders are not taken from pages of other sites\n";
-                return Ok(self.finish(
-                    Reply::text(StatusCode::FORBIDDEN, text),
-                    ErrorStyle::Text,
-                    &request_id,
-                    0,
-                ));
+                return Ok(self.finish(Reply::text(StatusCode::FORBIDDEN, text), ErrorStyle::Text, &request_id, 0));
             }
-            return Ok(self.finish(
-                self.own(&target, body).await,
-                ErrorStyle::Text,
-                &request_id,
-                0,
-            ));
+            return Ok(self.finish(self.own(&target, body).await, ErrorStyle::Text, &request_id, 0));
         }
         let Some(service) = service::find(&target) else {
             let text = "nothing is played at this address; see / for what is\n";
-            return Ok(self.finish(
-                Reply::text(StatusCode::NOT_FOUND, text),
-                ErrorStyle::Text,
-                &request_id,
-                0,
-            ));
+            return Ok(self.finish(Reply::text(StatusCode::NOT_FOUND, text), ErrorStyle::Text, &request_id, 0));
         };
         let mut visit = Visit {
             sender: Sender {
@@ -93,12 +75,7 @@ impl Front {
             Ok(body) => body,
             Err(error) => {
                 let reply = visit.error(&error);
-                self.enter(
-                    &visit,
-                    End::Unserved {
-                        problem: error.message,
-                    },
-                );
+                self.enter(&visit, End::Unserved { problem: error.message });
                 return Ok(self.finish(reply, visit.style, &visit.request_id, 0));
             }
         };
@@ -127,11 +104,7 @@ impl Front {
             visit.sender = std::mem::take(&mut visit.sender).cut();
         }
         let sender = &visit.sender;
-        let fault =
-            self.core
-                .faults
-                .lock()
-                .take(&sender.service, &sender.resource, &sender.access_key_id);
+        let fault = self.core.faults.lock().take(&sender.service, &sender.resource, &sender.access_key_id);
         let date_shift_ms = fault.as_ref().map_or(0, |fault| fault.date_shift_ms);
         if let Some(fault) = fault.as_ref().filter(|fault| fault.stage == Stage::Before)
             && let Some(reply) = self.strike(fault, visit, true).await?
@@ -140,39 +113,16 @@ impl Front {
         }
         if let Err(error) = visit.service.admit(&target) {
             let reply = visit.error(&error);
-            self.enter(
-                visit,
-                End::Unserved {
-                    problem: visit.problem(&error),
-                },
-            );
+            self.enter(visit, End::Unserved { problem: visit.problem(&error) });
             return Ok(self.finish(reply, visit.style, &visit.request_id, date_shift_ms));
         }
-        let region = target
-            .aws
-            .as_ref()
-            .map(|aws| aws.region.clone())
-            .or_else(|| self.core.region.clone());
+        let region = target.aws.as_ref().map(|aws| aws.region.clone()).or_else(|| self.core.region.clone());
         let caller = match self.identify(visit.service, &signed, region) {
             Ok(caller) => caller,
             Err(refusal) => {
-                let reply = visit.error(&refusal_error(
-                    &refusal,
-                    visit.style,
-                    self.core.clock.now_ms(),
-                ));
-                tracing::debug!(
-                    service = visit.service.name(),
-                    reason = refusal.name(),
-                    "refused"
-                );
-                self.enter(
-                    visit,
-                    End::Refused {
-                        refusal,
-                        path: visit.path.clone(),
-                    },
-                );
+                let reply = visit.error(&refusal_error(&refusal, visit.style, self.core.clock.now_ms()));
+                tracing::debug!(service = visit.service.name(), reason = refusal.name(), "refused");
+                self.enter(visit, End::Refused { refusal, path: visit.path.clone() });
                 return Ok(self.finish(reply, visit.style, &visit.request_id, date_shift_ms));
             }
         };
@@ -219,26 +169,12 @@ impl Front {
     async fn work(&self, visit: &Visit, call: Call, body: ReadBody) -> Reply {
         let service = visit.service;
         if let (Some(caller), Some((action, resource))) = (&call.caller, service.action(&call)) {
-            let is_allowed = self
-                .core
-                .identities
-                .read()
-                .get(&caller.access_key_id)
-                .is_some_and(|identity| identity.allows(&action));
+            let is_allowed =
+                self.core.identities.read().get(&caller.access_key_id).is_some_and(|identity| identity.allows(&action));
             if !is_allowed {
-                let refusal = Refusal::NotAllowed {
-                    arn: caller.arn.clone(),
-                    action,
-                    resource,
-                };
+                let refusal = Refusal::NotAllowed { arn: caller.arn.clone(), action, resource };
                 let reply = visit.error(&refusal_error(&refusal, visit.style, call.now_ms));
-                self.enter(
-                    visit,
-                    End::Refused {
-                        refusal,
-                        path: visit.path.clone(),
-                    },
-                );
+                self.enter(visit, End::Refused { refusal, path: visit.path.clone() });
                 return reply;
             }
         }
@@ -253,47 +189,24 @@ impl Front {
         .await
         .unwrap_or_else(|e| {
             tracing::error!(error = %e, "the sandbox failed to serve a request");
-            Err(ServiceError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "InternalFailure",
-                "the sandbox failed",
-            ))
+            Err(ServiceError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", "the sandbox failed"))
         });
         match done {
             Ok(Done { reply, samples }) => {
-                self.enter(
-                    visit,
-                    End::Accepted {
-                        caller_arn,
-                        samples,
-                        bytes,
-                    },
-                );
+                self.enter(visit, End::Accepted { caller_arn, samples, bytes });
                 reply
             }
             Err(error) => {
                 let reply = visit.error(&error);
                 let problem = visit.problem(&error);
-                self.enter(
-                    visit,
-                    End::Failed {
-                        is_verified: caller_arn.is_some(),
-                        problem,
-                        samples: error.stored,
-                    },
-                );
+                self.enter(visit, End::Failed { is_verified: caller_arn.is_some(), problem, samples: error.stored });
                 reply
             }
         }
     }
 
     /// Plays a fault. `None`: go on as if nothing were.
-    async fn strike(
-        &self,
-        fault: &Fault,
-        visit: &Visit,
-        enters: bool,
-    ) -> Result<Option<Reply>, Closed> {
+    async fn strike(&self, fault: &Fault, visit: &Visit, enters: bool) -> Result<Option<Reply>, Closed> {
         self.pause(Duration::from_millis(fault.delay_ms)).await;
         let enter = |problem: String| {
             if enters {
@@ -311,25 +224,15 @@ impl Front {
                 self.pause(self.core.limits.hang).await;
                 Err(Closed)
             }
-            Outcome::Answer {
-                status,
-                code,
-                message,
-                body,
-                retry_after,
-                headers,
-            } => {
-                let status =
-                    StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Outcome::Answer { status, code, message, body, retry_after, headers } => {
+                let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 enter(format!("scripted: {status}"));
                 let code = code.as_deref().unwrap_or_else(|| usual_code(status));
                 let mut reply = match (body, status.is_success()) {
                     (Some(body), _) => Reply::text(status, body.clone()),
                     (None, true) => Reply::empty(status),
                     (None, false) => {
-                        let message = message
-                            .clone()
-                            .unwrap_or_else(|| format!("scripted by the sandbox: {status}"));
+                        let message = message.clone().unwrap_or_else(|| format!("scripted by the sandbox: {status}"));
                         visit.error(&ServiceError::new(status, code, message))
                     }
                 };
@@ -359,9 +262,7 @@ impl Front {
                 let (core, target) = (Arc::clone(&self.core), target.clone());
                 tokio::task::spawn_blocking(move || control::answer(&core, &target, &body.bytes))
                     .await
-                    .unwrap_or_else(|_| {
-                        Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the sandbox failed\n")
-                    })
+                    .unwrap_or_else(|_| Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the sandbox failed\n"))
             }
             Err(error) => error.reply(ErrorStyle::Text, "", &target.path),
         }
@@ -381,25 +282,15 @@ impl Front {
             return Err(too_large());
         }
         // A body of unknown size may grow up to the limit, so that much room is taken.
-        let expected = hint
-            .exact()
-            .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(limit);
+        let expected = hint.exact().and_then(|size| usize::try_from(size).ok()).unwrap_or(limit);
         let reading = async {
             let permits = u32::try_from(expected.div_ceil(1024)).unwrap_or(u32::MAX);
-            let permit = Arc::clone(&self.core.body_room)
-                .acquire_many_owned(permits)
-                .await
-                .ok();
+            let permit = Arc::clone(&self.core.body_room).acquire_many_owned(permits).await.ok();
             let mut body = body;
             let mut bytes = BytesMut::new();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|e| {
-                    ServiceError::new(
-                        StatusCode::BAD_REQUEST,
-                        "IncompleteBody",
-                        format!("reading the body: {e}"),
-                    )
+                    ServiceError::new(StatusCode::BAD_REQUEST, "IncompleteBody", format!("reading the body: {e}"))
                 })?;
                 if let Some(chunk) = frame.data_ref() {
                     if bytes.len() + chunk.len() > limit {
@@ -408,10 +299,7 @@ impl Front {
                     bytes.extend_from_slice(chunk);
                 }
             }
-            Ok(ReadBody {
-                bytes: bytes.freeze(),
-                _room: permit,
-            })
+            Ok(ReadBody { bytes: bytes.freeze(), _room: permit })
         };
         tokio::time::timeout(self.core.limits.body_read_timeout, reading).await.unwrap_or_else(|_| {
             Err(ServiceError::new(
@@ -423,29 +311,16 @@ impl Front {
     }
 
     fn enter(&self, visit: &Visit, end: End) {
-        self.core.arrivals.lock().enter(
-            &visit.sender,
-            visit.about.clone(),
-            self.core.clock.now_ms(),
-            end,
-        );
+        self.core.arrivals.lock().enter(&visit.sender, visit.about.clone(), self.core.clock.now_ms(), end);
         self.core.changed();
     }
 
     /// Adds what every answer has.
-    fn finish(
-        &self,
-        reply: Reply,
-        style: ErrorStyle,
-        request_id: &str,
-        date_shift_ms: i64,
-    ) -> Response<Full<Bytes>> {
+    fn finish(&self, reply: Reply, style: ErrorStyle, request_id: &str, date_shift_ms: i64) -> Response<Full<Bytes>> {
         let date = http_date(self.core.clock.now_ms().saturating_add(date_shift_ms));
         let reply = reply.with("date", &date);
         let reply = match style {
-            ErrorStyle::S3Xml => reply
-                .with("x-amz-request-id", request_id)
-                .with("x-amz-id-2", "sandbox"),
+            ErrorStyle::S3Xml => reply.with("x-amz-request-id", request_id).with("x-amz-id-2", "sandbox"),
             ErrorStyle::Text => reply,
             ErrorStyle::RestJson | ErrorStyle::Json11 | ErrorStyle::QueryXml => {
                 reply.with("x-amzn-requestid", request_id)
@@ -480,12 +355,7 @@ impl Visit {
     }
 
     fn problem(&self, error: &ServiceError) -> String {
-        crate::refusal::shown(&format!(
-            "{} {}: {}",
-            error.status.as_u16(),
-            error.code,
-            error.message
-        ))
+        crate::refusal::shown(&format!("{} {}: {}", error.status.as_u16(), error.code, error.message))
     }
 }
 
@@ -493,9 +363,7 @@ impl Visit {
 fn is_foreign_page(headers: &HeaderMap, target: &Target) -> bool {
     headers.get(http::header::ORIGIN).is_some_and(|origin| {
         let origin = origin.to_str().unwrap_or_default();
-        origin
-            .split_once("://")
-            .is_none_or(|(_, host)| host != target.host)
+        origin.split_once("://").is_none_or(|(_, host)| host != target.host)
     })
 }
 

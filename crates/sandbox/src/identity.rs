@@ -75,17 +75,12 @@ impl Identity {
 
     /// True when one of the allowed patterns matches `action`, letter case aside, as IAM does.
     pub fn allows(&self, action: &str) -> bool {
-        self.allow.iter().any(|pattern| {
-            matches_pattern(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase())
-        })
+        self.allow.iter().any(|pattern| matches_pattern(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase()))
     }
 
     /// The moment of expiry in milliseconds since the Unix epoch.
     pub(crate) fn expires_at_ms(&self) -> Option<i64> {
-        let at = self
-            .expires_at?
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let at = self.expires_at?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
     }
 }
@@ -96,11 +91,7 @@ pub(crate) struct Identities(HashMap<String, Identity>);
 
 impl Identities {
     pub(crate) fn new(list: impl IntoIterator<Item = Identity>) -> Self {
-        Self(
-            list.into_iter()
-                .map(|identity| (identity.access_key_id.clone(), identity))
-                .collect(),
-        )
+        Self(list.into_iter().map(|identity| (identity.access_key_id.clone(), identity)).collect())
     }
 
     pub(crate) fn get(&self, access_key_id: &str) -> Option<&Identity> {
@@ -158,12 +149,7 @@ fn matches_pattern(pattern: &str, text: &str) -> bool {
 
 /// Equality whose duration depends on the lengths only.
 pub(crate) fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left
-            .iter()
-            .zip(right)
-            .fold(0u8, |acc, (a, b)| acc | (a ^ b))
-            == 0
+    left.len() == right.len() && left.iter().zip(right).fold(0u8, |acc, (a, b)| acc | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -183,34 +169,19 @@ mod tests {
             ("", "s3:putobject", false),
             ("a*a", "a", false),
         ] {
-            assert_eq!(
-                matches_pattern(pattern, text),
-                want,
-                "{pattern} against {text}"
-            );
+            assert_eq!(matches_pattern(pattern, text), want, "{pattern} against {text}");
         }
     }
 
     #[test]
     fn actions_are_matched_without_regard_to_case() {
-        assert!(
-            Identity::example()
-                .allowing(["APS:remotewrite"])
-                .allows("aps:RemoteWrite")
-        );
-        assert!(
-            !Identity::example()
-                .allowing(["aps:QueryMetrics"])
-                .allows("aps:RemoteWrite")
-        );
+        assert!(Identity::example().allowing(["APS:remotewrite"]).allows("aps:RemoteWrite"));
+        assert!(!Identity::example().allowing(["aps:QueryMetrics"]).allows("aps:RemoteWrite"));
     }
 
     #[test]
     fn debug_shows_no_secret() {
-        let text = format!(
-            "{:?}",
-            Identity::user("AKID", "hush").with_session_token("hush-token")
-        );
+        let text = format!("{:?}", Identity::user("AKID", "hush").with_session_token("hush-token"));
         assert!(!text.contains("hush"), "{text}");
     }
 

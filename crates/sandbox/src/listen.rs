@@ -40,10 +40,7 @@ const HEAD_BYTES: u16 = 60 * 1024;
 pub(crate) enum Role {
     Plain,
     Tls(Arc<ServerConfig>),
-    Proxy {
-        authority: Authority,
-        hosts: Arc<[String]>,
-    },
+    Proxy { authority: Authority, hosts: Arc<[String]> },
 }
 
 /// What every connection needs.
@@ -65,12 +62,7 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr
 impl Hall {
     /// Accepts connections until told to stop.
     pub(crate) async fn accept(self, listener: TcpListener, role: Role) {
-        let places = Arc::new(Semaphore::new(
-            self.core
-                .limits
-                .connections
-                .clamp(1, Semaphore::MAX_PERMITS),
-        ));
+        let places = Arc::new(Semaphore::new(self.core.limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
@@ -94,20 +86,14 @@ impl Hall {
                 match role {
                     Role::Plain => hall.converse(stream, false).await,
                     Role::Tls(config) => hall.converse_tls(stream, config).await,
-                    Role::Proxy { authority, hosts } => {
-                        hall.converse_proxy(stream, authority, hosts).await
-                    }
+                    Role::Proxy { authority, hosts } => hall.converse_proxy(stream, authority, hosts).await,
                 }
                 drop(place);
             });
         }
     }
 
-    async fn converse_tls<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-        self,
-        io: I,
-        config: Arc<ServerConfig>,
-    ) {
+    async fn converse_tls<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, io: I, config: Arc<ServerConfig>) {
         let handshake = TlsAcceptor::from(config).accept(io);
         match tokio::time::timeout(self.core.limits.header_read_timeout, handshake).await {
             Ok(Ok(stream)) => self.converse(stream, true).await,
@@ -117,16 +103,8 @@ impl Hall {
     }
 
     /// Serves HTTP/1.1 or HTTP/2 on one connection.
-    async fn converse<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-        self,
-        io: I,
-        is_tls: bool,
-    ) {
-        let front = Front {
-            core: Arc::clone(&self.core),
-            stop: self.stop.clone(),
-            is_tls,
-        };
+    async fn converse<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, io: I, is_tls: bool) {
+        let front = Front { core: Arc::clone(&self.core), stop: self.stop.clone(), is_tls };
         let has_asked = CancellationToken::new();
         let asked = has_asked.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -138,10 +116,7 @@ impl Hall {
         tokio::pin!(connection);
         // The server waits for ever for the bytes that tell HTTP/1 from HTTP/2, so the first request has a limit here.
         let silence = async {
-            if tokio::time::timeout(self.core.limits.header_read_timeout, has_asked.cancelled())
-                .await
-                .is_ok()
-            {
+            if tokio::time::timeout(self.core.limits.header_read_timeout, has_asked.cancelled()).await.is_ok() {
                 std::future::pending::<()>().await;
             }
         };
@@ -161,11 +136,7 @@ impl Hall {
             .timer(TokioTimer::new())
             .header_read_timeout(self.core.limits.header_read_timeout)
             .max_buf_size(HEAD_BYTES.into());
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(HEAD_BYTES.into())
-            .max_concurrent_streams(64);
+        builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_BYTES.into()).max_concurrent_streams(64);
         builder
     }
 
@@ -184,49 +155,29 @@ impl Hall {
             .timer(TokioTimer::new())
             .header_read_timeout(self.core.limits.header_read_timeout)
             .max_buf_size(HEAD_BYTES.into());
-        let connection = builder
-            .serve_connection(TokioIo::new(io), service)
-            .with_upgrades();
+        let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
         tokio::select! {
             _ = connection => {}
             () = self.stop.cancelled() => {}
         }
     }
 
-    fn connect(
-        self,
-        request: Request<Incoming>,
-        authority: &Authority,
-        hosts: &[String],
-    ) -> Response<Full<Bytes>> {
+    fn connect(self, request: Request<Incoming>, authority: &Authority, hosts: &[String]) -> Response<Full<Bytes>> {
         let answer = |status: StatusCode, text: String| {
             let mut response = Response::new(Full::new(Bytes::from(text)));
             *response.status_mut() = status;
             response
         };
-        let target = request
-            .uri()
-            .authority()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let target = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         if request.method() != Method::CONNECT {
-            return answer(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this proxy takes CONNECT only\n".to_owned(),
-            );
+            return answer(StatusCode::METHOD_NOT_ALLOWED, "this proxy takes CONNECT only\n".to_owned());
         }
         self.core.arrivals.lock().tunnel(&target);
         self.core.changed();
-        let host = host_name(&target)
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_ascii_lowercase();
+        let host = host_name(&target).trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if AwsHost::read(&host).is_none() && !hosts.contains(&host) {
             tracing::info!(host = %crate::refusal::shown(&host), "the proxy was asked for a host that it does not play");
-            return answer(
-                StatusCode::BAD_GATEWAY,
-                "the sandbox's proxy plays AWS hosts only\n".to_owned(),
-            );
+            return answer(StatusCode::BAD_GATEWAY, "the sandbox's proxy plays AWS hosts only\n".to_owned());
         }
         let config = match authority.server(&host) {
             Ok(config) => config,
@@ -240,10 +191,7 @@ impl Hall {
                 () = stop.cancelled() => return,
             };
             match upgraded {
-                Ok(stream) => {
-                    self.converse_tls(TokioIo::<Upgraded>::new(stream), config)
-                        .await
-                }
+                Ok(stream) => self.converse_tls(TokioIo::<Upgraded>::new(stream), config).await,
                 Err(e) => tracing::debug!(error = %e, "a tunnel was not used"),
             }
         });

@@ -97,21 +97,11 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn open(storage: &ObjectStorage, limits: Limits) -> Result<Self, SandboxError> {
-        let mut objects = Self {
-            all: BTreeMap::new(),
-            bytes: 0,
-            directory: None,
-            limits,
-        };
+        let mut objects = Self { all: BTreeMap::new(), bytes: 0, directory: None, limits };
         if let ObjectStorage::Directory(path) = storage {
-            let failed = |path: &Path, source| SandboxError::Directory {
-                path: path.to_owned(),
-                source,
-            };
+            let failed = |path: &Path, source| SandboxError::Directory { path: path.to_owned(), source };
             fs::create_dir_all(path).map_err(|e| failed(path, e))?;
-            objects
-                .find(path, &mut Vec::new())
-                .map_err(|e| failed(path, e))?;
+            objects.find(path, &mut Vec::new()).map_err(|e| failed(path, e))?;
             objects.directory = Some(path.clone());
         }
         Ok(objects)
@@ -136,11 +126,7 @@ impl Objects {
                 && self.all.len() < self.limits.objects
             {
                 let body = fs::read(entry.path())?;
-                let modified = entry
-                    .metadata()?
-                    .modified()?
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .unwrap_or_default();
+                let modified = entry.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
                 self.bytes += body.len() as u64;
                 let object = Object {
                     size: body.len() as u64,
@@ -186,14 +172,8 @@ impl Objects {
             },
         };
         let etag = etag(body);
-        let object = Object {
-            size: body.len() as u64,
-            etag: etag.clone(),
-            stored_ms: now_ms,
-            samples,
-            headers,
-            content,
-        };
+        let object =
+            Object { size: body.len() as u64, etag: etag.clone(), stored_ms: now_ms, samples, headers, content };
         self.bytes = bytes;
         self.all.insert(place, object);
         Put::Stored { etag }
@@ -214,14 +194,7 @@ impl Objects {
     }
 
     /// One page of the keys of a bucket, in order of their bytes, as `ListObjectsV2` gives them.
-    pub(crate) fn list(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        delimiter: &str,
-        after: &str,
-        most: usize,
-    ) -> Page {
+    pub(crate) fn list(&self, bucket: &str, prefix: &str, delimiter: &str, after: &str, most: usize) -> Page {
         let mut page = Page::default();
         let from = if after > prefix { after } else { prefix };
         let start = (bucket.to_owned(), from.to_owned());
@@ -232,9 +205,7 @@ impl Objects {
             .take_while(|((to, key), _)| to == bucket && key.starts_with(prefix))
         {
             let common = match key.get(prefix.len()..).filter(|_| !delimiter.is_empty()) {
-                Some(rest) => rest
-                    .find(delimiter)
-                    .and_then(|at| key.get(..prefix.len() + at + delimiter.len())),
+                Some(rest) => rest.find(delimiter).and_then(|at| key.get(..prefix.len() + at + delimiter.len())),
                 None => None,
             };
             let name = common.unwrap_or(key);
@@ -331,9 +302,7 @@ fn file_segment(segment: &str) -> String {
     for (at, byte) in segment.bytes().enumerate() {
         match byte {
             b'.' if at == 0 => name.push_str("%2E"),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'=' | b'.' => {
-                name.push(char::from(byte))
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'=' | b'.' => name.push(char::from(byte)),
             other => name.push_str(&format!("%{other:02X}")),
         }
     }
@@ -354,15 +323,7 @@ mod tests {
     fn filled(keys: &[&str]) -> Objects {
         let mut objects = Objects::open(&ObjectStorage::Memory, Limits::default()).unwrap();
         for key in keys {
-            let put = objects.put(
-                "b",
-                key,
-                &Bytes::from_static(b"x"),
-                Vec::new(),
-                true,
-                None,
-                1,
-            );
+            let put = objects.put("b", key, &Bytes::from_static(b"x"), Vec::new(), true, None, 1);
             assert!(matches!(put, Put::Stored { .. }));
         }
         objects
@@ -376,15 +337,9 @@ mod tests {
     fn listings_go_page_by_page() {
         let objects = filled(&["a/1", "a/2", "a/3", "b"]);
         let first = objects.list("b", "a/", "", "", 2);
-        assert_eq!(
-            (names(&first), first.next.as_deref()),
-            (vec!["a/1", "a/2"], Some("a/2"))
-        );
+        assert_eq!((names(&first), first.next.as_deref()), (vec!["a/1", "a/2"], Some("a/2")));
         let second = objects.list("b", "a/", "", "a/2", 2);
-        assert_eq!(
-            (names(&second), second.next.as_deref()),
-            (vec!["a/3"], None)
-        );
+        assert_eq!((names(&second), second.next.as_deref()), (vec!["a/3"], None));
     }
 
     #[test]
@@ -403,29 +358,10 @@ mod tests {
     #[test]
     fn a_put_if_absent_never_replaces() {
         let mut objects = filled(&["a"]);
-        assert!(matches!(
-            objects.put(
-                "b",
-                "a",
-                &Bytes::from_static(b"y"),
-                Vec::new(),
-                true,
-                None,
-                2
-            ),
-            Put::Exists
-        ));
+        assert!(matches!(objects.put("b", "a", &Bytes::from_static(b"y"), Vec::new(), true, None, 2), Put::Exists));
         assert_eq!(&objects.get("b", "a").unwrap().read().unwrap()[..], b"x");
         assert!(matches!(
-            objects.put(
-                "b",
-                "a",
-                &Bytes::from_static(b"yy"),
-                Vec::new(),
-                false,
-                None,
-                2
-            ),
+            objects.put("b", "a", &Bytes::from_static(b"yy"), Vec::new(), false, None, 2),
             Put::Stored { .. }
         ));
         assert_eq!((objects.len(), objects.bytes()), (1, 2));
@@ -433,23 +369,9 @@ mod tests {
 
     #[test]
     fn a_full_store_says_so() {
-        let limits = Limits {
-            object_bytes: 3,
-            ..Limits::default()
-        };
+        let limits = Limits { object_bytes: 3, ..Limits::default() };
         let mut objects = Objects::open(&ObjectStorage::Memory, limits).unwrap();
-        assert!(matches!(
-            objects.put(
-                "b",
-                "a",
-                &Bytes::from_static(b"1234"),
-                Vec::new(),
-                true,
-                None,
-                1
-            ),
-            Put::Full
-        ));
+        assert!(matches!(objects.put("b", "a", &Bytes::from_static(b"1234"), Vec::new(), true, None, 1), Put::Full));
     }
 
     #[test]
@@ -457,15 +379,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("objects");
         let storage = ObjectStorage::Directory(root.clone());
-        let keys = [
-            "../../etc/passwd",
-            "a//b",
-            "./x",
-            "/lead",
-            "ü/%41",
-            ".hidden",
-            "trail/",
-        ];
+        let keys = ["../../etc/passwd", "a//b", "./x", "/lead", "ü/%41", ".hidden", "trail/"];
         let mut objects = Objects::open(&storage, Limits::default()).unwrap();
         for key in keys {
             let put = objects.put("b", key, &Bytes::from(key), Vec::new(), true, None, 1);
@@ -474,11 +388,7 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         let again = Objects::open(&storage, Limits::default()).unwrap();
         for key in keys {
-            assert_eq!(
-                &again.get("b", key).unwrap().read().unwrap()[..],
-                key.as_bytes(),
-                "{key}"
-            );
+            assert_eq!(&again.get("b", key).unwrap().read().unwrap()[..], key.as_bytes(), "{key}");
         }
         assert_eq!(again.len(), keys.len());
         assert_eq!(again.bytes(), objects.bytes());

@@ -18,17 +18,13 @@ struct Page<'a> {
 /// The page as seen at `host`.
 pub(crate) fn render(core: &Core, host: &str) -> Reply {
     let identities = core.identities.read();
-    let identity = identities
-        .get(Identity::EXAMPLE_KEY_ID)
-        .or_else(|| identities.list().into_iter().next());
+    let identity = identities.get(Identity::EXAMPLE_KEY_ID).or_else(|| identities.list().into_iter().next());
     let page = Page {
         host,
         region: core.region.as_deref().unwrap_or("us-east-1"),
         access_key_id: identity.map_or("YOUR_KEY_ID", |identity| identity.access_key_id.as_str()),
         secret: match identity {
-            Some(known) if known.secret_access_key.expose() == Identity::EXAMPLE_SECRET => {
-                Identity::EXAMPLE_SECRET
-            }
+            Some(known) if known.secret_access_key.expose() == Identity::EXAMPLE_SECRET => Identity::EXAMPLE_SECRET,
             _ => "${AWS_SECRET_ACCESS_KEY}",
         },
     };

@@ -12,10 +12,7 @@ pub(crate) struct Rate {
 
 impl Rate {
     pub(crate) fn new() -> Self {
-        Self {
-            counts: vec![0; SECONDS],
-            last: 0,
-        }
+        Self { counts: vec![0; SECONDS], last: 0 }
     }
 
     pub(crate) fn add(&mut self, now_ms: i64, count: u64) {
@@ -44,21 +41,14 @@ impl Rate {
         (0..points)
             .map(|point| {
                 let from = end - width * (points - point);
-                (from..from + width)
-                    .map(|second| self.at(second))
-                    .sum::<u64>() as f64
-                    / width as f64
+                (from..from + width).map(|second| self.at(second)).sum::<u64>() as f64 / width as f64
             })
             .collect()
     }
 
     fn at(&self, second: i64) -> u64 {
         let age = self.last.saturating_sub(second);
-        if (0..SECONDS as i64).contains(&age) {
-            self.counts.get(slot(second)).copied().unwrap_or(0)
-        } else {
-            0
-        }
+        if (0..SECONDS as i64).contains(&age) { self.counts.get(slot(second)).copied().unwrap_or(0) } else { 0 }
     }
 
     fn forget_until(&mut self, second: i64) {

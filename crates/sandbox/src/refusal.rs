@@ -164,48 +164,23 @@ impl Refusal {
                 format!("there is no access key {}", shown(access_key_id))
             }
             Self::TokenMissing { access_key_id } => {
-                format!(
-                    "key {} is temporary and came without its session token",
-                    shown(access_key_id)
-                )
+                format!("key {} is temporary and came without its session token", shown(access_key_id))
             }
             Self::TokenWrong { access_key_id } => {
-                format!(
-                    "the session token does not belong to key {}",
-                    shown(access_key_id)
-                )
+                format!("the session token does not belong to key {}", shown(access_key_id))
             }
-            Self::Expired {
-                access_key_id,
-                at_ms,
-            } => {
-                format!(
-                    "key {} expired at {}",
-                    shown(access_key_id),
-                    crate::clock::basic_utc(*at_ms)
-                )
+            Self::Expired { access_key_id, at_ms } => {
+                format!("key {} expired at {}", shown(access_key_id), crate::clock::basic_utc(*at_ms))
             }
             Self::ScopeDate { given, timestamp } => {
-                format!(
-                    "the credential scope says {} but the request's time is {timestamp}",
-                    shown(given)
-                )
+                format!("the credential scope says {} but the request's time is {timestamp}", shown(given))
             }
-            Self::ScopeRegion {
-                given,
-                expected: Some(expected),
-            } => {
-                format!(
-                    "signed for region '{}'; this endpoint is in '{expected}'",
-                    shown(given)
-                )
+            Self::ScopeRegion { given, expected: Some(expected) } => {
+                format!("signed for region '{}'; this endpoint is in '{expected}'", shown(given))
             }
             Self::ScopeRegion { .. } => "signed for an empty region".to_owned(),
             Self::ScopeService { given, expected } => {
-                format!(
-                    "signed for service '{}'; this endpoint is '{expected}'",
-                    shown(given)
-                )
+                format!("signed for service '{}'; this endpoint is '{expected}'", shown(given))
             }
             Self::ScopeTerminator { given } => {
                 format!("the credential scope ends in '{}'", shown(given))
@@ -214,37 +189,23 @@ impl Refusal {
                 "the request's time {} is {} s {} the sandbox's {}; {} min are tolerated",
                 gap.request,
                 gap.ahead_ms.unsigned_abs() / 1000,
-                if gap.ahead_ms < 0 {
-                    "behind"
-                } else {
-                    "ahead of"
-                },
+                if gap.ahead_ms < 0 { "behind" } else { "ahead of" },
                 gap.server,
                 gap.window_minutes
             ),
-            Self::PresignedExpired(gap) => format!(
-                "the presigned URL of {} ended before {}",
-                gap.request, gap.server
-            ),
+            Self::PresignedExpired(gap) => format!("the presigned URL of {} ended before {}", gap.request, gap.server),
             Self::HostNotSigned => "the host header is not signed".to_owned(),
             Self::HeadersNotSigned { names } => {
                 format!("sent but not signed: {}", shown(&names.join(", ")))
             }
-            Self::PayloadHashMissing => {
-                "x-amz-content-sha256 is missing or not a SHA-256".to_owned()
-            }
+            Self::PayloadHashMissing => "x-amz-content-sha256 is missing or not a SHA-256".to_owned(),
             Self::PayloadHash { claimed, computed } => {
                 format!("the signed payload hash {claimed} is not that of the body, {computed}")
             }
             Self::UnsignedPayload => "UNSIGNED-PAYLOAD over plain HTTP".to_owned(),
-            Self::StreamingPayload => {
-                "chunk-signed uploads are not played by the sandbox".to_owned()
-            }
+            Self::StreamingPayload => "chunk-signed uploads are not played by the sandbox".to_owned(),
             Self::Signature(mismatch) => {
-                format!(
-                    "the signature of key {} does not match the request",
-                    shown(&mismatch.access_key_id)
-                )
+                format!("the signature of key {} does not match the request", shown(&mismatch.access_key_id))
             }
             Self::NotAllowed { arn, action, .. } => format!("{arn} may not {action}"),
         }
@@ -254,37 +215,21 @@ impl Refusal {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Unsigned => "give this destination a sigv4 block with access_key and secret_key",
-            Self::Malformed { .. } => {
-                "look for a proxy that rewrites the Authorization or X-Amz-Date header"
-            }
-            Self::UnknownKey { .. } => {
-                "use the access key that the sandbox printed when it started"
-            }
-            Self::TokenMissing { .. } => {
-                "set session_token, or use the credential source that supplies it"
-            }
-            Self::TokenWrong { .. } => {
-                "take key id, secret and token from the same set of temporary credentials"
-            }
+            Self::Malformed { .. } => "look for a proxy that rewrites the Authorization or X-Amz-Date header",
+            Self::UnknownKey { .. } => "use the access key that the sandbox printed when it started",
+            Self::TokenMissing { .. } => "set session_token, or use the credential source that supplies it",
+            Self::TokenWrong { .. } => "take key id, secret and token from the same set of temporary credentials",
             Self::Expired { .. } => "renew the credentials; look at why their source did not",
-            Self::ScopeDate { .. } => {
-                "sign with one clock: the scope's date is the UTC date of X-Amz-Date"
-            }
+            Self::ScopeDate { .. } => "sign with one clock: the scope's date is the UTC date of X-Amz-Date",
             Self::ScopeRegion { .. } => "set region in the sigv4 block to the endpoint's region",
-            Self::ScopeService { .. } => {
-                "set service_name in the sigv4 block to the service the URL belongs to"
-            }
-            Self::ScopeTerminator { .. } => {
-                "the scope must end in aws4_request; look at the signer"
-            }
+            Self::ScopeService { .. } => "set service_name in the sigv4 block to the service the URL belongs to",
+            Self::ScopeTerminator { .. } => "the scope must end in aws4_request; look at the signer",
             Self::TooOld(_) | Self::TooNew(_) => "set the clock of the sending host (NTP)",
             Self::PresignedExpired(_) => "make a new presigned URL",
             Self::HostNotSigned => "sign the host header",
             Self::HeadersNotSigned { .. } => "add these headers before signing, not after",
             Self::PayloadHashMissing => "S3 needs x-amz-content-sha256 sent and signed",
-            Self::PayloadHash { .. } => {
-                "something changed the body after signing (compression, a proxy)"
-            }
+            Self::PayloadHash { .. } => "something changed the body after signing (compression, a proxy)",
             Self::UnsignedPayload => "send the payload's hash, or use the TLS listener",
             Self::StreamingPayload => "send the object in one signed piece",
             Self::Signature(_) => {

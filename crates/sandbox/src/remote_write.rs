@@ -28,20 +28,13 @@ pub(crate) enum WriteError {
 /// Checks the headers that remote write 1.0 demands.
 pub(crate) fn check_headers(headers: &HeaderMap) -> Result<(), WriteError> {
     let value = |name: &str| {
-        let text = headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
+        let text = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         text.chars().take(128).collect::<String>()
     };
     let content_type = value("content-type");
     let mut parts = content_type.split(';').map(str::trim);
-    let is_protobuf = parts
-        .next()
-        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-protobuf"));
-    if !is_protobuf
-        || parts.any(|part| part.starts_with("proto=") && part != "proto=prometheus.WriteRequest")
-    {
+    let is_protobuf = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-protobuf"));
+    if !is_protobuf || parts.any(|part| part.starts_with("proto=") && part != "proto=prometheus.WriteRequest") {
         return Err(WriteError::ContentType(content_type));
     }
     let encoding = value("content-encoding");
@@ -63,14 +56,9 @@ pub(crate) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, WriteErro
     }
     // No element of the format yields more than 64 bytes from less than 3, so a larger claim is a lie.
     if claimed > body.len().saturating_mul(32) {
-        return Err(WriteError::Snappy(format!(
-            "{} bytes cannot hold {claimed}",
-            body.len()
-        )));
+        return Err(WriteError::Snappy(format!("{} bytes cannot hold {claimed}", body.len())));
     }
-    snap::raw::Decoder::new()
-        .decompress_vec(body)
-        .map_err(|e| WriteError::Snappy(e.to_string()))
+    snap::raw::Decoder::new().decompress_vec(body).map_err(|e| WriteError::Snappy(e.to_string()))
 }
 
 /// One `TimeSeries` message.
@@ -99,43 +87,25 @@ impl<'a> Series<'a> {
         let mut has_name = false;
         for (name, value) in &self.labels {
             if name.is_empty() || value.is_empty() {
-                return Some(format!(
-                    "label_invalid: empty label name or value in {}",
-                    self.shown()
-                ));
+                return Some(format!("label_invalid: empty label name or value in {}", self.shown()));
             }
             match previous.map(|previous| previous.cmp(name)) {
                 Some(std::cmp::Ordering::Equal) => {
-                    return Some(format!(
-                        "duplicate_label_names: '{name}' twice in {}",
-                        self.shown()
-                    ));
+                    return Some(format!("duplicate_label_names: '{name}' twice in {}", self.shown()));
                 }
                 Some(std::cmp::Ordering::Greater) => {
-                    return Some(format!(
-                        "labels_not_sorted: '{name}' out of order in {}",
-                        self.shown()
-                    ));
+                    return Some(format!("labels_not_sorted: '{name}' out of order in {}", self.shown()));
                 }
                 _ => {}
             }
             previous = Some(name);
             has_name |= *name == "__name__";
         }
-        if has_name {
-            None
-        } else {
-            Some(format!("missing_metric_name: {}", self.shown()))
-        }
+        if has_name { None } else { Some(format!("missing_metric_name: {}", self.shown())) }
     }
 
     fn shown(&self) -> String {
-        let text: Vec<String> = self
-            .labels
-            .iter()
-            .take(20)
-            .map(|(name, value)| format!("{name}={value:?}"))
-            .collect();
+        let text: Vec<String> = self.labels.iter().take(20).map(|(name, value)| format!("{name}={value:?}")).collect();
         format!("{{{}}}", crate::refusal::shown(&text.join(", ")))
     }
 }
@@ -149,10 +119,7 @@ pub(crate) struct Counts {
 }
 
 /// Walks a decompressed `WriteRequest`, giving each series to `each`. Stops at the first thing that is not protobuf.
-pub(crate) fn walk<'a>(
-    raw: &'a [u8],
-    mut each: impl FnMut(Series<'a>),
-) -> Result<Counts, WriteError> {
+pub(crate) fn walk<'a>(raw: &'a [u8], mut each: impl FnMut(Series<'a>)) -> Result<Counts, WriteError> {
     let mut counts = Counts::default();
     for field in Fields(raw) {
         match field? {
@@ -163,9 +130,7 @@ pub(crate) fn walk<'a>(
             }
             (3, Value::Bytes(_)) => counts.metadata += 1,
             (1 | 3, _) => {
-                return Err(WriteError::Protobuf(
-                    "a message field that is not length-delimited",
-                ));
+                return Err(WriteError::Protobuf("a message field that is not length-delimited"));
             }
             _ => {}
         }
@@ -174,12 +139,7 @@ pub(crate) fn walk<'a>(
 }
 
 fn read_series<'a>(message: &'a [u8], counts: &mut Counts) -> Result<Series<'a>, WriteError> {
-    let mut series = Series {
-        labels: Vec::new(),
-        exemplars: 0,
-        histograms: 0,
-        message,
-    };
+    let mut series = Series { labels: Vec::new(), exemplars: 0, histograms: 0, message };
     for field in Fields(message) {
         match field? {
             (1, Value::Bytes(label)) => {
@@ -195,9 +155,7 @@ fn read_series<'a>(message: &'a [u8], counts: &mut Counts) -> Result<Series<'a>,
             (3, Value::Bytes(_)) => series.exemplars += 1,
             (4, Value::Bytes(_)) => series.histograms += 1,
             (1..=4, _) => {
-                return Err(WriteError::Protobuf(
-                    "a message field that is not length-delimited",
-                ));
+                return Err(WriteError::Protobuf("a message field that is not length-delimited"));
             }
             _ => {}
         }
@@ -250,10 +208,7 @@ impl<'a> Fields<'a> {
     fn varint(&mut self) -> Result<u64, WriteError> {
         let mut number = 0u64;
         for shift in (0..70).step_by(7) {
-            let (byte, rest) = self
-                .0
-                .split_first()
-                .ok_or(WriteError::Protobuf("it ends inside a number"))?;
+            let (byte, rest) = self.0.split_first().ok_or(WriteError::Protobuf("it ends inside a number"))?;
             self.0 = rest;
             let bits = u64::from(byte & 0x7f);
             if shift == 63 && bits > 1 {
@@ -269,10 +224,8 @@ impl<'a> Fields<'a> {
 
     fn bytes(&mut self, length: u64) -> Result<&'a [u8], WriteError> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let (taken, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(WriteError::Protobuf("a field longer than its message"))?;
+        let (taken, rest) =
+            self.0.split_at_checked(length).ok_or(WriteError::Protobuf("a field longer than its message"))?;
         self.0 = rest;
         Ok(taken)
     }
@@ -284,8 +237,7 @@ impl<'a> Fields<'a> {
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
             1 => {
-                let bytes = <[u8; 8]>::try_from(self.bytes(8)?)
-                    .map_err(|_| WriteError::Protobuf("a short double"))?;
+                let bytes = <[u8; 8]>::try_from(self.bytes(8)?).map_err(|_| WriteError::Protobuf("a short double"))?;
                 Value::Fixed64(u64::from_le_bytes(bytes))
             }
             2 => {
@@ -297,9 +249,7 @@ impl<'a> Fields<'a> {
                 Value::Fixed32
             }
             _ => {
-                return Err(WriteError::Protobuf(
-                    "a wire type that proto3 does not have",
-                ));
+                return Err(WriteError::Protobuf("a wire type that proto3 does not have"));
             }
         };
         Ok((number, value))
@@ -368,10 +318,7 @@ pub(crate) mod tests {
 
     #[test]
     fn labels_and_samples_come_out_as_they_went_in() {
-        let raw = one_series(
-            &[("__name__", "up"), ("job", "node")],
-            &[(1000, 1.0), (-5, f64::NAN)],
-        );
+        let raw = one_series(&[("__name__", "up"), ("job", "node")], &[(1000, 1.0), (-5, f64::NAN)]);
         let mut seen = Vec::new();
         let counts = walk(&raw, |series| {
             assert_eq!(series.labels, [("__name__", "up"), ("job", "node")]);
@@ -380,14 +327,7 @@ pub(crate) mod tests {
         })
         .unwrap();
         assert_eq!(seen, [(1000, 1f64.to_bits()), (-5, f64::NAN.to_bits())]);
-        assert_eq!(
-            counts,
-            Counts {
-                series: 1,
-                samples: 2,
-                metadata: 0
-            }
-        );
+        assert_eq!(counts, Counts { series: 1, samples: 2, metadata: 0 });
     }
 
     #[test]
@@ -395,10 +335,7 @@ pub(crate) mod tests {
         for (labels, want) in [
             (&[("job", "node")][..], "missing_metric_name"),
             (&[("job", "node"), ("__name__", "up")], "labels_not_sorted"),
-            (
-                &[("__name__", "up"), ("__name__", "up")],
-                "duplicate_label_names",
-            ),
+            (&[("__name__", "up"), ("__name__", "up")], "duplicate_label_names"),
             (&[("__name__", "up"), ("job", "")], "label_invalid"),
         ] {
             walk(&one_series(labels, &[]), |series| {
@@ -412,25 +349,11 @@ pub(crate) mod tests {
     #[test]
     fn a_snappy_bomb_is_refused_before_it_is_unpacked() {
         let limit = 1 << 20;
-        let honest = snap::raw::Encoder::new()
-            .compress_vec(&vec![0u8; limit + 1])
-            .unwrap();
-        assert_eq!(
-            decompress(&honest, limit),
-            Err(WriteError::TooLarge {
-                claimed: limit + 1,
-                limit
-            })
-        );
+        let honest = snap::raw::Encoder::new().compress_vec(&vec![0u8; limit + 1]).unwrap();
+        assert_eq!(decompress(&honest, limit), Err(WriteError::TooLarge { claimed: limit + 1, limit }));
         let liar = [varint(limit as u64), vec![0u8; 8]].concat();
-        assert!(matches!(
-            decompress(&liar, limit),
-            Err(WriteError::Snappy(_))
-        ));
-        assert!(matches!(
-            decompress(&[], limit),
-            Err(WriteError::Snappy(_)) | Ok(_)
-        ));
+        assert!(matches!(decompress(&liar, limit), Err(WriteError::Snappy(_))));
+        assert!(matches!(decompress(&[], limit), Err(WriteError::Snappy(_)) | Ok(_)));
     }
 
     #[test]
@@ -442,25 +365,13 @@ pub(crate) mod tests {
 
     fn write_requests() -> impl Strategy<Value = proto::remote_write::WriteRequest> {
         let text = "[a-zß€]{0,6}";
-        let label =
-            (text, text).prop_map(|(name, value)| proto::remote_write::Label { name, value });
-        let sample = (any::<u64>(), any::<i64>()).prop_map(|(bits, timestamp)| {
-            proto::remote_write::Sample {
-                value: f64::from_bits(bits),
-                timestamp,
-            }
-        });
-        let series = (
-            proptest::collection::vec(label, 0..5),
-            proptest::collection::vec(sample, 0..5),
-        )
+        let label = (text, text).prop_map(|(name, value)| proto::remote_write::Label { name, value });
+        let sample = (any::<u64>(), any::<i64>())
+            .prop_map(|(bits, timestamp)| proto::remote_write::Sample { value: f64::from_bits(bits), timestamp });
+        let series = (proptest::collection::vec(label, 0..5), proptest::collection::vec(sample, 0..5))
             .prop_map(|(labels, samples)| proto::remote_write::TimeSeries { labels, samples });
-        proptest::collection::vec(series, 0..5).prop_map(|timeseries| {
-            proto::remote_write::WriteRequest {
-                timeseries,
-                metadata: Vec::new(),
-            }
-        })
+        proptest::collection::vec(series, 0..5)
+            .prop_map(|timeseries| proto::remote_write::WriteRequest { timeseries, metadata: Vec::new() })
     }
 
     proptest! {

@@ -47,11 +47,7 @@ impl Sandbox {
     /// An address that is taken, a certificate that cannot be used, a directory that cannot be written.
     pub async fn start(config: SandboxConfig) -> Result<Running, SandboxError> {
         let core = Arc::new(Core::new(&config)?);
-        let hall = Hall {
-            core: Arc::clone(&core),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        };
+        let hall = Hall { core: Arc::clone(&core), stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let mut listeners = Vec::new();
         let (listener, address) = bind(config.listen).await?;
         listeners.push((listener, Role::Plain));
@@ -65,18 +61,8 @@ impl Sandbox {
         let mut proxy_address = None;
         if let Some(proxy) = &config.proxy {
             let (listener, address) = bind(proxy.listen).await?;
-            let hosts = proxy
-                .hosts
-                .iter()
-                .map(|host| host.to_ascii_lowercase())
-                .collect();
-            listeners.push((
-                listener,
-                Role::Proxy {
-                    authority: proxy.authority.clone(),
-                    hosts,
-                },
-            ));
+            let hosts = proxy.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+            listeners.push((listener, Role::Proxy { authority: proxy.authority.clone(), hosts }));
             proxy_address = Some(address);
         }
         for (listener, role) in listeners {
@@ -144,11 +130,7 @@ impl Running {
 
     /// Everything known at this moment, with up to 1000 series and objects.
     pub fn state(&self) -> State {
-        self.core.state(&Scope {
-            series: 1000,
-            objects: 1000,
-            metric: None,
-        })
+        self.core.state(&Scope { series: 1000, objects: 1000, metric: None })
     }
 
     /// Every recorded sample, of one destination (`aps:ws-EXAMPLE`, `s3:bucket`, `prometheus:/api/v1/write`) and one
@@ -199,11 +181,7 @@ impl Running {
     }
 
     /// Waits until `condition` holds of the state, looking again whenever something arrives; false after `patience`.
-    pub async fn wait_until(
-        &self,
-        patience: Duration,
-        mut condition: impl FnMut(&State) -> bool,
-    ) -> bool {
+    pub async fn wait_until(&self, patience: Duration, mut condition: impl FnMut(&State) -> bool) -> bool {
         let mut changes = self.core.changes();
         let holds = async {
             while !condition(&self.state()) {
@@ -238,19 +216,13 @@ fn welcome(
 ) -> String {
     let mut text = format!("sandbox: what arrives is shown at http://{address}/\n");
     if let Some(address) = tls_address {
-        text.push_str(&format!(
-            "sandbox: the same over TLS at https://{address}/\n"
-        ));
+        text.push_str(&format!("sandbox: the same over TLS at https://{address}/\n"));
     }
     if let Some(address) = proxy_address {
-        text.push_str(&format!(
-            "sandbox: plays *.amazonaws.com for clients with HTTPS_PROXY=http://{address}\n"
-        ));
+        text.push_str(&format!("sandbox: plays *.amazonaws.com for clients with HTTPS_PROXY=http://{address}\n"));
     }
     let Some(identity) = config.identities.first() else {
-        text.push_str(
-            "sandbox: no access key is configured, so every signed request will be refused\n",
-        );
+        text.push_str("sandbox: no access key is configured, so every signed request will be refused\n");
         return text;
     };
     let secret = match identity.secret_access_key.expose() {

@@ -159,18 +159,11 @@ impl SeriesStore {
 
     /// Stores a decompressed `WriteRequest`. Nothing is stored when it is not valid protobuf; series or samples that a
     /// receiver refuses are left out and named, the rest is stored (as Cortex and AMP do).
-    pub(crate) fn ingest(
-        &mut self,
-        destination: &str,
-        now_ms: i64,
-        raw: &[u8],
-    ) -> Result<Stored, WriteError> {
+    pub(crate) fn ingest(&mut self, destination: &str, now_ms: i64, raw: &[u8]) -> Result<Stored, WriteError> {
         let counts = walk(raw, |_| {})?;
         self.totals.metadata += counts.metadata;
         let mut stored = Stored::default();
-        walk(raw, |series| {
-            self.put(destination, now_ms, &series, &mut stored)
-        })?;
+        walk(raw, |series| self.put(destination, now_ms, &series, &mut stored))?;
         self.totals.samples += stored.samples;
         self.totals.refused += stored.refused;
         self.rate.add(now_ms, stored.samples);
@@ -191,10 +184,7 @@ impl SeriesStore {
                 key.push(0xff); // never part of UTF-8
             }
         }
-        let is_known = self
-            .rows
-            .get(destination)
-            .is_some_and(|rows| rows.contains_key(&key));
+        let is_known = self.rows.get(destination).is_some_and(|rows| rows.contains_key(&key));
         if !is_known {
             let is_room = self.totals.series < self.limits.series as u64
                 && self.label_bytes.saturating_add(key.len()) <= self.limits.label_bytes;
@@ -208,22 +198,13 @@ impl SeriesStore {
             self.totals.series += 1;
             self.label_bytes += key.len();
         }
-        let row = self
-            .rows
-            .entry(destination.to_owned())
-            .or_default()
-            .entry(key)
-            .or_insert_with(|| Row {
-                labels: series
-                    .labels
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                    .collect(),
-                last: None,
-                samples: 0,
-                arrived_ms: now_ms,
-                recorded: BTreeMap::new(),
-            });
+        let row = self.rows.entry(destination.to_owned()).or_default().entry(key).or_insert_with(|| Row {
+            labels: series.labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            last: None,
+            samples: 0,
+            arrived_ms: now_ms,
+            recorded: BTreeMap::new(),
+        });
         for (timestamp, value) in series.samples() {
             if let Some(reason) = refusal_by_rules(self.rules, now_ms, row.last, timestamp, value) {
                 stored.refuse(1, reason);
@@ -267,10 +248,7 @@ impl SeriesStore {
     pub(crate) fn latest(&self, metric: Option<&str>, limit: usize) -> Vec<SeriesState> {
         let mut found: Vec<(&str, &Row)> = self.named(metric).collect();
         let order = |(a_to, a): &(&str, &Row), (b_to, b): &(&str, &Row)| {
-            b.arrived_ms
-                .cmp(&a.arrived_ms)
-                .then_with(|| a.labels.cmp(&b.labels))
-                .then_with(|| a_to.cmp(b_to))
+            b.arrived_ms.cmp(&a.arrived_ms).then_with(|| a.labels.cmp(&b.labels)).then_with(|| a_to.cmp(b_to))
         };
         if limit == 0 {
             return Vec::new();
@@ -320,21 +298,12 @@ impl SeriesStore {
         all
     }
 
-    fn named<'s>(
-        &'s self,
-        metric: Option<&'s str>,
-    ) -> impl Iterator<Item = (&'s str, &'s Row)> + 's {
+    fn named<'s>(&'s self, metric: Option<&'s str>) -> impl Iterator<Item = (&'s str, &'s Row)> + 's {
         self.rows
             .iter()
-            .flat_map(|(destination, rows)| {
-                rows.values().map(move |row| (destination.as_str(), row))
-            })
+            .flat_map(|(destination, rows)| rows.values().map(move |row| (destination.as_str(), row)))
             .filter(move |(_, row)| {
-                metric.is_none_or(|wanted| {
-                    row.labels
-                        .get("__name__")
-                        .is_some_and(|name| name == wanted)
-                })
+                metric.is_none_or(|wanted| row.labels.get("__name__").is_some_and(|name| name == wanted))
             })
     }
 }
@@ -348,13 +317,8 @@ fn refusal_by_rules(
 ) -> Option<String> {
     let rules = rules?;
     let as_ms = |limit: std::time::Duration| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
-    if rules
-        .max_age
-        .is_some_and(|age| timestamp < now_ms.saturating_sub(as_ms(age)))
-    {
-        return Some(format!(
-            "greater_than_max_sample_age: sample of {timestamp}"
-        ));
+    if rules.max_age.is_some_and(|age| timestamp < now_ms.saturating_sub(as_ms(age))) {
+        return Some(format!("greater_than_max_sample_age: sample of {timestamp}"));
     }
     let (newest, newest_value) = last?;
     if timestamp == newest && value.to_bits() != newest_value.to_bits() {
@@ -370,11 +334,7 @@ fn shown_value(value: f64) -> String {
     if value.is_nan() {
         "NaN".to_owned()
     } else if value.is_infinite() {
-        if value > 0.0 {
-            "+Inf".to_owned()
-        } else {
-            "-Inf".to_owned()
-        }
+        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
     } else {
         value.to_string()
     }
@@ -386,15 +346,7 @@ mod tests {
     use crate::remote_write::tests::one_series;
 
     fn store(record: bool, rules: Option<SampleRules>) -> SeriesStore {
-        SeriesStore::new(
-            Limits {
-                series: 2,
-                recorded_samples: 3,
-                ..Limits::default()
-            },
-            record,
-            rules,
-        )
+        SeriesStore::new(Limits { series: 2, recorded_samples: 3, ..Limits::default() }, record, rules)
     }
 
     #[test]
@@ -404,20 +356,9 @@ mod tests {
         store.ingest("aps:ws", 10, &raw).unwrap();
         store.ingest("aps:ws", 11, &raw).unwrap();
         let dump = store.dump(Some("aps:ws"), Some("up"));
-        let seen: Vec<(i64, f64, u32)> = dump[0]
-            .samples
-            .iter()
-            .map(|s| (s.timestamp_ms, s.value(), s.count))
-            .collect();
+        let seen: Vec<(i64, f64, u32)> = dump[0].samples.iter().map(|s| (s.timestamp_ms, s.value(), s.count)).collect();
         assert_eq!(seen, [(1, 1.0, 2), (2, 0.0, 2)]);
-        assert_eq!(
-            (
-                store.totals().samples,
-                store.totals().out_of_order,
-                store.totals().duplicates
-            ),
-            (4, 1, 1)
-        );
+        assert_eq!((store.totals().samples, store.totals().out_of_order, store.totals().duplicates), (4, 1, 1));
         assert!(store.dump(Some("aps:other"), None).is_empty());
     }
 
@@ -425,24 +366,10 @@ mod tests {
     fn limits_are_counted_not_hidden() {
         let mut store = store(true, None);
         for name in ["a", "b", "c"] {
-            store
-                .ingest(
-                    "d",
-                    10,
-                    &one_series(&[("__name__", name)], &[(1, 1.0), (2, 1.0)]),
-                )
-                .unwrap();
+            store.ingest("d", 10, &one_series(&[("__name__", name)], &[(1, 1.0), (2, 1.0)])).unwrap();
         }
         let totals = store.totals();
-        assert_eq!(
-            (
-                totals.series,
-                totals.samples,
-                totals.not_kept,
-                totals.recorded
-            ),
-            (2, 6, 2, 3)
-        );
+        assert_eq!((totals.series, totals.samples, totals.not_kept, totals.recorded), (2, 6, 2, 3));
         assert!(totals.recording_overflowed);
     }
 
@@ -450,16 +377,8 @@ mod tests {
     fn amp_rules_refuse_the_old_and_the_late_and_keep_the_rest() {
         let mut store = store(false, Some(SampleRules::AMP));
         let now = 10_000_000;
-        let samples = [
-            (now, 1.0),
-            (now - 60_000, 1.0),
-            (now - 60_001, 1.0),
-            (now - 3_600_001, 1.0),
-            (now, 2.0),
-        ];
-        let stored = store
-            .ingest("d", now, &one_series(&[("__name__", "a")], &samples))
-            .unwrap();
+        let samples = [(now, 1.0), (now - 60_000, 1.0), (now - 60_001, 1.0), (now - 3_600_001, 1.0), (now, 2.0)];
+        let stored = store.ingest("d", now, &one_series(&[("__name__", "a")], &samples)).unwrap();
         assert_eq!((stored.samples, stored.refused), (2, 3));
         assert!(stored.reasons[0].starts_with("sample-out-of-order"));
         assert!(stored.reasons[1].starts_with("greater_than_max_sample_age"));
@@ -479,13 +398,7 @@ mod tests {
     fn stale_markers_are_told_from_other_nans() {
         let mut store = store(false, None);
         let marker = f64::from_bits(STALE_NAN_BITS);
-        store
-            .ingest(
-                "d",
-                10,
-                &one_series(&[("__name__", "a")], &[(1, f64::NAN), (2, marker)]),
-            )
-            .unwrap();
+        store.ingest("d", 10, &one_series(&[("__name__", "a")], &[(1, f64::NAN), (2, marker)])).unwrap();
         let latest = store.latest(None, 10);
         assert!(latest[0].is_stale);
         assert_eq!(store.totals().stale_markers, 1);

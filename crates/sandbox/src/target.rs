@@ -70,11 +70,9 @@ impl Target {
 
     /// Whether this is the sandbox's own face rather than a service it plays.
     pub(crate) fn is_own(&self) -> bool {
-        let is_face = matches!(self.path.as_str(), "/" | "/favicon.ico")
-            && matches!(self.method, Method::GET | Method::HEAD);
-        (is_face || self.path.starts_with("/_sandbox/"))
-            && self.aws.is_none()
-            && self.signed_for.is_none()
+        let is_face =
+            matches!(self.path.as_str(), "/" | "/favicon.ico") && matches!(self.method, Method::GET | Method::HEAD);
+        (is_face || self.path.starts_with("/_sandbox/")) && self.aws.is_none() && self.signed_for.is_none()
     }
 }
 
@@ -82,9 +80,7 @@ impl AwsHost {
     /// Reads a host name without port.
     pub(crate) fn read(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        let rest = [".amazonaws.com.cn", ".amazonaws.com", ".api.aws"]
-            .iter()
-            .find_map(|end| name.strip_suffix(end))?;
+        let rest = [".amazonaws.com.cn", ".amazonaws.com", ".api.aws"].iter().find_map(|end| name.strip_suffix(end))?;
         let rest = rest.strip_suffix(".vpce").unwrap_or(rest);
         let mut labels: Vec<&str> = rest.split('.').collect();
         let region = match labels.last() {
@@ -96,11 +92,7 @@ impl AwsHost {
         }
         let service = labels.pop()?;
         let service = service.strip_suffix("-fips").unwrap_or(service).to_owned();
-        Some(Self {
-            service,
-            region,
-            prefix: labels.join("."),
-        })
+        Some(Self { service, region, prefix: labels.join(".") })
     }
 }
 
@@ -108,9 +100,7 @@ impl AwsHost {
 fn is_region(label: &str) -> bool {
     let mut parts = label.split('-');
     label.matches('-').count() >= 2
-        && parts
-            .next_back()
-            .is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
+        && parts.next_back().is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
         && parts.all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase()))
 }
 
@@ -128,54 +118,20 @@ mod tests {
     #[test]
     fn aws_host_names_are_taken_apart() {
         for (name, service, region, prefix) in [
-            (
-                "aps-workspaces.us-east-1.amazonaws.com",
-                "aps-workspaces",
-                "us-east-1",
-                "",
-            ),
-            (
-                "aps-workspaces-fips.us-gov-west-1.amazonaws.com",
-                "aps-workspaces",
-                "us-gov-west-1",
-                "",
-            ),
-            (
-                "vpce-1-a.aps-workspaces.eu-west-1.vpce.amazonaws.com",
-                "aps-workspaces",
-                "eu-west-1",
-                "vpce-1-a",
-            ),
+            ("aps-workspaces.us-east-1.amazonaws.com", "aps-workspaces", "us-east-1", ""),
+            ("aps-workspaces-fips.us-gov-west-1.amazonaws.com", "aps-workspaces", "us-gov-west-1", ""),
+            ("vpce-1-a.aps-workspaces.eu-west-1.vpce.amazonaws.com", "aps-workspaces", "eu-west-1", "vpce-1-a"),
             ("sts.amazonaws.com", "sts", "us-east-1", ""),
-            (
-                "s3.dualstack.eu-central-1.amazonaws.com",
-                "s3",
-                "eu-central-1",
-                "",
-            ),
-            (
-                "my.dotted.bucket.s3.eu-central-1.amazonaws.com",
-                "s3",
-                "eu-central-1",
-                "my.dotted.bucket",
-            ),
+            ("s3.dualstack.eu-central-1.amazonaws.com", "s3", "eu-central-1", ""),
+            ("my.dotted.bucket.s3.eu-central-1.amazonaws.com", "s3", "eu-central-1", "my.dotted.bucket"),
             ("bucket.s3.amazonaws.com", "s3", "us-east-1", "bucket"),
             ("sts.cn-north-1.amazonaws.com.cn", "sts", "cn-north-1", ""),
             ("logs.us-east-2.api.aws", "logs", "us-east-2", ""),
         ] {
-            let want = AwsHost {
-                service: service.to_owned(),
-                region: region.to_owned(),
-                prefix: prefix.to_owned(),
-            };
+            let want = AwsHost { service: service.to_owned(), region: region.to_owned(), prefix: prefix.to_owned() };
             assert_eq!(AwsHost::read(name), Some(want), "{name}");
         }
-        for name in [
-            "127.0.0.1",
-            "amazonaws.com",
-            "amazonaws.com.evil.example",
-            "",
-        ] {
+        for name in ["127.0.0.1", "amazonaws.com", "amazonaws.com.evil.example", ""] {
             assert_eq!(AwsHost::read(name), None, "{name}");
         }
     }

@@ -26,11 +26,8 @@ fn check(request: &http::Request<Vec<u8>>, policy: &Policy, secret: &str) -> Res
 }
 
 /// Everything but RFC 3986's unreserved characters.
-const STRICT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const STRICT: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, STRICT).to_string()
@@ -42,23 +39,13 @@ fn encoded(text: &str) -> String {
 fn requests(loosely: bool) -> impl Strategy<Value = http::Request<Vec<u8>>> {
     let text = "[ -~äß€]{0,8}";
     let segment = if loosely {
-        prop_oneof![
-            text.prop_map(|t| encoded(&t)),
-            "[a-zA-Z0-9._~:@!$&'()*,;=-]{0,8}",
-            Just("..".to_owned())
-        ]
-        .boxed()
+        prop_oneof![text.prop_map(|t| encoded(&t)), "[a-zA-Z0-9._~:@!$&'()*,;=-]{0,8}", Just("..".to_owned())].boxed()
     } else {
         text.prop_map(|t| encoded(&t.replace('/', "_"))).boxed()
     };
-    let path =
-        proptest::collection::vec(segment, 0..5).prop_map(|parts| format!("/{}", parts.join("/")));
+    let path = proptest::collection::vec(segment, 0..5).prop_map(|parts| format!("/{}", parts.join("/")));
     let query = proptest::collection::vec((text, text), 0..4).prop_map(|pairs| {
-        pairs
-            .iter()
-            .map(|(k, v)| format!("{}={}", encoded(k), encoded(v)))
-            .collect::<Vec<_>>()
-            .join("&")
+        pairs.iter().map(|(k, v)| format!("{}={}", encoded(k), encoded(v))).collect::<Vec<_>>().join("&")
     });
     let header = ("x-amz-[a-z]{1,6}", "[!-~]{1,6}( {1,3}[!-~]{1,6}){0,2}");
     (
@@ -71,9 +58,7 @@ fn requests(loosely: bool) -> impl Strategy<Value = http::Request<Vec<u8>>> {
     )
         .prop_filter_map("a URI", |(method, host, path, query, headers, body)| {
             let mark = if query.is_empty() { "" } else { "?" };
-            let mut request = http::Request::builder()
-                .method(method)
-                .uri(format!("https://{host}{path}{mark}{query}"));
+            let mut request = http::Request::builder().method(method).uri(format!("https://{host}{path}{mark}{query}"));
             for (name, value) in headers {
                 request = request.header(name, value);
             }

@@ -26,10 +26,7 @@ async fn read_head(stream: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     let mut chunk = [0u8; 4096];
     while !seen.windows(4).any(|window| window == b"\r\n\r\n") {
-        match tokio::time::timeout(PATIENCE, stream.read(&mut chunk))
-            .await
-            .expect("an answer or an end in time")
-        {
+        match tokio::time::timeout(PATIENCE, stream.read(&mut chunk)).await.expect("an answer or an end in time") {
             Ok(0) | Err(_) => break,
             Ok(read) => seen.extend_from_slice(&chunk[..read]),
         }
@@ -50,20 +47,13 @@ fn impatient() -> SandboxConfig {
         body_read_timeout: Duration::from_millis(300),
         ..Limits::default()
     };
-    SandboxConfig {
-        limits,
-        ..SandboxConfig::default()
-    }
+    SandboxConfig { limits, ..SandboxConfig::default() }
 }
 
 #[tokio::test]
 async fn a_body_that_says_it_is_too_large_is_not_read() {
     let running = start(impatient()).await;
-    let answer = raw(
-        &running,
-        "POST /api/v1/write HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n",
-    )
-    .await;
+    let answer = raw(&running, "POST /api/v1/write HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     is_well(&running).await;
 }
@@ -72,10 +62,7 @@ async fn a_body_that_says_it_is_too_large_is_not_read() {
 async fn a_chunked_body_is_cut_at_the_limit() {
     let running = start(impatient()).await;
     let mut stream = connect(&running).await;
-    stream
-        .write_all(b"POST /api/v1/write HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"POST /api/v1/write HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
     let chunk = [b"4000\r\n".to_vec(), vec![b'x'; 0x4000], b"\r\n".to_vec()].concat();
     let (mut reader, mut writer) = stream.split();
     let write = async {
@@ -100,15 +87,8 @@ async fn a_chunked_body_is_cut_at_the_limit() {
 async fn slow_heads_and_slow_bodies_are_given_up() {
     let running = start(impatient()).await;
     let head = raw(&running, "POST /api/v1/wri").await;
-    assert!(
-        head.is_empty() || head.starts_with("HTTP/1.1 408"),
-        "{head}"
-    );
-    let body = raw(
-        &running,
-        "POST /api/v1/write HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc",
-    )
-    .await;
+    assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{head}");
+    let body = raw(&running, "POST /api/v1/write HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
     assert!(body.starts_with("HTTP/1.1 408"), "{body}");
     let state = running.state();
     assert_eq!((state.unserved, state.samples.samples), (1, 0));
@@ -118,21 +98,11 @@ async fn slow_heads_and_slow_bodies_are_given_up() {
 #[tokio::test]
 async fn bodies_wait_for_room_and_then_are_told_to_come_back() {
     let config = impatient();
-    let limits = Limits {
-        bodies_in_flight: 64 * 1024,
-        ..config.limits.clone()
-    };
+    let limits = Limits { bodies_in_flight: 64 * 1024, ..config.limits.clone() };
     let running = start(SandboxConfig { limits, ..config }).await;
     let mut greedy = connect(&running).await;
-    greedy
-        .write_all(b"POST /api/v1/write HTTP/1.1\r\nhost: x\r\ncontent-length: 65536\r\n\r\nabc")
-        .await
-        .unwrap();
-    let second = raw(
-        &running,
-        "POST /api/v1/write HTTP/1.1\r\nhost: x\r\ncontent-length: 65536\r\n\r\nabc",
-    )
-    .await;
+    greedy.write_all(b"POST /api/v1/write HTTP/1.1\r\nhost: x\r\ncontent-length: 65536\r\n\r\nabc").await.unwrap();
+    let second = raw(&running, "POST /api/v1/write HTTP/1.1\r\nhost: x\r\ncontent-length: 65536\r\n\r\nabc").await;
     assert!(second.starts_with("HTTP/1.1 408"), "{second}");
     assert!(read_head(&mut greedy).await.starts_with("HTTP/1.1 408"));
     is_well(&running).await;
@@ -141,18 +111,8 @@ async fn bodies_wait_for_room_and_then_are_told_to_come_back() {
 #[tokio::test]
 async fn heads_without_end_are_refused() {
     let running = start(impatient()).await;
-    let answer = raw(
-        &running,
-        &format!(
-            "GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
-            "y".repeat(200_000)
-        ),
-    )
-    .await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
-        "{answer}"
-    );
+    let answer = raw(&running, &format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(200_000))).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     is_well(&running).await;
 }
 
@@ -184,23 +144,9 @@ async fn odd_addresses_are_answered_not_feared() {
         "GET http://aps-workspaces.us-east-1.amazonaws.com/workspaces HTTP/1.1",
         "OPTIONS * HTTP/1.1",
     ] {
-        for host in [
-            "",
-            "x",
-            "sts.amazonaws.com",
-            "..s3.amazonaws.com",
-            "[::1",
-            ":::::",
-        ] {
-            let answer = raw(
-                &running,
-                &format!("{line}\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n"),
-            )
-            .await;
-            assert!(
-                answer.starts_with("HTTP/1.1 4"),
-                "{line} at {host:?}: {answer}"
-            );
+        for host in ["", "x", "sts.amazonaws.com", "..s3.amazonaws.com", "[::1", ":::::"] {
+            let answer = raw(&running, &format!("{line}\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 4"), "{line} at {host:?}: {answer}");
         }
     }
     is_well(&running).await;
@@ -209,16 +155,11 @@ async fn odd_addresses_are_answered_not_feared() {
 #[tokio::test]
 async fn more_connections_than_allowed_wait_their_turn() {
     let config = impatient();
-    let limits = Limits {
-        connections: 2,
-        ..config.limits.clone()
-    };
+    let limits = Limits { connections: 2, ..config.limits.clone() };
     let running = start(SandboxConfig { limits, ..config }).await;
     let idle = [connect(&running).await, connect(&running).await];
     // Served as soon as the head timeout frees a place.
-    tokio::time::timeout(PATIENCE, is_well(&running))
-        .await
-        .unwrap();
+    tokio::time::timeout(PATIENCE, is_well(&running)).await.unwrap();
     drop(idle);
 }
 
@@ -229,14 +170,8 @@ async fn label_values_that_look_like_markup_stay_text() {
     let mut request = remote_write(&running.remote_write_url("ws"), evil, &[(1, 1.0)]);
     Signer::new("aps").sign(&mut request);
     assert_eq!(send(&client(), request).await.unwrap().status, 200);
-    let page = http::Request::get(running.url())
-        .header("host", evil.replace(' ', ""))
-        .body(Vec::new())
-        .unwrap();
+    let page = http::Request::get(running.url()).header("host", evil.replace(' ', "")).body(Vec::new()).unwrap();
     let page = send(&client(), page).await.unwrap();
     assert!(!page.body.contains(evil));
-    assert!(
-        page.header("content-security-policy")
-            .contains("default-src 'none'")
-    );
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
 }

@@ -18,33 +18,19 @@ struct Vector {
 
 impl Vector {
     fn text(&self, file: &str) -> String {
-        fs::read_to_string(self.directory.join(file))
-            .unwrap_or_else(|e| panic!("{}/{file}: {e}", self.name))
+        fs::read_to_string(self.directory.join(file)).unwrap_or_else(|e| panic!("{}/{file}: {e}", self.name))
     }
 
     fn context(&self, key: &str) -> Option<&str> {
-        self.context
-            .get(key)
-            .or_else(|| self.context.get("credentials")?.get(key))?
-            .as_str()
+        self.context.get(key).or_else(|| self.context.get("credentials")?.get(key))?.as_str()
     }
 
     fn policy(&self) -> Policy {
         let normalize = self.context["normalize"].as_bool().unwrap();
         Policy {
-            path: PathRule {
-                encode_again: true,
-                normalize,
-            },
-            query_token_is_signed: self
-                .context
-                .get("omit_session_token")
-                .and_then(|v| v.as_bool())
-                != Some(true),
-            ..Policy::common(
-                self.context("service").unwrap(),
-                self.context("region").map(str::to_owned),
-            )
+            path: PathRule { encode_again: true, normalize },
+            query_token_is_signed: self.context.get("omit_session_token").and_then(|v| v.as_bool()) != Some(true),
+            ..Policy::common(self.context("service").unwrap(), self.context("region").map(str::to_owned))
         }
     }
 
@@ -68,9 +54,7 @@ struct Parsed {
 
 /// Reads the suite's request files: raw paths, `Name:value` lines, continuation lines, body after a blank line.
 fn parse(text: &str) -> Parsed {
-    let (head, body) = text
-        .split_once("\n\n")
-        .unwrap_or((text.trim_end_matches('\n'), ""));
+    let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end_matches('\n'), ""));
     let mut lines = head.lines();
     let (method, rest) = lines.next().unwrap().split_once(' ').unwrap();
     let (target, _) = rest.rsplit_once(' ').unwrap();
@@ -87,10 +71,7 @@ fn parse(text: &str) -> Parsed {
     }
     let mut headers = HeaderMap::new();
     for (name, value) in &folded {
-        headers.append(
-            HeaderName::try_from(name).unwrap(),
-            HeaderValue::from_bytes(value.trim().as_bytes()).unwrap(),
-        );
+        headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.trim().as_bytes()).unwrap());
     }
     Parsed {
         method: method.to_owned(),
@@ -122,15 +103,8 @@ fn vectors() -> Vec<Vector> {
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_dir())
         .map(|directory| Vector {
-            name: directory
-                .file_name()
-                .unwrap()
-                .to_string_lossy()
-                .into_owned(),
-            context: serde_json::from_str(
-                &fs::read_to_string(directory.join("context.json")).unwrap(),
-            )
-            .unwrap(),
+            name: directory.file_name().unwrap().to_string_lossy().into_owned(),
+            context: serde_json::from_str(&fs::read_to_string(directory.join("context.json")).unwrap()).unwrap(),
             directory,
         })
         .collect();
@@ -150,11 +124,7 @@ fn check(vector: &Vector, form: &str) {
     let right = vector.identity(vector.context("secret_access_key").unwrap());
     let (claim, _) = verify(&parsed.request(), &policy, AT_MS, |_| Some(&right))
         .unwrap_or_else(|refusal| panic!("{label}: {}\n{refusal:#?}", refusal.reason()));
-    assert_eq!(
-        claim.signature,
-        vector.text(&format!("{form}-signature.txt")).trim(),
-        "{label}"
-    );
+    assert_eq!(claim.signature, vector.text(&format!("{form}-signature.txt")).trim(), "{label}");
 
     let wrong = vector.identity("not the secret");
     match verify(&parsed.request(), &policy, AT_MS, |_| Some(&wrong)) {

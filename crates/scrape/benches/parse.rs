@@ -132,9 +132,7 @@ fn position(c: &mut Criterion) {
     group.throughput(Throughput::Elements(SERIES));
     for targets in [1u64, 100] {
         let texts: Vec<Vec<Vec<u8>>> = (0..targets)
-            .map(|target| {
-                (0..SERIES).map(|at| series(target, at / PER_FAMILY, at % PER_FAMILY).into_bytes()).collect()
-            })
+            .map(|target| (0..SERIES).map(|at| series(target, at / PER_FAMILY, at % PER_FAMILY).into_bytes()).collect())
             .collect();
         // One run of bytes with ends, as a body and as a cache of raw text would hold it.
         let bodies: Vec<Vec<u8>> = texts.iter().map(|lines| lines.concat()).collect();

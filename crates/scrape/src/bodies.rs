@@ -1,8 +1,8 @@
 //! Buffers for scraped bodies, shared by all targets, and the limit on how many are read into samples at once.
 //!
 //! Keeps true: what is kept while nothing is scraped is bounded, whatever the number of targets; at most as many bodies
-//! are parsed at once as there are cores. Fetching is not limited: a thousand targets that do not answer must not keep
-//! the others waiting.
+//! are parsed at once as there are cores; few bodies larger than `LARGE` are read at once. Other fetching is not limited:
+//! a thousand targets that do not answer must not keep the others waiting.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -12,6 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// A body above this is read only by turns: many at once would take the memory of the machine. In bytes.
+pub(crate) const LARGE: u64 = 16 << 20;
+/// How many large bodies are read at once.
+const LARGE_TURNS: usize = 2;
 /// Buffers kept for the next scrape.
 const SPARE: usize = 16;
 /// A larger buffer is given back to the allocator instead of kept.
@@ -27,6 +31,7 @@ pub struct Bodies {
 struct Shared {
     spare: Mutex<Vec<Vec<u8>>>,
     parsing: Semaphore,
+    large: Semaphore,
 }
 
 impl Default for Bodies {
@@ -36,6 +41,7 @@ impl Default for Bodies {
             shared: Arc::new(Shared {
                 spare: Mutex::default(),
                 parsing: Semaphore::new(cores),
+                large: Semaphore::new(LARGE_TURNS),
             }),
         }
     }
@@ -45,10 +51,7 @@ impl Bodies {
     /// An empty buffer, usually with room already.
     pub(crate) fn take(&self) -> Body {
         let bytes = self.shared.spare.lock().pop().unwrap_or_default();
-        Body {
-            bytes,
-            shared: self.shared.clone(),
-        }
+        Body { bytes, shared: self.shared.clone() }
     }
 
     /// Waits for a turn to parse. Parsing may leave the reactor by `block_in_place`, which costs a thread for as long; the
@@ -56,6 +59,11 @@ impl Bodies {
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // Never closed; if it were, parsing without a turn would be right.
         self.shared.parsing.acquire().await.ok()
+    }
+
+    /// Waits for a turn to read a large body.
+    pub(crate) async fn large_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.shared.large.acquire().await.ok()
     }
 }
 

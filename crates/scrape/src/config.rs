@@ -77,10 +77,7 @@ pub(crate) fn test_job() -> JobConfig {
         honor_labels: false,
         honor_timestamps: true,
         track_timestamps_staleness: false,
-        protocols: vec![
-            ScrapeProtocol::OpenMetricsText1_0_0,
-            ScrapeProtocol::PrometheusText0_0_4,
-        ],
+        protocols: vec![ScrapeProtocol::OpenMetricsText1_0_0, ScrapeProtocol::PrometheusText0_0_4],
         enable_compression: true,
         limits: Limits::default(),
         relabel: Vec::new(),

@@ -58,9 +58,7 @@ impl ScrapeContext {
         }
         spoken.lines = spoken.lines.saturating_add(1);
         if spoken.lines == LINES + 1 {
-            tracing::warn!(
-                "more targets go down or come back than are logged; the targets page shows all of them"
-            );
+            tracing::warn!("more targets go down or come back than are logged; the targets page shows all of them");
         }
         spoken.lines <= LINES
     }
@@ -73,10 +71,7 @@ impl ScrapeContext {
 
     pub(crate) fn intake_refuses(&self, error: &str) {
         if !self.refusing.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                error,
-                "the queue refuses scraped samples; they are lost and counted until it has room"
-            );
+            tracing::error!(error, "the queue refuses scraped samples; they are lost and counted until it has room");
         }
     }
 }

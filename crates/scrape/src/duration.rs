@@ -29,10 +29,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.bytes().position(|b| !b.is_ascii_digit())?;
         let (number, tail) = rest.split_at_checked(digits)?;
-        let length = tail
-            .bytes()
-            .position(|b| b.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let length = tail.bytes().position(|b| b.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(length)?;
         // The iterator goes on from the last unit: a smaller one must follow.
         let (_, scale) = units.find(|(name, _)| *name == unit)?;
@@ -82,20 +79,7 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(Duration::from_millis(ms)), "{text}");
         }
-        for text in [
-            "",
-            "1",
-            "s",
-            "1.5s",
-            "-1s",
-            "1s1m",
-            "1s1s",
-            "1 s",
-            "5us",
-            "99999999999y",
-            "300y",
-            "1mss",
-        ] {
+        for text in ["", "1", "s", "1.5s", "-1s", "1s1m", "1s1s", "1 s", "5us", "99999999999y", "300y", "1mss"] {
             assert_eq!(parse(text), None, "{text}");
         }
         for (ms, text) in [

@@ -1,6 +1,6 @@
 //! Why a scrape failed, or why a pool cannot scrape.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use net::NetError;
@@ -19,6 +19,8 @@ pub(crate) enum ScrapeFailure {
     Net(#[from] NetError),
     #[error("server returned HTTP status {status}")]
     Status { status: StatusCode },
+    #[error("other targets with very large bodies took all of its {}s", .after.as_secs_f64())]
+    Turn { after: Duration },
     #[error("{0}")]
     Ingest(#[from] IngestError),
 }

@@ -30,10 +30,7 @@ pub(crate) async fn hand_over(
     let mut left = u64::from(batch.items());
     let work = async {
         for part in parts(batch) {
-            intake
-                .append(&part)
-                .await
-                .map_err(|error| error.to_string())?;
+            intake.append(&part).await.map_err(|error| error.to_string())?;
             left -= u64::from(part.items());
         }
         Ok(())
@@ -60,10 +57,7 @@ fn parts(batch: MetricBatch<'_>) -> impl Iterator<Item = MetricBatch<'_>> {
     std::iter::from_fn(move || {
         let first = chunks.next()?;
         let mut bytes = weight(&first);
-        let mut part = MetricBatch {
-            stream,
-            chunks: vec![first],
-        };
+        let mut part = MetricBatch { stream, chunks: vec![first] };
         while let Some(next) = chunks.next_if(|next| bytes + weight(next) <= RECORD_BYTES) {
             bytes += weight(&next);
             part.chunks.push(next);
@@ -88,14 +82,7 @@ mod tests {
         let mut builder = SeriesTableBuilder::new();
         let family = builder.family("m", MetricType::Gauge, "", "");
         for i in 0..500 {
-            builder
-                .push(
-                    family,
-                    &[("__name__", "m"), ("i", &i.to_string())]
-                        .into_iter()
-                        .collect(),
-                )
-                .unwrap();
+            builder.push(family, &[("__name__", "m"), ("i", &i.to_string())].into_iter().collect()).unwrap();
         }
         let (table, base, values) = (builder.build(), BaseVector::none(), vec![1.0; 500]);
         let chunk = |ts| MetricChunk {
@@ -105,22 +92,11 @@ mod tests {
             timestamps: Timestamps::Common(ts),
             values: &values,
         };
-        let batch = MetricBatch {
-            stream: 7,
-            chunks: (0..3000).map(chunk).collect(),
-        };
+        let batch = MetricBatch { stream: 7, chunks: (0..3000).map(chunk).collect() };
         let parts: Vec<_> = parts(batch).collect();
         assert!(parts.len() > 3, "{}", parts.len());
-        assert!(
-            parts.iter().all(
-                |p| p.stream == 7 && p.chunks.iter().map(weight).sum::<usize>() <= RECORD_BYTES
-            )
-        );
-        let times: Vec<_> = parts
-            .iter()
-            .flat_map(|p| &p.chunks)
-            .map(|c| c.timestamps)
-            .collect();
+        assert!(parts.iter().all(|p| p.stream == 7 && p.chunks.iter().map(weight).sum::<usize>() <= RECORD_BYTES));
+        let times: Vec<_> = parts.iter().flat_map(|p| &p.chunks).map(|c| c.timestamps).collect();
         assert_eq!(times, (0..3000).map(Timestamps::Common).collect::<Vec<_>>());
     }
 }

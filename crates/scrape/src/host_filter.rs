@@ -40,9 +40,7 @@ impl HostFilter {
         host == "localhost"
             || host == "127.0.0.1"
             || host == self.hostname
-            || MACHINE_LABELS
-                .iter()
-                .any(|name| labels.get(name) == Some(&self.hostname))
+            || MACHINE_LABELS.iter().any(|name| labels.get(name) == Some(&self.hostname))
     }
 }
 
@@ -58,32 +56,14 @@ mod tests {
 
     #[test]
     fn targets_of_this_machine_are_kept() {
-        let filter = HostFilter {
-            hostname: "box-1".into(),
-            rules: vec![],
-        };
-        for address in [
-            "localhost:9100",
-            "127.0.0.1:80",
-            "box-1:1",
-            "box-1",
-            "localhost",
-        ] {
-            assert!(
-                filter.keeps(&labels(&[("__address__", address)])),
-                "{address}"
-            );
+        let filter = HostFilter { hostname: "box-1".into(), rules: vec![] };
+        for address in ["localhost:9100", "127.0.0.1:80", "box-1:1", "box-1", "localhost"] {
+            assert!(filter.keeps(&labels(&[("__address__", address)])), "{address}");
         }
         assert!(!filter.keeps(&labels(&[("__address__", "box-2:80")])));
         for name in MACHINE_LABELS {
-            assert!(
-                filter.keeps(&labels(&[("__address__", "10.0.0.1:80"), (name, "box-1")])),
-                "{name}"
-            );
-            assert!(
-                !filter.keeps(&labels(&[("__address__", "10.0.0.1:80"), (name, "box-2")])),
-                "{name}"
-            );
+            assert!(filter.keeps(&labels(&[("__address__", "10.0.0.1:80"), (name, "box-1")])), "{name}");
+            assert!(!filter.keeps(&labels(&[("__address__", "10.0.0.1:80"), (name, "box-2")])), "{name}");
         }
     }
 
@@ -94,13 +74,7 @@ mod tests {
             target_label: "__host__".into(),
             ..RuleSource::default()
         };
-        let filter = HostFilter {
-            hostname: "box-1".into(),
-            rules: vec![Rule::new(rule).unwrap()],
-        };
-        assert!(filter.keeps(&labels(&[
-            ("__address__", "10.0.0.1:80"),
-            ("__meta_machine", "box-1")
-        ])));
+        let filter = HostFilter { hostname: "box-1".into(), rules: vec![Rule::new(rule).unwrap()] };
+        assert!(filter.keeps(&labels(&[("__address__", "10.0.0.1:80"), ("__meta_machine", "box-1")])));
     }
 }

@@ -7,37 +7,42 @@
 //! Refuses: to find targets, to send anything anywhere, to keep samples (the queue does). A body that does not parse, is
 //! too large or comes too late fails that scrape of that target and nothing else.
 //!
-//! Invariants: every scrape ends in one batch that carries `up`; a series that is no longer there gets a stale marker,
+//! Invariants: every scrape is handed over once, and carries `up`; a series that is no longer there gets a stale marker,
 //! once; memory depends on the series and not on the bodies; the fast way of reading a body and the slow one give the
 //! same batch.
 
 mod address;
 mod bodies;
 mod cache;
+mod circle;
 mod config;
 mod context;
 mod duration;
 mod failure;
+mod fetch;
 mod handover;
 mod host_filter;
 mod metrics;
+mod parser;
 mod pool;
 mod request;
+mod settings;
 mod status;
 mod target;
 mod target_loop;
 mod tick;
+mod value;
+
 pub use bodies::Bodies;
+pub use cache::{CacheConfig, IngestError, IngestFault, Ingested, ScrapeCache};
 pub use config::{JobConfig, Limits, Scheme, ScrapeProtocol};
+pub use context::ScrapeContext;
 pub use failure::ScrapeError;
 pub use host_filter::HostFilter;
 pub use metrics::ScrapeMetrics;
-pub use context::ScrapeContext;
-pub use pool::{BODY_CAP, GroupsReceiver, ScrapePool};
+pub use parser::{Format, ParseError};
+pub use pool::{GroupsReceiver, ScrapePool};
+pub use settings::BODY_CAP;
 pub use status::{TargetState, TargetStatus};
 pub use target::TargetError;
 pub use tick::{Clock, offset_seed};
-mod parser;
-mod value;
-pub use cache::{CacheConfig, IngestError, IngestFault, Ingested, ScrapeCache};
-pub use parser::{Format, ParseError};

@@ -85,26 +85,10 @@ impl ScrapeMetrics {
             m.sync_length.clone(),
         );
         let counters = [
-            (
-                "prometheus_target_scrape_pools",
-                "Scrape pools created",
-                &m.pools,
-            ),
-            (
-                "prometheus_target_scrape_pools_failed",
-                "Scrape pools that could not be created",
-                &m.pools_failed,
-            ),
-            (
-                "prometheus_target_scrape_pool_reloads",
-                "Changes of a scrape pool's configuration",
-                &m.reloads,
-            ),
-            (
-                "prometheus_target_scrape_pool_reloads_failed",
-                "Changes that failed",
-                &m.reloads_failed,
-            ),
+            ("prometheus_target_scrape_pools", "Scrape pools created", &m.pools),
+            ("prometheus_target_scrape_pools_failed", "Scrape pools that could not be created", &m.pools_failed),
+            ("prometheus_target_scrape_pool_reloads", "Changes of a scrape pool's configuration", &m.reloads),
+            ("prometheus_target_scrape_pool_reloads_failed", "Changes that failed", &m.reloads_failed),
             (
                 "prometheus_target_scrape_pool_exceeded_target_limit",
                 "Synchronisations that found more targets than target_limit",
@@ -164,21 +148,13 @@ impl ScrapeMetrics {
             "Discovered targets that cannot be scraped",
             m.sync_failed.clone(),
         );
-        registry.register(
-            "prometheus_target_scrape_pool_targets",
-            "Targets being scraped",
-            m.pool_targets.clone(),
-        );
+        registry.register("prometheus_target_scrape_pool_targets", "Targets being scraped", m.pool_targets.clone());
         registry.register(
             "prometheus_target_scrape_pool_target_limit",
             "The configured target_limit, 0 for none",
             m.pool_target_limit.clone(),
         );
-        registry.register(
-            "prometheus_sd_discovered_targets",
-            "Targets that discovery found",
-            m.discovered.clone(),
-        );
+        registry.register("prometheus_sd_discovered_targets", "Targets that discovery found", m.discovered.clone());
         Arc::new(m)
     }
 
@@ -206,18 +182,9 @@ mod tests {
     fn the_names_that_dashboards_use_are_there() {
         let mut registry = Registry::default();
         let metrics = ScrapeMetrics::registered(&mut registry);
-        metrics
-            .interval_length
-            .get_or_create(&[("interval", "15s".into())])
-            .observe(15.0);
-        metrics
-            .sync_length
-            .get_or_create(&[("scrape_job", "a".into())])
-            .observe(0.1);
-        metrics
-            .discovered
-            .get_or_create(&discovered_label("a"))
-            .set(3);
+        metrics.interval_length.get_or_create(&[("interval", "15s".into())]).observe(15.0);
+        metrics.sync_length.get_or_create(&[("scrape_job", "a".into())]).observe(0.1);
+        metrics.discovered.get_or_create(&discovered_label("a")).set(3);
         let text = || {
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

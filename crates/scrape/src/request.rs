@@ -21,23 +21,13 @@ impl Ask {
         if let Ok(accept) = HeaderValue::from_str(&accept(protocols)) {
             headers.insert(header::ACCEPT, accept);
         }
-        headers.insert(
-            header::ACCEPT_ENCODING,
-            HeaderValue::from_static(if compressed { "gzip" } else { "identity" }),
-        );
-        headers.insert(
-            header::USER_AGENT,
-            HeaderValue::from_static(concat!("Sigpost/", env!("CARGO_PKG_VERSION"))),
-        );
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(if compressed { "gzip" } else { "identity" }));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("Sigpost/", env!("CARGO_PKG_VERSION"))));
         Self { headers }
     }
 
     /// The request for one scrape.
-    pub(crate) fn request(
-        &self,
-        url: &Url,
-        timeout: Duration,
-    ) -> Result<Request<Bytes>, ScrapeFailure> {
+    pub(crate) fn request(&self, url: &Url, timeout: Duration) -> Result<Request<Bytes>, ScrapeFailure> {
         let mut request = Request::builder()
             .method(Method::GET)
             .uri(url.as_str())
@@ -45,9 +35,7 @@ impl Ask {
             .map_err(|e| ScrapeFailure::Request { why: e.to_string() })?;
         request.headers_mut().clone_from(&self.headers);
         if let Ok(seconds) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
-            request
-                .headers_mut()
-                .insert("x-prometheus-scrape-timeout-seconds", seconds);
+            request.headers_mut().insert("x-prometheus-scrape-timeout-seconds", seconds);
         }
         Ok(request)
     }
@@ -73,29 +61,19 @@ fn accept(protocols: &[ScrapeProtocol]) -> String {
 
 /// Only 200 is a scrape.
 pub(crate) fn check(status: StatusCode) -> Result<(), ScrapeFailure> {
-    if status == StatusCode::OK {
-        Ok(())
-    } else {
-        Err(ScrapeFailure::Status { status })
-    }
+    if status == StatusCode::OK { Ok(()) } else { Err(ScrapeFailure::Status { status }) }
 }
 
 /// Whether the answer is OpenMetrics: by its Content-Type, or by `fallback` when that says nothing we know.
 pub(crate) fn is_openmetrics(headers: &HeaderMap, fallback: ScrapeProtocol) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("");
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let media = kind.split(';').next().unwrap_or("").trim();
     if media.eq_ignore_ascii_case("application/openmetrics-text") {
         true
     } else if media.eq_ignore_ascii_case("text/plain") {
         false
     } else {
-        matches!(
-            fallback,
-            ScrapeProtocol::OpenMetricsText1_0_0 | ScrapeProtocol::OpenMetricsText0_0_1
-        )
+        matches!(fallback, ScrapeProtocol::OpenMetricsText1_0_0 | ScrapeProtocol::OpenMetricsText0_0_1)
     }
 }
 
@@ -136,14 +114,8 @@ mod tests {
             headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
             headers
         };
-        let (text, open) = (
-            ScrapeProtocol::PrometheusText0_0_4,
-            ScrapeProtocol::OpenMetricsText1_0_0,
-        );
-        assert!(is_openmetrics(
-            &with("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-            text
-        ));
+        let (text, open) = (ScrapeProtocol::PrometheusText0_0_4, ScrapeProtocol::OpenMetricsText1_0_0);
+        assert!(is_openmetrics(&with("application/openmetrics-text; version=1.0.0; charset=utf-8"), text));
         assert!(!is_openmetrics(&with("text/plain; version=0.0.4"), open));
         assert!(!is_openmetrics(&HeaderMap::new(), text));
         assert!(is_openmetrics(&with("nonsense"), open));

@@ -115,10 +115,7 @@ pub(crate) fn resolve(mut labels: Labels, job: &JobConfig) -> Result<Resolved, T
         return Ok(Resolved::Dropped(discovered));
     }
 
-    let mut address = labels
-        .get(ADDRESS)
-        .ok_or(TargetError::NoAddress)?
-        .to_owned();
+    let mut address = labels.get(ADDRESS).ok_or(TargetError::NoAddress)?.to_owned();
     // An empty scheme means http; a job cannot be configured with one, but a rule can remove it.
     let scheme = labels.get(SCHEME).unwrap_or("http").to_owned();
     let default_port = match scheme.as_str() {
@@ -142,15 +139,7 @@ pub(crate) fn resolve(mut labels: Labels, job: &JobConfig) -> Result<Resolved, T
     let mut public = labels.clone();
     public.retain(|name, _| !name.starts_with("__"));
     let (identity, hash) = identify(&labels, &url);
-    Ok(Resolved::Kept(Target {
-        discovered,
-        labels: public,
-        url,
-        interval,
-        timeout,
-        identity,
-        hash,
-    }))
+    Ok(Resolved::Kept(Target { discovered, labels: public, url, interval, timeout, identity, hash }))
 }
 
 fn scheme_name(scheme: Scheme) -> &'static str {
@@ -165,38 +154,27 @@ fn times(labels: &Labels) -> Result<(Duration, Duration), TargetError> {
         let value = labels.get(label).unwrap_or("");
         match duration::parse(value) {
             Some(d) if !d.is_zero() => Ok(d),
-            _ => Err(TargetError::Duration {
-                label,
-                value: value.to_owned(),
-            }),
+            _ => Err(TargetError::Duration { label, value: value.to_owned() }),
         }
     };
     let (interval, timeout) = (read(INTERVAL)?, read(TIMEOUT)?);
     if timeout > interval {
         let text = |d| duration::format(d);
-        return Err(TargetError::TimeoutAboveInterval {
-            timeout: text(timeout),
-            interval: text(interval),
-        });
+        return Err(TargetError::TimeoutAboveInterval { timeout: text(timeout), interval: text(interval) });
     }
     Ok((interval, timeout))
 }
 
 fn url(scheme: &str, address: &str, labels: &Labels, job: &JobConfig) -> Result<Url, TargetError> {
-    let refuse = || TargetError::Address {
-        address: address.to_owned(),
-    };
+    let refuse = || TargetError::Address { address: address.to_owned() };
     let mut url = Url::parse(&format!("{scheme}://{address}")).map_err(|_| refuse())?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err(refuse());
     }
     url.set_path(labels.get(PATH).unwrap_or("/"));
     // The label of a parameter replaces its first value; the others stay.
-    let mut params: BTreeMap<&str, Vec<&str>> = job
-        .params
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.iter().map(String::as_str).collect()))
-        .collect();
+    let mut params: BTreeMap<&str, Vec<&str>> =
+        job.params.iter().map(|(k, v)| (k.as_str(), v.iter().map(String::as_str).collect())).collect();
     for (name, value) in labels.iter() {
         let Some(param) = name.strip_prefix(PARAM) else {
             continue;
@@ -207,10 +185,7 @@ fn url(scheme: &str, address: &str, labels: &Labels, job: &JobConfig) -> Result<
             None => values.push(value),
         }
     }
-    let mut pairs = params
-        .iter()
-        .flat_map(|(name, values)| values.iter().map(move |value| (*name, *value)))
-        .peekable();
+    let mut pairs = params.iter().flat_map(|(name, values)| values.iter().map(move |value| (*name, *value))).peekable();
     if pairs.peek().is_some() {
         url.query_pairs_mut().extend_pairs(pairs);
     }
@@ -218,11 +193,7 @@ fn url(scheme: &str, address: &str, labels: &Labels, job: &JobConfig) -> Result<
 }
 
 fn identify(labels: &Labels, url: &Url) -> (Identity, u64) {
-    let lasting = || {
-        labels
-            .iter()
-            .filter(|(name, _)| !matches!(*name, INTERVAL | TIMEOUT))
-    };
+    let lasting = || labels.iter().filter(|(name, _)| !matches!(*name, INTERVAL | TIMEOUT));
     let mut hasher = Xxh3::new();
     for (name, value) in lasting() {
         for part in [name, value] {
@@ -232,10 +203,7 @@ fn identify(labels: &Labels, url: &Url) -> (Identity, u64) {
     }
     hasher.update(url.as_str().as_bytes());
     let bytes = lasting().flat_map(|(n, v)| [n.as_bytes(), b"\xff", v.as_bytes(), b"\xff"]);
-    (
-        Identity(hasher.digest128()),
-        tick::fnv64a(bytes.chain([url.as_str().as_bytes()])),
-    )
+    (Identity(hasher.digest128()), tick::fnv64a(bytes.chain([url.as_str().as_bytes()])))
 }
 
 #[cfg(test)]

@@ -19,14 +19,14 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CacheConfig, Format, IngestFault, Ingested, ScrapeCache, ScrapeContext, ScrapeMetrics,
-    TargetState,
+    CacheConfig, Format, IngestFault, Ingested, ScrapeCache, ScrapeContext, ScrapeMetrics, TargetState,
     bodies::Body,
+    circle::{Circle, Release},
     duration,
     failure::ScrapeFailure,
+    fetch::fetch,
     handover::hand_over,
-    pool::{Circle, Release, Settings},
-    request,
+    settings::Settings,
     status::Progress,
     target::Target,
     tick::Grid,
@@ -69,6 +69,8 @@ pub(crate) struct TargetLoop {
     pub cache: ScrapeCache,
     pub order: Order,
     pub grid: Grid,
+    /// The last body was a large one.
+    pub large: bool,
     /// Timestamp of the last scrape.
     pub last: Option<i64>,
 }
@@ -121,11 +123,7 @@ impl TargetLoop {
     fn next_point(&self, point: i64) -> i64 {
         let now = self.context.clock.now();
         let due = point.saturating_add(self.grid.interval() / 10) >= now;
-        if due && self.grid.contains(point) {
-            point
-        } else {
-            self.grid.after(now)
-        }
+        if due && self.grid.contains(point) { point } else { self.grid.after(now) }
     }
 
     /// Does what the pool wants. True: the loop ends.
@@ -149,11 +147,7 @@ impl TargetLoop {
     async fn adopt(&mut self, order: Order) {
         let changed = order.settings.cache_version != self.order.settings.cache_version;
         self.order = order;
-        self.grid = Grid::new(
-            self.order.target.interval,
-            self.order.target.hash,
-            self.context.seed,
-        );
+        self.grid = Grid::new(self.order.target.interval, self.order.target.hash, self.context.seed);
         if changed {
             // What the rules make of the same text may be other series. The old ones end just after their last sample and
             // before their first new one, so that those that go on are in order.
@@ -170,10 +164,7 @@ impl TargetLoop {
         if self.last.is_some() {
             let first = self.grid.after(self.context.clock.now());
             let interval = self.grid.interval();
-            let end = self
-                .context
-                .clock
-                .instant_of(first.saturating_add(interval).saturating_add(interval / 10));
+            let end = self.context.clock.instant_of(first.saturating_add(interval).saturating_add(interval / 10));
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return true,
@@ -195,24 +186,15 @@ impl TargetLoop {
     }
 
     fn release(&self) -> Release {
-        self.circle.upgrade().map_or(Release::Succeeded, |circle| {
-            circle.release(&self.order.target)
-        })
+        self.circle.upgrade().map_or(Release::Succeeded, |circle| circle.release(&self.order.target))
     }
 
     /// Marks everything stale.
     async fn end(&mut self, timestamp: i64) {
         self.cache.end(timestamp);
         let batch = self.cache.batch(&[]);
-        hand_over(
-            &self.intake,
-            &self.metrics,
-            &self.context,
-            batch,
-            self.order.target.interval,
-            self.stop.cancelled(),
-        )
-        .await;
+        hand_over(&self.intake, &self.metrics, &self.context, batch, self.order.target.interval, self.stop.cancelled())
+            .await;
     }
 
     /// One scrape, from request to batch. Broken off without a trace when the process stops.
@@ -224,17 +206,14 @@ impl TargetLoop {
         let timestamp = self.grid.snap(point, start);
         if let Some(last) = self.last {
             let interval = [("interval", duration::format(target.interval))];
-            self.metrics
-                .interval_length
-                .get_or_create(&interval)
-                .observe((start - last) as f64 / 1000.0);
+            self.metrics.interval_length.get_or_create(&interval).observe((start - last) as f64 / 1000.0);
         }
         let fetched = match &self.order.forced {
             Some(reason) => Err(ScrapeFailure::Forced(reason.clone())),
             None => {
                 let mut body = self.context.bodies.take();
                 let result = tokio::select! {
-                    result = fetch(&settings, &target, &mut body) => result,
+                    result = fetch(&settings, &target, &self.context.bodies, &mut body, &mut self.large) => result,
                     // A process that stops does not wait for slow targets; what to do about it is read from the order.
                     () = stopping(&self.stop, self.orders.clone()) => return,
                 };
@@ -244,28 +223,19 @@ impl TargetLoop {
         let outcome = match fetched {
             Ok((body, format)) => self.ingest(&body, format, timestamp).await,
             Err(failure) => {
-                let too_large =
-                    matches!(failure, ScrapeFailure::Net(NetError::BodyTooLarge { .. }));
+                let too_large = matches!(failure, ScrapeFailure::Net(NetError::BodyTooLarge { .. }));
                 if too_large {
                     self.metrics.exceeded_body_size.inc();
                 }
                 let body_bytes = if too_large { -1.0 } else { 0.0 };
-                Outcome {
-                    counts: Ingested::default(),
-                    body_bytes,
-                    failure: Some(failure),
-                }
+                Outcome { counts: Ingested::default(), body_bytes, failure: Some(failure) }
             }
         };
         if outcome.failure.is_some() {
             self.cache.fail(timestamp);
         }
-        self.metrics
-            .duplicate_timestamp
-            .inc_by(u64::from(outcome.counts.duplicates));
-        self.metrics
-            .out_of_bounds
-            .inc_by(u64::from(outcome.counts.out_of_bounds));
+        self.metrics.duplicate_timestamp.inc_by(u64::from(outcome.counts.duplicates));
+        self.metrics.out_of_bounds.inc_by(u64::from(outcome.counts.out_of_bounds));
 
         let elapsed = begun.elapsed();
         let (report, length) = report(&outcome, elapsed, &settings, &target);
@@ -286,20 +256,11 @@ impl TargetLoop {
 
     /// Remembers the scrape for the targets page, and tells the log when the target went down or came back.
     fn note(&self, start: i64, elapsed: Duration, error: Option<String>) {
-        let state = if error.is_some() {
-            TargetState::Down
-        } else {
-            TargetState::Up
-        };
+        let state = if error.is_some() { TargetState::Down } else { TargetState::Up };
         let before = {
             let mut progress = self.progress.lock();
             let before = progress.state;
-            *progress = Progress {
-                state,
-                last_scrape: Some(start),
-                last_duration: elapsed,
-                last_error: error.clone(),
-            };
+            *progress = Progress { state, last_scrape: Some(start), last_duration: elapsed, last_error: error.clone() };
             before
         };
         let news = match (before, state) {
@@ -309,10 +270,7 @@ impl TargetLoop {
         };
         // Forced errors are the pool's news, told once there.
         if self.order.forced.is_none() && self.context.may_speak(start) {
-            let (job, url) = (
-                &self.order.settings.job.job_name,
-                net::masked(&self.order.target.url),
-            );
+            let (job, url) = (&self.order.settings.job.job_name, net::masked(&self.order.target.url));
             match error {
                 Some(error) => tracing::warn!(%job, %url, %error, "{news}"),
                 None => tracing::info!(%job, %url, "{news}"),
@@ -322,21 +280,12 @@ impl TargetLoop {
 
     async fn ingest(&mut self, body: &Body, format: Format, timestamp: i64) -> Outcome {
         let turn = self.context.bodies.turn().await;
-        let long = body.len()
-            > if self.cache.series() == 0 {
-                LONG_NEW
-            } else {
-                LONG_KNOWN
-            };
+        let long = body.len() > if self.cache.series() == 0 { LONG_NEW } else { LONG_KNOWN };
         let result = off_reactor(long, || self.cache.ingest(body, format, timestamp));
         drop(turn);
         let body_bytes = body.len() as f64;
         match result {
-            Ok(counts) => Outcome {
-                counts,
-                body_bytes,
-                failure: None,
-            },
+            Ok(counts) => Outcome { counts, body_bytes, failure: None },
             Err(error) => {
                 match error.fault {
                     IngestFault::SampleLimit { .. } => {
@@ -349,11 +298,7 @@ impl TargetLoop {
                     }
                     _ => {}
                 }
-                Outcome {
-                    counts: error.counts,
-                    body_bytes,
-                    failure: Some(error.into()),
-                }
+                Outcome { counts: error.counts, body_bytes, failure: Some(error.into()) }
             }
         }
     }
@@ -365,25 +310,6 @@ async fn stopping(stop: &CancellationToken, mut orders: watch::Receiver<Order>) 
         () = stop.cancelled() => {}
         Ok(_) = orders.wait_for(|order| matches!(order.phase, Phase::Stop { .. })) => {}
     }
-}
-
-async fn fetch(
-    settings: &Settings,
-    target: &Target,
-    body: &mut Vec<u8>,
-) -> Result<Format, ScrapeFailure> {
-    let request = settings.ask.request(&target.url, target.timeout)?;
-    let head = settings
-        .client
-        .send_into(request, target.timeout, settings.body_limit, body)
-        .await?;
-    request::check(head.status)?;
-    let open = request::is_openmetrics(&head.headers, settings.job.fallback_protocol);
-    Ok(if open {
-        Format::OpenMetrics1
-    } else {
-        Format::Text004
-    })
 }
 
 /// The report series, and how many of them the job wants.
@@ -398,10 +324,7 @@ fn report(
         ("up", up),
         ("scrape_duration_seconds", elapsed.as_secs_f64()),
         ("scrape_samples_scraped", f64::from(outcome.counts.scraped)),
-        (
-            "scrape_samples_post_metric_relabeling",
-            f64::from(outcome.counts.post_relabel),
-        ),
+        ("scrape_samples_post_metric_relabeling", f64::from(outcome.counts.post_relabel)),
         ("scrape_series_added", f64::from(outcome.counts.added)),
         ("scrape_timeout_seconds", target.timeout.as_secs_f64()),
         ("scrape_sample_limit", settings.job.limits.samples as f64),

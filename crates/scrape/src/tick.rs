@@ -24,9 +24,7 @@ pub(crate) fn fnv64a<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
 
 /// What spreads the targets of different agents: a hash of the host's full name and the external labels.
 pub fn offset_seed(hostname: &str, external_labels: &Labels) -> u64 {
-    let labels = external_labels
-        .iter()
-        .flat_map(|(n, v)| [n.as_bytes(), b"\xff", v.as_bytes(), b"\xff"]);
+    let labels = external_labels.iter().flat_map(|(n, v)| [n.as_bytes(), b"\xff", v.as_bytes(), b"\xff"]);
     fnv64a([hostname.as_bytes()].into_iter().chain(labels))
 }
 
@@ -40,9 +38,7 @@ pub(crate) struct Grid {
 impl Grid {
     /// `hash` is the target's, `seed` the agent's.
     pub(crate) fn new(interval: Duration, hash: u64, seed: u64) -> Self {
-        let interval = i64::try_from(interval.as_millis())
-            .unwrap_or(i64::MAX)
-            .max(1);
+        let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
         let offset = i64::try_from((hash ^ seed) % interval.unsigned_abs()).unwrap_or(0);
         Self { interval, offset }
     }
@@ -86,9 +82,7 @@ impl Clock {
 
     /// `start` (ms since the epoch) now, then as Tokio's clock goes on.
     pub fn following_tokio(start: i64) -> Self {
-        Self {
-            follow: Some((start, Instant::now())),
-        }
+        Self { follow: Some((start, Instant::now())) }
     }
 
     /// Milliseconds since the Unix epoch.
@@ -151,9 +145,6 @@ mod tests {
         let empty = Labels::new();
         let labels: Labels = [("cluster", "a")].into_iter().collect();
         assert_ne!(offset_seed("host-1", &empty), offset_seed("host-2", &empty));
-        assert_ne!(
-            offset_seed("host-1", &empty),
-            offset_seed("host-1", &labels)
-        );
+        assert_ne!(offset_seed("host-1", &empty), offset_seed("host-1", &labels));
     }
 }

@@ -134,8 +134,7 @@ fn report_series_carry_target_labels_and_escape_rules_and_limits() {
     let mut target = Target::new(CacheConfig { limits, metric_relabel: rules(vec![drop]), ..with_job(true) });
     target.ingest("a 1\n", 10).expect("right");
     let samples = target.batch(&[("up", 1.0), ("scrape_samples_scraped", 1.0)]);
-    let expected =
-        [("scrape_samples_scraped{instance=\"i\",job=\"j\"}", 1.0), ("up{instance=\"i\",job=\"j\"}", 1.0)];
+    let expected = [("scrape_samples_scraped{instance=\"i\",job=\"j\"}", 1.0), ("up{instance=\"i\",job=\"j\"}", 1.0)];
     assert_eq!(samples, at(10, &expected));
     target.cache.fail(20);
     let samples = target.batch(&[("up", 0.0)]);
@@ -158,6 +157,9 @@ fn a_changed_description_reaches_the_table() {
     target.scrape(format!("{}broken\n", body("broken")), 40).0.expect_err("malformed");
     target.samples(body("new"), 50);
     assert_eq!(target.families()[0].1, "a gauge \"new\" \"\"");
+    target.scrape(format!("{}broken\n", body("third")), 55).0.expect_err("malformed");
+    target.samples(body("third"), 56);
+    assert_eq!(target.families()[0].1, "a gauge \"third\" \"\"", "the refused body changed nothing");
     target.samples("a{x=\"1\"} 1\na{x=\"2\"} 2\nb 1\n", 60);
     assert_eq!(target.families()[0].1, " unknown \"\" \"\"");
     target.samples(format!("{}# TYPE a counter\na{{x=\"3\"}} 1\n", body("new")), 70);

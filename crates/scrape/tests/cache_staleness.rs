@@ -84,17 +84,15 @@ fn a_series_that_turns_to_timestamps_ends_under_the_scrapes_time() {
 fn one_series_may_come_several_times_with_different_timestamps() {
     let mut target = Target::plain();
     for ts in [10, 20] {
-        let (outcome, samples) = target.scrape("# TYPE a gauge\na 1 1\na 2 2\nb{x=\"y\"} 3 1\na 9 2\na 4 3\nb{x=\"y\"} 5 0\n", ts);
+        let (outcome, samples) =
+            target.scrape("# TYPE a gauge\na 1 1\na 2 2\nb{x=\"y\"} 3 1\na 9 2\na 4 3\nb{x=\"y\"} 5 0\n", ts);
         let counts = outcome.expect("right");
         assert_eq!((counts.scraped, counts.post_relabel, counts.duplicates), (6, 6, 1));
         let values: Vec<_> = samples.iter().map(|(s, t, v)| (s.as_str(), *t, f64::from_bits(*v))).collect();
-        assert_eq!(values, [
-            ("a{}", 1, 1.0),
-            ("a{}", 2, 2.0),
-            ("a{}", 3, 4.0),
-            ("b{x=\"y\"}", 1, 3.0),
-            ("b{x=\"y\"}", 0, 5.0),
-        ]);
+        assert_eq!(
+            values,
+            [("a{}", 1, 1.0), ("a{}", 2, 2.0), ("a{}", 3, 4.0), ("b{x=\"y\"}", 1, 3.0), ("b{x=\"y\"}", 0, 5.0),]
+        );
     }
 }
 
@@ -110,7 +108,8 @@ fn more_repeats_than_a_table_takes_all_come() {
 fn of_repeats_at_one_time_the_first_counts() {
     let mut target = Target::plain();
     for ts in [10, 20] {
-        let (outcome, samples) = target.scrape("a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\na{x=\"1\",y=\"2\"} 3\n", ts);
+        let (outcome, samples) =
+            target.scrape("a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\na{x=\"1\",y=\"2\"} 3\n", ts);
         let counts = outcome.expect("right");
         assert_eq!((counts.scraped, counts.post_relabel, counts.duplicates), (3, 3, 2));
         assert_eq!(counts.added, u32::from(ts == 10));
@@ -171,4 +170,14 @@ fn a_refused_body_alone_writes_nothing() {
     assert_eq!(target.batch(&[("up", 0.0)]), []);
     target.cache.fail(20);
     assert_eq!(target.batch(&[]), [("a{}".to_owned(), 20, STALE)]);
+}
+
+#[test]
+fn a_name_that_begins_like_the_expected_one_is_another() {
+    let mut target = Target::plain();
+    target.samples("m 1\nn{a=\"b\"} 2\n", 10);
+    let expected = [("m1{}", 5.0), ("m{}", stale()), ("n{a=\"b\"}", 7.0)];
+    assert_eq!(target.samples("m1 5\nn{a=\"b\"}7\n", 20), at(20, &expected));
+    let expected = [("m1{}", stale()), ("m{x=\"y\"}", 1.0), ("n{a=\"b\"}", stale())];
+    assert_eq!(target.samples("m {x=\"y\"} 1\n", 30), at(30, &expected));
 }

@@ -254,7 +254,13 @@ fn compare(events: &[Event], start: Vec<Line>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(fast_outcome, Ok(counts), "step {}:\n{}", step, text);
                 prop_assert_eq!(fast_samples, samples, "step {}:\n{}", step, text);
                 if !text.is_empty() {
-                    prop_assert_eq!(current_families(&mut fast), current_families(&mut slow), "step {}:\n{}", step, text);
+                    prop_assert_eq!(
+                        current_families(&mut fast),
+                        current_families(&mut slow),
+                        "step {}:\n{}",
+                        step,
+                        text
+                    );
                 }
             }
             Err(()) => {
@@ -337,7 +343,31 @@ fn large_targets_that_churn_agree_with_the_rules() {
 /// Bytes that look like an exposition now and then.
 fn any_body() -> impl Strategy<Value = Vec<u8>> {
     const TOKENS: &[&[u8]] = &[
-        b"m", b"{", b"}", b"a", b"=", b"\"", b",", b" ", b" 1", b"\n", b"# TYPE m gauge\n", b"# HELP m x\n", b"# EOF\n", b"\\", b" # {", b"\t", b"m{a=\"b\"} 1\n", b"m 1 5\n", b"\xff", b"0x1p-2", b"NaN", b"#", b"\0", b"x 1\n", b"y{b=\"c\"} 2\n",
+        b"m",
+        b"{",
+        b"}",
+        b"a",
+        b"=",
+        b"\"",
+        b",",
+        b" ",
+        b" 1",
+        b"\n",
+        b"# TYPE m gauge\n",
+        b"# HELP m x\n",
+        b"# EOF\n",
+        b"\\",
+        b" # {",
+        b"\t",
+        b"m{a=\"b\"} 1\n",
+        b"m 1 5\n",
+        b"\xff",
+        b"0x1p-2",
+        b"NaN",
+        b"#",
+        b"\0",
+        b"x 1\n",
+        b"y{b=\"c\"} 2\n",
     ];
     let token = proptest::sample::select(TOKENS);
     prop_oneof![
@@ -365,5 +395,31 @@ proptest! {
             prop_assert_eq!(fast.scrape(body, ts), slow.scrape(body, ts));
             prop_assert!(fast.cache.heap_bytes() < 64 * 1024 + 400 * size);
         }
+    }
+}
+
+#[test]
+fn open_metrics_with_exemplars_and_timestamps_agree_scrape_after_scrape() {
+    let mut fast = Target::open_metrics();
+    let mut slow = Target { format: Format::OpenMetrics1, ..Target::unrecognising(config()) };
+    for step in 0..6i64 {
+        let exemplar = if step % 2 == 0 { "" } else { " # {trace_id=\"a b} c\"} 0.5 1.5" };
+        let time = if step % 3 == 0 { String::new() } else { format!(" 0.{step}") };
+        let body = format!(
+            "# TYPE h histogram\n# UNIT h \nh_bucket{{le=\"1.0\"}} {step}{exemplar}\nh_bucket{{le=\"+Inf\"}} {step}{time}{exemplar}\n\
+             h_count {step}{time}\n# TYPE g gauge\n# HELP g step {}\ng{{a=\"\\\"}} 1\"}} {step}.5\n# EOF\n",
+            step / 2
+        );
+        let ts = 1000 + step;
+        let (outcome, samples) = fast.scrape(&body, ts);
+        assert_eq!((outcome.clone(), samples.clone()), slow.scrape(&body, ts), "{body}");
+        let counts = outcome.expect("a right body");
+        assert_eq!((counts.scraped, counts.duplicates), (4, 0));
+        let values = samples.iter().filter(|(_, _, value)| *value != STALE).count();
+        assert_eq!(values, 4);
+        assert_eq!(fast.families(), slow.families());
+        // What was recognised must not outlive its end mark.
+        assert!(fast.scrape(body.replace("# EOF\n", ""), ts).0.is_err());
+        assert!(slow.scrape(body.replace("# EOF\n", ""), ts).0.is_err());
     }
 }

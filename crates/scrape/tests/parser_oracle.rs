@@ -102,11 +102,14 @@ proptest! {
     }
 }
 
+/// Series, milliseconds, value.
+type Right<'a> = Option<(&'a str, i64, f64)>;
+
 /// Input, and what the format says: the samples, or `None` for "the scrape must fail". Each entry is one where
 /// `prometheus-parse` 0.2.5 says something else; should a later version be right, the entry goes.
 #[test]
 fn where_the_oracle_is_wrong_we_follow_the_format() {
-    let differences: &[(&str, Option<(&str, i64, f64)>)] = &[
+    let differences: &[(&str, Right<'_>)] = &[
         ("m{a=\"x,y\"} 1\n", Some(("m{a=\"x,y\"}", NOW, 1.0))),
         ("m{q=\"a=b\"} 1\n", Some(("m{q=\"a=b\"}", NOW, 1.0))),
         ("m{path=\"/a/{id}\"} 1\n", Some(("m{path=\"/a/{id}\"}", NOW, 1.0))),
@@ -142,9 +145,16 @@ fn where_the_oracle_is_wrong_we_follow_the_format() {
 /// Inputs that the oracle reads rightly and that are easy to get wrong.
 #[test]
 fn where_the_oracle_is_right_we_agree() {
-    for body in
-        ["m NaN\n", "m +Inf\n", "m -Inf\n", "m 1.5e-07\n", "m{a=\"b\",} 1\n", "m 1", "m{a=\"\u{65e5}\u{672c}\"} 1\n", "m 1 -5\n"]
-    {
+    for body in [
+        "m NaN\n",
+        "m +Inf\n",
+        "m -Inf\n",
+        "m 1.5e-07\n",
+        "m{a=\"b\",} 1\n",
+        "m 1",
+        "m{a=\"\u{65e5}\u{672c}\"} 1\n",
+        "m 1 -5\n",
+    ] {
         assert_eq!(ours(body), theirs(body), "{body:?}");
     }
 }

@@ -102,11 +102,52 @@ fn lines_of_open_metrics_are_read() {
 #[test]
 fn a_malformed_line_of_the_text_format_fails_the_scrape() {
     for line in [
-        "m", "m ", "m\n", "m abc", "m 1 12.5", "m 1 5 foo", "m 1 5x", "m 1 99999999999999999999", "2xx 1", "m{a-b=\"1\"} 1", "m{a=b} 1",
-        "m{a='b'} 1", "m{a} 1", "m{a=} 1", "m{=\"b\"} 1", "m{,} 1", "m{a=\"b\",,} 1", "m{a=\"b\" c=\"d\"} 1", "m{a=\"b\" 1", "m{a=\"b} 1",
-        "m{a=\"b\\\n\"} 1", "m{a=\"1\",a=\"2\"} 1", "m{__name__=\"x\"} 1", "{a=\"b\"} 1", "{} 1", "{\"\"} 1", "{\"m\",\"n\"} 1", "m{\"n\"} 1",
-        "m{\"\"=\"x\"} 1", "<html>", "m 1\r\n", "m 1_000", "m 1 # {a=\"b\"} 1", "m 1e400", "m nope", "# TYPE m nonsense", "# TYPE m unknown",
-        "# TYPE 1m gauge", "# HELP", "# HELP 1 x", "# TYPE m", "\0", "m{a=\"b\"}} 1", "-m 1", "m{:a=\"b\"} 1", "m 1{",
+        "m",
+        "m ",
+        "m\n",
+        "m abc",
+        "m 1 12.5",
+        "m 1 5 foo",
+        "m 1 5x",
+        "m 1 99999999999999999999",
+        "2xx 1",
+        "m{a-b=\"1\"} 1",
+        "m{a=b} 1",
+        "m{a='b'} 1",
+        "m{a} 1",
+        "m{a=} 1",
+        "m{=\"b\"} 1",
+        "m{,} 1",
+        "m{a=\"b\",,} 1",
+        "m{a=\"b\" c=\"d\"} 1",
+        "m{a=\"b\" 1",
+        "m{a=\"b} 1",
+        "m{a=\"b\\\n\"} 1",
+        "m{a=\"1\",a=\"2\"} 1",
+        "m{__name__=\"x\"} 1",
+        "{a=\"b\"} 1",
+        "{} 1",
+        "{\"\"} 1",
+        "{\"m\",\"n\"} 1",
+        "m{\"n\"} 1",
+        "m{\"\"=\"x\"} 1",
+        "<html>",
+        "m 1\r\n",
+        "m 1_000",
+        "m 1 # {a=\"b\"} 1",
+        "m 1e400",
+        "m nope",
+        "# TYPE m nonsense",
+        "# TYPE m unknown",
+        "# TYPE 1m gauge",
+        "# HELP",
+        "# HELP 1 x",
+        "# TYPE m",
+        "\0",
+        "m{a=\"b\"}} 1",
+        "-m 1",
+        "m{:a=\"b\"} 1",
+        "m 1{",
     ] {
         let body = format!("ok 1\n{line}");
         // A comment word that nothing follows is a remark.
@@ -125,10 +166,36 @@ fn a_malformed_line_of_the_text_format_fails_the_scrape() {
 #[test]
 fn a_malformed_line_of_open_metrics_fails_the_scrape() {
     for line in [
-        "m  1", "m\t1", "m 1 ", "m 1  2", "m{ a=\"b\"} 1", "m{a=\"b\"}1", "m {a=\"b\"} 1", " m 1", "", "m 1 NaN", "m 1 Inf", "m 1 2 3",
-        "m 1 # {a=\"b\"}", "m 1 # {a=\"b\"} x", "m 1 # {a} 1", "m 1 # {\"a\"} 1", "m 1 # {a=\"b\"} 1 x", "m 1 # {a=\"b\"} 1 2 3", "m 1 #",
-        "m 1 # x", "# a remark", "#TYPE m gauge", "# HELP", "# TYPE m untyped", "# TYPE m gauge ", "# UNIT m seconds", "# UNIT mseconds seconds",
-        "# EOF x", "#  HELP m x", "m{a=\"b\nc\"} 1",
+        "m  1",
+        "m\t1",
+        "m 1 ",
+        "m 1  2",
+        "m{ a=\"b\"} 1",
+        "m{a=\"b\"}1",
+        "m {a=\"b\"} 1",
+        " m 1",
+        "",
+        "m 1 NaN",
+        "m 1 Inf",
+        "m 1 2 3",
+        "m 1 # {a=\"b\"}",
+        "m 1 # {a=\"b\"} x",
+        "m 1 # {a} 1",
+        "m 1 # {\"a\"} 1",
+        "m 1 # {a=\"b\"} 1 x",
+        "m 1 # {a=\"b\"} 1 2 3",
+        "m 1 #",
+        "m 1 # x",
+        "# a remark",
+        "#TYPE m gauge",
+        "# HELP",
+        "# TYPE m untyped",
+        "# TYPE m gauge ",
+        "# UNIT m seconds",
+        "# UNIT mseconds seconds",
+        "# EOF x",
+        "#  HELP m x",
+        "m{a=\"b\nc\"} 1",
     ] {
         let error = open_metrics(&format!("ok 1\n{line}\n# EOF\n")).expect_err(line);
         assert!(error.starts_with("line 2: "), "{line:?}: {error}");
@@ -174,8 +241,20 @@ fn families_follow_the_comments() {
     ];
     let expected: Vec<_> = expected.iter().map(|(series, family)| ((*series).to_owned(), (*family).clone())).collect();
     assert_eq!(target.families(), expected);
-    assert_eq!(target.samples(body, 2), at(2, &[
-        ("a_created{}", 2.0), ("a_total{}", 1.0), ("h_bucket{le=\"1\"}", 1.0), ("h_count{}", 1.0), ("h_max{}", 1.0),
-        ("h_sum{}", 1.0), ("s{quantile=\"1\"}", 1.0), ("stray{}", 1.0),
-    ]));
+    assert_eq!(
+        target.samples(body, 2),
+        at(
+            2,
+            &[
+                ("a_created{}", 2.0),
+                ("a_total{}", 1.0),
+                ("h_bucket{le=\"1\"}", 1.0),
+                ("h_count{}", 1.0),
+                ("h_max{}", 1.0),
+                ("h_sum{}", 1.0),
+                ("s{quantile=\"1\"}", 1.0),
+                ("stray{}", 1.0),
+            ]
+        )
+    );
 }

@@ -25,13 +25,7 @@ struct Timed {
 }
 
 fn targets(n: usize) -> Vec<model::Labels> {
-    (0..n)
-        .map(|i| {
-            [("__address__", format!("host-{i}:80").as_str())]
-                .into_iter()
-                .collect()
-        })
-        .collect()
+    (0..n).map(|i| [("__address__", format!("host-{i}:80").as_str())].into_iter().collect()).collect()
 }
 
 fn timed(seed: u64, n: usize) -> Timed {
@@ -41,15 +35,11 @@ fn timed(seed: u64, n: usize) -> Timed {
     let mut config = QueueConfig::new(folder.path());
     config.min_free = MinFree::NONE;
     let destination = DestinationSpec::new("test", vec![lane.clone()]);
-    let (queue, _) =
-        Queue::open(config, vec![LaneSpec::new(lane.clone())], vec![destination]).unwrap();
+    let (queue, _) = Queue::open(config, vec![LaneSpec::new(lane.clone())], vec![destination]).unwrap();
     let job = JobConfig {
         interval: Duration::from_secs(15),
         timeout: Duration::from_secs(10),
-        limits: Limits {
-            targets: 1,
-            ..Limits::default()
-        },
+        limits: Limits { targets: 1, ..Limits::default() },
         ..job()
     };
     let mut context = ScrapeContext::new(seed);
@@ -66,27 +56,16 @@ fn timed(seed: u64, n: usize) -> Timed {
         CancellationToken::new(),
     )
     .unwrap();
-    Timed {
-        queue,
-        pool,
-        groups,
-        _folder: folder,
-    }
+    Timed { queue, pool, groups, _folder: folder }
 }
 
 impl Timed {
     /// Everything that was appended, by target.
     async fn all(self, instance: &str, name: &str) -> Vec<Seen> {
         tokio::time::resume();
-        let intake = MetricIntake::new(
-            self.queue
-                .appender(&LaneId::new("metrics-default").unwrap())
-                .unwrap(),
-        );
+        let intake = MetricIntake::new(self.queue.appender(&LaneId::new("metrics-default").unwrap()).unwrap());
         let seen = support::drain(&self.queue, &intake).await;
-        seen.into_iter()
-            .filter(|s| s.name == name && s.label("instance") == instance)
-            .collect()
+        seen.into_iter().filter(|s| s.name == name && s.label("instance") == instance).collect()
     }
 }
 
@@ -98,18 +77,10 @@ async fn pass(seconds: u64) {
 async fn every_scrape_lies_on_its_point_of_the_wall_clock() {
     let first = timed(42, 2);
     pass(151).await;
-    let first: Vec<i64> = first
-        .all("host-0:80", "up")
-        .await
-        .iter()
-        .map(|s| s.time)
-        .collect();
+    let first: Vec<i64> = first.all("host-0:80", "up").await.iter().map(|s| s.time).collect();
     assert_eq!(first.len(), 10);
     assert!(first[0] > START && first[0] <= START + INTERVAL);
-    assert!(
-        first.windows(2).all(|w| w[1] - w[0] == INTERVAL),
-        "{first:?}"
-    );
+    assert!(first.windows(2).all(|w| w[1] - w[0] == INTERVAL), "{first:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,11 +90,7 @@ async fn a_restart_keeps_the_points_and_another_seed_moves_them() {
         pass(wait).await;
         let bench = timed(seed, 2);
         pass(16).await;
-        offsets.push(
-            bench.all("host-0:80", "up").await[0]
-                .time
-                .rem_euclid(INTERVAL),
-        );
+        offsets.push(bench.all("host-0:80", "up").await[0].time.rem_euclid(INTERVAL));
         tokio::time::pause();
     }
     assert_eq!(offsets[0], offsets[1]);

@@ -153,7 +153,14 @@ impl Agent {
         }
     }
 
-    fn start(self, options: &Options, dir: &Path, exporter: &Exporter, receiver: &Receiver, port: u16) -> Result<Process> {
+    fn start(
+        self,
+        options: &Options,
+        dir: &Path,
+        exporter: &Exporter,
+        receiver: &Receiver,
+        port: u16,
+    ) -> Result<Process> {
         let data = dir.join("data");
         let log = dir.join("log");
         let config = dir.join("config.yaml");
@@ -179,7 +186,12 @@ impl Agent {
                         interval.replace("\n  ", "\n    "),
                     ),
                 )?;
-                Process::start(&options.sigpost, &[config_arg("-config.file"), format!("-server.http.address={listen}")], &[], &log)
+                Process::start(
+                    &options.sigpost,
+                    &[config_arg("-config.file"), format!("-server.http.address={listen}")],
+                    &[],
+                    &log,
+                )
             }
             Agent::Vmagent => {
                 std::fs::write(&config, format!("global:\n{interval}scrape_configs:\n{jobs}"))?;
@@ -196,7 +208,10 @@ impl Agent {
                 )
             }
             Agent::Prometheus => {
-                std::fs::write(&config, format!("global:\n{interval}scrape_configs:\n{jobs}\nremote_write:\n  - url: {url}\n"))?;
+                std::fs::write(
+                    &config,
+                    format!("global:\n{interval}scrape_configs:\n{jobs}\nremote_write:\n  - url: {url}\n"),
+                )?;
                 Process::start(
                     options.peers.join("bin/prometheus"),
                     &[
@@ -254,7 +269,9 @@ fn options() -> Result<Options> {
             "--seconds" => options.seconds = value.parse()?,
             "--rounds" => options.rounds = value.parse()?,
             "--only" => options.only = Some(value),
-            _ => bail!("unknown option {arg}; known: --sigpost --peers --targets --series --interval --seconds --rounds --only"),
+            _ => bail!(
+                "unknown option {arg}; known: --sigpost --peers --targets --series --interval --seconds --rounds --only"
+            ),
         }
     }
     if options.sigpost.as_os_str().is_empty() {

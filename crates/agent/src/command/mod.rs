@@ -8,12 +8,22 @@ pub mod sandbox;
 use std::{path::Path, process::ExitCode};
 
 /// [`read`] for a command: problems are printed and end it.
-pub fn load(file: &Path, expand_env: bool, wal_directory: Option<&Path>, extra_scrape_metrics: bool) -> Result<config::Plan, ExitCode> {
+pub fn load(
+    file: &Path,
+    expand_env: bool,
+    wal_directory: Option<&Path>,
+    extra_scrape_metrics: bool,
+) -> Result<config::Plan, ExitCode> {
     read(file, expand_env, wal_directory, extra_scrape_metrics).map_err(|problems| fail(&problems))
 }
 
 /// Reads and checks a configuration file; the error is for a person and lists all problems.
-pub fn read(file: &Path, expand_env: bool, wal_directory: Option<&Path>, extra_scrape_metrics: bool) -> Result<config::Plan, String> {
+pub fn read(
+    file: &Path,
+    expand_env: bool,
+    wal_directory: Option<&Path>,
+    extra_scrape_metrics: bool,
+) -> Result<config::Plan, String> {
     let name = file.display().to_string();
     let bytes = std::fs::read(file).map_err(|e| format!("reading the configuration file {name}: {e}"))?;
     let text = config::decode(&bytes).map_err(|e| format!("reading the configuration file {name}: {e}"))?;

@@ -37,7 +37,8 @@ pub fn run(args: ReplayArgs) -> ExitCode {
 }
 
 async fn post(args: &ReplayArgs, plan: &Plan) -> Result<ReplayProgress> {
-    let identities = aws::IdentityContext::new(&crate::hostname::of_this_machine()).context("preparing the AWS clients")?;
+    let identities =
+        aws::IdentityContext::new(&crate::hostname::of_this_machine()).context("preparing the AWS clients")?;
     let to = destination(plan, &args.to)?;
     let config = ReplayConfig {
         source: source(plan, &args.from, &identities)?,
@@ -71,9 +72,13 @@ async fn post(args: &ReplayArgs, plan: &Plan) -> Result<ReplayProgress> {
 /// One line that is written over and over.
 fn bar(progress: &ReplayProgress) {
     const WIDTH: usize = 30;
-    let part = if progress.found == 0 { 0 } else { usize::try_from(progress.objects.saturating_mul(WIDTH as u64) / progress.found).unwrap_or(WIDTH).min(WIDTH) };
+    let share = progress.objects.saturating_mul(WIDTH as u64).checked_div(progress.found).unwrap_or(0);
+    let part = usize::try_from(share).unwrap_or(WIDTH).min(WIDTH);
     let more = if progress.found_all { "" } else { "+" };
-    let waiting = progress.waiting.as_deref().map_or_else(String::new, |why| format!("  waiting: {}", why.chars().take(60).collect::<String>()));
+    let waiting = progress
+        .waiting
+        .as_deref()
+        .map_or_else(String::new, |why| format!("  waiting: {}", why.chars().take(60).collect::<String>()));
     let mut err = std::io::stderr();
     let _ = write!(
         err,
@@ -109,7 +114,8 @@ fn source(plan: &Plan, from: &str, identities: &aws::IdentityContext) -> Result<
 fn authorize(plan: &DestinationPlan, identities: &aws::IdentityContext) -> Result<Option<Arc<dyn Authorize>>> {
     let config = &plan.config;
     let build = |block| aws::build(block, &config.url, plan.default_service, &config.name, identities);
-    let identity = plan.identity.as_ref().map(build).transpose().with_context(|| format!("destination {}", config.name))?;
+    let identity =
+        plan.identity.as_ref().map(build).transpose().with_context(|| format!("destination {}", config.name))?;
     Ok(identity.map(|i| i as Arc<dyn Authorize>))
 }
 

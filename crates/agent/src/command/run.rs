@@ -1,6 +1,6 @@
 //! The agent itself: start, serve, wait for a signal, drain.
 
-use std::{future::Future, net::SocketAddr, path::Path, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use config::Plan;
@@ -28,10 +28,11 @@ pub fn run(flags: RunFlags) -> ExitCode {
     let Some(file) = flags.config_file.clone() else {
         return command::fail("give a configuration file: -config.file=agent.yaml");
     };
-    let plan = match command::load(&file, flags.expand_env, flags.wal_directory.as_deref(), flags.extra_scrape_metrics()) {
-        Ok(plan) => plan,
-        Err(code) => return code,
-    };
+    let plan =
+        match command::load(&file, flags.expand_env, flags.wal_directory.as_deref(), flags.extra_scrape_metrics()) {
+            Ok(plan) => plan,
+            Err(code) => return code,
+        };
     let format = match plan.server.log_format {
         config::LogFormat::Logfmt => logging::Format::Logfmt,
         config::LogFormat::Json => logging::Format::Json,
@@ -126,7 +127,13 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
     Ok(())
 }
 
-async fn reload_from(file: &Path, flags: &RunFlags, house: &House, log_level: &LogLevel, shown: &RwLock<String>) -> Result<(), String> {
+async fn reload_from(
+    file: &Path,
+    flags: &RunFlags,
+    house: &House,
+    log_level: &LogLevel,
+    shown: &RwLock<String>,
+) -> Result<(), String> {
     let plan = command::read(file, flags.expand_env, flags.wal_directory.as_deref(), flags.extra_scrape_metrics())?;
     house.reload(&plan).await.map_err(|error| format!("{error:#}"))?;
     say_warnings(&plan);
@@ -189,18 +196,15 @@ fn server_options(flags: &RunFlags, plan: &Plan) -> Result<ServerOptions> {
 }
 
 /// Resolves at the next SIGINT or SIGTERM.
-pub fn stop_signal() -> impl Future<Output = ()> {
-    async {
-        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-        match (interrupt, terminate) {
-            (Ok(mut interrupt), Ok(mut terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+pub async fn stop_signal() {
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
-            // No signal handling: only SIGKILL can end the process, and the queue is made for that.
-            _ => std::future::pending().await,
         }
+        // No signal handling: only SIGKILL can end the process, and the queue is made for that.
+        _ => std::future::pending().await,
     }
 }

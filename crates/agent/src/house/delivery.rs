@@ -30,7 +30,12 @@ impl Delivery {
     }
 
     /// Starts the worker on its lane.
-    pub fn start(wiring: &Wiring, lane: &LaneId, plan: &DestinationPlan, identity: Option<Arc<aws::Identity>>) -> Result<Self> {
+    pub fn start(
+        wiring: &Wiring,
+        lane: &LaneId,
+        plan: &DestinationPlan,
+        identity: Option<Arc<aws::Identity>>,
+    ) -> Result<Self> {
         let reader = wiring.queue.reader(&plan.config.name, lane)?;
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         wiring.identity_metrics.put(&plan.config.name, identity.as_ref());

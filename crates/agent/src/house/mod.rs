@@ -49,7 +49,8 @@ impl House {
     /// cannot be built.
     pub fn start(plan: &Plan, registry: &mut Registry) -> Result<Self> {
         let (lanes, destinations) = specs::queue_specs(plan)?;
-        let (queue, opened) = Queue::open(specs::queue_config(plan), lanes, destinations).context("opening the queue")?;
+        let (queue, opened) =
+            Queue::open(specs::queue_config(plan), lanes, destinations).context("opening the queue")?;
         report::opened(plan, &opened, &queue.ledger());
         ledger_metrics::register(registry, queue.clone());
         let wiring = Wiring::new(queue, registry)?;
@@ -57,7 +58,12 @@ impl House {
         for plan in &plan.metrics {
             routes.insert(plan.name.clone(), Route::start(&wiring, plan)?);
         }
-        Ok(Self { wiring, routes: RwLock::new(routes), changing: tokio::sync::Mutex::default(), ready: AtomicBool::new(true) })
+        Ok(Self {
+            wiring,
+            routes: RwLock::new(routes),
+            changing: tokio::sync::Mutex::default(),
+            ready: AtomicBool::new(true),
+        })
     }
 
     /// Goes over to another plan, all or nothing: what did not change keeps running.
@@ -151,7 +157,8 @@ impl House {
         let _one = self.changing.lock().await;
         let mut routes: Vec<Route> = std::mem::take(&mut *self.routes.write()).into_values().collect();
         let stale = routes.iter().map(Route::write_stale_on_shutdown).collect::<Vec<_>>();
-        let sources = futures_util::future::join_all(routes.iter_mut().zip(stale).map(|(r, stale)| r.end_sources(stale)));
+        let sources =
+            futures_util::future::join_all(routes.iter_mut().zip(stale).map(|(r, stale)| r.end_sources(stale)));
         if tokio::time::timeout(left() / 3, sources).await.is_err() {
             tracing::warn!("a scrape did not end in time and is abandoned");
         }
@@ -164,7 +171,10 @@ impl House {
         match self.wiring.queue.clone().close(left().max(Duration::from_secs(1))).await {
             Ok(closed) => {
                 let pending: u64 = closed.ledger.rows.iter().map(|r| r.pending_items).sum();
-                tracing::info!(pending_items = pending, "stopped; what is pending is on disk and is sent after the next start");
+                tracing::info!(
+                    pending_items = pending,
+                    "stopped; what is pending is on disk and is sent after the next start"
+                );
             }
             Err(error) => tracing::error!(%error, "closing the queue failed; what was durable before is safe"),
         }

@@ -37,7 +37,10 @@ pub fn opened(plan: &Plan, report: &OpenReport, ledger: &Ledger) {
         );
     }
     if !report.foreign.is_empty() {
-        tracing::warn!(names = report.foreign.join(", "), "the queue's folders hold entries that are not the queue's; they are left alone");
+        tracing::warn!(
+            names = report.foreign.join(", "),
+            "the queue's folders hold entries that are not the queue's; they are left alone"
+        );
     }
 }
 

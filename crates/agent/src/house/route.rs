@@ -7,7 +7,10 @@ use config::{DestinationPlan, MetricsRoute};
 use discovery::DiscoveryConfig;
 use pipeline::{LaneId, MetricIntake};
 use scrape::{GroupsReceiver, JobConfig, ScrapePool, TargetStatus};
-use tokio_util::{sync::{CancellationToken, DropGuard}, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use super::{delivery::Delivery, wiring::Wiring};
 use crate::lanes::metrics_lane;
@@ -78,10 +81,15 @@ impl Route {
         if !self.plan.destinations.contains(plan) {
             return;
         }
-        let again = Delivery::identity(wiring, plan).and_then(|identity| Delivery::start(wiring, &self.lane, plan, identity));
+        let again =
+            Delivery::identity(wiring, plan).and_then(|identity| Delivery::start(wiring, &self.lane, plan, identity));
         match again {
             Ok(delivery) => drop(self.deliveries.insert(plan.config.name.clone(), delivery)),
-            Err(error) => tracing::error!(destination = plan.config.name, error = format!("{error:#}"), "cannot start the destination again; its data waits on disk"),
+            Err(error) => tracing::error!(
+                destination = plan.config.name,
+                error = format!("{error:#}"),
+                "cannot start the destination again; its data waits on disk"
+            ),
         }
     }
 
@@ -104,7 +112,15 @@ impl Job {
         let (stop_pool, scraping) = (CancellationToken::new(), TaskTracker::new());
         let intake = MetricIntake::new(wiring.queue.appender(lane)?);
         let context = wiring.scrape_context(plan);
-        let pool = ScrapePool::spawn(job.clone(), groups, intake, Arc::clone(&wiring.scrape), context, &scraping, stop_pool.clone())?;
+        let pool = ScrapePool::spawn(
+            job.clone(),
+            groups,
+            intake,
+            Arc::clone(&wiring.scrape),
+            context,
+            &scraping,
+            stop_pool.clone(),
+        )?;
         Ok(Self { pool, discoveries, stop_discovery: stop, discovering: tracker, scraping, stop_pool })
     }
 
@@ -157,9 +173,12 @@ impl Prepared {
     pub fn new(wiring: &Wiring, before: Option<&Route>, plan: &MetricsRoute) -> Result<Self> {
         let mut destinations = Vec::new();
         for destination in plan.destinations.iter().filter(|d| d.enabled) {
-            let runs = before.and_then(|r| r.deliveries.get(&destination.config.name)).is_some_and(|d| d.plan() == destination);
+            let runs = before
+                .and_then(|r| r.deliveries.get(&destination.config.name))
+                .is_some_and(|d| d.plan() == destination);
             let identity = if runs { None } else { Delivery::identity(wiring, destination)? };
-            check_client(&destination.config.client).with_context(|| format!("destination {}", destination.config.name))?;
+            check_client(&destination.config.client)
+                .with_context(|| format!("destination {}", destination.config.name))?;
             destinations.push((destination.clone(), identity));
         }
         let mut found = BTreeMap::new();
@@ -185,7 +204,8 @@ impl Prepared {
         };
         for (destination, identity) in std::mem::take(&mut self.destinations) {
             if !deliveries.contains_key(&destination.config.name) {
-                deliveries.insert(destination.config.name.clone(), Delivery::start(wiring, &lane, &destination, identity)?);
+                deliveries
+                    .insert(destination.config.name.clone(), Delivery::start(wiring, &lane, &destination, identity)?);
             }
         }
         let mut kept = BTreeMap::new();
@@ -197,7 +217,8 @@ impl Prepared {
                     running.pool.apply(job.clone())?;
                     if let Some(found) = found {
                         running.pool.follow(found.groups);
-                        (running.discoveries, running.stop_discovery, running.discovering) = (found.discoveries, found.stop, found.tracker);
+                        (running.discoveries, running.stop_discovery, running.discovering) =
+                            (found.discoveries, found.stop, found.tracker);
                     }
                     running
                 }

@@ -18,7 +18,12 @@ pub fn queue_config(plan: &Plan) -> QueueConfig {
     let shares = plan.queue.shares;
     let all = u64::from(shares.metrics) + u64::from(shares.logs) + u64::from(shares.traces);
     let max_bytes = (plan.queue.max_bytes / all.max(1)).saturating_mul(u64::from(shares.metrics));
-    QueueConfig { max_bytes, min_free, commit_interval: plan.queue.commit_interval, ..QueueConfig::new(plan.queue.directory.clone()) }
+    QueueConfig {
+        max_bytes,
+        min_free,
+        commit_interval: plan.queue.commit_interval,
+        ..QueueConfig::new(plan.queue.directory.clone())
+    }
 }
 
 /// A lane for each route, a destination for each `remote_write`.

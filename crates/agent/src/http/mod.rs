@@ -35,12 +35,16 @@ pub struct Site {
 }
 
 /// What `net::server` serves.
-pub fn service(site: Site) -> impl tower::Service<
+pub fn service(
+    site: Site,
+) -> impl tower::Service<
     axum::http::Request<hyper::body::Incoming>,
     Response = Response,
     Error = std::convert::Infallible,
     Future: Send + 'static,
-> + Clone + Send + 'static {
+> + Clone
++ Send
++ 'static {
     router(site).map_request(|request: axum::http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new))
 }
 
@@ -72,7 +76,8 @@ async fn ready(State(site): State<Site>) -> (StatusCode, &'static str) {
 async fn config(State(site): State<Site>) -> Response {
     match site.config {
         Some(text) => ([(header::CONTENT_TYPE, "text/yaml; charset=utf-8")], text.read().clone()).into_response(),
-        None => (StatusCode::NOT_FOUND, "404 - config endpoint is disabled: start with -config.enable-read-api\n").into_response(),
+        None => (StatusCode::NOT_FOUND, "404 - config endpoint is disabled: start with -config.enable-read-api\n")
+            .into_response(),
     }
 }
 

@@ -1,7 +1,11 @@
 //! The page at `/`: destinations, the ledger, targets, for a person who wants to know whether data flows.
 
 use askama::Template;
-use axum::{extract::State, http::StatusCode, response::{Html, IntoResponse, Response}};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+};
 use remote_write::{DestinationSnapshot, DestinationState};
 
 use super::{Site, targets::rfc3339};
@@ -91,6 +95,15 @@ fn row(d: DestinationSnapshot) -> DestinationRow {
         DestinationState::Retrying { why } | DestinationState::Held { why } => why.clone(),
         _ => String::new(),
     };
-    let last = d.last_success.and_then(|t| jiff::Timestamp::try_from(t).ok()).map(|t| format!("{t:.0}")).unwrap_or_default();
-    DestinationRow { name: d.name, url: d.url, protocol: d.protocol, identity: d.identity.unwrap_or_default(), state: d.state.word(), why, last }
+    let last =
+        d.last_success.and_then(|t| jiff::Timestamp::try_from(t).ok()).map(|t| format!("{t:.0}")).unwrap_or_default();
+    DestinationRow {
+        name: d.name,
+        url: d.url,
+        protocol: d.protocol,
+        identity: d.identity.unwrap_or_default(),
+        state: d.state.word(),
+        why,
+        last,
+    }
 }

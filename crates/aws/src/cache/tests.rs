@@ -30,11 +30,7 @@ impl Source for Scripted {
                 gate.notified().await;
             }
             let credentials = (self.script)(n)?;
-            Ok(Fetched {
-                credentials,
-                source: "script".to_owned(),
-                recheck: None,
-            })
+            Ok(Fetched { credentials, source: "script".to_owned(), recheck: None })
         })
     }
     fn files(&self) -> Vec<PathBuf> {
@@ -63,19 +59,12 @@ fn bench(
         gate: gated.then(|| Arc::clone(&gate)),
         files,
     };
-    Bench {
-        cache: Arc::new(CredentialCache::new(Box::new(source), Duration::ZERO)),
-        fetches,
-        gate,
-    }
+    Bench { cache: Arc::new(CredentialCache::new(Box::new(source), Duration::ZERO)), fetches, gate }
 }
 
 impl Bench {
     async fn key(&self, now: SystemTime) -> Result<String, FetchError> {
-        self.cache
-            .get(now)
-            .await
-            .map(|h| h.credentials.access_key_id().to_owned())
+        self.cache.get(now).await.map(|h| h.credentials.access_key_id().to_owned())
     }
 
     fn fetches(&self) -> usize {
@@ -90,13 +79,7 @@ impl Bench {
 }
 
 fn keys(n: usize, expiry: Option<SystemTime>) -> Result<Credentials, FetchError> {
-    Ok(Credentials::new(
-        format!("AKIA{n}"),
-        "secret",
-        Some(format!("token{n}")),
-        expiry,
-        "script",
-    ))
+    Ok(Credentials::new(format!("AKIA{n}"), "secret", Some(format!("token{n}")), expiry, "script"))
 }
 
 fn t0() -> SystemTime {
@@ -113,15 +96,7 @@ async fn many_callers_make_one_fetch() {
     let callers: Vec<_> = (0..20)
         .map(|_| {
             let cache = Arc::clone(&bench.cache);
-            tokio::spawn(async move {
-                cache
-                    .get(t0())
-                    .await
-                    .unwrap()
-                    .credentials
-                    .access_key_id()
-                    .to_owned()
-            })
+            tokio::spawn(async move { cache.get(t0()).await.unwrap().credentials.access_key_id().to_owned() })
         })
         .collect();
     while bench.fetches() == 0 {
@@ -136,9 +111,7 @@ async fn many_callers_make_one_fetch() {
 
 #[tokio::test]
 async fn near_the_end_the_refresh_runs_behind_and_close_to_it_callers_wait() {
-    let bench = bench(false, Vec::new(), |n| {
-        keys(n, Some(after(3600 * (n as u64 + 1))))
-    });
+    let bench = bench(false, Vec::new(), |n| keys(n, Some(after(3600 * (n as u64 + 1)))));
     assert_eq!(bench.key(t0()).await.unwrap(), "AKIA0");
     assert_eq!(bench.key(after(3600 - 301)).await.unwrap(), "AKIA0");
     assert_eq!(bench.fetches(), 1, "not yet in the window");
@@ -154,9 +127,7 @@ async fn near_the_end_the_refresh_runs_behind_and_close_to_it_callers_wait() {
 async fn short_lives_have_short_windows() {
     // A second's life: background from a third before the end, waiting from a tenth.
     let at = |ms: u64| t0() + Duration::from_millis(ms);
-    let bench = bench(false, Vec::new(), move |n| {
-        keys(n, Some(at(1000 * (n as u64 + 1))))
-    });
+    let bench = bench(false, Vec::new(), move |n| keys(n, Some(at(1000 * (n as u64 + 1)))));
     assert_eq!(bench.key(at(0)).await.unwrap(), "AKIA0");
     assert_eq!(bench.key(at(600)).await.unwrap(), "AKIA0");
     assert_eq!(bench.fetches(), 1);
@@ -169,27 +140,17 @@ async fn short_lives_have_short_windows() {
 #[tokio::test]
 async fn valid_credentials_are_served_while_the_source_is_down_and_it_is_not_asked_in_a_loop() {
     let bench = bench(false, Vec::new(), |n| {
-        if n == 0 {
-            keys(0, Some(after(3600)))
-        } else {
-            Err(FetchError::failed("source is down"))
-        }
+        if n == 0 { keys(0, Some(after(3600))) } else { Err(FetchError::failed("source is down")) }
     });
     bench.key(t0()).await.unwrap();
     for _ in 0..50 {
         assert_eq!(bench.key(after(3590)).await.unwrap(), "AKIA0");
     }
     assert_eq!(bench.fetches(), 2);
-    assert_eq!(
-        bench.cache.status().last_error.as_deref(),
-        Some("source is down")
-    );
+    assert_eq!(bench.cache.status().last_error.as_deref(), Some("source is down"));
     // Expired: the error itself, still without asking again at once.
     for _ in 0..50 {
-        assert_eq!(
-            bench.key(after(3601)).await.unwrap_err().message,
-            "source is down"
-        );
+        assert_eq!(bench.key(after(3601)).await.unwrap_err().message, "source is down");
     }
     assert_eq!(bench.fetches(), 2);
 }
@@ -207,11 +168,7 @@ async fn a_source_that_repeats_the_same_dying_credentials_is_not_asked_in_a_loop
 async fn refused_credentials_are_fetched_again_and_only_once() {
     let bench = bench(false, Vec::new(), |n| keys(n, None));
     let held = bench.cache.get(t0()).await.unwrap();
-    assert_eq!(
-        bench.key(after(1_000_000)).await.unwrap(),
-        "AKIA0",
-        "without expiry they stay"
-    );
+    assert_eq!(bench.key(after(1_000_000)).await.unwrap(), "AKIA0", "without expiry they stay");
     bench.cache.invalidate(held.fingerprint);
     assert_eq!(bench.key(t0()).await.unwrap(), "AKIA1");
     // A late refusal of the old ones does not touch the new ones.
@@ -227,10 +184,7 @@ async fn the_same_credentials_again_keep_their_birthday() {
     bench.cache.invalidate(first.fingerprint);
     let second = bench.cache.get(t0()).await.unwrap();
     assert_eq!(bench.fetches(), 2);
-    assert_eq!(
-        (first.obtained_at, first.fingerprint),
-        (second.obtained_at, second.fingerprint)
-    );
+    assert_eq!((first.obtained_at, first.fingerprint), (second.obtained_at, second.fingerprint));
 }
 
 #[tokio::test]
@@ -251,11 +205,7 @@ async fn a_changed_file_is_read_before_the_next_signature() {
     assert_eq!(bench.key(t0()).await.unwrap(), "AKIAOLD");
     assert_eq!(bench.fetches(), 1);
     std::fs::write(&file, "").unwrap();
-    assert_eq!(
-        bench.key(t0()).await.unwrap(),
-        "AKIAOLD",
-        "a file in the middle of its rotation ends nothing"
-    );
+    assert_eq!(bench.key(t0()).await.unwrap(), "AKIAOLD", "a file in the middle of its rotation ends nothing");
     std::fs::write(&file, "AKIANEW").unwrap();
     assert_eq!(bench.key(t0()).await.unwrap(), "AKIANEW");
 }

@@ -20,8 +20,7 @@ use bytes::Bytes;
 use http::Request;
 use net::{Answer, Authorize, IdentityVerdict, Secret, SecretSource};
 
-pub const AMP: &str =
-    "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write";
+pub const AMP: &str = "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write";
 
 /// One request as a stand-in saw it.
 #[derive(Debug, Clone)]
@@ -36,22 +35,13 @@ pub struct Seen {
 impl Seen {
     /// A form's fields.
     pub fn form(&self) -> BTreeMap<String, String> {
-        url::form_urlencoded::parse(self.body.as_bytes())
-            .into_owned()
-            .collect()
+        url::form_urlencoded::parse(self.body.as_bytes()).into_owned().collect()
     }
 
     /// The access key id it was signed with.
     pub fn key(&self) -> Option<String> {
         let value = self.headers.get("authorization")?.to_str().ok()?;
-        Some(
-            value
-                .split_once("Credential=")?
-                .1
-                .split_once('/')?
-                .0
-                .to_owned(),
-        )
+        Some(value.split_once("Credential=")?.1.split_once('/')?.0.to_owned())
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -129,31 +119,20 @@ pub fn sts_error(status: u16, code: &str, message: &str) -> Response {
         "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
          <RequestId>r</RequestId></ErrorResponse>"
     );
-    (
-        StatusCode::from_u16(status).unwrap(),
-        [("content-type", "text/xml")],
-        body,
-    )
-        .into_response()
+    (StatusCode::from_u16(status).unwrap(), [("content-type", "text/xml")], body).into_response()
 }
 
 /// IMDSv2: a token by PUT, then everything only with that token.
 pub fn imds(seen: &Seen, region: &str) -> Response {
     if seen.path == "/latest/api/token" && seen.method == Method::PUT {
-        return (
-            [("x-aws-ec2-metadata-token-ttl-seconds", "21600")],
-            "imds-token",
-        )
-            .into_response();
+        return ([("x-aws-ec2-metadata-token-ttl-seconds", "21600")], "imds-token").into_response();
     }
     if seen.header("x-aws-ec2-metadata-token") != "imds-token" {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     match seen.path.as_str() {
         "/latest/meta-data/placement/region" => region.to_owned().into_response(),
-        path if path.ends_with("/security-credentials/")
-            || path.ends_with("/security-credentials-extended/") =>
-        {
+        path if path.ends_with("/security-credentials/") || path.ends_with("/security-credentials-extended/") => {
             "node-role".into_response()
         }
         path if path.ends_with("/node-role") => {
@@ -172,19 +151,11 @@ pub fn inline(text: &str) -> SecretSource {
 }
 
 pub fn static_keys(key: &str, secret: &str) -> CredentialSource {
-    CredentialSource::Static {
-        access_key: inline(key),
-        secret_key: inline(secret),
-        session_token: None,
-    }
+    CredentialSource::Static { access_key: inline(key), secret_key: inline(secret), session_token: None }
 }
 
 pub fn config(source: CredentialSource) -> IdentityConfig {
-    IdentityConfig {
-        source,
-        region: Some("us-east-1".to_owned()),
-        ..IdentityConfig::default()
-    }
+    IdentityConfig { source, region: Some("us-east-1".to_owned()), ..IdentityConfig::default() }
 }
 
 pub fn context() -> IdentityContext {
@@ -197,44 +168,22 @@ pub fn build(config: &IdentityConfig) -> Arc<Identity> {
 
 /// Signs a request and gives it back, or the reason why not.
 pub async fn sign(identity: &Identity) -> Result<Request<Bytes>, String> {
-    let mut request = Request::post(AMP)
-        .body(Bytes::from_static(b"body"))
-        .unwrap();
-    identity
-        .authorize(&mut request)
-        .await
-        .map_err(|e| e.to_string())?;
+    let mut request = Request::post(AMP).body(Bytes::from_static(b"body")).unwrap();
+    identity.authorize(&mut request).await.map_err(|e| e.to_string())?;
     Ok(request)
 }
 
 /// The key id that a request would be signed with now.
 pub async fn key(identity: &Identity) -> Result<String, String> {
     let request = sign(identity).await?;
-    let value = request.headers()["authorization"]
-        .to_str()
-        .unwrap()
-        .to_owned();
-    Ok(value
-        .split_once("Credential=")
-        .unwrap()
-        .1
-        .split_once('/')
-        .unwrap()
-        .0
-        .to_owned())
+    let value = request.headers()["authorization"].to_str().unwrap().to_owned();
+    Ok(value.split_once("Credential=").unwrap().1.split_once('/').unwrap().0.to_owned())
 }
 
 /// What the identity makes of an answer that arrives now.
-pub fn judge(
-    identity: &Identity,
-    status: u16,
-    headers: &[(&'static str, &str)],
-    body: &str,
-) -> IdentityVerdict {
-    let headers: HeaderMap = headers
-        .iter()
-        .map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap()))
-        .collect();
+pub fn judge(identity: &Identity, status: u16, headers: &[(&'static str, &str)], body: &str) -> IdentityVerdict {
+    let headers: HeaderMap =
+        headers.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect();
     let now = SystemTime::now();
     identity.judge(&Answer {
         status: StatusCode::from_u16(status).unwrap(),
@@ -259,10 +208,7 @@ pub fn in_child(test: &str, env: &[(&str, &str)]) -> bool {
             command.env_remove(name);
         }
     }
-    command
-        .env("HOME", home.path())
-        .env("TEST_CHILD", test)
-        .envs(env.iter().copied());
+    command.env("HOME", home.path()).env("TEST_CHILD", test).envs(env.iter().copied());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(

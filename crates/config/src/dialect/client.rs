@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use net::{
-    HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, Secret, SecretSource, TlsConfig,
-    TlsVersion,
-};
+use net::{HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, Secret, SecretSource, TlsConfig, TlsVersion};
 
 use crate::block::{Block, Field, Shape};
 
@@ -26,35 +23,18 @@ pub(super) const KEYS: &[&str] = &[
     "http_headers",
 ];
 
-const PROXY_KEYS: &[&str] = &[
-    "proxy_url",
-    "no_proxy",
-    "proxy_from_environment",
-    "proxy_connect_header",
-];
+const PROXY_KEYS: &[&str] = &["proxy_url", "no_proxy", "proxy_from_environment", "proxy_connect_header"];
 
-pub(super) const BASIC_AUTH: Shape = Shape {
-    name: "basic_auth",
-    keys: &[&["username", "username_file", "password", "password_file"]],
-};
+pub(super) const BASIC_AUTH: Shape =
+    Shape { name: "basic_auth", keys: &[&["username", "username_file", "password", "password_file"]] };
 
-pub(super) const AUTHORIZATION: Shape = Shape {
-    name: "authorization",
-    keys: &[&["type", "credentials", "credentials_file"]],
-};
+pub(super) const AUTHORIZATION: Shape =
+    Shape { name: "authorization", keys: &[&["type", "credentials", "credentials_file"]] };
 
 pub(super) const OAUTH2: Shape = Shape {
     name: "oauth2",
     keys: &[
-        &[
-            "client_id",
-            "client_secret",
-            "client_secret_file",
-            "scopes",
-            "token_url",
-            "endpoint_params",
-            "tls_config",
-        ],
+        &["client_id", "client_secret", "client_secret_file", "scopes", "token_url", "endpoint_params", "tls_config"],
         PROXY_KEYS,
     ],
 };
@@ -75,19 +55,13 @@ pub(super) const TLS: Shape = Shape {
     ]],
 };
 
-pub(super) const HTTP_HEADER: Shape = Shape {
-    name: "http_headers.*",
-    keys: &[&["values", "secrets", "files"]],
-};
+pub(super) const HTTP_HEADER: Shape = Shape { name: "http_headers.*", keys: &[&["values", "secrets", "files"]] };
 
 /// Reads the client keys of `block`; `proxy` is what holds when no proxy key is given.
 pub(super) fn read(block: &Block<'_>, proxy: ProxyConfig) -> HttpClientConfig {
     HttpClientConfig {
         auth: auth(block),
-        tls: block
-            .block("tls_config", TLS)
-            .map(|b| tls(&b))
-            .unwrap_or_default(),
+        tls: block.block("tls_config", TLS).map(|b| tls(&b)).unwrap_or_default(),
         proxy: proxy_config(block, proxy),
         follow_redirects: block.flag("follow_redirects").unwrap_or(true),
         enable_http2: block.flag("enable_http2").unwrap_or(true),
@@ -98,49 +72,28 @@ pub(super) fn read(block: &Block<'_>, proxy: ProxyConfig) -> HttpClientConfig {
 
 /// The keys of `block` that authenticate, of which at most one may be given.
 pub(super) fn auth_keys_given<'k>(block: &Block<'_>, keys: &[&'k str]) -> Vec<&'k str> {
-    keys.iter()
-        .copied()
-        .filter(|key| block.get(key).is_some())
-        .collect()
+    keys.iter().copied().filter(|key| block.get(key).is_some()).collect()
 }
 
 fn auth(block: &Block<'_>) -> Option<HttpAuth> {
-    let given = auth_keys_given(
-        block,
-        &[
-            "basic_auth",
-            "authorization",
-            "oauth2",
-            "bearer_token",
-            "bearer_token_file",
-        ],
-    );
+    let given = auth_keys_given(block, &["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file"]);
     if let [first, second, ..] = given[..] {
         block.error_at(
             second,
-            format!(
-                "`{first}` and `{second}` are both given; a request has one kind of authentication"
-            ),
+            format!("`{first}` and `{second}` are both given; a request has one kind of authentication"),
             None,
         );
     }
-    let basic = block
-        .block("basic_auth", BASIC_AUTH)
-        .map(|b| HttpAuth::Basic {
-            username: b
-                .secret_or_file("username", "username_file")
-                .unwrap_or_else(|| SecretSource::Inline(Secret::new(""))),
-            password: b.secret_or_file("password", "password_file"),
-        });
-    let header = block
-        .block("authorization", AUTHORIZATION)
-        .and_then(|b| authorization(&b));
+    let basic = block.block("basic_auth", BASIC_AUTH).map(|b| HttpAuth::Basic {
+        username: b
+            .secret_or_file("username", "username_file")
+            .unwrap_or_else(|| SecretSource::Inline(Secret::new(""))),
+        password: b.secret_or_file("password", "password_file"),
+    });
+    let header = block.block("authorization", AUTHORIZATION).and_then(|b| authorization(&b));
     let oauth2 = block.block("oauth2", OAUTH2).and_then(|b| oauth2(&b));
     let token = block.secret_or_file("bearer_token", "bearer_token_file");
-    let bearer = token.map(|credentials| HttpAuth::Header {
-        kind: "Bearer".into(),
-        credentials,
-    });
+    let bearer = token.map(|credentials| HttpAuth::Header { kind: "Bearer".into(), credentials });
     basic.or(header).or(oauth2).or(bearer)
 }
 
@@ -157,16 +110,10 @@ fn authorization(block: &Block<'_>) -> Option<HttpAuth> {
         block.error_at("type", "`type` is one word, such as Bearer", None);
     }
     let credentials = block.secret_or_file("credentials", "credentials_file");
-    if credentials.is_none()
-        && block.raw("credentials").is_none()
-        && block.raw("credentials_file").is_none()
-    {
+    if credentials.is_none() && block.raw("credentials").is_none() && block.raw("credentials_file").is_none() {
         block.warn("`authorization` has neither `credentials` nor `credentials_file`; requests go without it", None);
     }
-    Some(HttpAuth::Header {
-        kind: kind.trim().to_owned(),
-        credentials: credentials?,
-    })
+    Some(HttpAuth::Header { kind: kind.trim().to_owned(), credentials: credentials? })
 }
 
 fn oauth2(block: &Block<'_>) -> Option<HttpAuth> {
@@ -175,18 +122,10 @@ fn oauth2(block: &Block<'_>) -> Option<HttpAuth> {
         block.error("`client_id` is missing in `oauth2`", None);
     }
     let client_secret = block.secret_or_file("client_secret", "client_secret_file");
-    if client_secret.is_none()
-        && block.raw("client_secret").is_none()
-        && block.raw("client_secret_file").is_none()
-    {
-        block.error(
-            "`oauth2` has neither `client_secret` nor `client_secret_file`",
-            None,
-        );
+    if client_secret.is_none() && block.raw("client_secret").is_none() && block.raw("client_secret_file").is_none() {
+        block.error("`oauth2` has neither `client_secret` nor `client_secret_file`", None);
     }
-    let token_url = block
-        .required("token_url", "token_url: https://host/oauth2/token")
-        .and(block.url("token_url"));
+    let token_url = block.required("token_url", "token_url: https://host/oauth2/token").and(block.url("token_url"));
     let endpoint_params: BTreeMap<_, _> = block
         .entries("endpoint_params")
         .iter()
@@ -194,10 +133,7 @@ fn oauth2(block: &Block<'_>) -> Option<HttpAuth> {
         .collect();
     let (scopes, tls, proxy) = (
         block.texts("scopes"),
-        block
-            .block("tls_config", TLS)
-            .map(|b| tls(&b))
-            .unwrap_or_default(),
+        block.block("tls_config", TLS).map(|b| tls(&b)).unwrap_or_default(),
         proxy_config(block, ProxyConfig::None),
     );
     Some(HttpAuth::OAuth2(Box::new(OAuth2Config {
@@ -212,20 +148,14 @@ fn oauth2(block: &Block<'_>) -> Option<HttpAuth> {
 }
 
 fn tls(block: &Block<'_>) -> TlsConfig {
-    let (ca, cert, key) = (
-        pem(block, "ca", "ca_file"),
-        pem(block, "cert", "cert_file"),
-        pem(block, "key", "key_file"),
-    );
+    let (ca, cert, key) = (pem(block, "ca", "ca_file"), pem(block, "cert", "cert_file"), pem(block, "key", "key_file"));
     match (&cert, &key) {
-        (Some(_), None) => block.error(
-            "`tls_config` has a client certificate but no key",
-            Some("add key_file: /path/key.pem"),
-        ),
-        (None, Some(_)) => block.error(
-            "`tls_config` has a client key but no certificate",
-            Some("add cert_file: /path/cert.pem"),
-        ),
+        (Some(_), None) => {
+            block.error("`tls_config` has a client certificate but no key", Some("add key_file: /path/key.pem"))
+        }
+        (None, Some(_)) => {
+            block.error("`tls_config` has a client key but no certificate", Some("add cert_file: /path/cert.pem"))
+        }
         _ => {}
     }
     let (min_version, max_version) = tls_versions(block);
@@ -241,26 +171,18 @@ fn tls(block: &Block<'_>) -> TlsConfig {
 }
 
 fn pem(block: &Block<'_>, key: &str, file_key: &str) -> Option<Pem> {
-    block
-        .secret_or_file(key, file_key)
-        .map(|source| match source {
-            SecretSource::Inline(text) => Pem::Inline(text),
-            SecretSource::File(path) => Pem::File(path),
-        })
+    block.secret_or_file(key, file_key).map(|source| match source {
+        SecretSource::Inline(text) => Pem::Inline(text),
+        SecretSource::File(path) => Pem::File(path),
+    })
 }
 
 /// `min_version` and `max_version`, which clients and our own server share.
 pub(super) fn tls_versions(block: &Block<'_>) -> (Option<TlsVersion>, Option<TlsVersion>) {
-    let names = [
-        ("TLS10", None),
-        ("TLS11", None),
-        ("TLS12", Some(TlsVersion::Tls12)),
-        ("TLS13", Some(TlsVersion::Tls13)),
-    ];
+    let names =
+        [("TLS10", None), ("TLS11", None), ("TLS12", Some(TlsVersion::Tls12)), ("TLS13", Some(TlsVersion::Tls13))];
     // The TLS library speaks 1.2 and 1.3: an older minimum is met anyway, an older maximum never.
-    let min = block
-        .choice("min_version", &names)
-        .map(|version| version.unwrap_or(TlsVersion::Tls12));
+    let min = block.choice("min_version", &names).map(|version| version.unwrap_or(TlsVersion::Tls12));
     let max = block.choice("max_version", &names);
     if max == Some(None) {
         block.error_at(
@@ -301,19 +223,11 @@ fn proxy_config(block: &Block<'_>, default: ProxyConfig) -> ProxyConfig {
             block.error_at("no_proxy", "`no_proxy` is given without `proxy_url`", None);
         }
         if !connect_headers.is_empty() && from_environment != Some(true) {
-            block.error_at(
-                "proxy_connect_header",
-                "`proxy_connect_header` is given without a proxy",
-                None,
-            );
+            block.error_at("proxy_connect_header", "`proxy_connect_header` is given without a proxy", None);
         }
     }
     match (url, from_environment) {
-        (Some(url), _) => ProxyConfig::Url {
-            url,
-            no_proxy: no_proxy.unwrap_or_default(),
-            connect_headers,
-        },
+        (Some(url), _) => ProxyConfig::Url { url, no_proxy: no_proxy.unwrap_or_default(), connect_headers },
         (None, Some(true)) => ProxyConfig::Environment,
         (None, Some(false)) => ProxyConfig::None,
         (None, None) => default,
@@ -341,12 +255,9 @@ fn connect_headers(block: &Block<'_>) -> Vec<(String, Secret)> {
     let mut headers = Vec::new();
     for (name, field) in block.entries("proxy_connect_header") {
         let items = block.reader.items(&field);
-        headers.extend(items.iter().filter_map(|item| {
-            Some((
-                name.to_owned(),
-                Secret::new(block.reader.secret_text(item)?),
-            ))
-        }));
+        headers.extend(
+            items.iter().filter_map(|item| Some((name.to_owned(), Secret::new(block.reader.secret_text(item)?)))),
+        );
     }
     headers
 }
@@ -360,19 +271,9 @@ fn headers(block: &Block<'_>) -> Vec<(String, SecretSource)> {
         };
         let inline = |text: String| (name.to_owned(), SecretSource::Inline(Secret::new(text)));
         headers.extend(header.texts("values").into_iter().map(inline));
-        headers.extend(
-            header
-                .items("secrets")
-                .iter()
-                .filter_map(|item| block.reader.secret_text(item))
-                .map(inline),
-        );
-        headers.extend(
-            header
-                .texts("files")
-                .into_iter()
-                .map(|path| (name.to_owned(), SecretSource::File(path.into()))),
-        );
+        headers.extend(header.items("secrets").iter().filter_map(|item| block.reader.secret_text(item)).map(inline));
+        headers
+            .extend(header.texts("files").into_iter().map(|path| (name.to_owned(), SecretSource::File(path.into()))));
     }
     headers
 }
@@ -382,9 +283,7 @@ pub(super) fn check_header_name(block: &Block<'_>, name: &str, field: &Field<'_>
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let valid = !name.is_empty() && name.chars().all(token);
     if !valid {
-        block
-            .reader
-            .error(field, "this is not a valid header name", None);
+        block.reader.error(field, "this is not a valid header name", None);
     }
     valid
 }

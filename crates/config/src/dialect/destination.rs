@@ -9,30 +9,16 @@ use crate::{
     block::{Block, Shape},
 };
 
-pub(super) const DESTINATION_QUEUE: Shape = Shape {
-    name: "remote_write[].queue",
-    keys: &[&["on_full", "max_age", "shards", "max_in_flight_bytes"]],
-};
+pub(super) const DESTINATION_QUEUE: Shape =
+    Shape { name: "remote_write[].queue", keys: &[&["on_full", "max_age", "shards", "max_in_flight_bytes"]] };
 
-pub(super) const BATCH: Shape = Shape {
-    name: "remote_write[].batch",
-    keys: &[&["max_bytes", "max_age"]],
-};
+pub(super) const BATCH: Shape = Shape { name: "remote_write[].batch", keys: &[&["max_bytes", "max_age"]] };
 
-pub(super) const SSE: Shape = Shape {
-    name: "remote_write[].sse",
-    keys: &[&["type", "kms_key_id"]],
-};
+pub(super) const SSE: Shape = Shape { name: "remote_write[].sse", keys: &[&["type", "kms_key_id"]] };
 
 /// Keys of a destination that writes objects.
-pub(super) const S3_KEYS: &[&str] = &[
-    "batch",
-    "compression",
-    "format",
-    "storage_class",
-    "sse",
-    "expected_bucket_owner",
-];
+pub(super) const S3_KEYS: &[&str] =
+    &["batch", "compression", "format", "storage_class", "sse", "expected_bucket_owner"];
 
 /// A destination's own `queue:` block.
 #[derive(Debug, Default)]
@@ -49,11 +35,7 @@ pub(super) fn queue(block: &Block<'_>) -> DestinationQueue {
     };
     let shards = block.whole("shards");
     if shards.is_some_and(|n| n == 0 || n > 256) {
-        block.error_at(
-            "shards",
-            "`shards` is from 1 to 256",
-            Some("shards: 4 is the default"),
-        );
+        block.error_at("shards", "`shards` is from 1 to 256", Some("shards: 4 is the default"));
     }
     let max_in_flight_bytes = block.size("max_in_flight_bytes");
     if max_in_flight_bytes.is_some_and(|n| n < 1 << 20) {
@@ -64,12 +46,7 @@ pub(super) fn queue(block: &Block<'_>) -> DestinationQueue {
         );
     }
     DestinationQueue {
-        on_full: block
-            .choice(
-                "on_full",
-                &[("evict", OnFull::Evict), ("hold", OnFull::Hold)],
-            )
-            .unwrap_or_default(),
+        on_full: block.choice("on_full", &[("evict", OnFull::Evict), ("hold", OnFull::Hold)]).unwrap_or_default(),
         max_age: block.duration("max_age").filter(|age| !age.is_zero()),
         shards: shards.and_then(|n| u32::try_from(n).ok()),
         max_in_flight_bytes,
@@ -83,11 +60,7 @@ pub(super) fn batch(block: &Block<'_>) -> (Option<usize>, Option<Duration>) {
     };
     let max_bytes = block.size("max_bytes");
     if max_bytes.is_some_and(|n| !(1024..=1 << 30).contains(&n)) {
-        block.error_at(
-            "max_bytes",
-            "`max_bytes` of an object is from 1KB to 1GiB",
-            None,
-        );
+        block.error_at("max_bytes", "`max_bytes` of an object is from 1KB to 1GiB", None);
     }
     let max_age = block.duration("max_age");
     if max_age.is_some_and(|age| age > Duration::from_secs(3600)) {
@@ -103,24 +76,14 @@ pub(super) fn s3(block: &Block<'_>) -> ProtocolConfig {
     block.choice("compression", &[("snappy", ())]);
     let sse = block.block("sse", SSE);
     let kind = sse.as_ref().and_then(|b| {
-        b.choice(
-            "type",
-            &[
-                ("AES256", "AES256"),
-                ("aws:kms", "aws:kms"),
-                ("aws:kms:dsse", "aws:kms:dsse"),
-            ],
-        )
+        b.choice("type", &[("AES256", "AES256"), ("aws:kms", "aws:kms"), ("aws:kms:dsse", "aws:kms:dsse")])
     });
     let key = sse.as_ref().and_then(|b| b.text("kms_key_id"));
     if let (Some(block), Some(_), None | Some("AES256")) = (&sse, &key, kind) {
         block.error_at("kms_key_id", "`kms_key_id` goes with `type: aws:kms`", None);
     }
     let owner = block.text("expected_bucket_owner");
-    if owner
-        .as_ref()
-        .is_some_and(|o| o.len() != 12 || !o.chars().all(|c| c.is_ascii_digit()))
-    {
+    if owner.as_ref().is_some_and(|o| o.len() != 12 || !o.chars().all(|c| c.is_ascii_digit())) {
         block.error_at(
             "expected_bucket_owner",
             "`expected_bucket_owner` is a 12-digit account id",

@@ -9,20 +9,11 @@ use net::ProxyConfig;
 use super::{client, metrics};
 use crate::block::{Block, Shape};
 
-pub(super) const STATIC: Shape = Shape {
-    name: "static_configs[]",
-    keys: &[&["targets", "labels"]],
-};
+pub(super) const STATIC: Shape = Shape { name: "static_configs[]", keys: &[&["targets", "labels"]] };
 
-pub(super) const FILE: Shape = Shape {
-    name: "file_sd_configs[]",
-    keys: &[&["files", "refresh_interval"]],
-};
+pub(super) const FILE: Shape = Shape { name: "file_sd_configs[]", keys: &[&["files", "refresh_interval"]] };
 
-pub(super) const HTTP: Shape = Shape {
-    name: "http_sd_configs[]",
-    keys: &[&["url", "refresh_interval"], client::KEYS],
-};
+pub(super) const HTTP: Shape = Shape { name: "http_sd_configs[]", keys: &[&["url", "refresh_interval"], client::KEYS] };
 
 /// The kinds that the dialect has and this version has not.
 pub(super) const NOT_YET: &[&str] = &[
@@ -71,11 +62,7 @@ pub(super) fn read(job: &Block<'_>, relabelled: bool) -> Vec<DiscoveryConfig> {
     for key in NOT_YET {
         if let Some(field) = job.get(key) {
             let message = format!("`{key}` is not supported in this version of sigpost");
-            job.reader.error(
-                &field,
-                message,
-                Some("static_configs, file_sd_configs and http_sd_configs work"),
-            );
+            job.reader.error(&field, message, Some("static_configs, file_sd_configs and http_sd_configs work"));
         }
     }
     let groups = static_groups(job, relabelled);
@@ -110,18 +97,10 @@ fn static_groups(job: &Block<'_>, relabelled: bool) -> Vec<TargetGroup> {
                 continue;
             };
             if address.is_empty() {
-                block.reader.error(
-                    &item,
-                    "a target is empty",
-                    Some("a target is host:port, such as localhost:9100"),
-                );
+                block.reader.error(&item, "a target is empty", Some("a target is host:port, such as localhost:9100"));
             } else if address.contains('/') && !relabelled {
                 let message = "a target is host:port without scheme or path";
-                block.reader.error(
-                    &item,
-                    message,
-                    Some("put the scheme in `scheme:` and the path in `metrics_path:`"),
-                );
+                block.reader.error(&item, message, Some("put the scheme in `scheme:` and the path in `metrics_path:`"));
             }
             targets.push(Labels::from_iter([("__address__", address)]));
         }
@@ -149,43 +128,25 @@ fn file(block: &Block<'_>) -> Option<FileDiscovery> {
         };
         let (folder, name) = pattern.rsplit_once('/').unwrap_or(("", &pattern));
         if folder.contains('*') || !FILE_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
-            let message =
-                "a path here ends in .json, .yml or .yaml and has `*` only in its last part";
-            block
-                .reader
-                .error(&field, message, Some("such as /etc/sigpost/targets/*.yaml"));
+            let message = "a path here ends in .json, .yml or .yaml and has `*` only in its last part";
+            block.reader.error(&field, message, Some("such as /etc/sigpost/targets/*.yaml"));
         }
         files.push(pattern);
     }
-    Some(FileDiscovery {
-        files,
-        refresh_interval: refresh(block, 300),
-    })
+    Some(FileDiscovery { files, refresh_interval: refresh(block, 300) })
 }
 
 fn http(block: &Block<'_>) -> Option<HttpDiscovery> {
     let refresh_interval = refresh(block, 60);
     let client = client::read(block, ProxyConfig::None);
-    let url = block
-        .required("url", "url: http://host/targets")
-        .and(block.url("url"));
-    Some(HttpDiscovery {
-        url: url?,
-        refresh_interval,
-        client,
-    })
+    let url = block.required("url", "url: http://host/targets").and(block.url("url"));
+    Some(HttpDiscovery { url: url?, refresh_interval, client })
 }
 
 fn refresh(block: &Block<'_>, default_seconds: u64) -> Duration {
-    let interval = block
-        .duration("refresh_interval")
-        .unwrap_or(Duration::from_secs(default_seconds));
+    let interval = block.duration("refresh_interval").unwrap_or(Duration::from_secs(default_seconds));
     if interval.is_zero() {
-        block.error_at(
-            "refresh_interval",
-            "`refresh_interval` must be longer than 0",
-            None,
-        );
+        block.error_at("refresh_interval", "`refresh_interval` must be longer than 0", None);
     }
     interval
 }

@@ -11,13 +11,7 @@ use url::Url;
 use super::credentials;
 use crate::block::{Block, Shape};
 
-const ROLE_KEYS: &[&str] = &[
-    "role_arn",
-    "external_id",
-    "session_name",
-    "session_duration",
-    "session_tags",
-];
+const ROLE_KEYS: &[&str] = &["role_arn", "external_id", "session_name", "session_duration", "session_tags"];
 
 pub(super) const IDENTITY: Shape = Shape {
     name: "sigv4",
@@ -53,24 +47,13 @@ pub(super) const IDENTITY: Shape = Shape {
     ],
 };
 
-pub(super) const ASSUME_ROLE: Shape = Shape {
-    name: "assume_roles[]",
-    keys: &[ROLE_KEYS],
-};
+pub(super) const ASSUME_ROLE: Shape = Shape { name: "assume_roles[]", keys: &[ROLE_KEYS] };
 
 /// The identity of the destination `block`, if it has an identity block.
-pub(super) fn read(
-    destination: &Block<'_>,
-    url: Option<&Url>,
-    host: Option<&AwsHost>,
-) -> Option<IdentityConfig> {
+pub(super) fn read(destination: &Block<'_>, url: Option<&Url>, host: Option<&AwsHost>) -> Option<IdentityConfig> {
     let (sigv4, aws) = (destination.get("sigv4"), destination.get("aws"));
     if let (Some(_), Some(aws)) = (&sigv4, &aws) {
-        destination.reader.error(
-            aws,
-            "`sigv4` and `aws` mean the same; give one of them",
-            None,
-        );
+        destination.reader.error(aws, "`sigv4` and `aws` mean the same; give one of them", None);
     }
     let block = Block::open(destination.reader, IDENTITY, &sigv4.or(aws)?)?;
     let source = credentials::source(&block);
@@ -89,11 +72,7 @@ pub(super) fn region(block: &Block<'_>, key: &str) -> Option<String> {
     let region = block.identity_text(&[key], true)?;
     let region = region.trim().to_owned();
     if !looks_like_region(&region) {
-        block.error_at(
-            key,
-            format!("`{key}`: this is not the name of an AWS region"),
-            Some("such as us-east-1"),
-        );
+        block.error_at(key, format!("`{key}`: this is not the name of an AWS region"), Some("such as us-east-1"));
     }
     Some(region)
 }
@@ -101,44 +80,30 @@ pub(super) fn region(block: &Block<'_>, key: &str) -> Option<String> {
 fn looks_like_region(text: &str) -> bool {
     text.contains('-')
         && text.len() <= 32
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-fn check_region(
-    block: &Block<'_>,
-    identity: &IdentityConfig,
-    url: Option<&Url>,
-    host: Option<&AwsHost>,
-) {
+fn check_region(block: &Block<'_>, identity: &IdentityConfig, url: Option<&Url>, host: Option<&AwsHost>) {
     match (&identity.region, host.and_then(|h| h.region.as_ref())) {
         (Some(written), Some(of_host)) if written != of_host && looks_like_region(written) => {
             let message = format!(
                 "the region here is {written}, but the URL's host is in {of_host}; AWS refuses signatures for another region"
             );
             match block.get("region") {
-                Some(field) => block.reader.warn(
-                    &field,
-                    message,
-                    Some("remove `region` to take it from the host"),
-                ),
+                Some(field) => block.reader.warn(&field, message, Some("remove `region` to take it from the host")),
                 None => block.warn(message, None),
             }
         }
         (None, None) if url.is_some() && block.raw("region").is_none() => {
-            let environment =
-                |name: &str| (block.reader.environment)(name).is_some_and(|v| !v.is_empty());
+            let environment = |name: &str| (block.reader.environment)(name).is_some_and(|v| !v.is_empty());
             let from_environment = environment("AWS_REGION") || environment("AWS_DEFAULT_REGION");
             if matches!(identity.source, CredentialSource::Static { .. })
                 && block.get("profile").is_none()
                 && !from_environment
             {
-                let message = "no region: the URL's host names none, and neither a profile nor AWS_REGION could give one";
-                block.error(
-                    message,
-                    Some("add `region: us-east-1` (the region of the workspace) to this block"),
-                );
+                let message =
+                    "no region: the URL's host names none, and neither a profile nor AWS_REGION could give one";
+                block.error(message, Some("add `region: us-east-1` (the region of the workspace) to this block"));
             }
         }
         _ => {}
@@ -154,11 +119,7 @@ pub(super) fn needed(block: &Block<'_>, key: &str) -> Option<String> {
 }
 
 pub(super) fn arn(block: &Block<'_>, key: &str, is_needed: bool) -> Option<String> {
-    let arn = if is_needed {
-        needed(block, key)
-    } else {
-        block.identity_text(&[key], false)
-    }?;
+    let arn = if is_needed { needed(block, key) } else { block.identity_text(&[key], false) }?;
     if !arn.starts_with("arn:") || arn.split(':').count() < 6 {
         block.error_at(
             key,
@@ -174,19 +135,11 @@ fn roles(block: &Block<'_>, source: &CredentialSource) -> Vec<RoleStep> {
     match arn(block, "role_arn", false) {
         Some(role_arn) => roles.push(role_step(block, role_arn)),
         None if block.raw("role_arn").is_none() => {
-            let lonely = [
-                "external_id",
-                "session_duration",
-                "session_tags",
-                "session_name",
-            ]
-            .into_iter()
-            .find(|key| block.get(key).is_some());
+            let lonely = ["external_id", "session_duration", "session_tags", "session_name"]
+                .into_iter()
+                .find(|key| block.get(key).is_some());
             if let Some(key) = lonely.filter(|_| {
-                !matches!(
-                    source,
-                    CredentialSource::WebIdentity { .. } | CredentialSource::RolesAnywhere(_)
-                )
+                !matches!(source, CredentialSource::WebIdentity { .. } | CredentialSource::RolesAnywhere(_))
             }) {
                 block.error_at(
                     key,
@@ -227,11 +180,7 @@ pub(super) fn session_name(block: &Block<'_>) -> Option<String> {
     let name = block.identity_text(&["session_name"], false)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
     if !(2..=64).contains(&name.len()) || !name.chars().all(allowed) {
-        block.error_at(
-            "session_name",
-            "`session_name` is 2 to 64 letters, digits and characters of _+=,.@-",
-            None,
-        );
+        block.error_at("session_name", "`session_name` is 2 to 64 letters, digits and characters of _+=,.@-", None);
     }
     Some(name)
 }
@@ -249,14 +198,8 @@ pub(super) fn session_duration(block: &Block<'_>) -> Option<Duration> {
 }
 
 fn sts(block: &Block<'_>) -> StsConfig {
-    let fips = block
-        .either(&["use_fips_sts_endpoint", "use_fips"])
-        .is_some();
-    let use_fips = fips
-        && block
-            .flag("use_fips_sts_endpoint")
-            .or_else(|| block.flag("use_fips"))
-            .unwrap_or(false);
+    let fips = block.either(&["use_fips_sts_endpoint", "use_fips"]).is_some();
+    let use_fips = fips && block.flag("use_fips_sts_endpoint").or_else(|| block.flag("use_fips")).unwrap_or(false);
     StsConfig {
         region: region(block, "sts_region"),
         endpoint: block.url("sts_endpoint"),

@@ -5,15 +5,9 @@ use crate::{
     node::Value,
 };
 
-pub(super) const LOGS: Shape = Shape {
-    name: "logs",
-    keys: &[&["positions_directory", "global", "configs"]],
-};
+pub(super) const LOGS: Shape = Shape { name: "logs", keys: &[&["positions_directory", "global", "configs"]] };
 
-pub(super) const TRACES: Shape = Shape {
-    name: "traces",
-    keys: &[&["configs"]],
-};
+pub(super) const TRACES: Shape = Shape { name: "traces", keys: &[&["configs"]] };
 
 pub(super) fn logs<'a>(reader: &'a Reader<'a>, field: Option<Field<'a>>) {
     let why = "logs: this version of sigpost does not collect logs yet; nothing under it runs";
@@ -38,11 +32,7 @@ pub(super) fn block(reader: &Reader<'_>, field: Option<Field<'_>>, why: &str) {
     };
     match field.node.value {
         Value::Mapping(_) | Value::Sequence(_) => reader.warn(&field, why, None),
-        _ => reader.error(
-            &field,
-            "a mapping (`key: value` lines) is wanted here",
-            None,
-        ),
+        _ => reader.error(&field, "a mapping (`key: value` lines) is wanted here", None),
     }
 }
 

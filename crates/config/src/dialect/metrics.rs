@@ -70,14 +70,8 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub fn nothing(settings: &Settings) -> Self {
-        let data_directory = settings
-            .data_directory
-            .clone()
-            .unwrap_or_else(|| DEFAULT_DATA_DIRECTORY.into());
-        Self {
-            data_directory,
-            routes: Vec::new(),
-        }
+        let data_directory = settings.data_directory.clone().unwrap_or_else(|| DEFAULT_DATA_DIRECTORY.into());
+        Self { data_directory, routes: Vec::new() }
     }
 }
 
@@ -88,29 +82,19 @@ struct Global<'a> {
     remote_write: Option<Field<'a>>,
 }
 
-pub(super) fn read<'a>(
-    reader: &'a Reader<'a>,
-    field: &Field<'a>,
-    settings: &Settings,
-) -> Option<Metrics> {
+pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, settings: &Settings) -> Option<Metrics> {
     let block = Block::open(reader, METRICS, field)?;
     let mut metrics = Metrics::nothing(settings);
     if let (None, Some(directory)) = (&settings.data_directory, block.path("wal_directory")) {
         metrics.data_directory = directory;
     }
     // Read for their form; they steer a log of segments that this agent's queue replaces.
-    for key in [
-        "wal_cleanup_age",
-        "wal_cleanup_period",
-        "instance_restart_backoff",
-        "http_idle_conn_timeout",
-    ] {
+    for key in ["wal_cleanup_age", "wal_cleanup_period", "instance_restart_backoff", "http_idle_conn_timeout"] {
         block.duration(key);
     }
     block.choice("instance_mode", &[("shared", ()), ("distinct", ())]);
     for key in ["scraping_service", "scraping_service_client"] {
-        let why =
-            format!("{key}: sigpost does not share scrapes between agents; this block is ignored");
+        let why = format!("{key}: sigpost does not share scrapes between agents; this block is ignored");
         ignored::block(reader, block.get(key), &why);
     }
     let mut defaults = scrape::Defaults::new(settings.extra_scrape_metrics);
@@ -123,9 +107,7 @@ pub(super) fn read<'a>(
         let Some(instance) = Block::open(reader, INSTANCE, item) else {
             continue;
         };
-        let name = instance
-            .required("name", "name: default")
-            .unwrap_or_default();
+        let name = instance.required("name", "name: default").unwrap_or_default();
         if !name.is_empty() && names.contains(&name) {
             instance.error_at(
                 "name",
@@ -141,11 +123,7 @@ pub(super) fn read<'a>(
 }
 
 fn global<'a>(metrics: &Block<'a>, defaults: scrape::Defaults) -> Global<'a> {
-    let nothing = Global {
-        defaults: defaults.clone(),
-        external_labels: Labels::new(),
-        remote_write: None,
-    };
+    let nothing = Global { defaults: defaults.clone(), external_labels: Labels::new(), remote_write: None };
     let Some(block) = metrics.block("global", GLOBAL) else {
         return nothing;
     };
@@ -162,11 +140,7 @@ fn route<'a>(instance: &Block<'a>, name: String, global: &Global<'a>) -> Metrics
     let destinations = destinations(instance, &name, global);
     let longest = instance.duration("wal_truncate_frequency");
     if longest.is_some_and(|d| d.is_zero()) {
-        instance.error_at(
-            "wal_truncate_frequency",
-            "`wal_truncate_frequency` must be longer than 0",
-            None,
-        );
+        instance.error_at("wal_truncate_frequency", "`wal_truncate_frequency` must be longer than 0", None);
     }
     // The Agent refuses files that break this; a file that runs there runs here, and the other way round.
     let limit = longest.unwrap_or(Duration::from_secs(3600));
@@ -183,26 +157,13 @@ fn route<'a>(instance: &Block<'a>, name: String, global: &Global<'a>) -> Metrics
             Some("shorten the interval or raise wal_truncate_frequency"),
         );
     }
-    let (least, most) = (
-        instance.duration("min_wal_time"),
-        instance.duration("max_wal_time"),
-    );
+    let (least, most) = (instance.duration("min_wal_time"), instance.duration("max_wal_time"));
     if least.unwrap_or(Duration::from_secs(300)) > most.unwrap_or(Duration::from_secs(4 * 3600)) {
-        instance.error_at(
-            "min_wal_time",
-            "`min_wal_time` is longer than `max_wal_time`",
-            None,
-        );
+        instance.error_at("min_wal_time", "`min_wal_time` is longer than `max_wal_time`", None);
     }
-    let remote_flush_deadline = instance
-        .duration("remote_flush_deadline")
-        .unwrap_or(Duration::from_secs(60));
+    let remote_flush_deadline = instance.duration("remote_flush_deadline").unwrap_or(Duration::from_secs(60));
     if remote_flush_deadline.is_zero() {
-        instance.error_at(
-            "remote_flush_deadline",
-            "`remote_flush_deadline` must be longer than 0",
-            None,
-        );
+        instance.error_at("remote_flush_deadline", "`remote_flush_deadline` must be longer than 0", None);
     }
     MetricsRoute {
         name,
@@ -218,9 +179,7 @@ fn route<'a>(instance: &Block<'a>, name: String, global: &Global<'a>) -> Metrics
 
 /// The instance's own destinations, or those of `metrics.global`.
 fn destinations<'a>(instance: &Block<'a>, name: &str, global: &Global<'a>) -> Vec<DestinationPlan> {
-    let own = instance
-        .get("remote_write")
-        .filter(|f| !instance.reader.items(f).is_empty());
+    let own = instance.get("remote_write").filter(|f| !instance.reader.items(f).is_empty());
     let inherited = own.is_none();
     let Some(list) = own.or_else(|| global.remote_write.clone()) else {
         instance.warn(
@@ -231,17 +190,12 @@ fn destinations<'a>(instance: &Block<'a>, name: &str, global: &Global<'a>) -> Ve
     };
     let mut destinations: Vec<DestinationPlan> = Vec::new();
     for field in instance.reader.items(&list) {
-        let place = remote_write::Place {
-            instance: name,
-            inherited,
-            external_labels: &global.external_labels,
-        };
+        let place = remote_write::Place { instance: name, inherited, external_labels: &global.external_labels };
         let Some(mut destination) = remote_write::read(instance.reader, &field, &place) else {
             continue;
         };
         let same = |other: &DestinationPlan| {
-            without_name(other) == without_name(&destination)
-                && other.identity == destination.identity
+            without_name(other) == without_name(&destination) && other.identity == destination.identity
         };
         if destinations.iter().any(same) {
             let message = "this `remote_write` entry is the same as one before it: everything would be sent twice";
@@ -251,10 +205,7 @@ fn destinations<'a>(instance: &Block<'a>, name: &str, global: &Global<'a>) -> Ve
         if field_name(instance.reader, &field).is_none() {
             let base = destination.config.name.clone();
             let mut number = 1;
-            while destinations
-                .iter()
-                .any(|d| d.config.name == destination.config.name)
-            {
+            while destinations.iter().any(|d| d.config.name == destination.config.name) {
                 number += 1;
                 destination.config.name = format!("{base}-{number}");
             }
@@ -265,10 +216,7 @@ fn destinations<'a>(instance: &Block<'a>, name: &str, global: &Global<'a>) -> Ve
 }
 
 fn without_name(plan: &DestinationPlan) -> DestinationConfig {
-    DestinationConfig {
-        name: String::new(),
-        ..plan.config.clone()
-    }
+    DestinationConfig { name: String::new(), ..plan.config.clone() }
 }
 
 fn field_name(reader: &Reader<'_>, field: &Field<'_>) -> Option<String> {
@@ -303,11 +251,7 @@ fn unique_destinations(block: &Block<'_>, routes: &[MetricsRoute]) {
 fn place_of_name<'a>(block: &Block<'a>, name: &str) -> Option<Field<'a>> {
     let mut found = None;
     for instance in block.items("configs") {
-        let Some((_, list)) = block
-            .reader
-            .entries(&instance)
-            .into_iter()
-            .find(|(key, _)| *key == "remote_write")
+        let Some((_, list)) = block.reader.entries(&instance).into_iter().find(|(key, _)| *key == "remote_write")
         else {
             continue;
         };
@@ -327,15 +271,10 @@ fn place_of_name<'a>(block: &Block<'a>, name: &str) -> Option<Field<'a>> {
 pub(super) fn labels(block: &Block<'_>, key: &str) -> Labels {
     let mut labels = Labels::new();
     for (name, field) in block.entries(key) {
-        let start = name
-            .chars()
-            .next()
-            .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        let start = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
         if !start || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             let help = "label names are letters, digits and `_`, and do not start with a digit";
-            block
-                .reader
-                .error(&field, format!("`{name}` is not a label name"), Some(help));
+            block.reader.error(&field, format!("`{name}` is not a label name"), Some(help));
         }
         if let Some(value) = block.reader.text(&field) {
             if value.is_empty()

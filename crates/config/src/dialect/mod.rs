@@ -19,9 +19,7 @@ mod server;
 
 use std::path::PathBuf;
 
-pub(crate) use names::{
-    is_identity_block, is_known, is_plain_list, is_secret, is_secret_container, meant, suggest,
-};
+pub(crate) use names::{is_identity_block, is_known, is_plain_list, is_secret, is_secret_container, meant, suggest};
 
 use crate::{
     Plan,
@@ -31,17 +29,7 @@ use crate::{
 const ROOT: Shape = Shape {
     name: "the file",
     keys: &[
-        &[
-            "server",
-            "metrics",
-            "queue",
-            "logs",
-            "traces",
-            "integrations",
-            "agent_management",
-            "secrets",
-            "vault",
-        ],
+        &["server", "metrics", "queue", "logs", "traces", "integrations", "agent_management", "secrets", "vault"],
         &["prometheus", "loki", "tempo"],
     ],
 };
@@ -89,38 +77,23 @@ pub(crate) struct Settings {
 }
 
 /// Reads the whole file. `None` only if its root is not a mapping.
-pub(crate) fn plan<'a>(
-    reader: &'a Reader<'a>,
-    root: &Field<'a>,
-    settings: &Settings,
-) -> Option<Plan> {
+pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Settings) -> Option<Plan> {
     let block = Block::open(reader, ROOT, root)?;
     let server = server::read(&block);
     let metrics_field = renamed(&block, "metrics", "prometheus");
-    let metrics = metrics_field
-        .as_ref()
-        .and_then(|f| metrics::read(reader, f, settings));
+    let metrics = metrics_field.as_ref().and_then(|f| metrics::read(reader, f, settings));
     let metrics = metrics.unwrap_or_else(|| metrics::Metrics::nothing(settings));
     let queue = queue::read(&block, &metrics.data_directory);
     ignored::logs(reader, renamed(&block, "logs", "loki"));
     ignored::traces(reader, renamed(&block, "traces", "tempo"));
     for (key, why) in [
-        (
-            "integrations",
-            "integrations: this version of sigpost runs no built-in exporters yet; nothing under it runs",
-        ),
+        ("integrations", "integrations: this version of sigpost runs no built-in exporters yet; nothing under it runs"),
         (
             "agent_management",
             "agent_management: sigpost does not fetch its configuration from elsewhere; this block is ignored",
         ),
-        (
-            "secrets",
-            "secrets: this version of sigpost does not read secret stores yet; this block is ignored",
-        ),
-        (
-            "vault",
-            "vault: this version of sigpost does not read secret stores yet; this block is ignored",
-        ),
+        ("secrets", "secrets: this version of sigpost does not read secret stores yet; this block is ignored"),
+        ("vault", "vault: this version of sigpost does not read secret stores yet; this block is ignored"),
     ] {
         ignored::block(reader, block.get(key), why);
     }
@@ -130,13 +103,7 @@ pub(crate) fn plan<'a>(
             Some("see config/agent.yaml for a file to start from"),
         );
     }
-    Some(Plan {
-        server,
-        data_directory: metrics.data_directory,
-        queue,
-        metrics: metrics.routes,
-        warnings: Vec::new(),
-    })
+    Some(Plan { server, data_directory: metrics.data_directory, queue, metrics: metrics.routes, warnings: Vec::new() })
 }
 
 /// A top-level block under its present or its old name.
@@ -149,11 +116,7 @@ fn renamed<'a>(block: &Block<'a>, key: &str, old: &str) -> Option<Field<'a>> {
                 format!("`{old}` is the old name of `{key}`; both are given"),
                 Some("keep one of them"),
             ),
-            None => block.reader.warn(
-                field,
-                format!("`{old}` is the old name of `{key}`"),
-                Some("rename it"),
-            ),
+            None => block.reader.warn(field, format!("`{old}` is the old name of `{key}`"), Some("rename it")),
         }
     }
     new_field.or(old_field)

@@ -89,14 +89,7 @@ pub(crate) fn is_identity_block(key: &str) -> bool {
 
 /// Is this a list of harmless words, each of which may stand on a line of its own?
 pub(crate) fn is_plain_list(key: &str) -> bool {
-    [
-        "targets",
-        "files",
-        "source_labels",
-        "scrape_protocols",
-        "scopes",
-    ]
-    .contains(&key)
+    ["targets", "files", "source_labels", "scrape_protocols", "scopes"].contains(&key)
 }
 
 /// Is this a key of a mapping whose values may be secrets?
@@ -111,23 +104,16 @@ pub(crate) fn is_secret(key: &str) -> bool {
 
 /// Is this a key of the dialect?
 pub(crate) fn is_known(key: &str) -> bool {
-    SHAPES
-        .iter()
-        .any(|shape| shape.all_keys().any(|k| k == key))
+    SHAPES.iter().any(|shape| shape.all_keys().any(|k| k == key))
 }
 
 /// The key that an unknown one is a slight misspelling of, if all keys that near are of one kind, secret or not.
 pub(crate) fn meant(key: &str) -> Option<&'static str> {
     let limit = (key.chars().count() / 4).min(2);
-    let near: Vec<&str> = SHAPES
-        .iter()
-        .flat_map(|s| s.all_keys())
-        .filter(|known| distance(key, known) <= limit)
-        .collect();
+    let near: Vec<&str> =
+        SHAPES.iter().flat_map(|s| s.all_keys()).filter(|known| distance(key, known) <= limit).collect();
     let first = *near.first()?;
-    near.iter()
-        .all(|known| is_secret(known) == is_secret(first))
-        .then_some(first)
+    near.iter().all(|known| is_secret(known) == is_secret(first)).then_some(first)
 }
 
 /// What to write instead of `key`, which `shape` does not have.
@@ -135,50 +121,27 @@ pub(crate) fn suggest(shape: Shape, key: &str) -> String {
     if shape.name == "server" && key.contains("listen") {
         return "listen addresses are flags: -server.http.address=127.0.0.1:12345".into();
     }
-    let near = shape
-        .all_keys()
-        .map(|known| (distance(key, known), known))
-        .min();
+    let near = shape.all_keys().map(|known| (distance(key, known), known)).min();
     let limit = (key.chars().count() / 3).clamp(1, 4);
     match near {
         Some((distance, known)) if distance <= limit => return format!("did you mean `{known}`?"),
         _ => {}
     }
-    let elsewhere: Vec<_> = SHAPES
-        .iter()
-        .filter(|s| s.all_keys().any(|k| k == key))
-        .map(|s| format!("`{}`", s.name))
-        .collect();
+    let elsewhere: Vec<_> =
+        SHAPES.iter().filter(|s| s.all_keys().any(|k| k == key)).map(|s| format!("`{}`", s.name)).collect();
     if !elsewhere.is_empty() && elsewhere.len() <= 4 {
-        return format!(
-            "this key belongs in {}; check the indentation",
-            elsewhere.join(" or ")
-        );
+        return format!("this key belongs in {}; check the indentation", elsewhere.join(" or "));
     }
     let mut keys: Vec<_> = shape.all_keys().collect();
     keys.sort_unstable();
-    let more = if keys.len() > 12 {
-        ", ... (docs/reference/configuration.md has them all)"
-    } else {
-        ""
-    };
+    let more = if keys.len() > 12 { ", ... (docs/reference/configuration.md has them all)" } else { "" };
     keys.truncate(12);
     format!("keys of `{}` are {}{more}", shape.name, keys.join(", "))
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours, upper and lower case and `-` and `_` being equal.
 fn distance(a: &str, b: &str) -> usize {
-    let fold = |s: &str| {
-        s.chars()
-            .map(|c| {
-                if c == '-' {
-                    '_'
-                } else {
-                    c.to_ascii_lowercase()
-                }
-            })
-            .collect::<Vec<_>>()
-    };
+    let fold = |s: &str| s.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect::<Vec<_>>();
     let (a, b) = (fold(a), fold(b));
     if a.len() > 64 || a.len().abs_diff(b.len()) > 4 {
         return usize::MAX;
@@ -189,9 +152,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (at(&last, j) + usize::from(x != y))
-                .min(at(&last, j + 1) + 1)
-                .min(at(&row, j) + 1);
+            let mut best = (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
             let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
             if swapped {
                 best = best.min(at(&before, j - 1) + 1);
@@ -210,19 +171,10 @@ mod test {
     #[test]
     fn the_nearest_key_is_suggested() {
         let shape = crate::dialect::scrape::SCRAPE;
-        assert_eq!(
-            suggest(shape, "scrape_intervall"),
-            "did you mean `scrape_interval`?"
-        );
-        assert_eq!(
-            suggest(shape, "scrape-interval"),
-            "did you mean `scrape_interval`?"
-        );
+        assert_eq!(suggest(shape, "scrape_intervall"), "did you mean `scrape_interval`?");
+        assert_eq!(suggest(shape, "scrape-interval"), "did you mean `scrape_interval`?");
         assert_eq!(suggest(shape, "jobname"), "did you mean `job_name`?");
-        assert_eq!(
-            suggest(shape, "metrics_paht"),
-            "did you mean `metrics_path`?"
-        );
+        assert_eq!(suggest(shape, "metrics_paht"), "did you mean `metrics_path`?");
         assert_eq!(
             suggest(shape, "write_relabel_configs"),
             "this key belongs in `remote_write[]`; check the indentation"

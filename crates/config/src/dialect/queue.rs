@@ -8,21 +8,10 @@ use crate::{
     scalar,
 };
 
-pub(super) const QUEUE: Shape = Shape {
-    name: "queue",
-    keys: &[&[
-        "directory",
-        "max_bytes",
-        "min_free",
-        "shares",
-        "commit_interval",
-    ]],
-};
+pub(super) const QUEUE: Shape =
+    Shape { name: "queue", keys: &[&["directory", "max_bytes", "min_free", "shares", "commit_interval"]] };
 
-pub(super) const SHARES: Shape = Shape {
-    name: "queue.shares",
-    keys: &[&["metrics", "logs", "traces"]],
-};
+pub(super) const SHARES: Shape = Shape { name: "queue.shares", keys: &[&["metrics", "logs", "traces"]] };
 
 /// Below this the queue cannot hold its fixed parts and one segment a lane.
 const LEAST_BYTES: u64 = 16 << 20;
@@ -70,15 +59,10 @@ pub(super) fn read(root: &Block<'_>, data_directory: &Path) -> QueuePlan {
             logs: share(&shares, "logs", 40),
             traces: share(&shares, "traces", 20),
         };
-        let sum = [plan.shares.metrics, plan.shares.logs, plan.shares.traces]
-            .iter()
-            .map(|s| u64::from(*s))
-            .sum::<u64>();
+        let sum =
+            [plan.shares.metrics, plan.shares.logs, plan.shares.traces].iter().map(|s| u64::from(*s)).sum::<u64>();
         if sum == 0 {
-            shares.error(
-                "all shares are 0",
-                Some("shares: {metrics: 40, logs: 40, traces: 20} is the default"),
-            );
+            shares.error("all shares are 0", Some("shares: {metrics: 40, logs: 40, traces: 20} is the default"));
         }
     }
     plan
@@ -95,11 +79,7 @@ fn min_free(block: &Block<'_>) -> Option<MinFree> {
         None => scalar::size(&text).map(MinFree::Bytes),
     };
     read.map_err(|message| {
-        block.reader.error(
-            &field,
-            format!("`min_free`: {message}"),
-            Some("min_free: 5% or min_free: 10GiB"),
-        )
+        block.reader.error(&field, format!("`min_free`: {message}"), Some("min_free: 5% or min_free: 10GiB"))
     })
     .ok()
 }
@@ -118,11 +98,7 @@ fn share(block: &Block<'_>, key: &str, default: u32) -> u32 {
     {
         Some(share) => share,
         None => {
-            block.reader.error(
-                &field,
-                format!("`{key}`: a share is a whole number such as 40"),
-                None,
-            );
+            block.reader.error(&field, format!("`{key}`: a share is a whole number such as 40"), None);
             default
         }
     }

@@ -6,15 +6,7 @@ use crate::block::{Block, Field, Reader, Shape};
 
 pub(super) const RELABEL: Shape = Shape {
     name: "relabel_config",
-    keys: &[&[
-        "source_labels",
-        "separator",
-        "target_label",
-        "regex",
-        "modulus",
-        "replacement",
-        "action",
-    ]],
+    keys: &[&["source_labels", "separator", "target_label", "regex", "modulus", "replacement", "action"]],
 };
 
 const ACTIONS: &[(&str, Action)] = &[
@@ -33,20 +25,12 @@ const ACTIONS: &[(&str, Action)] = &[
 
 /// The rules under `key` of `block`.
 pub(super) fn rules(block: &Block<'_>, key: &str) -> Vec<Rule> {
-    block
-        .items(key)
-        .iter()
-        .filter_map(|item| rule(block.reader, item))
-        .collect()
+    block.items(key).iter().filter_map(|item| rule(block.reader, item)).collect()
 }
 
 fn rule<'a>(reader: &'a Reader<'a>, field: &Field<'a>) -> Option<Rule> {
     if field.is_null() {
-        reader.error(
-            field,
-            "this relabel rule is empty",
-            Some("remove the lone `-`"),
-        );
+        reader.error(field, "this relabel rule is empty", Some("remove the lone `-`"));
         return None;
     }
     let block = Block::open(reader, RELABEL, field)?;
@@ -71,15 +55,9 @@ fn rule<'a>(reader: &'a Reader<'a>, field: &Field<'a>) -> Option<Rule> {
     match Rule::new(source) {
         Ok(rule) => Some(rule),
         Err(error) => {
-            let help =
-                (error.field == "regex").then_some("the syntax is RE2, as in Go and Prometheus");
-            let first_line = error
-                .message
-                .lines()
-                .map(str::trim)
-                .filter(|l| !l.is_empty())
-                .collect::<Vec<_>>()
-                .join(" ");
+            let help = (error.field == "regex").then_some("the syntax is RE2, as in Go and Prometheus");
+            let first_line =
+                error.message.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
             match RELABEL.all_keys().find(|key| *key == error.field) {
                 Some(key) => block.error_at(key, format!("`{key}`: {first_line}"), help),
                 None => block.error(format!("{}: {first_line}", error.field), help),

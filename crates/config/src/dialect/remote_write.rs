@@ -84,23 +84,13 @@ enum Protocol {
     Otlp,
 }
 
-pub(super) fn read<'a>(
-    reader: &'a Reader<'a>,
-    field: &Field<'a>,
-    place: &Place<'_>,
-) -> Option<DestinationPlan> {
+pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<'_>) -> Option<DestinationPlan> {
     if field.is_null() {
-        reader.error(
-            field,
-            "this remote_write entry is empty",
-            Some("remove the lone `-`"),
-        );
+        reader.error(field, "this remote_write entry is empty", Some("remove the lone `-`"));
         return None;
     }
     let block = Block::open(reader, REMOTE_WRITE, field)?;
-    let url = block
-        .required("url", "url: https://host/api/v1/write")
-        .and(block.url("url"));
+    let url = block.required("url", "url: https://host/api/v1/write").and(block.url("url"));
     let endpoint_url = block.url("endpoint_url");
     let host = url.as_ref().and_then(aws::parse_host);
     let service = host.as_ref().and_then(|h| h.service.as_deref());
@@ -108,10 +98,7 @@ pub(super) fn read<'a>(
     exclusive_auth(&block);
     let protocol = protocol(&block, url.as_ref(), service, identity.as_ref());
     let is_amp = protocol == Protocol::Prometheus
-        && (service == Some("aps")
-            || identity
-                .as_ref()
-                .is_some_and(|i| i.service.as_deref() == Some("aps")));
+        && (service == Some("aps") || identity.as_ref().is_some_and(|i| i.service.as_deref() == Some("aps")));
 
     let mut client = client::read(&block, ProxyConfig::Environment);
     client.headers.extend(headers(&block, is_amp));
@@ -127,9 +114,7 @@ pub(super) fn read<'a>(
     let protocol_config = match protocol {
         Protocol::S3 => destination::s3(&block),
         Protocol::Prometheus | Protocol::Otlp => {
-            let objects_only = destination::S3_KEYS
-                .iter()
-                .find(|key| block.get(key).is_some());
+            let objects_only = destination::S3_KEYS.iter().find(|key| block.get(key).is_some());
             if let Some(key) = objects_only {
                 block.error_at(
                     key,
@@ -142,19 +127,12 @@ pub(super) fn read<'a>(
     };
     let objects = protocol == Protocol::S3;
     let batching = Batching {
-        max_samples: queue_config
-            .max_samples
-            .unwrap_or(if objects { 10_000 } else { 2000 }),
+        max_samples: queue_config.max_samples.unwrap_or(if objects { 10_000 } else { 2000 }),
         max_bytes: batch_bytes.unwrap_or(4 << 20),
         max_age: batch_age.unwrap_or(Duration::from_secs(if objects { 15 } else { 0 })),
     };
-    let max_age = queue
-        .max_age
-        .or(queue_config.sample_age_limit)
-        .or(is_amp.then_some(AMP_MAX_AGE));
-    let timeout = block
-        .duration("remote_timeout")
-        .unwrap_or(Duration::from_secs(30));
+    let max_age = queue.max_age.or(queue_config.sample_age_limit).or(is_amp.then_some(AMP_MAX_AGE));
+    let timeout = block.duration("remote_timeout").unwrap_or(Duration::from_secs(30));
     if timeout.is_zero() {
         block.error_at(
             "remote_timeout",
@@ -162,22 +140,10 @@ pub(super) fn read<'a>(
             Some("remote_timeout: 30s is the default"),
         );
     }
-    unsigned_aws(
-        &block,
-        service,
-        identity.is_some(),
-        client.auth.is_some() || !client.headers.is_empty(),
-    );
-    if is_amp
-        && service == Some("aps")
-        && url
-            .as_ref()
-            .is_some_and(|u| !u.path().ends_with("/api/v1/remote_write"))
-    {
-        let message =
-            "a workspace's remote write URL ends in /api/v1/remote_write, without a slash after it";
-        let help =
-            "https://aps-workspaces.REGION.amazonaws.com/workspaces/WORKSPACE/api/v1/remote_write";
+    unsigned_aws(&block, service, identity.is_some(), client.auth.is_some() || !client.headers.is_empty());
+    if is_amp && service == Some("aps") && url.as_ref().is_some_and(|u| !u.path().ends_with("/api/v1/remote_write")) {
+        let message = "a workspace's remote write URL ends in /api/v1/remote_write, without a slash after it";
+        let help = "https://aps-workspaces.REGION.amazonaws.com/workspaces/WORKSPACE/api/v1/remote_write";
         match block.get("url") {
             Some(field) => block.reader.warn(&field, message, Some(help)),
             None => block.warn(message, Some(help)),
@@ -198,9 +164,7 @@ pub(super) fn read<'a>(
             write_relabel,
             backoff: queue_config.backoff,
             batching,
-            shards: queue
-                .shards
-                .unwrap_or(if objects { 1 } else { queue_config.shards }),
+            shards: queue.shards.unwrap_or(if objects { 1 } else { queue_config.shards }),
             max_in_flight_bytes: queue.max_in_flight_bytes.unwrap_or(16 << 20),
             max_age,
         },
@@ -226,39 +190,19 @@ fn name(block: &Block<'_>, url: &Url, place: &Place<'_>) -> String {
             let hash = bare
                 .as_str()
                 .bytes()
-                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-                });
-            format!(
-                "{}-{:06x}",
-                place.instance,
-                (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff
-            )
+                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+            format!("{}-{:06x}", place.instance, (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff)
         }
     }
 }
 
 fn exclusive_auth(block: &Block<'_>) {
     let signing = client::auth_keys_given(block, &["sigv4", "aws", "azuread", "google_iam"]);
-    let other = client::auth_keys_given(
-        block,
-        &[
-            "basic_auth",
-            "authorization",
-            "oauth2",
-            "bearer_token",
-            "bearer_token_file",
-        ],
-    );
+    let other =
+        client::auth_keys_given(block, &["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file"]);
     if let (Some(signing), Some(other)) = (signing.first(), other.first()) {
-        let message = format!(
-            "`{other}` and `{signing}` are both given; a destination has one kind of authentication"
-        );
-        block.error_at(
-            other,
-            message,
-            Some("for AWS keep the identity block and remove the other"),
-        );
+        let message = format!("`{other}` and `{signing}` are both given; a destination has one kind of authentication");
+        block.error_at(other, message, Some("for AWS keep the identity block and remove the other"));
     }
 }
 
@@ -268,26 +212,24 @@ fn protocol(
     service: Option<&str>,
     identity: Option<&aws::IdentityConfig>,
 ) -> Protocol {
-    let choices = [
-        ("prometheus", Protocol::Prometheus),
-        ("s3", Protocol::S3),
-        ("otlp", Protocol::Otlp),
-    ];
+    let choices = [("prometheus", Protocol::Prometheus), ("s3", Protocol::S3), ("otlp", Protocol::Otlp)];
     let written = block.choice("protocol", &choices);
     let protocol = written.unwrap_or_else(|| {
         let signs_for_s3 = identity.and_then(|i| i.service.as_deref()) == Some("s3");
         match url {
             _ if service == Some("s3") || signs_for_s3 => Protocol::S3,
-            Some(url) if url.path().trim_end_matches('/').ends_with("/v1/metrics") => {
-                Protocol::Otlp
-            }
+            Some(url) if url.path().trim_end_matches('/').ends_with("/v1/metrics") => Protocol::Otlp,
             _ => Protocol::Prometheus,
         }
     });
     if protocol == Protocol::Otlp {
         let key = if written.is_some() { "protocol" } else { "url" };
         let message = "metrics by OTLP are not supported in this version of sigpost";
-        block.error_at(key, message, Some("send by remote write; if this URL is a remote-write endpoint, add `protocol: prometheus`"));
+        block.error_at(
+            key,
+            message,
+            Some("send by remote write; if this URL is a remote-write endpoint, add `protocol: prometheus`"),
+        );
     }
     protocol
 }
@@ -297,9 +239,7 @@ fn headers(block: &Block<'_>, is_amp: bool) -> Vec<(String, SecretSource)> {
     for (name, field) in block.entries("headers") {
         if is_amp && name.eq_ignore_ascii_case("x-scope-orgid") {
             let message = "Amazon Managed Service for Prometheus refuses requests with X-Scope-OrgID: the workspace in the URL is the tenant";
-            block
-                .reader
-                .warn(&field, message, Some("remove this header"));
+            block.reader.warn(&field, message, Some("remove this header"));
         }
         if client::check_header_name(block, name, &field)
             && let Some(value) = block.reader.text(&field)
@@ -313,18 +253,10 @@ fn headers(block: &Block<'_>, is_amp: bool) -> Vec<(String, SecretSource)> {
 fn refuse_reserved(block: &Block<'_>, name: &str) {
     let lower = name.to_ascii_lowercase();
     if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("proxy-") {
-        let help = if lower == "authorization" {
-            "use `authorization:` or `basic_auth:`"
-        } else {
-            "remove it"
-        };
+        let help = if lower == "authorization" { "use `authorization:` or `basic_auth:`" } else { "remove it" };
         for key in ["headers", "http_headers"] {
             if let Some((_, field)) = block.entries(key).into_iter().find(|(n, _)| *n == name) {
-                block.reader.error(
-                    &field,
-                    format!("the header {name} is written by sigpost itself"),
-                    Some(help),
-                );
+                block.reader.error(&field, format!("the header {name} is written by sigpost itself"), Some(help));
             }
         }
     }
@@ -340,27 +272,20 @@ fn unsupported(block: &Block<'_>) {
             );
         }
     }
-    let messages = [
-        ("prometheus.WriteRequest", true),
-        ("io.prometheus.write.v2.Request", false),
-    ];
+    let messages = [("prometheus.WriteRequest", true), ("io.prometheus.write.v2.Request", false)];
     if block.choice("protobuf_message", &messages) == Some(false) {
         let message = "remote write 2.0 is not supported in this version of sigpost";
-        block.error_at(
-            "protobuf_message",
-            message,
-            Some("remove the key, or write prometheus.WriteRequest"),
-        );
+        block.error_at("protobuf_message", message, Some("remove the key, or write prometheus.WriteRequest"));
     }
     if block.flag("send_native_histograms") == Some(true) {
-        block.warn("`send_native_histograms`: this version of sigpost does not scrape native histograms, so none are sent", None);
+        block.warn(
+            "`send_native_histograms`: this version of sigpost does not scrape native histograms, so none are sent",
+            None,
+        );
     }
     block.flag("send_exemplars");
     if block.flag("round_robin_dns") == Some(true) {
-        block.warn(
-            "`round_robin_dns` has no effect: connections follow the resolver",
-            None,
-        );
+        block.warn("`round_robin_dns` has no effect: connections follow the resolver", None);
     }
     if let Some(field) = block.get("failed_request_logging") {
         block.reader.entries(&field);

@@ -63,30 +63,15 @@ pub(super) const SCRAPE: Shape = Shape {
 
 /// `PrometheusProto` is known and never asked for.
 const PROTOCOLS: &[(&str, Option<ScrapeProtocol>)] = &[
-    (
-        "OpenMetricsText1.0.0",
-        Some(ScrapeProtocol::OpenMetricsText1_0_0),
-    ),
-    (
-        "OpenMetricsText0.0.1",
-        Some(ScrapeProtocol::OpenMetricsText0_0_1),
-    ),
-    (
-        "PrometheusText0.0.4",
-        Some(ScrapeProtocol::PrometheusText0_0_4),
-    ),
-    (
-        "PrometheusText1.0.0",
-        Some(ScrapeProtocol::PrometheusText1_0_0),
-    ),
+    ("OpenMetricsText1.0.0", Some(ScrapeProtocol::OpenMetricsText1_0_0)),
+    ("OpenMetricsText0.0.1", Some(ScrapeProtocol::OpenMetricsText0_0_1)),
+    ("PrometheusText0.0.4", Some(ScrapeProtocol::PrometheusText0_0_4)),
+    ("PrometheusText1.0.0", Some(ScrapeProtocol::PrometheusText1_0_0)),
     ("PrometheusProto", None),
 ];
 
-const DEFAULT_PROTOCOLS: &[ScrapeProtocol] = &[
-    ScrapeProtocol::OpenMetricsText1_0_0,
-    ScrapeProtocol::OpenMetricsText0_0_1,
-    ScrapeProtocol::PrometheusText0_0_4,
-];
+const DEFAULT_PROTOCOLS: &[ScrapeProtocol] =
+    &[ScrapeProtocol::OpenMetricsText1_0_0, ScrapeProtocol::OpenMetricsText0_0_1, ScrapeProtocol::PrometheusText0_0_4];
 
 /// What a job has where it says nothing.
 #[derive(Debug, Clone)]
@@ -119,44 +104,27 @@ impl Defaults {
             timeout,
             protocols: protocols(global).unwrap_or(self.protocols),
             limits: limits(global, self.limits),
-            extra_metrics: global
-                .flag("extra_scrape_metrics")
-                .unwrap_or(self.extra_metrics),
+            extra_metrics: global.flag("extra_scrape_metrics").unwrap_or(self.extra_metrics),
             disable_keepalives: self.disable_keepalives,
         }
     }
 }
 
 /// The jobs of one instance. Their names are unique in it.
-pub(super) fn jobs(
-    instance: &Block<'_>,
-    defaults: &Defaults,
-) -> Vec<(JobConfig, Vec<DiscoveryConfig>)> {
+pub(super) fn jobs(instance: &Block<'_>, defaults: &Defaults) -> Vec<(JobConfig, Vec<DiscoveryConfig>)> {
     let mut jobs: Vec<(JobConfig, Vec<DiscoveryConfig>)> = Vec::new();
     for item in instance.items("scrape_configs") {
         if item.is_null() {
-            instance.reader.error(
-                &item,
-                "this scrape config is empty",
-                Some("remove the lone `-`"),
-            );
+            instance.reader.error(&item, "this scrape config is empty", Some("remove the lone `-`"));
             continue;
         }
         let Some(block) = Block::open(instance.reader, SCRAPE, &item) else {
             continue;
         };
         let job = job(&block, defaults);
-        if !job.0.job_name.is_empty()
-            && jobs
-                .iter()
-                .any(|(other, _)| other.job_name == job.0.job_name)
-        {
+        if !job.0.job_name.is_empty() && jobs.iter().any(|(other, _)| other.job_name == job.0.job_name) {
             let message = format!("two scrape configs have the job name `{}`", job.0.job_name);
-            block.error_at(
-                "job_name",
-                message,
-                Some("job names are unique within one entry of metrics.configs"),
-            );
+            block.error_at("job_name", message, Some("job names are unique within one entry of metrics.configs"));
         }
         jobs.push(job);
     }
@@ -164,9 +132,7 @@ pub(super) fn jobs(
 }
 
 fn job(block: &Block<'_>, defaults: &Defaults) -> (JobConfig, Vec<DiscoveryConfig>) {
-    let job_name = block
-        .required("job_name", "job_name: node")
-        .unwrap_or_default();
+    let job_name = block.required("job_name", "job_name: node").unwrap_or_default();
     let (interval, timeout) = times(block, defaults.interval, defaults.timeout);
     let relabel = relabel::rules(block, "relabel_configs");
     let discovery = discovery::read(block, block.get("relabel_configs").is_some());
@@ -188,12 +154,7 @@ fn job(block: &Block<'_>, defaults: &Defaults) -> (JobConfig, Vec<DiscoveryConfi
         interval,
         timeout,
         metrics_path: metrics_path(block),
-        scheme: block
-            .choice(
-                "scheme",
-                &[("http", Scheme::Http), ("https", Scheme::Https)],
-            )
-            .unwrap_or(Scheme::Http),
+        scheme: block.choice("scheme", &[("http", Scheme::Http), ("https", Scheme::Https)]).unwrap_or(Scheme::Http),
         params: params(block),
         honor_labels: block.flag("honor_labels").unwrap_or(false),
         honor_timestamps: block.flag("honor_timestamps").unwrap_or(true),
@@ -204,9 +165,7 @@ fn job(block: &Block<'_>, defaults: &Defaults) -> (JobConfig, Vec<DiscoveryConfi
         relabel,
         metric_relabel: relabel::rules(block, "metric_relabel_configs"),
         client,
-        extra_metrics: block
-            .flag("extra_scrape_metrics")
-            .unwrap_or(defaults.extra_metrics),
+        extra_metrics: block.flag("extra_scrape_metrics").unwrap_or(defaults.extra_metrics),
         fallback_protocol: block
             .choice("fallback_scrape_protocol", PROTOCOLS)
             .flatten()
@@ -216,52 +175,27 @@ fn job(block: &Block<'_>, defaults: &Defaults) -> (JobConfig, Vec<DiscoveryConfi
 }
 
 /// Interval and timeout: an unset timeout is the inherited one, but never longer than the interval.
-fn times(
-    block: &Block<'_>,
-    default_interval: Duration,
-    default_timeout: Duration,
-) -> (Duration, Duration) {
+fn times(block: &Block<'_>, default_interval: Duration, default_timeout: Duration) -> (Duration, Duration) {
     // Zero means "not set", as in Prometheus.
-    let interval = block
-        .duration("scrape_interval")
-        .filter(|d| !d.is_zero())
-        .unwrap_or(default_interval);
+    let interval = block.duration("scrape_interval").filter(|d| !d.is_zero()).unwrap_or(default_interval);
     let timeout = block.duration("scrape_timeout").filter(|d| !d.is_zero());
     if let Some(timeout) = timeout
         && timeout > interval
     {
-        let (timeout, interval) = (
-            scalar::show_duration(timeout),
-            scalar::show_duration(interval),
-        );
-        let message =
-            format!("`scrape_timeout` ({timeout}) is longer than the scrape interval ({interval})");
-        block.error_at(
-            "scrape_timeout",
-            message,
-            Some(&format!("scrape_timeout: {interval} or less")),
-        );
+        let (timeout, interval) = (scalar::show_duration(timeout), scalar::show_duration(interval));
+        let message = format!("`scrape_timeout` ({timeout}) is longer than the scrape interval ({interval})");
+        block.error_at("scrape_timeout", message, Some(&format!("scrape_timeout: {interval} or less")));
     }
     (interval, timeout.unwrap_or(default_timeout.min(interval)))
 }
 
 fn metrics_path(block: &Block<'_>) -> String {
-    let path = block
-        .text("metrics_path")
-        .unwrap_or_else(|| "/metrics".into());
-    if path.starts_with('/') {
-        path
-    } else {
-        format!("/{path}")
-    }
+    let path = block.text("metrics_path").unwrap_or_else(|| "/metrics".into());
+    if path.starts_with('/') { path } else { format!("/{path}") }
 }
 
 fn params(block: &Block<'_>) -> BTreeMap<String, Vec<String>> {
-    block
-        .entries("params")
-        .into_iter()
-        .map(|(name, field)| (name.to_owned(), block.reader.texts(&field)))
-        .collect()
+    block.entries("params").into_iter().map(|(name, field)| (name.to_owned(), block.reader.texts(&field))).collect()
 }
 
 fn limits(block: &Block<'_>, defaults: Limits) -> Limits {
@@ -270,15 +204,9 @@ fn limits(block: &Block<'_>, defaults: Limits) -> Limits {
         samples: block.whole("sample_limit").unwrap_or(defaults.samples),
         targets: block.whole("target_limit").unwrap_or(defaults.targets),
         labels: block.whole("label_limit").unwrap_or(defaults.labels),
-        label_name_length: block
-            .whole("label_name_length_limit")
-            .unwrap_or(defaults.label_name_length),
-        label_value_length: block
-            .whole("label_value_length_limit")
-            .unwrap_or(defaults.label_value_length),
-        keep_dropped_targets: block
-            .whole("keep_dropped_targets")
-            .unwrap_or(defaults.keep_dropped_targets),
+        label_name_length: block.whole("label_name_length_limit").unwrap_or(defaults.label_name_length),
+        label_value_length: block.whole("label_value_length_limit").unwrap_or(defaults.label_value_length),
+        keep_dropped_targets: block.whole("keep_dropped_targets").unwrap_or(defaults.keep_dropped_targets),
     }
 }
 
@@ -299,19 +227,13 @@ fn protocols(block: &Block<'_>) -> Option<Vec<ScrapeProtocol>> {
                 );
             }
             Some((_, protocol)) if asked.contains(protocol) => {
-                block
-                    .reader
-                    .error(&item, "this protocol is listed twice", Some("remove it"))
+                block.reader.error(&item, "this protocol is listed twice", Some("remove it"))
             }
             Some((_, protocol)) => asked.push(*protocol),
         }
     }
     if asked.is_empty() {
-        block.reader.error(
-            &field,
-            "`scrape_protocols` is empty",
-            Some("remove the key for the default list"),
-        );
+        block.reader.error(&field, "`scrape_protocols` is empty", Some("remove the key for the default list"));
     }
     let usable: Vec<_> = asked.into_iter().flatten().collect();
     if usable.is_empty() {
@@ -327,33 +249,17 @@ fn protocols(block: &Block<'_>) -> Option<Vec<ScrapeProtocol>> {
 
 /// Keys about native histograms, names and files: checked for their form, without effect in this version.
 fn histogram_keys(block: &Block<'_>) {
-    for key in [
-        "scrape_native_histograms",
-        "convert_classic_histograms_to_nhcb",
-    ] {
+    for key in ["scrape_native_histograms", "convert_classic_histograms_to_nhcb"] {
         if block.flag(key) == Some(true) {
-            block.warn(
-                format!("`{key}`: this version of sigpost does not scrape native histograms"),
-                None,
-            );
+            block.warn(format!("`{key}`: this version of sigpost does not scrape native histograms"), None);
         }
     }
-    for key in [
-        "scrape_classic_histograms",
-        "always_scrape_classic_histograms",
-    ] {
+    for key in ["scrape_classic_histograms", "always_scrape_classic_histograms"] {
         block.flag(key);
     }
     block.whole("native_histogram_bucket_limit");
-    block.choice(
-        "metric_name_validation_scheme",
-        &[("utf8", ()), ("legacy", ())],
-    );
-    for key in [
-        "native_histogram_min_bucket_factor",
-        "metric_name_escaping_scheme",
-        "scrape_failure_log_file",
-    ] {
+    block.choice("metric_name_validation_scheme", &[("utf8", ()), ("legacy", ())]);
+    for key in ["native_histogram_min_bucket_factor", "metric_name_escaping_scheme", "scrape_failure_log_file"] {
         block.text(key);
     }
 }

@@ -28,26 +28,19 @@ pub(super) fn client(map: &mut Map, client: &HttpClientConfig, default: &ProxyCo
             let mut block = Map::default();
             block.text("client_id", SECRET);
             secret(&mut block, "client_secret", &oauth2.client_secret);
-            block
-                .texts("scopes", oauth2.scopes.iter())
-                .text("token_url", masked_url(&oauth2.token_url));
+            block.texts("scopes", oauth2.scopes.iter()).text("token_url", masked_url(&oauth2.token_url));
             let mut params = Map::default();
             for name in oauth2.endpoint_params.keys() {
                 params.text(name, SECRET);
             }
-            block
-                .put("endpoint_params", Out::Map(params))
-                .put("tls_config", Out::Map(tls(&oauth2.tls)));
+            block.put("endpoint_params", Out::Map(params)).put("tls_config", Out::Map(tls(&oauth2.tls)));
             proxy(&mut block, &oauth2.proxy, &ProxyConfig::None);
             map.put("oauth2", Out::Map(block));
         }
     }
     map.put("tls_config", Out::Map(tls(&client.tls)));
     proxy(map, &client.proxy, default);
-    for (key, on) in [
-        ("follow_redirects", client.follow_redirects),
-        ("enable_http2", client.enable_http2),
-    ] {
+    for (key, on) in [("follow_redirects", client.follow_redirects), ("enable_http2", client.enable_http2)] {
         if !on {
             map.word(key, false);
         }
@@ -55,29 +48,13 @@ pub(super) fn client(map: &mut Map, client: &HttpClientConfig, default: &ProxyCo
     let mut headers: Vec<(&str, Map)> = Vec::new();
     for (name, _) in &client.headers {
         if !headers.iter().any(|(n, _)| n == name) {
-            let of_name = || {
-                client
-                    .headers
-                    .iter()
-                    .filter(|(n, _)| n == name)
-                    .map(|(_, s)| s)
-            };
+            let of_name = || client.headers.iter().filter(|(n, _)| n == name).map(|(_, s)| s);
             let mut block = Map::default();
-            block.texts(
-                "secrets",
-                of_name()
-                    .filter(|s| matches!(s, SecretSource::Inline(_)))
-                    .map(|_| SECRET),
-            );
+            block.texts("secrets", of_name().filter(|s| matches!(s, SecretSource::Inline(_))).map(|_| SECRET));
             block.texts(
                 "files",
-                of_name().filter_map(|s| {
-                    if let SecretSource::File(path) = s {
-                        Some(path.to_string_lossy())
-                    } else {
-                        None
-                    }
-                }),
+                of_name()
+                    .filter_map(|s| if let SecretSource::File(path) = s { Some(path.to_string_lossy()) } else { None }),
             );
             headers.push((name, block));
         }
@@ -111,14 +88,7 @@ fn tls(tls: &TlsConfig) -> Map {
 pub(super) fn versions(map: &mut Map, min: Option<TlsVersion>, max: Option<TlsVersion>) {
     for (key, version) in [("min_version", min), ("max_version", max)] {
         if let Some(version) = version {
-            map.text(
-                key,
-                if version == TlsVersion::Tls13 {
-                    "TLS13"
-                } else {
-                    "TLS12"
-                },
-            );
+            map.text(key, if version == TlsVersion::Tls13 { "TLS13" } else { "TLS12" });
         }
     }
 }
@@ -128,11 +98,7 @@ fn proxy(map: &mut Map, proxy: &ProxyConfig, default: &ProxyConfig) {
         same if same == default => {}
         ProxyConfig::None => drop(map.word("proxy_from_environment", false)),
         ProxyConfig::Environment => drop(map.word("proxy_from_environment", true)),
-        ProxyConfig::Url {
-            url,
-            no_proxy,
-            connect_headers,
-        } => {
+        ProxyConfig::Url { url, no_proxy, connect_headers } => {
             map.text("proxy_url", masked_url(url));
             if !no_proxy.is_empty() {
                 map.text("no_proxy", no_proxy);

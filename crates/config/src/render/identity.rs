@@ -22,66 +22,33 @@ pub(super) fn identity(config: &IdentityConfig) -> Map {
     put(&mut map, "service_name", config.service.clone());
     match &config.source {
         CredentialSource::StandardChain => {}
-        CredentialSource::Static {
-            access_key,
-            secret_key,
-            session_token,
-        } => {
+        CredentialSource::Static { access_key, secret_key, session_token } => {
             secret(&mut map, "access_key", access_key);
             secret(&mut map, "secret_key", secret_key);
             if let Some(token) = session_token {
                 secret(&mut map, "session_token", token);
             }
         }
-        CredentialSource::Profile {
-            name,
-            config_file,
-            credentials_file,
-        } => {
+        CredentialSource::Profile { name, config_file, credentials_file } => {
             put(&mut map, "profile", name.clone());
-            put(
-                &mut map,
-                "shared_config_file",
-                config_file
-                    .as_ref()
-                    .map(|p| p.to_string_lossy().into_owned()),
-            );
+            put(&mut map, "shared_config_file", config_file.as_ref().map(|p| p.to_string_lossy().into_owned()));
             put(
                 &mut map,
                 "shared_credentials_file",
-                credentials_file
-                    .as_ref()
-                    .map(|p| p.to_string_lossy().into_owned()),
+                credentials_file.as_ref().map(|p| p.to_string_lossy().into_owned()),
             );
         }
-        CredentialSource::Process { .. } => {
-            put(&mut map, "credential_process", Some(SECRET.into()))
-        }
-        CredentialSource::WebIdentity {
-            role_arn,
-            token_file,
-            session_name,
-        } => {
+        CredentialSource::Process { .. } => put(&mut map, "credential_process", Some(SECRET.into())),
+        CredentialSource::WebIdentity { role_arn, token_file, session_name } => {
             let mut block = Map::default();
-            block
-                .text("role_arn", role_arn)
-                .text("token_file", token_file.to_string_lossy());
+            block.text("role_arn", role_arn).text("token_file", token_file.to_string_lossy());
             put(&mut block, "session_name", session_name.clone());
             map.always("web_identity", block);
         }
-        CredentialSource::Container {
-            endpoint,
-            token_file,
-        } => {
+        CredentialSource::Container { endpoint, token_file } => {
             let mut block = Map::default();
             put(&mut block, "endpoint", endpoint.as_ref().map(masked_url));
-            put(
-                &mut block,
-                "token_file",
-                token_file
-                    .as_ref()
-                    .map(|p| p.to_string_lossy().into_owned()),
-            );
+            put(&mut block, "token_file", token_file.as_ref().map(|p| p.to_string_lossy().into_owned()));
             map.always("container", block);
         }
         CredentialSource::InstanceMetadata { endpoint } => {
@@ -95,43 +62,21 @@ pub(super) fn identity(config: &IdentityConfig) -> Map {
                 .text("trust_anchor_arn", &anywhere.trust_anchor_arn)
                 .text("profile_arn", &anywhere.profile_arn)
                 .text("role_arn", &anywhere.role_arn);
-            block
-                .text("certificate", pem(&anywhere.certificate))
-                .text("private_key", pem(&anywhere.private_key));
-            put(
-                &mut block,
-                "certificate_chain",
-                anywhere.certificate_chain.as_ref().map(pem),
-            );
-            put(
-                &mut block,
-                "session_duration",
-                anywhere.session_duration.map(show_duration),
-            );
+            block.text("certificate", pem(&anywhere.certificate)).text("private_key", pem(&anywhere.private_key));
+            put(&mut block, "certificate_chain", anywhere.certificate_chain.as_ref().map(pem));
+            put(&mut block, "session_duration", anywhere.session_duration.map(show_duration));
             put(&mut block, "session_name", anywhere.session_name.clone());
             put(&mut block, "region", anywhere.region.clone());
-            put(
-                &mut block,
-                "endpoint",
-                anywhere.endpoint.as_ref().map(masked_url),
-            );
+            put(&mut block, "endpoint", anywhere.endpoint.as_ref().map(masked_url));
             map.put("roles_anywhere", Out::Map(block));
         }
     }
     let roles = config.roles.iter().map(|role| {
         let mut block = Map::default();
         block.text("role_arn", &role.role_arn);
-        put(
-            &mut block,
-            "external_id",
-            role.external_id.as_ref().map(|_| SECRET.into()),
-        );
+        put(&mut block, "external_id", role.external_id.as_ref().map(|_| SECRET.into()));
         put(&mut block, "session_name", role.session_name.clone());
-        put(
-            &mut block,
-            "session_duration",
-            role.session_duration.map(show_duration),
-        );
+        put(&mut block, "session_duration", role.session_duration.map(show_duration));
         let mut tags = Map::default();
         for key in role.session_tags.keys() {
             tags.text(key, SECRET);
@@ -147,10 +92,7 @@ pub(super) fn identity(config: &IdentityConfig) -> Map {
     if let Some(endpoint) = &config.sts.endpoint {
         map.text("sts_endpoint", masked_url(endpoint));
     }
-    for (key, on) in [
-        ("use_fips_sts_endpoint", config.sts.use_fips),
-        ("use_dualstack", config.sts.use_dualstack),
-    ] {
+    for (key, on) in [("use_fips_sts_endpoint", config.sts.use_fips), ("use_dualstack", config.sts.use_dualstack)] {
         if on {
             map.word(key, true);
         }

@@ -18,28 +18,17 @@ use crate::{
 pub(super) fn job(job: &JobConfig, found: &[DiscoveryConfig]) -> Map {
     let mut map = Map::default();
     map.text("job_name", &job.job_name);
-    map.word("scrape_interval", show_duration(job.interval))
-        .word("scrape_timeout", show_duration(job.timeout));
-    map.text("metrics_path", &job.metrics_path)
-        .text("scheme", format!("{:?}", job.scheme).to_ascii_lowercase());
+    map.word("scrape_interval", show_duration(job.interval)).word("scrape_timeout", show_duration(job.timeout));
+    map.text("metrics_path", &job.metrics_path).text("scheme", format!("{:?}", job.scheme).to_ascii_lowercase());
     let mut params = Map::default();
     for (name, values) in &job.params {
         let hidden = may_authenticate(name);
-        params.texts(
-            name,
-            values
-                .iter()
-                .map(|v| if hidden { SECRET } else { v.as_str() }),
-        );
+        params.texts(name, values.iter().map(|v| if hidden { SECRET } else { v.as_str() }));
     }
     map.put("params", Out::Map(params));
-    map.word("honor_labels", job.honor_labels)
-        .word("honor_timestamps", job.honor_timestamps);
+    map.word("honor_labels", job.honor_labels).word("honor_timestamps", job.honor_timestamps);
     map.word("track_timestamps_staleness", job.track_timestamps_staleness);
-    map.texts(
-        "scrape_protocols",
-        job.protocols.iter().map(|p| protocol(*p)),
-    );
+    map.texts("scrape_protocols", job.protocols.iter().map(|p| protocol(*p)));
     map.text("fallback_scrape_protocol", protocol(job.fallback_protocol));
     map.word("enable_compression", job.enable_compression);
     if job.extra_metrics {
@@ -56,19 +45,11 @@ pub(super) fn job(job: &JobConfig, found: &[DiscoveryConfig]) -> Map {
         ("keep_dropped_targets", limits.keep_dropped_targets),
     ] {
         if limit != 0 {
-            map.word(
-                key,
-                if key == "body_size_limit" {
-                    show_size(limit)
-                } else {
-                    limit.to_string()
-                },
-            );
+            map.word(key, if key == "body_size_limit" { show_size(limit) } else { limit.to_string() });
         }
     }
     client(&mut map, &job.client, &ProxyConfig::None);
-    map.put("relabel_configs", rules(&job.relabel))
-        .put("metric_relabel_configs", rules(&job.metric_relabel));
+    map.put("relabel_configs", rules(&job.relabel)).put("metric_relabel_configs", rules(&job.metric_relabel));
     discovery(&mut map, found);
     map
 }
@@ -81,27 +62,17 @@ fn discovery(map: &mut Map, found: &[DiscoveryConfig]) {
             DiscoveryConfig::Static(all) => {
                 for group in all {
                     let mut entry = Map::default();
-                    let addresses: Vec<&str> = group
-                        .targets
-                        .iter()
-                        .filter_map(|t| t.get("__address__"))
-                        .collect();
-                    entry
-                        .texts("targets", addresses)
-                        .put("labels", labels(Some(&group.labels)));
+                    let addresses: Vec<&str> = group.targets.iter().filter_map(|t| t.get("__address__")).collect();
+                    entry.texts("targets", addresses).put("labels", labels(Some(&group.labels)));
                     groups.push(Out::Map(entry));
                 }
             }
             DiscoveryConfig::File(file) => {
-                entry
-                    .texts("files", file.files.iter())
-                    .word("refresh_interval", show_duration(file.refresh_interval));
+                entry.texts("files", file.files.iter()).word("refresh_interval", show_duration(file.refresh_interval));
                 files.push(Out::Map(entry));
             }
             DiscoveryConfig::Http(http) => {
-                entry
-                    .text("url", masked_url(&http.url))
-                    .word("refresh_interval", show_duration(http.refresh_interval));
+                entry.text("url", masked_url(&http.url)).word("refresh_interval", show_duration(http.refresh_interval));
                 client(&mut entry, &http.client, &ProxyConfig::None);
                 urls.push(Out::Map(entry));
             }
@@ -154,18 +125,7 @@ pub(super) fn rules(rules: &[Rule]) -> Out {
 /// Does a query parameter's name sound like a credential's?
 fn may_authenticate(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    [
-        "token",
-        "key",
-        "secret",
-        "pass",
-        "auth",
-        "credential",
-        "signature",
-        "sig",
-    ]
-    .iter()
-    .any(|word| name.contains(word))
+    ["token", "key", "secret", "pass", "auth", "credential", "signature", "sig"].iter().any(|word| name.contains(word))
 }
 
 fn protocol(protocol: ScrapeProtocol) -> &'static str {

@@ -38,55 +38,28 @@ impl Plan {
                 LogLevel::Error => "error",
             },
         );
-        server.text(
-            "log_format",
-            if self.server.log_format == LogFormat::Json {
-                "json"
-            } else {
-                "logfmt"
-            },
-        );
-        for (key, tls) in [
-            ("http_tls_config", &self.server.http_tls),
-            ("grpc_tls_config", &self.server.grpc_tls),
-        ] {
-            server.put(
-                key,
-                Out::Map(tls.as_ref().map(server_tls).unwrap_or_default()),
-            );
+        server.text("log_format", if self.server.log_format == LogFormat::Json { "json" } else { "logfmt" });
+        for (key, tls) in [("http_tls_config", &self.server.http_tls), ("grpc_tls_config", &self.server.grpc_tls)] {
+            server.put(key, Out::Map(tls.as_ref().map(server_tls).unwrap_or_default()));
         }
         let mut metrics = Map::default();
         metrics.text("wal_directory", self.data_directory.to_string_lossy());
-        if self
-            .metrics
-            .iter()
-            .flat_map(|r| &r.jobs)
-            .any(|(job, _)| job.client.disable_keepalives)
-        {
+        if self.metrics.iter().flat_map(|r| &r.jobs).any(|(job, _)| job.client.disable_keepalives) {
             metrics.word("http_disable_keepalives", true);
         }
         let mut global = Map::default();
         // The same for every route: the dialect has them under `global` only.
-        global.put(
-            "external_labels",
-            labels(self.metrics.first().map(|r| &r.external_labels)),
-        );
+        global.put("external_labels", labels(self.metrics.first().map(|r| &r.external_labels)));
         metrics.put("global", Out::Map(global));
-        metrics.put(
-            "configs",
-            Out::List(self.metrics.iter().map(|r| Out::Map(route(r))).collect()),
-        );
-        root.put("server", Out::Map(server))
-            .put("queue", Out::Map(queue(self)))
-            .put("metrics", Out::Map(metrics));
+        metrics.put("configs", Out::List(self.metrics.iter().map(|r| Out::Map(route(r))).collect()));
+        root.put("server", Out::Map(server)).put("queue", Out::Map(queue(self))).put("metrics", Out::Map(metrics));
         root.document()
     }
 }
 
 fn server_tls(tls: &ServerTls) -> Map {
     let mut map = Map::default();
-    map.text("cert_file", tls.cert_file.to_string_lossy())
-        .text("key_file", tls.key_file.to_string_lossy());
+    map.text("cert_file", tls.cert_file.to_string_lossy()).text("key_file", tls.key_file.to_string_lossy());
     if let Some(ca) = &tls.client_ca_file {
         map.text("client_ca_file", ca.to_string_lossy());
     }
@@ -98,10 +71,7 @@ fn server_tls(tls: &ServerTls) -> Map {
 fn queue(plan: &Plan) -> Map {
     let mut shares = Map::default();
     let s = &plan.queue.shares;
-    shares
-        .word("metrics", s.metrics)
-        .word("logs", s.logs)
-        .word("traces", s.traces);
+    shares.word("metrics", s.metrics).word("logs", s.logs).word("traces", s.traces);
     let mut map = Map::default();
     map.text("directory", plan.queue.directory.to_string_lossy());
     map.word("max_bytes", show_size(plan.queue.max_bytes));
@@ -112,8 +82,7 @@ fn queue(plan: &Plan) -> Map {
             MinFree::Bytes(bytes) => show_size(bytes),
         },
     );
-    map.put("shares", Out::Map(shares))
-        .word("commit_interval", show_duration(plan.queue.commit_interval));
+    map.put("shares", Out::Map(shares)).word("commit_interval", show_duration(plan.queue.commit_interval));
     map
 }
 
@@ -121,35 +90,14 @@ fn route(route: &MetricsRoute) -> Map {
     let mut map = Map::default();
     map.text("name", &route.name);
     if route.host_filter {
-        map.word("host_filter", true).put(
-            "host_filter_relabel_configs",
-            rules(&route.host_filter_relabel),
-        );
+        map.word("host_filter", true).put("host_filter_relabel_configs", rules(&route.host_filter_relabel));
     }
     map.word("write_stale_on_shutdown", route.write_stale_on_shutdown)
-        .word(
-            "remote_flush_deadline",
-            show_duration(route.remote_flush_deadline),
-        );
-    map.put(
-        "remote_write",
-        Out::List(
-            route
-                .destinations
-                .iter()
-                .map(|d| Out::Map(destination(d)))
-                .collect(),
-        ),
-    );
+        .word("remote_flush_deadline", show_duration(route.remote_flush_deadline));
+    map.put("remote_write", Out::List(route.destinations.iter().map(|d| Out::Map(destination(d))).collect()));
     map.put(
         "scrape_configs",
-        Out::List(
-            route
-                .jobs
-                .iter()
-                .map(|(job, found)| Out::Map(job::job(job, found)))
-                .collect(),
-        ),
+        Out::List(route.jobs.iter().map(|(job, found)| Out::Map(job::job(job, found))).collect()),
     );
     map
 }
@@ -165,8 +113,7 @@ fn labels(labels: Option<&Labels>) -> Out {
 fn destination(plan: &DestinationPlan) -> Map {
     let config = &plan.config;
     let mut map = Map::default();
-    map.text("name", &config.name)
-        .text("url", masked_url(&config.url));
+    map.text("name", &config.name).text("url", masked_url(&config.url));
     if let Some(url) = &config.endpoint_url {
         map.text("endpoint_url", masked_url(url));
     }
@@ -177,24 +124,14 @@ fn destination(plan: &DestinationPlan) -> Map {
     match &config.protocol {
         ProtocolConfig::Prometheus { metadata } => {
             let mut block = Map::default();
-            block
-                .word("send", metadata.send)
-                .word("send_interval", show_duration(metadata.send_interval));
+            block.word("send", metadata.send).word("send_interval", show_duration(metadata.send_interval));
             block.word("max_samples_per_send", metadata.max_samples_per_send);
-            map.text("protocol", "prometheus")
-                .put("metadata_config", Out::Map(block));
+            map.text("protocol", "prometheus").put("metadata_config", Out::Map(block));
         }
-        ProtocolConfig::S3 {
-            storage_class,
-            expected_bucket_owner,
-            sse,
-            sse_kms_key_id,
-        } => {
+        ProtocolConfig::S3 { storage_class, expected_bucket_owner, sse, sse_kms_key_id } => {
             map.text("protocol", "s3");
             let mut batch = Map::default();
-            batch
-                .word("max_bytes", config.batching.max_bytes)
-                .word("max_age", show_duration(config.batching.max_age));
+            batch.word("max_bytes", config.batching.max_bytes).word("max_age", show_duration(config.batching.max_age));
             map.put("batch", Out::Map(batch));
             let mut encryption = Map::default();
             for (block, key, value) in [
@@ -204,11 +141,7 @@ fn destination(plan: &DestinationPlan) -> Map {
                 (1, "kms_key_id", sse_kms_key_id),
             ] {
                 if let Some(value) = value {
-                    let into = if block == 0 {
-                        &mut map
-                    } else {
-                        &mut encryption
-                    };
+                    let into = if block == 0 { &mut map } else { &mut encryption };
                     into.text(key, value);
                 }
             }
@@ -227,21 +160,11 @@ fn destination(plan: &DestinationPlan) -> Map {
         .word("max_backoff", show_duration(config.backoff.max));
     sending.word("retry_on_http_429", config.backoff.retry_on_http_429);
     let mut queue = Map::default();
-    queue.text(
-        "on_full",
-        if plan.on_full == OnFull::Hold {
-            "hold"
-        } else {
-            "evict"
-        },
-    );
+    queue.text("on_full", if plan.on_full == OnFull::Hold { "hold" } else { "evict" });
     if let Some(age) = config.max_age {
         queue.word("max_age", show_duration(age));
     }
-    queue
-        .word("shards", config.shards)
-        .word("max_in_flight_bytes", show_size(config.max_in_flight_bytes));
-    map.put("queue_config", Out::Map(sending))
-        .put("queue", Out::Map(queue));
+    queue.word("shards", config.shards).word("max_in_flight_bytes", show_size(config.max_in_flight_bytes));
+    map.put("queue_config", Out::Map(sending)).put("queue", Out::Map(queue));
     map
 }

@@ -14,9 +14,7 @@ use net::{
     Client, ClientOptions, HttpClientConfig, NetError, Pem, Reply, Secret, SecretSource, TlsConfig,
     server::{ServerOptions, ServerTls, serve},
 };
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
-};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -36,15 +34,10 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // Authorities of one name and different keys would fail as forgeries, not as strangers.
         let name = format!("throwaway authority {}", fastrand::u64(..));
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let cert = params.self_signed(&key).unwrap();
         let pem = cert.pem();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
+        Self { issuer: Issuer::new(params, key), pem }
     }
 
     /// Certificate and key for DNS names and addresses.
@@ -58,10 +51,7 @@ impl Authority {
                 Err(_) => SanType::DnsName((*n).try_into().unwrap()),
             })
             .collect();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         (cert.pem(), key.serialize_pem())
     }
@@ -81,25 +71,14 @@ pub async fn http(router: Router) -> Server {
     start(router, ServerOptions::default()).await
 }
 
-pub async fn https(
-    router: Router,
-    (cert, key): (String, String),
-    client_ca: Option<Pem>,
-) -> Server {
+pub async fn https(router: Router, (cert, key): (String, String), client_ca: Option<Pem>) -> Server {
     let tls = ServerTls {
         cert: Pem::Inline(Secret::new(cert)),
         key: Pem::Inline(Secret::new(key)),
         require_client_cert: client_ca.is_some(),
         client_ca,
     };
-    start(
-        router,
-        ServerOptions {
-            tls: Some(tls),
-            ..ServerOptions::default()
-        },
-    )
-    .await
+    start(router, ServerOptions { tls: Some(tls), ..ServerOptions::default() }).await
 }
 
 pub async fn start(router: Router, options: ServerOptions) -> Server {
@@ -107,10 +86,7 @@ pub async fn start(router: Router, options: ServerOptions) -> Server {
     let addr = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, router, options, stop.clone()));
-    Server {
-        addr,
-        _stop: stop.drop_guard(),
-    }
+    Server { addr, _stop: stop.drop_guard() }
 }
 
 /// A proxy that answers CONNECT by opening a tunnel to one address, whatever was asked for, and notes the request heads.
@@ -140,9 +116,7 @@ pub async fn proxy(target: SocketAddr, answer: &'static str) -> Proxy {
                 seen.lock().unwrap().push(head.clone());
                 if !connect {
                     // Absolute-form request: answered by the proxy itself.
-                    let _ = client
-                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nforwarded")
-                        .await;
+                    let _ = client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nforwarded").await;
                     return;
                 }
                 let _ = client.write_all(answer.as_bytes()).await;
@@ -160,28 +134,15 @@ pub const SECONDS: Duration = Duration::from_secs(20);
 pub const AMP: &str = "aps-workspaces.us-east-1.amazonaws.com";
 
 pub fn client(config: &HttpClientConfig) -> Client {
-    Client::new(
-        config,
-        ClientOptions {
-            file_check: Duration::ZERO,
-            ..ClientOptions::default()
-        },
-    )
-    .unwrap()
+    Client::new(config, ClientOptions { file_check: Duration::ZERO, ..ClientOptions::default() }).unwrap()
 }
 
 pub fn with_tls(tls: TlsConfig) -> HttpClientConfig {
-    HttpClientConfig {
-        tls,
-        ..HttpClientConfig::default()
-    }
+    HttpClientConfig { tls, ..HttpClientConfig::default() }
 }
 
 pub fn trusting(ca: &Authority) -> TlsConfig {
-    TlsConfig {
-        ca: Some(ca.ca()),
-        ..TlsConfig::default()
-    }
+    TlsConfig { ca: Some(ca.ca()), ..TlsConfig::default() }
 }
 
 pub fn get_request(url: &str) -> Request<Bytes> {
@@ -202,8 +163,5 @@ pub fn inline(text: &str) -> SecretSource {
 
 /// Answers with the request's headers, one a line.
 pub async fn echo(headers: HeaderMap) -> String {
-    headers
-        .iter()
-        .map(|(k, v)| format!("{k}: {}\n", v.to_str().unwrap()))
-        .collect()
+    headers.iter().map(|(k, v)| format!("{k}: {}\n", v.to_str().unwrap())).collect()
 }

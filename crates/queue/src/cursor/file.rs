@@ -20,6 +20,7 @@ pub(crate) struct CursorFile {
     file: Option<Arc<dyn DiskFile>>,
     slot_size: usize,
     generation: u64,
+    removed: bool,
 }
 
 /// The destination's name as a file name: everything but `A-Z a-z 0-9 _ . -` as `%XX`, long names cut and hashed.
@@ -44,7 +45,7 @@ impl CursorFile {
     /// A file to be written for the first time by [`CursorFile::write`].
     pub(crate) fn fresh(disk: Arc<dyn Disk>, directory: &Path, destination: &str) -> CursorFile {
         let path = directory.join(file_name(destination));
-        CursorFile { disk, path, file: None, slot_size: 0, generation: 0 }
+        CursorFile { disk, path, file: None, slot_size: 0, generation: 0, removed: false }
     }
 
     /// The newest valid slot of an existing file; `None` if neither is valid.
@@ -62,7 +63,9 @@ impl CursorFile {
         let mut newer = None;
         for slot_size in sizes.into_iter().flatten() {
             for start in [0, slot_size] {
-                let Some(part) = bytes.get(start..start.saturating_add(slot_size).min(bytes.len())) else { continue };
+                let Some(part) = bytes.get(start..start.saturating_add(slot_size).min(bytes.len())) else {
+                    continue;
+                };
                 match slot::open(part) {
                     Ok((generation, found)) if best.as_ref().is_none_or(|(held, ..)| generation > *held) => {
                         best = Some((generation, found, slot_size));
@@ -76,7 +79,14 @@ impl CursorFile {
             return Err(QueueError::Format { path: path.to_path_buf(), found, supported: slot::FORMAT_MAJOR });
         }
         Ok(best.map(|(generation, slot, slot_size)| {
-            let file = CursorFile { disk: Arc::clone(disk), path: path.to_path_buf(), file: Some(file), slot_size, generation };
+            let file = CursorFile {
+                disk: Arc::clone(disk),
+                path: path.to_path_buf(),
+                file: Some(file),
+                slot_size,
+                generation,
+                removed: false,
+            };
             (file, slot)
         }))
     }
@@ -88,12 +98,16 @@ impl CursorFile {
     /// Writes the slot that is not the newest and syncs. After a failure the next write goes to a new file, because
     /// a file whose sync failed is not trusted again.
     pub(crate) fn write(&mut self, content: &Slot) -> io::Result<()> {
+        // A write that was under way when the destination was removed must not bring the file back.
+        if self.removed {
+            return Ok(());
+        }
         let content = content.content();
         let generation = self.generation.saturating_add(1);
         if let Some(file) = &self.file
             && let Some(bytes) = slot::seal(&content, generation, self.slot_size)
         {
-            let pos = if generation % 2 == 0 { 0 } else { self.slot_size as u64 };
+            let pos = if generation.is_multiple_of(2) { 0 } else { self.slot_size as u64 };
             let result = write_full(file.as_ref(), &[&bytes], pos).and_then(|()| file.sync());
             match result {
                 Ok(()) => {
@@ -118,7 +132,7 @@ impl CursorFile {
         }
         let file = self.disk.create(&draft)?;
         let empty = vec![0; size];
-        let pair: [&[u8]; 2] = if generation % 2 == 0 { [&bytes, &empty] } else { [&empty, &bytes] };
+        let pair: [&[u8]; 2] = if generation.is_multiple_of(2) { [&bytes, &empty] } else { [&empty, &bytes] };
         write_full(file.as_ref(), &pair, 0)?;
         file.sync()?;
         self.disk.rename(&draft, &self.path)?;
@@ -134,6 +148,7 @@ impl CursorFile {
     /// Removes the file.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
         self.file = None;
+        self.removed = true;
         match self.disk.remove(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,

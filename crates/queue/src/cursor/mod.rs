@@ -236,7 +236,10 @@ impl Cursor {
     fn entry(&mut self, offset: u64) -> Option<&mut Entry> {
         // A skip may begin where the frame behind it begins; the frame is the one that is not settled.
         let from = self.window.partition_point(|entry| entry.offset < offset);
-        self.window.range_mut(from..).take_while(|entry| entry.offset == offset).find(|entry| !matches!(entry.fate, Fate::Settled(_)))
+        self.window
+            .range_mut(from..)
+            .take_while(|entry| entry.offset == offset)
+            .find(|entry| !matches!(entry.fate, Fate::Settled(_)))
     }
 
     /// Settles the claim of the frame at `offset`.
@@ -295,7 +298,9 @@ impl Cursor {
     pub(crate) fn evict_to(&mut self, end: Position) -> u64 {
         let before = self.counts.evicted;
         while self.window.front().is_some_and(|entry| entry.offset < end.offset) {
-            let Some(entry) = self.window.pop_front() else { break };
+            let Some(entry) = self.window.pop_front() else {
+                break;
+            };
             match &entry.fate {
                 Fate::Settled(tally) => self.counts.add(tally),
                 Fate::Open | Fate::Returned(_) => self.counts.add(&Tally::evicted(entry.items)),

@@ -161,7 +161,7 @@ pub(crate) fn stated_size(bytes: &[u8]) -> Option<usize> {
     }
     fields.u32();
     let size = fields.u32();
-    let sane = !fields.ran_short() && (4096..=MAX_SLOT).contains(&size) && size % 4096 == 0;
+    let sane = !fields.ran_short() && (4096..=MAX_SLOT).contains(&size) && size.is_multiple_of(4096);
     sane.then(|| usize::try_from(size).ok()).flatten()
 }
 

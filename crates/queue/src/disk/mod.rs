@@ -71,7 +71,8 @@ pub(crate) fn read_full(file: &dyn DiskFile, mut buf: &mut [u8], mut pos: u64) -
 pub(crate) fn write_full(file: &dyn DiskFile, parts: &[&[u8]], mut pos: u64) -> io::Result<()> {
     const GROUP: usize = 512;
     for group in parts.chunks(GROUP) {
-        let mut slices: Vec<IoSlice<'_>> = group.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
+        let mut slices: Vec<IoSlice<'_>> =
+            group.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
         let mut rest = slices.as_mut_slice();
         while !rest.is_empty() {
             let count = file.write_at(rest, pos)?;

@@ -129,7 +129,9 @@ impl DirectoryLock {
             .map_err(|source| QueueError::io("open lock file", &path, source))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(QueueError::Locked { path: directory.to_path_buf() }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(QueueError::Locked { path: directory.to_path_buf() });
+            }
             Err(errno) => return Err(QueueError::io("lock", &path, errno.into())),
         }
         warn_of_weak_file_system(directory);
@@ -138,7 +140,9 @@ impl DirectoryLock {
 }
 
 fn warn_of_weak_file_system(directory: &Path) {
-    let Ok(stat) = rustix::fs::statfs(directory) else { return };
+    let Ok(stat) = rustix::fs::statfs(directory) else {
+        return;
+    };
     let kind = match u64::try_from(stat.f_type).unwrap_or_default() {
         0x0102_1994 | 0x8584_58f6 => "memory (tmpfs): a reboot empties the queue",
         0x6969 => "NFS: a sync there may not be durable and locks may not hold",

@@ -132,13 +132,20 @@ impl SimDisk {
     /// Bytes in files under `dir`.
     pub(crate) fn used(&self, dir: &Path) -> u64 {
         let state = self.state.lock();
-        state.names.iter().filter(|(path, _)| path.starts_with(dir)).map(|(_, id)| state.files[id].cached.len() as u64).sum()
+        state
+            .names
+            .iter()
+            .filter(|(path, _)| path.starts_with(dir))
+            .map(|(_, id)| state.files[id].cached.len() as u64)
+            .sum()
     }
 
     /// Changes bytes of a file behind everybody's back, on the medium and in the cache.
     pub(crate) fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.lock();
-        let Some(id) = state.names.get(path).copied() else { return };
+        let Some(id) = state.names.get(path).copied() else {
+            return;
+        };
         let content = state.files.get_mut(&id).expect("a named file");
         change(&mut content.cached);
         content.durable = content.cached.clone();

@@ -17,7 +17,7 @@ use crate::disk::{DiskFile, write_full};
 use crate::frame::{self, FrameHeader, KIND_CONTEXT, REF_LEN};
 use crate::lane::{Lane, LaneState};
 use crate::record::{ContextKey, Durability, Record};
-use crate::segment::{self, BASE_STEP, Segment, SegmentHeader};
+use crate::segment;
 
 /// A context is written again after this many uses, which bounds what one damaged copy can cost.
 const CONTEXT_USES: u32 = 256;
@@ -50,34 +50,34 @@ impl Stall {
 }
 
 /// A stall, or a broken segment file.
-enum Trouble {
+pub(super) enum Trouble {
     Stall(Stall),
     Broken(&'static str, io::Error),
 }
 
 /// The segment this process writes to.
-struct Active {
-    file: Arc<dyn DiskFile>,
-    base: u64,
-    nonce: u64,
+pub(super) struct Active {
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) base: u64,
+    pub(super) nonce: u64,
     /// Lane offset behind the last frame handed to the system.
-    written: u64,
+    pub(super) written: u64,
     /// Lane offset behind the last frame in the batch.
-    next: u64,
+    pub(super) next: u64,
     /// Lane offset where the reserved space ends.
-    limit: u64,
-    contexts: HashMap<ContextKey, (u64, u32)>,
+    pub(super) limit: u64,
+    pub(super) contexts: HashMap<ContextKey, (u64, u32)>,
 }
 
-enum Part {
+pub(super) enum Part {
     Own(usize),
     Shared(Bytes),
 }
 
 #[derive(Default)]
-struct Batch {
-    own: Vec<u8>,
-    parts: Vec<Part>,
+pub(super) struct Batch {
+    pub(super) own: Vec<u8>,
+    pub(super) parts: Vec<Part>,
 }
 
 impl Batch {
@@ -108,14 +108,14 @@ impl Batch {
 /// The writer of one lane.
 pub(crate) struct LaneCore {
     pub lane: Arc<Lane>,
-    active: Option<Active>,
-    batch: Batch,
-    waiting: VecDeque<Pending>,
-    unsynced: Vec<Pending>,
-    next_base: u64,
-    next_item: u64,
+    pub(super) active: Option<Active>,
+    pub(super) batch: Batch,
+    pub(super) waiting: VecDeque<Pending>,
+    pub(super) unsynced: Vec<Pending>,
+    pub(super) next_base: u64,
+    pub(super) next_item: u64,
     last_ingest_ms: i64,
-    random: fastrand::Rng,
+    pub(super) random: fastrand::Rng,
 }
 
 impl LaneCore {
@@ -162,9 +162,9 @@ impl LaneCore {
         self.unsynced.iter().any(|pending| pending.durability == Durability::Now)
     }
 
-    /// True if the active segment holds anything.
-    pub(crate) fn has_open_segment(&self) -> bool {
-        self.active.is_some()
+    /// Base of the active segment.
+    pub(crate) fn open_base(&self) -> Option<u64> {
+        self.active.as_ref().map(|active| active.base)
     }
 
     /// Hands everything that waits to the system, without syncing it.
@@ -224,7 +224,9 @@ impl LaneCore {
                 let need = self.waiting.front().map_or(0, |pending| self.need(&pending.record));
                 self.open_segment(need, now_ms)?;
             }
-            let Some(pending) = self.waiting.pop_front() else { break };
+            let Some(pending) = self.waiting.pop_front() else {
+                break;
+            };
             self.encode(&pending.record, now_ms);
             self.unsynced.push(pending);
             if self.active.as_ref().is_some_and(|active| active.next - active.written >= BATCH) {
@@ -250,7 +252,9 @@ impl LaneCore {
     fn encode(&mut self, record: &Record, now_ms: i64) {
         let durable_before = self.lane.board.lock().durable.offset;
         self.last_ingest_ms = self.last_ingest_ms.max(now_ms);
-        let Some(active) = self.active.as_mut() else { return };
+        let Some(active) = self.active.as_mut() else {
+            return;
+        };
         let mut refs = Vec::with_capacity(record.contexts.len() * REF_LEN);
         let mut contexts = 0;
         let put = |batch: &mut Batch, next: &mut u64, mut header: FrameHeader, own: &[u8], shared: &Bytes| {
@@ -318,7 +322,9 @@ impl LaneCore {
     }
 
     fn flush(&mut self) -> Result<(), Trouble> {
-        let Some(active) = self.active.as_mut() else { return Ok(()) };
+        let Some(active) = self.active.as_mut() else {
+            return Ok(());
+        };
         if active.next == active.written {
             return Ok(());
         }
@@ -339,7 +345,9 @@ impl LaneCore {
         if self.unsynced.is_empty() {
             return Ok(());
         }
-        let Some(active) = self.active.as_ref() else { return Ok(()) };
+        let Some(active) = self.active.as_ref() else {
+            return Ok(());
+        };
         let begun = Instant::now();
         active.file.sync().map_err(|error| Trouble::Broken("sync", error))?;
         let spent = begun.elapsed();
@@ -348,7 +356,9 @@ impl LaneCore {
     }
 
     fn publish(&mut self, spent: Duration) {
-        let Some(active) = self.active.as_ref() else { return };
+        let Some(active) = self.active.as_ref() else {
+            return;
+        };
         {
             let mut board = self.lane.board.lock();
             board.durable.offset = active.written;
@@ -376,136 +386,4 @@ impl LaneCore {
         });
         self.unsynced.clear();
     }
-
-    /// Cuts the reserved rest off and closes the file. Everything in it is synced.
-    fn seal(&mut self) {
-        let Some(active) = self.active.take() else { return };
-        let size = active.written - active.base + segment::HEADER_SIZE;
-        self.close(&active, active.written, size);
-        self.next_base = active.written.next_multiple_of(8);
-        self.lane.reclaim();
-        // Cursor files are to testify to where the lane stands, whatever becomes of its files.
-        let destinations: Vec<_> = self.lane.board.lock().pairs.values().map(|pair| Arc::clone(&pair.destination)).collect();
-        destinations.iter().for_each(|destination| destination.mark_dirty());
-    }
-
-    /// Gives a segment up after a failure: it ends where it was last known durable.
-    fn abandon(&mut self, op: &'static str, error: &io::Error) {
-        self.batch.own.clear();
-        self.batch.parts.clear();
-        for pending in self.unsynced.drain(..).rev() {
-            self.waiting.push_front(pending);
-        }
-        let durable = {
-            let mut board = self.lane.board.lock();
-            board.stats.write_failures += 1;
-            board.durable
-        };
-        self.next_item = durable.item;
-        let Some(active) = self.active.take() else { return };
-        tracing::warn!(lane = %self.lane.id, base = active.base, %error, "cannot {op} segment: going on in a new one");
-        let end = durable.offset.max(active.base);
-        self.close(&active, end, end - active.base + segment::HEADER_SIZE);
-        // Offsets of frames that may be in the file are not given out again.
-        self.next_base = active.limit.max(active.next).next_multiple_of(BASE_STEP);
-    }
-
-    fn close(&mut self, active: &Active, end: u64, size: u64) {
-        let cut = active.file.set_len(size).is_ok();
-        let mut board = self.lane.board.lock();
-        let Some(segment) = board.segments.back_mut() else { return };
-        segment.sealed = true;
-        segment.end = end;
-        if cut {
-            segment.size = size;
-        }
-        if end == active.base
-            && let Some(empty) = board.segments.pop_back()
-        {
-            drop(board);
-            if let Err(error) = self.lane.disk.remove(&empty.path) {
-                tracing::warn!(path = %empty.path.display(), %error, "cannot remove an empty segment");
-            }
-        }
-    }
-
-    fn open_segment(&mut self, need: u64, now_ms: i64) -> Result<(), Trouble> {
-        let wanted = self.lane.board.lock().segment_size;
-        let size = wanted.max((segment::HEADER_SIZE + need).next_multiple_of(BASE_STEP));
-        loop {
-            self.make_room(size).map_err(Trouble::Stall)?;
-            match self.create(size, now_ms) {
-                Ok(()) => return Ok(()),
-                Err(error) if is_full(&error) => {
-                    if !self.evict_oldest().map_err(Trouble::Stall)? {
-                        return Err(Trouble::Stall(Stall::Full));
-                    }
-                }
-                Err(error) => return Err(Trouble::Broken("create", error)),
-            }
-        }
-    }
-
-    fn create(&mut self, size: u64, now_ms: i64) -> io::Result<()> {
-        let lane = Arc::clone(&self.lane);
-        let base = self.next_base;
-        let path = Segment::path_in(&lane.dir, base);
-        let file = match lane.disk.create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                lane.disk.create_dir(&lane.dir)?;
-                lane.disk.create(&path)?
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Left by a failed attempt, or not ours: that place is taken.
-                self.next_base = base.saturating_add(BASE_STEP).next_multiple_of(BASE_STEP);
-                return Err(error);
-            }
-            other => other?,
-        };
-        let previous = lane.board.lock().segments.back().map(Segment::previous);
-        let header = SegmentHeader {
-            header_len: 128,
-            nonce: self.random.u64(..),
-            base,
-            first_item: self.next_item,
-            previous,
-            created_ms: now_ms,
-            lane_hash: segment::lane_hash(&lane.id),
-        };
-        let filled = file
-            .allocate(size)
-            .and_then(|()| write_full(file.as_ref(), &[&header.encode(&lane.id)], 0))
-            .and_then(|()| lane.disk.sync_dir(&lane.dir));
-        if let Err(error) = filled {
-            let _ = lane.disk.remove(&path);
-            self.next_base = base.saturating_add(BASE_STEP).next_multiple_of(BASE_STEP);
-            return Err(error);
-        }
-        let real_size = file.size().unwrap_or(size);
-        lane.board.lock().segments.push_back(Segment {
-            path,
-            base,
-            end: base,
-            first_item: self.next_item,
-            nonce: header.nonce,
-            header_len: segment::HEADER_SIZE,
-            created_ms: now_ms,
-            size: real_size,
-            sealed: false,
-        });
-        self.active = Some(Active {
-            file,
-            base,
-            nonce: header.nonce,
-            written: base,
-            next: base,
-            limit: base + (size - segment::HEADER_SIZE),
-            contexts: HashMap::new(),
-        });
-        Ok(())
-    }
-}
-
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

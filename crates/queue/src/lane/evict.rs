@@ -55,7 +55,8 @@ impl LaneCore {
         let mut lost = 0;
         {
             let mut board = lane.board.lock();
-            let Some(end) = board.end_of(0).filter(|_| board.segments.front().is_some_and(|segment| segment.sealed)) else {
+            let Some(end) = board.end_of(0).filter(|_| board.segments.front().is_some_and(|segment| segment.sealed))
+            else {
                 return Ok(false);
             };
             let behind = |offset: u64| offset < end.offset;

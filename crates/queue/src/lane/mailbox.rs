@@ -79,7 +79,9 @@ impl Mailbox {
         let mut records = Vec::new();
         let mut bytes = 0;
         while !hold || inbox.closing {
-            let Some(next) = inbox.pending.pop_front() else { break };
+            let Some(next) = inbox.pending.pop_front() else {
+                break;
+            };
             bytes += next.record.payload.len() as u64;
             records.push(next);
             if bytes >= ROUND {

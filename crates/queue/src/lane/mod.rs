@@ -7,6 +7,7 @@ mod core;
 mod evict;
 mod mailbox;
 mod recover;
+mod rotate;
 mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -112,10 +113,12 @@ impl Board {
         Some(Position { offset: segment.end, item })
     }
 
-    /// Index of the segment a reader at `offset` continues in: the first that ends behind it.
+    /// Index of the segment a reader at `offset` continues in: the first that ends behind it. An empty one has nothing
+    /// for readers; if it was just opened, its base may even lie beyond the durable end (invariant 6).
     pub(crate) fn segment_at(&self, offset: u64) -> Option<usize> {
         let index = self.segments.partition_point(|segment| segment.end <= offset);
-        (index < self.segments.len()).then_some(index)
+        let holds_frames = |segment: &Segment| segment.end > segment.base;
+        self.segments.iter().enumerate().skip(index).find(|(_, segment)| holds_frames(segment)).map(|(index, _)| index)
     }
 
     /// The oldest published position. A segment that was just opened holds none.
@@ -143,7 +146,12 @@ pub(crate) struct Lane {
     pub credit_bytes: u64,
     pub mailbox: Mailbox,
     pub quarantine: Arc<Quarantine>,
+    /// Items lost to eviction.
     pub losses: Throttle,
+    /// Bytes that could not be read.
+    pub damages: Throttle,
+    /// Frames that are intact and cannot be used.
+    pub rejects: Throttle,
 }
 
 impl Lane {
@@ -166,7 +174,9 @@ impl Lane {
                 LaneState::Full => {
                     tracing::warn!(lane = %self.id, "lane is full and may not evict: appends wait until a destination on hold catches up or disk space is freed");
                 }
-                LaneState::Failed => tracing::error!(lane = %self.id, "lane cannot write: appends wait, trying again"),
+                LaneState::Failed => {
+                    tracing::error!(lane = %self.id, "lane cannot write: appends wait, trying again")
+                }
                 LaneState::Closed => {}
             }
         }

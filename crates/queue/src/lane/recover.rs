@@ -67,7 +67,13 @@ enum Readable {
 }
 
 /// Reads the lane's directory.
-pub(crate) fn recover(disk: &Arc<dyn Disk>, dir: &Path, lane: &LaneId, witness: Witness, quarantine: &Quarantine) -> Result<Recovered, QueueError> {
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    lane: &LaneId,
+    witness: Witness,
+    quarantine: &Quarantine,
+) -> Result<Recovered, QueueError> {
     disk.create_dir(dir).map_err(|source| QueueError::io("create lane directory", dir, source))?;
     let names = disk.list(dir).map_err(|source| QueueError::io("list lane directory", dir, source))?;
     let mut out = Recovered { last_ingest_ms: i64::MIN, ..Recovered::default() };
@@ -113,7 +119,9 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, dir: &Path, lane: &LaneId, witness: 
 
 fn read_header(disk: &Arc<dyn Disk>, path: &Path, base: u64, lane: &LaneId) -> Result<Readable, QueueError> {
     // What cannot be opened is left alone.
-    let Ok(file) = disk.open(path) else { return Ok(Readable::Foreign) };
+    let Ok(file) = disk.open(path) else {
+        return Ok(Readable::Foreign);
+    };
     let mut bytes = [0; segment::HEADER_LEN];
     let len = read_full(file.as_ref(), &mut bytes, 0).unwrap_or_default();
     match SegmentHeader::decode(bytes.get(..len).unwrap_or_default()) {
@@ -134,8 +142,10 @@ fn link(disk: &Arc<dyn Disk>, dir: &Path, found: &[Found], quarantine: &Quaranti
             continue;
         }
         let next = found.get(index + 1);
-        let said: Option<Previous> =
-            next.and_then(|next| next.header).and_then(|header| header.previous).filter(|previous| previous.base == file.base);
+        let said: Option<Previous> = next
+            .and_then(|next| next.header)
+            .and_then(|header| header.previous)
+            .filter(|previous| previous.base == file.base);
         let header_len = file.header.map_or(segment::HEADER_SIZE, |header| u64::from(header.header_len));
         let mut end = file.base.saturating_add(file.size.saturating_sub(header_len));
         if let Some(next) = next {
@@ -204,7 +214,9 @@ fn first_item(disk: &Arc<dyn Disk>, path: &Path, base: u64, nonce: u64, end: u64
     let mut walk = Walk::new(Arc::new(segment), base, end);
     loop {
         match walk.step() {
-            Step::Frame { header, .. } | Step::BadBody { header, .. } => return Some(header.first_item),
+            Step::Frame { header, .. } | Step::BadBody { header, .. } => {
+                return Some(header.first_item);
+            }
             Step::Gap { .. } => {}
             Step::End => return None,
         }
@@ -280,7 +292,9 @@ fn scan_last(disk: &Arc<dyn Disk>, last: &Segment, witness: u64, report: &mut La
         let wanted = end.offset - last.base + last.header_len;
         match file.set_len(wanted).and_then(|()| file.sync()) {
             Ok(()) => size = wanted,
-            Err(error) => tracing::warn!(path = %last.path.display(), %error, "cannot cut and sync the last segment"),
+            Err(error) => {
+                tracing::warn!(path = %last.path.display(), %error, "cannot cut and sync the last segment")
+            }
         }
     }
     Ok(Scan { end, size, last_ingest_ms })

@@ -4,13 +4,14 @@
 //! in the next round, and a thread with nothing unsynced and nothing to rotate sleeps without a deadline.
 
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::QueueConfig;
 use crate::disk::DirectoryLock;
-use crate::lane::LaneState;
 use crate::lane::core::{LaneCore, Stall};
+use crate::lane::{Lane, LaneState};
 
 /// Unsynced bytes that call for a sync before the interval has passed.
 const UNSYNCED_LIMIT: u64 = 8 << 20;
@@ -30,13 +31,26 @@ pub(crate) fn spawn(core: LaneCore, config: &QueueConfig, lock: Option<Directory
         commit_interval: config.commit_interval,
         rotate_after: config.rotate_after,
         sync_at: None,
-        rotate_at: None,
+        rotate: None,
         retry: None,
     };
+    let end = End(Arc::clone(&shell.core.lane));
     std::thread::Builder::new().name("queue-lane".to_owned()).spawn(move || {
         shell.run();
+        drop(end);
         drop(lock);
     })
+}
+
+/// Tells everybody who waits that this lane takes and gives nothing any more, however its thread ended.
+struct End(Arc<Lane>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.mailbox.close();
+        self.0.durable.send_modify(|cell| cell.state = LaneState::Closed);
+        self.0.credit.close();
+    }
 }
 
 struct Shell {
@@ -44,33 +58,32 @@ struct Shell {
     commit_interval: Duration,
     rotate_after: Duration,
     sync_at: Option<Instant>,
-    rotate_at: Option<Instant>,
+    /// Base of the active segment, and when it is to be closed.
+    rotate: Option<(u64, Instant)>,
     /// When to try again after a stall, and how long the next pause is.
     retry: Option<(Instant, Duration)>,
 }
 
 impl Shell {
     fn run(&mut self) {
-        let lane = std::sync::Arc::clone(&self.core.lane);
+        let lane = Arc::clone(&self.core.lane);
         loop {
             let deadline = match self.retry {
                 Some((at, _)) => Some(at),
-                None => [self.sync_at, self.rotate_at].into_iter().flatten().min(),
+                None => [self.sync_at, self.rotate.map(|(_, at)| at)].into_iter().flatten().min(),
             };
             let round = lane.mailbox.wait(deadline, self.retry.is_some());
             self.core.accept(round.records);
             let result = self.turn(round.more, round.closing);
             self.after(result);
-            if round.closing && !round.more {
-                break;
-            }
             if round.closing && self.retry.is_some() {
                 tracing::error!(lane = %lane.id, "closing a lane that cannot write: what was not durable is lost");
                 break;
             }
+            if round.closing && !round.more {
+                break;
+            }
         }
-        lane.durable.send_modify(|cell| cell.state = LaneState::Closed);
-        lane.credit.close();
     }
 
     fn turn(&mut self, more: bool, closing: bool) -> Result<(), Stall> {
@@ -78,7 +91,7 @@ impl Shell {
         if closing && !more {
             return self.core.rotate(now);
         }
-        if self.rotate_at.is_some_and(|at| at <= Instant::now()) && self.core.has_open_segment() {
+        if self.rotate.is_some_and(|(_, at)| at <= Instant::now()) {
             return self.core.rotate(now);
         }
         self.core.write(now)?;
@@ -115,10 +128,10 @@ impl Shell {
         } else if self.sync_at.is_none() {
             self.sync_at = Some(now + self.commit_interval);
         }
-        if !self.core.has_open_segment() {
-            self.rotate_at = None;
-        } else if self.rotate_at.is_none() {
-            self.rotate_at = Some(now + self.rotate_after);
-        }
+        self.rotate = match (self.core.open_base(), self.rotate) {
+            (Some(base), Some((held, at))) if base == held => Some((held, at)),
+            (Some(base), _) => Some((base, now + self.rotate_after)),
+            (None, _) => None,
+        };
     }
 }

@@ -92,8 +92,12 @@ impl Fetch {
         let mut out = Vec::new();
         let mut bytes = 0;
         while bytes < AHEAD_BYTES && out.len() < AHEAD_FRAMES {
-            let Some(bounds) = self.enter(&mut out) else { break };
-            let Some((walk, path)) = self.walk.as_mut() else { break };
+            let Some(bounds) = self.enter(&mut out) else {
+                break;
+            };
+            let Some((walk, path)) = self.walk.as_mut() else {
+                break;
+            };
             let path = Arc::clone(path);
             match walk.step() {
                 Step::Frame { offset, header, body } => {
@@ -110,7 +114,12 @@ impl Fetch {
                     if !self.number(&header, offset, end, &bounds, &mut out) || header.kind == KIND_CONTEXT {
                         continue;
                     }
-                    self.skip(Position { offset: end, item: header.first_item + u64::from(header.items) }, header.ingest_ms, SkipCause::Damaged, &mut out);
+                    self.skip(
+                        Position { offset: end, item: header.first_item + u64::from(header.items) },
+                        header.ingest_ms,
+                        SkipCause::Damaged,
+                        &mut out,
+                    );
                 }
                 // How many items it held, the next frame or segment tells.
                 Step::Gap { from, to } => self.damage(from, to),
@@ -152,7 +161,8 @@ impl Fetch {
             };
             self.walk = None;
             if segment.base > self.at.offset || segment.first_item > self.at.item {
-                let start = Position { offset: segment.base.max(self.at.offset), item: segment.first_item.max(self.at.item) };
+                let start =
+                    Position { offset: segment.base.max(self.at.offset), item: segment.first_item.max(self.at.item) };
                 if start.item > self.at.item && start.offset == segment.base {
                     tracing::error!(lane = %self.lane.id, offset = self.at.offset, "segments are missing");
                     self.skip(start, segment.created_ms, SkipCause::Damaged, out);
@@ -164,7 +174,8 @@ impl Fetch {
             let bounds = Bounds { base: segment.base, end };
             match self.lane.disk.open(&segment.path) {
                 Ok(file) => {
-                    let file = SegmentFile { file, base: segment.base, nonce: segment.nonce, header_len: segment.header_len };
+                    let file =
+                        SegmentFile { file, base: segment.base, nonce: segment.nonce, header_len: segment.header_len };
                     let walk = Walk::new(Arc::new(file), self.at.offset, end.offset);
                     self.walk = Some((walk, Arc::new(segment.path)));
                     return Some(bounds);
@@ -220,13 +231,17 @@ impl Fetch {
             return 0;
         }
         let Some(kind) = Kind::from_u8(header.kind) else {
-            tracing::warn!(lane = %self.lane.id, offset, kind = header.kind, "a frame of unknown kind is rejected");
+            if let Some(frames) = self.lane.rejects.add(1) {
+                tracing::warn!(lane = %self.lane.id, offset, kind = header.kind, frames, "frames of unknown kind are rejected: they were written by a newer version");
+            }
             self.skip(end, header.ingest_ms, SkipCause::Rejected(Reason::UNKNOWN_KIND), out);
             return 0;
         };
         let refs = usize::from(header.contexts) * REF_LEN;
         let Some(payload) = self.inflate(&header, body.slice(refs.min(body.len())..)) else {
-            tracing::error!(lane = %self.lane.id, offset, "a frame with a good checksum cannot be decompressed");
+            if let Some(frames) = self.lane.rejects.add(1) {
+                tracing::error!(lane = %self.lane.id, offset, frames, "frames with a good checksum cannot be decompressed and are rejected");
+            }
             self.lane.quarantine.keep(&self.lane.id, offset, &body);
             self.skip(end, header.ingest_ms, SkipCause::Rejected(Reason::UNDECODABLE), out);
             return 0;
@@ -281,11 +296,8 @@ impl Fetch {
     /// The segment is read to its end: what its numbers promise and its frames did not show is lost.
     fn skip_to_end(&mut self, bounds: &Bounds, out: &mut Vec<Item>) {
         let end = Position { offset: bounds.end.offset.max(self.at.offset), item: bounds.end.item.max(self.at.item) };
-        if end.item > self.at.item {
-            self.skip(end, i64::MIN, SkipCause::Damaged, out);
-        }
         // Bytes without items (a trailing context, damage without items) must not keep the segment from going.
-        else if end.offset > self.at.offset {
+        if end.item > self.at.item || end.offset > self.at.offset {
             self.skip(end, i64::MIN, SkipCause::Damaged, out);
         }
         self.at = end;
@@ -302,7 +314,7 @@ impl Fetch {
     fn damage(&mut self, from: u64, to: u64) {
         self.lane.board.lock().stats.damaged_ranges += 1;
         let bytes = to.saturating_sub(from);
-        if let Some(bytes) = self.lane.losses.add(bytes) {
+        if let Some(bytes) = self.lane.damages.add(bytes) {
             tracing::error!(lane = %self.lane.id, offset = from, bytes, "skipping damaged bytes; a copy is in quarantine");
         }
         if let Some((walk, _)) = &self.walk {

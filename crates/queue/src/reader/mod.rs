@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use crate::claim::{Claim, Desk};
 use crate::cursor::Position;
 use crate::error::QueueError;
+use crate::lane::now_ms;
 use crate::lane::{Durable, LaneState};
 use crate::reader::fetch::{Fetch, Fetched, Item, SkipCause};
-use crate::lane::now_ms;
 
 /// Gives one destination the frames of one lane. There is one at a time for each pair.
 pub struct Reader {
@@ -110,7 +110,9 @@ impl Reader {
     }
 
     fn start_filling(&mut self) -> bool {
-        let Some(mut fetch) = self.fetch.take_if(|fetch| fetch.has_more()) else { return false };
+        let Some(mut fetch) = self.fetch.take_if(|fetch| fetch.has_more()) else {
+            return false;
+        };
         let oldest_ms = self.oldest_ms();
         self.filling = Some(tokio::task::spawn_blocking(move || {
             let items = fetch.fill(oldest_ms);
@@ -132,7 +134,9 @@ impl Reader {
 
     /// Waits for room for the front frame's bytes. A frame larger than the whole room takes all of it.
     async fn reserve(&mut self) -> Result<(), QueueError> {
-        let Some(Item::Frame(fetched)) = self.ready.front_mut() else { return Ok(()) };
+        let Some(Item::Frame(fetched)) = self.ready.front_mut() else {
+            return Ok(());
+        };
         if fetched.permit.is_some() {
             return Ok(());
         }
@@ -147,7 +151,9 @@ impl Reader {
 
     fn pop(&mut self, oldest_ms: Option<i64>) -> Result<Next, QueueError> {
         let max_claims = self.desk.destination.spec.read().max_claims.max(1);
-        let Some(item) = self.ready.pop_front() else { return Ok(Next::Passed) };
+        let Some(item) = self.ready.pop_front() else {
+            return Ok(Next::Passed);
+        };
         let outcome = self.desk.with(|pair| {
             let cursor = &mut pair.cursor;
             if cursor.window_len() >= max_claims {
@@ -174,7 +180,9 @@ impl Reader {
             };
             (next.0, next.1, cursor.settled != before)
         });
-        let Some((next, put_back, moved)) = outcome else { return Err(QueueError::Closed) };
+        let Some((next, put_back, moved)) = outcome else {
+            return Err(QueueError::Closed);
+        };
         if let Some(item) = put_back {
             self.ready.push_front(item);
         }

@@ -19,7 +19,7 @@ use crate::reader::Reader;
 use crate::record::{Codec, ContextKey, Durability, Kind, Outcome, Reason, Record};
 use crate::store::{OpenReport, Store};
 
-pub(super) const SEGMENT: u64 = 4096;
+pub(super) const SEGMENT: u64 = 6144;
 pub(super) const BUDGET: u64 = 5 * SEGMENT;
 
 /// What the reference knows of a record.
@@ -133,7 +133,8 @@ impl Bench {
 
     fn start(&mut self) {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let (store, report) = Store::open(disk, config(), &[LaneSpec::new(lane_id())], &self.specs).expect("invariant 15: open");
+        let (store, report) =
+            Store::open(disk, config(), &[LaneSpec::new(lane_id())], &self.specs).expect("invariant 15: open");
         let lane = store.lane(&lane_id()).expect("lane");
         self.seed = self.seed.wrapping_mul(31).wrapping_add(7);
         self.core = Some(LaneCore::new(Arc::clone(&lane), fastrand::Rng::with_seed(self.seed)));
@@ -147,7 +148,8 @@ impl Bench {
         if !self.damaged {
             assert!(durable.item >= self.last_durable.1, "invariant 2: {durable:?} {:?}", self.last_durable);
         }
-        let survived = self.records.iter().take_while(|known| known.first + u64::from(known.items) <= durable.item).count();
+        let survived =
+            self.records.iter().take_while(|known| known.first + u64::from(known.items) <= durable.item).count();
         self.records.truncate(survived);
         for taker in self.takers.values_mut() {
             // Only damage at the end of the log takes away what somebody has seen.
@@ -299,12 +301,15 @@ impl Bench {
     }
 
     pub(super) fn settle(&mut self, name: &str, which: usize, how: u8) {
-        let Some(taker) = self.takers.get_mut(name) else { return };
+        let Some(taker) = self.takers.get_mut(name) else {
+            return;
+        };
         if taker.held.is_empty() {
             return;
         }
         let claim = taker.held.remove(which % taker.held.len());
-        let index = usize::try_from(u64::from_le_bytes(claim.payload()[..8].try_into().expect("eight"))).expect("small");
+        let index =
+            usize::try_from(u64::from_le_bytes(claim.payload()[..8].try_into().expect("eight"))).expect("small");
         let items = claim.frame().items;
         match how % 4 {
             0 | 1 => {
@@ -315,7 +320,13 @@ impl Bench {
             _ => {
                 taker.delivered.insert(index);
                 let filtered = items / 2;
-                claim.settle(Outcome::Mixed { delivered: items - filtered, filtered, rejected: 0, expired: 0, reason: None });
+                claim.settle(Outcome::Mixed {
+                    delivered: items - filtered,
+                    filtered,
+                    rejected: 0,
+                    expired: 0,
+                    reason: None,
+                });
             }
         }
     }
@@ -347,8 +358,14 @@ impl Bench {
         let board = lane.board.lock();
         for (name, pair) in &board.pairs {
             let settled = pair.cursor.settled;
-            assert!(settled.offset <= board.durable.offset && settled.item <= board.durable.item, "invariant 6: {name}");
-            let before = self.takers.get_mut(&**name).map_or(0, |taker| std::mem::replace(&mut taker.durable_offset, pair.cursor.durable_offset));
+            assert!(
+                settled.offset <= board.durable.offset && settled.item <= board.durable.item,
+                "invariant 6: {name}"
+            );
+            let before = self
+                .takers
+                .get_mut(&**name)
+                .map_or(0, |taker| std::mem::replace(&mut taker.durable_offset, pair.cursor.durable_offset));
             assert!(pair.cursor.durable_offset >= before || before == 0, "invariant 5");
             assert!(pair.cursor.durable_offset <= settled.offset, "invariant 18: {name}");
         }

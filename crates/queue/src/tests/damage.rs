@@ -256,3 +256,43 @@ fn a_damaged_range_is_copied_to_quarantine() {
     assert_eq!(kept.len(), 1);
     assert!(kept[0].1 < SEGMENT && kept[0].0.starts_with("lane-"), "{kept:?}");
 }
+
+/// Invariant 4: files that cannot be read still testify by their names and sizes, also after they were removed.
+#[test]
+fn offsets_continue_behind_files_that_cannot_be_read() {
+    let mut bench = two_segments(7, false);
+    let end = bench.lane().board.lock().durable.offset;
+    for path in bench.segments() {
+        bench.disk.damage(&path, |bytes| bytes[..128].fill(1));
+    }
+    for _ in 0..2 {
+        bench.crash(true);
+        let durable = bench.lane().board.lock().durable;
+        assert!(durable.offset >= end, "{durable:?} {end}");
+        assert!(bench.segments().is_empty());
+    }
+}
+
+/// Found by the model test: items are missing, and the writer has just opened a segment beyond the durable end. The
+/// loss is booked up to the durable end and not a byte further (invariant 6).
+#[test]
+fn a_loss_before_an_empty_new_segment_ends_at_the_durable_end() {
+    let mut bench = two_segments(8, false);
+    bench.store.as_ref().expect("open").destinations.read().values().for_each(|held| held.sync().expect("sync"));
+    for path in bench.segments() {
+        bench.disk.damage(&path, Vec::clear);
+    }
+    bench.crash(true);
+    {
+        let mut faults = bench.disk.faults.lock();
+        faults.failing_writes = 1;
+        faults.only = ".seg";
+    }
+    bench.append(1, 0, 10, &[]);
+    bench.write().expect("the second attempt");
+    assert!(bench.claim("first").is_none());
+    bench.check();
+    assert_eq!(bench.row("first").damaged, 31);
+    bench.commit().expect("commit");
+    assert_eq!(taken(&mut bench).len(), 1);
+}

@@ -170,7 +170,9 @@ fn a_torn_cursor_write_leaves_one_valid_slot() {
         }
         // The second write changed one slot; only its first bytes arrive.
         let slot = if contents[0][..4096] == contents[1][..4096] { 4096 } else { 0 };
-        bench.disk.damage(path, |bytes| bytes[slot + torn..slot + 4096].copy_from_slice(&contents[0][slot + torn..slot + 4096]));
+        bench.disk.damage(path, |bytes| {
+            bytes[slot + torn..slot + 4096].copy_from_slice(&contents[0][slot + torn..slot + 4096])
+        });
         bench.takers.get_mut("first").expect("taker").durable_offset = 0;
         bench.lane().board.lock().pairs.values_mut().for_each(|pair| pair.cursor.durable_offset = 0);
         bench.crash(false);
@@ -242,4 +244,29 @@ fn a_damaged_promised_tail_is_reported_and_a_torn_one_is_not() {
         let durable = bench.lane().board.lock().durable;
         assert_eq!(durable.item, if promised { 2 } else { 1 });
     }
+}
+
+/// A power cut may keep a later page and lose an earlier one: what nobody was promised ends at the first hole, and is
+/// no damage.
+#[test]
+fn frames_behind_a_torn_one_that_were_never_promised_are_discarded() {
+    let mut bench = bench(10, OnFull::Evict);
+    bench.append(1, 0, 100, &[]);
+    bench.commit().expect("commit");
+    for _ in 0..3 {
+        bench.append(1, 0, 100, &[]);
+    }
+    bench.write().expect("write");
+    let path = bench.segments()[0].clone();
+    // The first unsynced frame is torn, the two behind it are whole.
+    bench.disk.damage(&path, |bytes| bytes[128 + 176 + 70..128 + 176 + 90].fill(0));
+    bench.crash(false);
+    let durable = bench.lane().board.lock().durable;
+    assert_eq!(durable.item, 1);
+    assert!(bench.report.lanes[0].unsynced_discarded_bytes > 0);
+    assert_eq!(bench.report.lanes[0].damaged_tail_bytes, 0);
+    bench.append(1, 0, 50, &[]);
+    bench.commit().expect("commit");
+    assert_eq!(settle_all(&mut bench).len(), 2);
+    assert_eq!(bench.row("first").damaged, 0);
 }

@@ -13,10 +13,7 @@ pub(super) const NO_BRACKET: &str = "missing closing ]";
 pub(super) const TRAILING: &str = "trailing backslash at end of expression";
 
 pub(super) fn refuse<T>(what: &'static str, fragment: &str) -> Result<T, GoRegexError> {
-    Err(GoRegexError::Syntax {
-        what,
-        fragment: fragment.to_owned(),
-    })
+    Err(GoRegexError::Syntax { what, fragment: fragment.to_owned() })
 }
 
 /// Splits off the first character.
@@ -27,8 +24,7 @@ pub(super) fn next(text: &str) -> Option<(char, &str)> {
 
 /// What of `from` was consumed when `rest` is left.
 pub(super) fn consumed<'a>(from: &'a str, rest: &str) -> &'a str {
-    from.get(..from.len().saturating_sub(rest.len()))
-        .unwrap_or(from)
+    from.get(..from.len().saturating_sub(rest.len())).unwrap_or(from)
 }
 
 /// `\d \D \s \S \w \W` and `\p…`, valid inside and outside brackets.
@@ -37,14 +33,8 @@ pub(super) fn shared_class(text: &str) -> Result<Option<(ClassItem, &str)>, GoRe
         return Ok(None);
     };
     let item = match letter {
-        'd' | 's' | 'w' => ClassItem::Perl {
-            letter,
-            negated: false,
-        },
-        'D' | 'S' | 'W' => ClassItem::Perl {
-            letter: letter.to_ascii_lowercase(),
-            negated: true,
-        },
+        'd' | 's' | 'w' => ClassItem::Perl { letter, negated: false },
+        'D' | 'S' | 'W' => ClassItem::Perl { letter: letter.to_ascii_lowercase(), negated: true },
         'p' | 'P' => {
             let Some((first, tail)) = next(after) else {
                 return refuse(BAD_RANGE, text);
@@ -82,25 +72,21 @@ pub(super) fn property(name: &str) -> Option<Property> {
         "Cs" => return Some(Property::Nothing),
         _ => {}
     }
-    let plain = !name.is_empty()
-        && name.len() <= 64
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let plain = !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !plain {
         return None;
     }
     ["gc", "sc"].into_iter().find_map(|kind| {
         let exact = format!("{kind}={name}");
-        regex::Regex::new(&format!("\\p{{{exact}}}"))
-            .is_ok()
-            .then_some(Property::Exact(exact))
+        regex::Regex::new(&format!("\\p{{{exact}}}")).is_ok().then_some(Property::Exact(exact))
     })
 }
 
 /// `[:alpha:]` and its negation, inside brackets.
 pub(super) fn posix_class(text: &str) -> Result<Option<(ClassItem, &str)>, GoRegexError> {
     const NAMES: [&str; 14] = [
-        "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
-        "space", "upper", "word", "xdigit",
+        "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper",
+        "word", "xdigit",
     ];
     let Some((name, after)) = text.strip_prefix("[:").and_then(|t| t.split_once(":]")) else {
         return Ok(None);
@@ -116,10 +102,7 @@ pub(super) fn posix_class(text: &str) -> Result<Option<(ClassItem, &str)>, GoReg
 }
 
 /// One end of a range.
-pub(super) fn class_character<'a>(
-    text: &'a str,
-    class: &str,
-) -> Result<(u32, &'a str), GoRegexError> {
+pub(super) fn class_character<'a>(text: &'a str, class: &str) -> Result<(u32, &'a str), GoRegexError> {
     match next(text) {
         None => refuse(NO_BRACKET, class),
         Some(('\\', _)) => character_escape(text),
@@ -132,12 +115,7 @@ pub(super) fn character_escape(text: &str) -> Result<(u32, &str), GoRegexError> 
     let Some((c, after)) = text.strip_prefix('\\').and_then(next) else {
         return refuse(TRAILING, "");
     };
-    let octal = |t: &str| {
-        t.bytes()
-            .next()
-            .filter(|b| (b'0'..=b'7').contains(b))
-            .map(|b| u32::from(b - b'0'))
-    };
+    let octal = |t: &str| t.bytes().next().filter(|b| (b'0'..=b'7').contains(b)).map(|b| u32::from(b - b'0'));
     let mut rest = after;
     match c {
         // A single non-zero digit would be a back-reference.
@@ -157,13 +135,7 @@ pub(super) fn character_escape(text: &str) -> Result<(u32, &str), GoRegexError> 
                     && !digits.is_empty()
                     && digits.bytes().all(|b| b.is_ascii_hexdigit())
                     && let Ok(code) = u32::from_str_radix(digits.trim_start_matches('0'), 16)
-                        .or_else(|e| {
-                            if digits.bytes().all(|b| b == b'0') {
-                                Ok(0)
-                            } else {
-                                Err(e)
-                            }
-                        })
+                        .or_else(|e| if digits.bytes().all(|b| b == b'0') { Ok(0) } else { Err(e) })
                     && code <= u32::from(char::MAX)
                 {
                     return Ok((code, tail));

@@ -34,9 +34,7 @@ pub enum GoRegexError {
         fragment: String,
     },
     /// It is valid, but its program would be larger than is reasonable for one rule.
-    #[error(
-        "the regexp is too large once compiled (limit {PROGRAM_LIMIT} bytes); make its repetitions smaller"
-    )]
+    #[error("the regexp is too large once compiled (limit {PROGRAM_LIMIT} bytes); make its repetitions smaller")]
     TooLarge,
     /// The translation was not accepted.
     #[error("the regexp cannot be compiled: {0}")]
@@ -62,18 +60,13 @@ impl GoRegex {
     pub fn unanchored(pattern: &str) -> Result<Self, GoRegexError> {
         let tree = parse::parse(pattern)?;
         let printed = print::print(&tree);
-        let regex = RegexBuilder::new(&printed)
-            .size_limit(PROGRAM_LIMIT)
-            .nest_limit(NEST_LIMIT)
-            .build()
-            .map_err(|e| match e {
+        let regex = RegexBuilder::new(&printed).size_limit(PROGRAM_LIMIT).nest_limit(NEST_LIMIT).build().map_err(
+            |e| match e {
                 regex::Error::CompiledTooBig(_) => GoRegexError::TooLarge,
                 other => GoRegexError::Untranslatable(other.to_string()),
-            })?;
-        Ok(Self {
-            regex,
-            names: tree.names.into(),
-        })
+            },
+        )?;
+        Ok(Self { regex, names: tree.names.into() })
     }
 
     /// The compiled program; group numbers are those of the pattern as written.
@@ -83,11 +76,7 @@ impl GoRegex {
 
     /// Numbers of the groups called `name`, in order.
     pub fn groups_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = usize> + 'a {
-        self.names
-            .iter()
-            .enumerate()
-            .filter(move |(_, n)| n.as_deref() == Some(name))
-            .map(|(i, _)| i)
+        self.names.iter().enumerate().filter(move |(_, n)| n.as_deref() == Some(name)).map(|(i, _)| i)
     }
 
     /// Group names by number; 0, the whole match, has none.

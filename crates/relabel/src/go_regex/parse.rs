@@ -6,8 +6,8 @@
 use super::{
     GoRegexError,
     escape::{
-        BAD_ESCAPE, BAD_RANGE, TRAILING, character_escape, class_character, consumed, next,
-        posix_class, refuse, shared_class,
+        BAD_ESCAPE, BAD_RANGE, TRAILING, character_escape, class_character, consumed, next, posix_class, refuse,
+        shared_class,
     },
     tree::{ClassItem, Kind, Node, Tree},
 };
@@ -57,12 +57,7 @@ struct Parser<'a> {
 }
 
 pub(super) fn parse(pattern: &str) -> Result<Tree, GoRegexError> {
-    let flags = Flags {
-        fold: false,
-        multi_line: false,
-        dot_newline: false,
-        ungreedy: false,
-    };
+    let flags = Flags { fold: false, multi_line: false, dot_newline: false, ungreedy: false };
     let mut parser = Parser {
         whole: pattern,
         flags,
@@ -76,10 +71,7 @@ pub(super) fn parse(pattern: &str) -> Result<Tree, GoRegexError> {
         return refuse(NO_PAREN, pattern);
     }
     let root = parser.close_alternation()?;
-    Ok(Tree {
-        root,
-        names: parser.names,
-    })
+    Ok(Tree { root, names: parser.names })
 }
 
 impl<'a> Parser<'a> {
@@ -91,13 +83,7 @@ impl<'a> Parser<'a> {
             let mut repeat = None;
             let start = rest;
             match c {
-                '(' => {
-                    rest = if after.starts_with('?') {
-                        self.perl_group(rest)?
-                    } else {
-                        self.capture(None, after)
-                    }
-                }
+                '(' => rest = if after.starts_with('?') { self.perl_group(rest)? } else { self.capture(None, after) },
                 ')' => {
                     self.close_group()?;
                     rest = after;
@@ -108,27 +94,15 @@ impl<'a> Parser<'a> {
                     rest = after;
                 }
                 '^' => {
-                    self.push(if self.flags.multi_line {
-                        Kind::BeginLine
-                    } else {
-                        Kind::BeginText
-                    });
+                    self.push(if self.flags.multi_line { Kind::BeginLine } else { Kind::BeginText });
                     rest = after;
                 }
                 '$' => {
-                    self.push(if self.flags.multi_line {
-                        Kind::EndLine
-                    } else {
-                        Kind::EndText
-                    });
+                    self.push(if self.flags.multi_line { Kind::EndLine } else { Kind::EndText });
                     rest = after;
                 }
                 '.' => {
-                    self.push(if self.flags.dot_newline {
-                        Kind::AnyChar
-                    } else {
-                        Kind::AnyCharNotNewline
-                    });
+                    self.push(if self.flags.dot_newline { Kind::AnyChar } else { Kind::AnyCharNotNewline });
                     rest = after;
                 }
                 '[' => rest = self.class(rest)?,
@@ -155,8 +129,7 @@ impl<'a> Parser<'a> {
                         if !valid {
                             return refuse(BAD_REPEAT_SIZE, consumed(rest, tail));
                         }
-                        rest =
-                            self.repeat((min.unwrap_or(0), max), true, rest, tail, last_repeat)?;
+                        rest = self.repeat((min.unwrap_or(0), max), true, rest, tail, last_repeat)?;
                         repeat = Some(start);
                     }
                 },
@@ -176,10 +149,7 @@ impl<'a> Parser<'a> {
     }
 
     fn literal(&mut self, code: u32) {
-        self.push(Kind::Literal {
-            code,
-            fold: self.flags.fold,
-        });
+        self.push(Kind::Literal { code, fold: self.flags.fold });
     }
 
     /// Wraps the last item. `rest` begins with the operator, `after` follows it.
@@ -205,13 +175,7 @@ impl<'a> Parser<'a> {
         if height > MAX_HEIGHT {
             return refuse(TOO_DEEP, self.whole);
         }
-        let kind = Kind::Repeat {
-            inner: Box::new(inner),
-            min,
-            max,
-            counted,
-            greedy: lazy == self.flags.ungreedy,
-        };
+        let kind = Kind::Repeat { inner: Box::new(inner), min, max, counted, greedy: lazy == self.flags.ungreedy };
         let node = Node { kind, height };
         if counted && (min >= 2 || max.is_some_and(|m| m >= 2)) && !fits(&node, MAX_REPEAT) {
             return refuse(BAD_REPEAT_SIZE, consumed(rest, after));
@@ -243,19 +207,13 @@ impl<'a> Parser<'a> {
             return Ok(only);
         }
         if items.is_empty() {
-            return Ok(Node {
-                kind: Kind::Empty,
-                height: 1,
-            });
+            return Ok(Node { kind: Kind::Empty, height: 1 });
         }
         let height = 1 + items.iter().map(|n| n.height).max().unwrap_or(0);
         if height > MAX_HEIGHT {
             return refuse(TOO_DEEP, self.whole);
         }
-        Ok(Node {
-            kind: Kind::Concat(items),
-            height,
-        })
+        Ok(Node { kind: Kind::Concat(items), height })
     }
 
     fn close_alternation(&mut self) -> Result<Node, GoRegexError> {
@@ -269,10 +227,7 @@ impl<'a> Parser<'a> {
         if height > MAX_HEIGHT {
             return refuse(TOO_DEEP, self.whole);
         }
-        Ok(Node {
-            kind: Kind::Alternate(all),
-            height,
-        })
+        Ok(Node { kind: Kind::Alternate(all), height })
     }
 
     fn close_group(&mut self) -> Result<(), GoRegexError> {
@@ -290,13 +245,7 @@ impl<'a> Parser<'a> {
                 if height > MAX_HEIGHT {
                     return refuse(TOO_DEEP, self.whole);
                 }
-                Node {
-                    kind: Kind::Capture {
-                        name,
-                        inner: Box::new(inner),
-                    },
-                    height,
-                }
+                Node { kind: Kind::Capture { name, inner: Box::new(inner) }, height }
             }
         };
         self.sequence.push(node);
@@ -305,9 +254,7 @@ impl<'a> Parser<'a> {
 
     /// `(?…`: a named group, a group with flags, or flags for the rest of this group.
     fn perl_group(&mut self, rest: &'a str) -> Result<&'a str, GoRegexError> {
-        let named = rest
-            .strip_prefix("(?P<")
-            .or_else(|| rest.strip_prefix("(?<"));
+        let named = rest.strip_prefix("(?P<").or_else(|| rest.strip_prefix("(?<"));
         if let Some(body) = named {
             let Some((name, after)) = body.split_once('>') else {
                 return refuse(BAD_NAME, rest);
@@ -367,11 +314,7 @@ impl<'a> Parser<'a> {
             }
             _ => {
                 if let Some((item, tail)) = shared_class(rest)? {
-                    self.push(Kind::Class {
-                        negated: false,
-                        fold: self.flags.fold,
-                        items: vec![item],
-                    });
+                    self.push(Kind::Class { negated: false, fold: self.flags.fold, items: vec![item] });
                     return Ok(tail);
                 }
                 let (code, tail) = character_escape(rest)?;
@@ -397,11 +340,7 @@ impl<'a> Parser<'a> {
             if !items.is_empty()
                 && let Some(after) = text.strip_prefix(']')
             {
-                self.push(Kind::Class {
-                    negated,
-                    fold: self.flags.fold,
-                    items,
-                });
+                self.push(Kind::Class { negated, fold: self.flags.fold, items });
                 return Ok(after);
             }
             if let Some((item, after)) = posix_class(text)? {
@@ -436,13 +375,7 @@ impl<'a> Parser<'a> {
 /// Go's check that nested counted repetitions stay below a product.
 fn fits(node: &Node, mut limit: u32) -> bool {
     match &node.kind {
-        Kind::Repeat {
-            inner,
-            min,
-            max,
-            counted,
-            ..
-        } => {
+        Kind::Repeat { inner, min, max, counted, .. } => {
             if *counted {
                 if *max == Some(0) {
                     return true;
@@ -481,10 +414,7 @@ fn counted(text: &str) -> Option<(Option<u32>, Option<u32>, &str)> {
 
 /// Digits without a leading zero; the inner `None` is "too large".
 fn integer(text: &str) -> Option<(Option<u32>, &str)> {
-    let end = text
-        .bytes()
-        .position(|b| !b.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end)?;
     if digits.is_empty() || (digits.len() > 1 && digits.starts_with('0')) {
         return None;

@@ -13,10 +13,7 @@ const SURROGATES: (u32, u32) = (0xD800, 0xDFFF);
 const NOTHING: &str = r"[^\x00-\x{10FFFF}]";
 
 pub(super) fn print(tree: &Tree) -> String {
-    let mut printer = Printer {
-        out: String::new(),
-        names: Vec::new(),
-    };
+    let mut printer = Printer { out: String::new(), names: Vec::new() };
     printer.node(&tree.root);
     printer.out
 }
@@ -40,11 +37,7 @@ impl<'a> Printer<'a> {
                 Some(c) => self.code(c),
                 None => self.out.push_str(NOTHING),
             },
-            Kind::Class {
-                negated,
-                fold,
-                items,
-            } => self.class(*negated, *fold, items),
+            Kind::Class { negated, fold, items } => self.class(*negated, *fold, items),
             Kind::AnyChar => self.out.push_str("(?s:.)"),
             Kind::AnyCharNotNewline => self.out.push_str("(?-s:.)"),
             Kind::BeginText => self.out.push_str(r"\A"),
@@ -68,10 +61,7 @@ impl<'a> Printer<'a> {
             }
             Kind::Capture { name, inner } => {
                 match name.as_deref() {
-                    Some(name)
-                        if !name.starts_with(|c: char| c.is_ascii_digit())
-                            && !self.names.contains(&name) =>
-                    {
+                    Some(name) if !name.starts_with(|c: char| c.is_ascii_digit()) && !self.names.contains(&name) => {
                         self.names.push(name);
                         self.out.push_str("(?P<");
                         self.out.push_str(name);
@@ -82,13 +72,7 @@ impl<'a> Printer<'a> {
                 self.node(inner);
                 self.out.push(')');
             }
-            Kind::Repeat {
-                inner,
-                min,
-                max,
-                greedy,
-                ..
-            } => {
+            Kind::Repeat { inner, min, max, greedy, .. } => {
                 let atom = matches!(
                     inner.kind,
                     Kind::Literal { .. }
@@ -153,16 +137,8 @@ impl<'a> Printer<'a> {
         match item {
             ClassItem::Range(low, high) => {
                 let (first, last) = SURROGATES;
-                let low = if (first..=last).contains(low) {
-                    last + 1
-                } else {
-                    *low
-                };
-                let high = if (first..=last).contains(high) {
-                    first - 1
-                } else {
-                    *high
-                };
+                let low = if (first..=last).contains(low) { last + 1 } else { *low };
+                let high = if (first..=last).contains(high) { first - 1 } else { *high };
                 if let (Some(low), Some(high)) = (char::from_u32(low), char::from_u32(high))
                     && low <= high
                 {
@@ -186,9 +162,7 @@ impl<'a> Printer<'a> {
                 self.out.push_str(":]");
             }
             ClassItem::Unicode { property, negated } => match (property, negated) {
-                (Property::Any, false) | (Property::Nothing, true) => {
-                    self.out.push_str(r"\x00-\x{10FFFF}")
-                }
+                (Property::Any, false) | (Property::Nothing, true) => self.out.push_str(r"\x00-\x{10FFFF}"),
                 (Property::Any, true) | (Property::Nothing, false) => self.out.push_str(NOTHING),
                 (Property::Exact(exact), negated) => {
                     self.out.push_str(if *negated { r"\P{" } else { r"\p{" });

@@ -51,21 +51,13 @@ impl Protocol {
                 send_address(&config.url, config.endpoint_url.as_ref()),
                 retry_on_429,
             )),
-            ProtocolConfig::S3 {
-                storage_class,
-                expected_bucket_owner,
-                sse,
-                sse_kms_key_id,
-            } => Self::S3(s3::S3::new(
+            ProtocolConfig::S3 { storage_class, expected_bucket_owner, sse, sse_kms_key_id } => Self::S3(s3::S3::new(
                 s3::address(&config.url, config.endpoint_url.as_ref()),
                 [
                     ("x-amz-storage-class", storage_class.clone()),
                     ("x-amz-expected-bucket-owner", expected_bucket_owner.clone()),
                     ("x-amz-server-side-encryption", sse.clone()),
-                    (
-                        "x-amz-server-side-encryption-aws-kms-key-id",
-                        sse_kms_key_id.clone(),
-                    ),
+                    ("x-amz-server-side-encryption-aws-kms-key-id", sse_kms_key_id.clone()),
                 ],
             )),
         }
@@ -77,11 +69,7 @@ impl Protocol {
     }
 
     /// The request without identity. `attempt` 0 is the first.
-    pub(crate) fn request(
-        &self,
-        parcel: &Parcel,
-        attempt: u32,
-    ) -> Result<Request<Bytes>, http::Error> {
+    pub(crate) fn request(&self, parcel: &Parcel, attempt: u32) -> Result<Request<Bytes>, http::Error> {
         match self {
             Self::Prometheus(protocol) => protocol.request(parcel, attempt),
             Self::S3(protocol) => protocol.request(parcel),

@@ -19,17 +19,10 @@ pub(crate) struct Prometheus {
 
 impl Prometheus {
     pub(crate) fn new(address: Url, retry_on_429: bool) -> Self {
-        Self {
-            address,
-            retry_on_429,
-        }
+        Self { address, retry_on_429 }
     }
 
-    pub(crate) fn request(
-        &self,
-        parcel: &Parcel,
-        attempt: u32,
-    ) -> Result<Request<Bytes>, http::Error> {
+    pub(crate) fn request(&self, parcel: &Parcel, attempt: u32) -> Result<Request<Bytes>, http::Error> {
         write_request(&self.address, parcel.body.clone(), attempt)
     }
 
@@ -45,49 +38,21 @@ impl Prometheus {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.trim().parse().ok());
         match (status.as_u16(), spoken(body)) {
-            (_, Some(Spoken::RestStored(loss))) => Verdict::Partial {
-                written,
-                loss,
-                message,
-            },
-            (_, Some(Spoken::RolledBack(loss))) if written.is_some() => Verdict::Partial {
-                written,
-                loss,
-                message,
-            },
-            (_, Some(Spoken::RolledBack(loss))) => Verdict::Refused {
-                loss,
-                message,
-                isolate: true,
-            },
+            (_, Some(Spoken::RestStored(loss))) => Verdict::Partial { written, loss, message },
+            (_, Some(Spoken::RolledBack(loss))) if written.is_some() => Verdict::Partial { written, loss, message },
+            (_, Some(Spoken::RolledBack(loss))) => Verdict::Refused { loss, message, isolate: true },
             // Thanos: a conflict of samples, reported after the others are stored, often without the word.
-            (409, None) => Verdict::Partial {
-                written,
-                loss: Loss::Conflict,
-                message,
-            },
-            (412, None) => Verdict::Hold {
-                why: format!("{message}; check this destination's headers"),
-            },
+            (409, None) => Verdict::Partial { written, loss: Loss::Conflict, message },
+            (412, None) => Verdict::Hold { why: format!("{message}; check this destination's headers") },
             // AMP's gateway answers an oversized request with 400 and words.
-            _ if message_of(body).to_lowercase().contains("too large") => {
-                Verdict::TooLarge { message }
-            }
-            _ => Verdict::Refused {
-                loss: Loss::BadRequest,
-                message,
-                isolate: true,
-            },
+            _ if message_of(body).to_lowercase().contains("too large") => Verdict::TooLarge { message },
+            _ => Verdict::Refused { loss: Loss::BadRequest, message, isolate: true },
         }
     }
 }
 
 /// A remote-write 1.0 POST of a snappy block.
-pub(crate) fn write_request(
-    address: &Url,
-    body: Bytes,
-    attempt: u32,
-) -> Result<Request<Bytes>, http::Error> {
+pub(crate) fn write_request(address: &Url, body: Bytes, attempt: u32) -> Result<Request<Bytes>, http::Error> {
     let mut request = Request::post(address.as_str())
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .header(header::CONTENT_ENCODING, "snappy")
@@ -104,77 +69,36 @@ mod tests {
 
     fn judge(status: u16, body: &str) -> Verdict {
         let protocol = Prometheus::new(Url::parse("http://localhost/").unwrap(), true);
-        protocol.judge(
-            StatusCode::from_u16(status).unwrap(),
-            &HeaderMap::new(),
-            body.as_bytes(),
-        )
+        protocol.judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
     }
 
     #[test]
     fn a_400_is_isolated_unless_its_words_say_that_the_rest_is_stored() {
-        assert!(matches!(
-            judge(400, "bad label"),
-            Verdict::Refused {
-                loss: Loss::BadRequest,
-                isolate: true,
-                ..
-            }
-        ));
-        assert!(matches!(
-            judge(422, "bad label"),
-            Verdict::Refused { isolate: true, .. }
-        ));
+        assert!(matches!(judge(400, "bad label"), Verdict::Refused { loss: Loss::BadRequest, isolate: true, .. }));
+        assert!(matches!(judge(422, "bad label"), Verdict::Refused { isolate: true, .. }));
         assert!(matches!(
             judge(400, "user=1: err: out of order sample"),
-            Verdict::Partial {
-                loss: Loss::OutOfOrder,
-                written: None,
-                ..
-            }
+            Verdict::Partial { loss: Loss::OutOfOrder, written: None, .. }
         ));
         assert!(matches!(
             judge(400, "out of order sample\n"),
-            Verdict::Refused {
-                loss: Loss::OutOfOrder,
-                isolate: true,
-                ..
-            }
+            Verdict::Refused { loss: Loss::OutOfOrder, isolate: true, .. }
         ));
-        assert!(matches!(
-            judge(409, "conflict"),
-            Verdict::Partial {
-                loss: Loss::Conflict,
-                ..
-            }
-        ));
-        assert!(matches!(
-            judge(400, "received message too large"),
-            Verdict::TooLarge { .. }
-        ));
+        assert!(matches!(judge(409, "conflict"), Verdict::Partial { loss: Loss::Conflict, .. }));
+        assert!(matches!(judge(400, "received message too large"), Verdict::TooLarge { .. }));
         assert!(matches!(judge(413, ""), Verdict::TooLarge { .. }));
     }
 
     #[test]
     fn requests_carry_the_headers_of_the_specification_and_retries_say_so() {
-        let parcel = Parcel {
-            body: Bytes::from_static(b"x"),
-            extent: None,
-            samples: 1,
-        };
+        let parcel = Parcel { body: Bytes::from_static(b"x"), extent: None, samples: 1 };
         let protocol = Prometheus::new(Url::parse("http://h:1/api/v1/write?a=b").unwrap(), true);
         let first = protocol.request(&parcel, 0).unwrap();
         assert_eq!(first.uri(), "http://h:1/api/v1/write?a=b");
         assert_eq!(first.headers()["content-encoding"], "snappy");
         assert_eq!(first.headers()["content-type"], "application/x-protobuf");
-        assert_eq!(
-            first.headers()["x-prometheus-remote-write-version"],
-            "0.1.0"
-        );
+        assert_eq!(first.headers()["x-prometheus-remote-write-version"], "0.1.0");
         assert!(!first.headers().contains_key("retry-attempt"));
-        assert_eq!(
-            protocol.request(&parcel, 3).unwrap().headers()["retry-attempt"],
-            "3"
-        );
+        assert_eq!(protocol.request(&parcel, 3).unwrap().headers()["retry-attempt"], "3");
     }
 }

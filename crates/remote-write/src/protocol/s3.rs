@@ -24,20 +24,15 @@ impl S3 {
     pub(crate) fn new(mut address: Url, headers: [(&'static str, Option<String>); 4]) -> Self {
         let path = address.path().trim_end_matches('/').to_owned();
         address.set_path(&path);
-        let headers = headers
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.filter(|v| !v.is_empty())?)))
-            .collect();
+        let headers =
+            headers.into_iter().filter_map(|(name, value)| Some((name, value.filter(|v| !v.is_empty())?))).collect();
         Self { address, headers }
     }
 
     pub(crate) fn request(&self, parcel: &Parcel) -> Result<Request<Bytes>, http::Error> {
         let name = parcel.extent.as_ref().map(object_name).unwrap_or_default();
         let mut address = self.address.clone();
-        address.set_path(&format!(
-            "{}/{name}",
-            self.address.path().trim_end_matches('/')
-        ));
+        address.set_path(&format!("{}/{name}", self.address.path().trim_end_matches('/')));
         // No `Content-Encoding`: snappy blocks are no HTTP coding, and clients that meet it on a download fail. The type
         // says what it is, and `sigpost replay` knows.
         let mut request = Request::put(address.as_str())
@@ -58,25 +53,15 @@ impl S3 {
             return Verdict::Accepted;
         }
         if status == StatusCode::CONFLICT {
-            return Verdict::Retry {
-                after: None,
-                pressure: false,
-                why: described("409", body),
-            };
+            return Verdict::Retry { after: None, pressure: false, why: described("409", body) };
         }
         if status == StatusCode::NOT_FOUND {
             return Verdict::Hold {
-                why: format!(
-                    "{}; check the bucket's name and region in the url",
-                    described("404", body)
-                ),
+                why: format!("{}; check the bucket's name and region in the url", described("404", body)),
             };
         }
         if status.as_u16() == 301 || status.as_u16() == 307 {
-            let region = headers
-                .get("x-amz-bucket-region")
-                .and_then(|v| v.to_str().ok())
-                .unwrap_or("another region");
+            let region = headers.get("x-amz-bucket-region").and_then(|v| v.to_str().ok()).unwrap_or("another region");
             return Verdict::Hold {
                 why: format!(
                     "{}; the bucket is in {region}: set region and url to it",
@@ -92,24 +77,17 @@ impl S3 {
         match what.as_str() {
             // The body came through damaged: the same bytes once more.
             "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody" => {
-                Verdict::Retry {
-                    after: None,
-                    pressure: false,
-                    why: message,
-                }
+                Verdict::Retry { after: None, pressure: false, why: message }
             }
             // Bodies are never at fault with S3, which does not look inside: it is how we ask.
-            _ => Verdict::Hold {
-                why: format!("{message}; check this destination's S3 settings"),
-            },
+            _ => Verdict::Hold { why: format!("{message}; check this destination's S3 settings") },
         }
     }
 }
 
 /// `<lane>/<yyyy>/<mm>/<dd>/<hh>/<first item>-<last item>-<digest>.snappy`, times in UTC. Sorts by place in the lane.
 pub(crate) fn object_name(extent: &Extent) -> String {
-    let time =
-        jiff::Timestamp::from_millisecond(extent.ingest_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let time = jiff::Timestamp::from_millisecond(extent.ingest_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let time = time.to_zoned(jiff::tz::TimeZone::UTC);
     format!(
         "{}/{:04}/{:02}/{:02}/{:02}/{:020}-{:020}-{}.snappy",
@@ -138,10 +116,7 @@ pub(crate) fn address(url: &Url, endpoint: Option<&Url>) -> Url {
 /// The bucket of a virtual-host style URL (`bucket.s3.eu-west-1.amazonaws.com`).
 pub(crate) fn bucket_in_host(url: &Url) -> Option<String> {
     let host = url.host_str()?;
-    let service = [".s3.", ".s3-"]
-        .iter()
-        .filter_map(|mark| host.find(mark))
-        .min()?;
+    let service = [".s3.", ".s3-"].iter().filter_map(|mark| host.find(mark)).min()?;
     let is_aws = host.contains(".amazonaws.com") || host.ends_with(".api.aws");
     (service > 0 && is_aws).then(|| host[..service].to_owned())
 }
@@ -175,15 +150,12 @@ mod tests {
         )
     }
 
-    const NAME: &str = "metrics-default/2023/11/14/22/00000000000000000007-00000000000000002006-abababababababab.snappy";
+    const NAME: &str =
+        "metrics-default/2023/11/14/22/00000000000000000007-00000000000000002006-abababababababab.snappy";
 
     #[test]
     fn objects_go_under_the_path_of_the_url_and_are_never_replaced() {
-        let parcel = Parcel {
-            body: Bytes::from_static(b"x"),
-            extent: Some(extent()),
-            samples: 2000,
-        };
+        let parcel = Parcel { body: Bytes::from_static(b"x"), extent: Some(extent()), samples: 2000 };
         for url in [
             "https://b.s3.eu-west-1.amazonaws.com/prometheus/remote-write",
             "https://b.s3.eu-west-1.amazonaws.com/prometheus/remote-write/",
@@ -196,90 +168,41 @@ mod tests {
             );
             assert_eq!(request.headers()["if-none-match"], "*");
             assert_eq!(request.headers()["x-amz-storage-class"], "STANDARD_IA");
-            assert!(
-                !request
-                    .headers()
-                    .contains_key("x-amz-expected-bucket-owner")
-            );
+            assert!(!request.headers().contains_key("x-amz-expected-bucket-owner"));
         }
-        let root = s3("https://b.s3.eu-west-1.amazonaws.com", None)
-            .request(&parcel)
-            .unwrap();
+        let root = s3("https://b.s3.eu-west-1.amazonaws.com", None).request(&parcel).unwrap();
         assert_eq!(root.uri().path(), format!("/{NAME}"));
     }
 
     #[test]
     fn another_endpoint_gets_the_bucket_in_the_path() {
-        let parcel = Parcel {
-            body: Bytes::new(),
-            extent: Some(extent()),
-            samples: 1,
-        };
-        let request = s3(
-            "https://b.s3.eu-west-1.amazonaws.com/p",
-            Some("http://127.0.0.1:9000"),
-        )
-        .request(&parcel)
-        .unwrap();
-        assert_eq!(
-            request.uri().to_string(),
-            format!("http://127.0.0.1:9000/b/p/{NAME}")
-        );
-        let request = s3(
-            "https://s3.eu-west-1.amazonaws.com/b/p",
-            Some("http://127.0.0.1:9000/"),
-        )
-        .request(&parcel)
-        .unwrap();
-        assert_eq!(
-            request.uri().to_string(),
-            format!("http://127.0.0.1:9000/b/p/{NAME}")
-        );
+        let parcel = Parcel { body: Bytes::new(), extent: Some(extent()), samples: 1 };
+        let request =
+            s3("https://b.s3.eu-west-1.amazonaws.com/p", Some("http://127.0.0.1:9000")).request(&parcel).unwrap();
+        assert_eq!(request.uri().to_string(), format!("http://127.0.0.1:9000/b/p/{NAME}"));
+        let request =
+            s3("https://s3.eu-west-1.amazonaws.com/b/p", Some("http://127.0.0.1:9000/")).request(&parcel).unwrap();
+        assert_eq!(request.uri().to_string(), format!("http://127.0.0.1:9000/b/p/{NAME}"));
     }
 
     #[test]
     fn an_object_that_is_there_already_is_a_success_and_nothing_about_the_bucket_is_a_loss() {
         let s3 = s3("https://b.s3.eu-west-1.amazonaws.com/p", None);
         let judge = |status: u16, body: &str| {
-            s3.judge(
-                StatusCode::from_u16(status).unwrap(),
-                &HeaderMap::new(),
-                body.as_bytes(),
-            )
+            s3.judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
         };
         assert_eq!(judge(200, ""), Verdict::Accepted);
-        assert_eq!(
-            judge(412, "<Error><Code>PreconditionFailed</Code></Error>"),
-            Verdict::Accepted
-        );
-        assert!(matches!(
-            judge(
-                409,
-                "<Error><Code>ConditionalRequestConflict</Code></Error>"
-            ),
-            Verdict::Retry { .. }
-        ));
-        assert!(matches!(
-            judge(503, "<Error><Code>SlowDown</Code></Error>"),
-            Verdict::Retry { pressure: true, .. }
-        ));
-        for (status, code) in [
-            (404, "NoSuchBucket"),
-            (403, "AccessDenied"),
-            (301, "PermanentRedirect"),
-            (400, "InvalidArgument"),
-        ] {
+        assert_eq!(judge(412, "<Error><Code>PreconditionFailed</Code></Error>"), Verdict::Accepted);
+        assert!(matches!(judge(409, "<Error><Code>ConditionalRequestConflict</Code></Error>"), Verdict::Retry { .. }));
+        assert!(matches!(judge(503, "<Error><Code>SlowDown</Code></Error>"), Verdict::Retry { pressure: true, .. }));
+        for (status, code) in
+            [(404, "NoSuchBucket"), (403, "AccessDenied"), (301, "PermanentRedirect"), (400, "InvalidArgument")]
+        {
             assert!(
-                matches!(
-                    judge(status, &format!("<Error><Code>{code}</Code></Error>")),
-                    Verdict::Hold { .. }
-                ),
+                matches!(judge(status, &format!("<Error><Code>{code}</Code></Error>")), Verdict::Hold { .. }),
                 "{code}"
             );
         }
-        assert!(matches!(
-            judge(400, "<Error><Code>EntityTooLarge</Code></Error>"),
-            Verdict::TooLarge { .. }
-        ));
+        assert!(matches!(judge(400, "<Error><Code>EntityTooLarge</Code></Error>"), Verdict::TooLarge { .. }));
     }
 }

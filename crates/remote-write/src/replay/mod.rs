@@ -22,9 +22,8 @@ use objects::{Objects, Page};
 use splice::Entries;
 
 use crate::{
-    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteLabels, RemoteStorageMetrics,
-    courier::Courier, load::isolation_budget, protocol::Parcel, verdict::Verdict,
-    wire::body::Snappy,
+    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteLabels, RemoteStorageMetrics, courier::Courier,
+    load::isolation_budget, protocol::Parcel, verdict::Verdict, wire::body::Snappy,
 };
 
 /// What is replayed, and where to.
@@ -109,16 +108,9 @@ pub async fn replay(
     report: &mut (dyn FnMut(&ReplayProgress) + Send),
     stop: CancellationToken,
 ) -> Result<ReplayProgress, ReplayError> {
-    let ReplayConfig {
-        source,
-        destination,
-        authorize,
-        progress_file,
-    } = config;
+    let ReplayConfig { source, destination, authorize, progress_file } = config;
     if !matches!(destination.protocol, ProtocolConfig::Prometheus { .. }) {
-        return Err(ReplayError::NotAnEndpoint {
-            name: destination.name,
-        });
+        return Err(ReplayError::NotAnEndpoint { name: destination.name });
     }
     let place = source.place();
     let mut after = match &progress_file {
@@ -170,31 +162,15 @@ struct Post {
 }
 
 impl Post {
-    fn new(
-        destination: DestinationConfig,
-        authorize: Option<Arc<dyn Authorize>>,
-        stop: CancellationToken,
-    ) -> Self {
+    fn new(destination: DestinationConfig, authorize: Option<Arc<dyn Authorize>>, stop: CancellationToken) -> Self {
         let url = net::masked(&destination.url);
-        let cells = RemoteStorageMetrics::default().of(RemoteLabels {
-            remote_name: destination.name.clone(),
-            url: url.clone(),
-        });
-        let status = DestinationStatus::new(
-            destination.name.clone(),
-            url,
-            "prometheus",
-            authorize.clone(),
-            cells.clone(),
-        );
+        let cells = RemoteStorageMetrics::default()
+            .of(RemoteLabels { remote_name: destination.name.clone(), url: url.clone() });
+        let status =
+            DestinationStatus::new(destination.name.clone(), url, "prometheus", authorize.clone(), cells.clone());
         let destination = Arc::new(destination);
         let courier = Courier::new(Arc::clone(&destination), authorize, status, cells);
-        Self {
-            courier,
-            destination,
-            snappy: Snappy::default(),
-            stop,
-        }
+        Self { courier, destination, snappy: Snappy::default(), stop }
     }
 
     async fn object(
@@ -219,13 +195,8 @@ impl Post {
         let batching = self.destination.batching;
         let mut begin = 0;
         while begin < entries.len() {
-            let end = entries.fit(
-                begin,
-                batching.max_samples.max(1),
-                batching.max_bytes.max(1),
-            );
-            self.entries(key, &entries, begin, end, progress, report)
-                .await?;
+            let end = entries.fit(begin, batching.max_samples.max(1), batching.max_bytes.max(1));
+            self.entries(key, &entries, begin, end, progress, report).await?;
             begin = end;
         }
         Ok(())
@@ -245,28 +216,16 @@ impl Post {
         let mut parts = vec![(begin, end)];
         while let Some((begin, end)) = parts.pop() {
             let samples = (end - begin) as u64;
-            let (message, halve) = match self
-                .send(key, entries.bytes(begin, end), progress, report)
-                .await?
-            {
-                Verdict::Partial {
-                    written, message, ..
-                } => {
+            let (message, halve) = match self.send(key, entries.bytes(begin, end), progress, report).await? {
+                Verdict::Partial { written, message, .. } => {
                     let stored = written.unwrap_or(0).min(samples);
                     progress.delivered += stored;
                     progress.rejected += samples - stored;
-                    tracing::warn!(
-                        object = key,
-                        samples,
-                        message,
-                        "the endpoint refused a part of these samples"
-                    );
+                    tracing::warn!(object = key, samples, message, "the endpoint refused a part of these samples");
                     continue;
                 }
                 Verdict::TooLarge { message } => (message, true),
-                Verdict::Refused {
-                    message, isolate, ..
-                } => {
+                Verdict::Refused { message, isolate, .. } => {
                     let halve = isolate && isolations > 0;
                     isolations = isolations.saturating_sub(1);
                     (message, halve)
@@ -282,12 +241,7 @@ impl Post {
                 parts.push((begin, middle));
             } else {
                 progress.rejected += samples;
-                tracing::warn!(
-                    object = key,
-                    samples,
-                    message,
-                    "the endpoint refused these samples"
-                );
+                tracing::warn!(object = key, samples, message, "the endpoint refused these samples");
             }
         }
         Ok(())
@@ -301,17 +255,9 @@ impl Post {
         progress: &mut ReplayProgress,
         report: &mut (dyn FnMut(&ReplayProgress) + Send),
     ) -> Result<Verdict, ReplayError> {
-        let unusable = |e: snap::Error| ReplayError::Source {
-            doing: format!("compressing {key}"),
-            why: e.to_string(),
-        };
-        let body =
-            off_reactor(body.len() > 1 << 20, || self.snappy.compress(body)).map_err(unusable)?;
-        let parcel = Parcel {
-            body,
-            extent: None,
-            samples: 0,
-        };
+        let unusable = |e: snap::Error| ReplayError::Source { doing: format!("compressing {key}"), why: e.to_string() };
+        let body = off_reactor(body.len() > 1 << 20, || self.snappy.compress(body)).map_err(unusable)?;
+        let parcel = Parcel { body, extent: None, samples: 0 };
         let mut backoff = Backoff::new(self.destination.backoff.min, self.destination.backoff.max);
         loop {
             let verdict = tokio::select! {
@@ -321,11 +267,7 @@ impl Post {
             let wait = match verdict {
                 Verdict::Hold { why } => {
                     let url = net::masked(&self.destination.url);
-                    return Err(ReplayError::Refused {
-                        object: key.to_owned(),
-                        url,
-                        why,
-                    });
+                    return Err(ReplayError::Refused { object: key.to_owned(), url, why });
                 }
                 Verdict::Retry { after, why, .. } => {
                     progress.waiting = Some(why);
@@ -351,10 +293,7 @@ impl Post {
 const PROGRESS_HEAD: &str = "sigpost replay 1";
 
 fn read_progress(path: &Path, place: &str) -> Result<Option<String>, ReplayError> {
-    let refuse = |why: String| ReplayError::Progress {
-        path: path.to_owned(),
-        why,
-    };
+    let refuse = |why: String| ReplayError::Progress { path: path.to_owned(), why };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -362,9 +301,7 @@ fn read_progress(path: &Path, place: &str) -> Result<Option<String>, ReplayError
     };
     let mut lines = text.lines();
     if lines.next() != Some(PROGRESS_HEAD) {
-        return Err(refuse(
-            "was not written by a replay; name another file".to_owned(),
-        ));
+        return Err(refuse("was not written by a replay; name another file".to_owned()));
     }
     match lines.next() {
         Some(of) if of == place => {}
@@ -375,17 +312,12 @@ fn read_progress(path: &Path, place: &str) -> Result<Option<String>, ReplayError
             )));
         }
     }
-    Ok(lines
-        .next()
-        .filter(|key| !key.is_empty())
-        .map(str::to_owned))
+    Ok(lines.next().filter(|key| !key.is_empty()).map(str::to_owned))
 }
 
 fn write_progress(path: &Path, place: &str, key: &str) -> Result<(), ReplayError> {
-    let refuse = |e: std::io::Error| ReplayError::Progress {
-        path: path.to_owned(),
-        why: format!("cannot be written: {e}"),
-    };
+    let refuse =
+        |e: std::io::Error| ReplayError::Progress { path: path.to_owned(), why: format!("cannot be written: {e}") };
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     std::fs::write(&new, format!("{PROGRESS_HEAD}\n{place}\n{key}\n")).map_err(refuse)?;

@@ -10,9 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use net::{
-    Authorize, Backoff, Client, ClientOptions, HttpClientConfig, IdentityVerdict, NetError, Reply,
-};
+use net::{Authorize, Backoff, Client, ClientOptions, HttpClientConfig, IdentityVerdict, NetError, Reply};
 use pipeline::off_reactor;
 use serde::Deserialize;
 use url::Url;
@@ -29,12 +27,7 @@ pub enum ObjectSource {
     /// Files under a directory, at any depth.
     Directory(PathBuf),
     /// Objects under the path of an S3 URL, written as for a destination.
-    S3 {
-        url: Url,
-        endpoint_url: Option<Url>,
-        client: Box<HttpClientConfig>,
-        authorize: Option<Arc<dyn Authorize>>,
-    },
+    S3 { url: Url, endpoint_url: Option<Url>, client: Box<HttpClientConfig>, authorize: Option<Arc<dyn Authorize>> },
 }
 
 impl ObjectSource {
@@ -71,42 +64,26 @@ impl Objects {
     pub(super) fn new(source: ObjectSource) -> Result<Self, ReplayError> {
         match source {
             ObjectSource::Directory(path) => Ok(Self::Directory(path)),
-            ObjectSource::S3 {
-                url,
-                endpoint_url,
-                client,
-                authorize,
-            } => {
+            ObjectSource::S3 { url, endpoint_url, client, authorize } => {
                 let failed = |e: NetError| ReplayError::Source {
                     doing: "preparing to read the bucket".into(),
                     why: e.to_string(),
                 };
                 let client = Client::new(&client, ClientOptions::default()).map_err(failed)?;
                 let (base, prefix) = base_and_prefix(&url, endpoint_url.as_ref());
-                Ok(Self::S3(Box::new(Bucket {
-                    base,
-                    prefix,
-                    client,
-                    authorize,
-                })))
+                Ok(Self::S3(Box::new(Bucket { base, prefix, client, authorize })))
             }
         }
     }
 
     /// Keys after `after`, sorted; `token` is a former page's `next`.
-    pub(super) async fn list(
-        &self,
-        after: Option<&str>,
-        token: Option<String>,
-    ) -> Result<Page, ReplayError> {
+    pub(super) async fn list(&self, after: Option<&str>, token: Option<String>) -> Result<Page, ReplayError> {
         match self {
             Self::Directory(path) => {
                 let mut keys = Vec::new();
-                off_reactor(true, || walk(path, path, &mut keys)).map_err(|e| {
-                    ReplayError::Source {
-                        doing: format!("listing {}", path.display()),
-                        why: e.to_string(),
-                    }
+                off_reactor(true, || walk(path, path, &mut keys)).map_err(|e| ReplayError::Source {
+                    doing: format!("listing {}", path.display()),
+                    why: e.to_string(),
                 })?;
                 keys.retain(|key| after.is_none_or(|after| key.as_str() > after));
                 keys.sort_unstable();
@@ -120,12 +97,10 @@ impl Objects {
         match self {
             Self::Directory(path) => {
                 let file = path.join(key);
-                off_reactor(true, || std::fs::read(&file))
-                    .map(Bytes::from)
-                    .map_err(|e| ReplayError::Source {
-                        doing: format!("reading {}", file.display()),
-                        why: e.to_string(),
-                    })
+                off_reactor(true, || std::fs::read(&file)).map(Bytes::from).map_err(|e| ReplayError::Source {
+                    doing: format!("reading {}", file.display()),
+                    why: e.to_string(),
+                })
             }
             Self::S3(bucket) => bucket.read(key).await,
         }
@@ -157,11 +132,7 @@ fn base_and_prefix(url: &Url, endpoint: Option<&Url>) -> (Url, String) {
     base.set_query(None);
     let path = address.path().trim_start_matches('/').to_owned();
     let in_host = endpoint.is_none() && bucket_in_host(url).is_some();
-    let (root, prefix) = if in_host {
-        ("", path.as_str())
-    } else {
-        path.split_once('/').unwrap_or((&path, ""))
-    };
+    let (root, prefix) = if in_host { ("", path.as_str()) } else { path.split_once('/').unwrap_or((&path, "")) };
     base.set_path(root);
     let mut prefix = prefix.trim_end_matches('/').to_owned();
     if !prefix.is_empty() {
@@ -196,62 +167,38 @@ struct Contents {
 
 impl Bucket {
     async fn list(&self, after: Option<&str>, token: Option<String>) -> Result<Page, ReplayError> {
-        let mut query = vec![
-            ("list-type", "2".to_owned()),
-            ("prefix", self.prefix.clone()),
-        ];
+        let mut query = vec![("list-type", "2".to_owned()), ("prefix", self.prefix.clone())];
         match (token, after) {
             (Some(token), _) => query.push(("continuation-token", token)),
             (None, Some(after)) => query.push(("start-after", after.to_owned())),
             (None, None) => {}
         }
         let mut url = self.base.clone();
-        let query: Vec<String> = query
-            .iter()
-            .map(|(name, value)| format!("{name}={}", strict(value)))
-            .collect();
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", strict(value))).collect();
         url.set_query(Some(&query.join("&")));
-        let doing = format!(
-            "listing objects under {}{}",
-            net::masked(&self.base),
-            self.prefix
-        );
+        let doing = format!("listing objects under {}{}", net::masked(&self.base), self.prefix);
         let body = self.get(&url, LIST_LIMIT, &doing).await?;
-        let unusable = |why: String| ReplayError::Source {
-            doing: doing.clone(),
-            why,
-        };
+        let unusable = |why: String| ReplayError::Source { doing: doing.clone(), why };
         let text = std::str::from_utf8(&body).map_err(|e| unusable(e.to_string()))?;
-        let list: ListBucketResult = quick_xml::de::from_str(text)
-            .map_err(|e| unusable(format!("not a list of objects: {e}")))?;
+        let list: ListBucketResult =
+            quick_xml::de::from_str(text).map_err(|e| unusable(format!("not a list of objects: {e}")))?;
         let next = list.next.filter(|_| list.is_truncated);
         if list.is_truncated && next.is_none() {
-            return Err(unusable(
-                "the list is cut and says not how to go on".to_owned(),
-            ));
+            return Err(unusable("the list is cut and says not how to go on".to_owned()));
         }
-        let keys = list
-            .contents
-            .into_iter()
-            .map(|contents| contents.key)
-            .filter(|key| key.ends_with(SUFFIX))
-            .collect();
+        let keys = list.contents.into_iter().map(|contents| contents.key).filter(|key| key.ends_with(SUFFIX)).collect();
         Ok(Page { keys, next })
     }
 
     async fn read(&self, key: &str) -> Result<Bytes, ReplayError> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{key}", self.base.path().trim_end_matches('/')));
-        self.get(&url, OBJECT_LIMIT, &format!("reading object {key}"))
-            .await
+        self.get(&url, OBJECT_LIMIT, &format!("reading object {key}")).await
     }
 
     /// Reads are repeated a few times on load and on the way; everything else ends the replay.
     async fn get(&self, url: &Url, limit: u64, doing: &str) -> Result<Bytes, ReplayError> {
-        let failed = |why: String| ReplayError::Source {
-            doing: doing.to_owned(),
-            why,
-        };
+        let failed = |why: String| ReplayError::Source { doing: doing.to_owned(), why };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let mut signed_anew = false;
         loop {
@@ -273,9 +220,7 @@ impl Bucket {
                         return Ok(reply.body);
                     }
                     let why = described(reply.status.as_str(), &reply.body);
-                    if !(reply.status.is_server_error()
-                        || reply.status == StatusCode::TOO_MANY_REQUESTS)
-                    {
+                    if !(reply.status.is_server_error() || reply.status == StatusCode::TOO_MANY_REQUESTS) {
                         return Err(failed(why));
                     }
                     why
@@ -290,23 +235,12 @@ impl Bucket {
     }
 
     async fn get_once(&self, url: &Url, limit: u64) -> Result<Reply, String> {
-        let mut request = Request::get(url.as_str())
-            .body(Bytes::new())
-            .map_err(|e| e.to_string())?;
-        self.client
-            .prepare(&mut request)
-            .await
-            .map_err(|e| e.to_string())?;
+        let mut request = Request::get(url.as_str()).body(Bytes::new()).map_err(|e| e.to_string())?;
+        self.client.prepare(&mut request).await.map_err(|e| e.to_string())?;
         if let Some(authorize) = &self.authorize {
-            authorize
-                .authorize(&mut request)
-                .await
-                .map_err(|e| e.to_string())?;
+            authorize.authorize(&mut request).await.map_err(|e| e.to_string())?;
         }
-        self.client
-            .send(request, TIMEOUT, limit)
-            .await
-            .map_err(|e| e.to_string())
+        self.client.send(request, TIMEOUT, limit).await.map_err(|e| e.to_string())
     }
 }
 
@@ -315,9 +249,7 @@ fn strict(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte))
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -345,16 +277,10 @@ mod tests {
             both("https://s3.eu-west-1.amazonaws.com/b", "p/")
         );
         assert_eq!(
-            case(
-                "https://b.s3.eu-west-1.amazonaws.com/p",
-                Some("http://127.0.0.1:9")
-            ),
+            case("https://b.s3.eu-west-1.amazonaws.com/p", Some("http://127.0.0.1:9")),
             both("http://127.0.0.1:9/b", "p/")
         );
-        assert_eq!(
-            case("http://127.0.0.1:9/b", None),
-            both("http://127.0.0.1:9/b", "")
-        );
+        assert_eq!(case("http://127.0.0.1:9/b", None), both("http://127.0.0.1:9/b", ""));
     }
 
     #[test]
@@ -365,10 +291,8 @@ mod tests {
         let list: ListBucketResult = quick_xml::de::from_str(text).unwrap();
         assert_eq!(list.contents[0].key, "a&b.snappy");
         assert!(list.is_truncated && list.next.as_deref() == Some("t"));
-        let empty: ListBucketResult = quick_xml::de::from_str(
-            "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>",
-        )
-        .unwrap();
+        let empty: ListBucketResult =
+            quick_xml::de::from_str("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>").unwrap();
         assert!(empty.contents.is_empty() && !empty.is_truncated);
     }
 

@@ -22,9 +22,7 @@ impl Entries {
         if length > MAX_RAW || length > object.len().saturating_mul(22).saturating_add(64) {
             return Err(format!("it claims {length} bytes after decompression"));
         }
-        let raw = snap::raw::Decoder::new()
-            .decompress_vec(object)
-            .map_err(|e| e.to_string())?;
+        let raw = snap::raw::Decoder::new().decompress_vec(object).map_err(|e| e.to_string())?;
         Self::cut(raw)
     }
 
@@ -36,14 +34,9 @@ impl Entries {
             if tag & 7 != 2 {
                 return Err(format!("field tag {tag} is not part of a write request"));
             }
-            let (length, body) =
-                varint(&raw, after_tag).ok_or("it ends inside a field's length")?;
-            let end = usize::try_from(length)
-                .ok()
-                .and_then(|length| body.checked_add(length));
-            let end = end
-                .filter(|end| *end <= raw.len())
-                .ok_or("it ends inside a field")?;
+            let (length, body) = varint(&raw, after_tag).ok_or("it ends inside a field's length")?;
+            let end = usize::try_from(length).ok().and_then(|length| body.checked_add(length));
+            let end = end.filter(|end| *end <= raw.len()).ok_or("it ends inside a field")?;
             if tag == 0x0a {
                 raw.copy_within(from..end, kept);
                 kept += end - from;

@@ -36,10 +36,7 @@ pub struct Stamp {
 impl Stamp {
     /// Encodes a timestamp in milliseconds.
     pub fn new(milliseconds: i64) -> Self {
-        let mut stamp = Self {
-            bytes: [0; 11],
-            len: 0,
-        };
+        let mut stamp = Self { bytes: [0; 11], len: 0 };
         if milliseconds == 0 {
             return stamp;
         }
@@ -96,13 +93,7 @@ impl Body {
     /// Appends `timeseries { labels, samples { value, timestamp } }`. Says what the table makes of the series; nothing is
     /// written unless it is kept.
     #[inline]
-    pub fn put_sample(
-        &mut self,
-        table: &WireTable,
-        series: u32,
-        value: f64,
-        stamp: &Stamp,
-    ) -> Fate {
+    pub fn put_sample(&mut self, table: &WireTable, series: u32, value: f64, stamp: &Stamp) -> Fate {
         let fate = table.fate(series);
         let Fate::Kept(labels) = fate else {
             return fate;
@@ -130,16 +121,11 @@ impl Body {
 
     /// Appends `metadata { type, metric_family_name, help, unit }`.
     pub fn put_metadata(&mut self, family: &FamilyText<'_>) {
-        let mut message =
-            Vec::with_capacity(16 + family.name.len() + family.help.len() + family.unit.len());
+        let mut message = Vec::with_capacity(16 + family.name.len() + family.help.len() + family.unit.len());
         if family.kind != 0 {
             message.extend_from_slice(&[0x08, family.kind]);
         }
-        for (tag, text) in [
-            (0x12, family.name),
-            (0x22, family.help),
-            (0x2a, family.unit),
-        ] {
+        for (tag, text) in [(0x12, family.name), (0x22, family.help), (0x2a, family.unit)] {
             if !text.is_empty() {
                 message.push(tag);
                 put_varint(text.len() as u64, &mut message);
@@ -201,10 +187,7 @@ pub struct Snappy {
 
 impl Default for Snappy {
     fn default() -> Self {
-        Self {
-            encoder: snap::raw::Encoder::new(),
-            scratch: Vec::new(),
-        }
+        Self { encoder: snap::raw::Encoder::new(), scratch: Vec::new() }
     }
 }
 

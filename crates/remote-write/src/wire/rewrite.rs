@@ -19,11 +19,7 @@ pub struct Rewrite {
 impl Rewrite {
     /// Makes a table as this destination sends it.
     pub fn apply(&self, table: &SeriesTable) -> WireTable {
-        if self.write_relabel.is_empty() {
-            self.merged(table)
-        } else {
-            self.relabelled(table)
-        }
+        if self.write_relabel.is_empty() { self.merged(table) } else { self.relabelled(table) }
     }
 
     /// Pair ids are merged with the external labels; no text is looked at but names.
@@ -33,11 +29,8 @@ impl Rewrite {
             let (name, value) = table.pair(id);
             builder.add_pair(name, value);
         }
-        let external: Vec<(&str, u32)> = self
-            .external_labels
-            .iter()
-            .map(|(name, value)| (name, builder.add_pair(name, value)))
-            .collect();
+        let external: Vec<(&str, u32)> =
+            self.external_labels.iter().map(|(name, value)| (name, builder.add_pair(name, value))).collect();
         let mut ids: Vec<u32> = Vec::new();
         for series in 0..table.series() {
             ids.clear();
@@ -65,10 +58,7 @@ impl Rewrite {
                 labels.set(name, value);
             }
             let kept = relabel::process(&mut labels, &self.write_relabel) && !labels.is_empty();
-            let ids: Vec<u32> = labels
-                .iter()
-                .map(|(name, value)| builder.intern(name, value))
-                .collect();
+            let ids: Vec<u32> = labels.iter().map(|(name, value)| builder.intern(name, value)).collect();
             builder.add_series(kept.then_some(ids));
         }
         builder.build()

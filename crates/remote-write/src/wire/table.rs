@@ -81,9 +81,7 @@ impl WireTable {
         let index = index as usize;
         let range = self.series[index] as usize..self.series[index + 1] as usize;
         match &self.runs {
-            Runs::Narrow(ids) => {
-                self.copy_runs(ids[range].iter().map(|&id| usize::from(id)), out, at)
-            }
+            Runs::Narrow(ids) => self.copy_runs(ids[range].iter().map(|&id| usize::from(id)), out, at),
             Runs::Wide(ids) => self.copy_runs(ids[range].iter().map(|&id| id as usize), out, at),
         }
     }
@@ -96,10 +94,9 @@ impl WireTable {
             // next run or by the sample. A call to memcpy for each short run cost more than the rest of the encoder.
             let (mut source, mut target) = (&self.blobs[from..], &mut out[at..]);
             for _ in 0..(to - from).div_ceil(BLOCK) {
-                let (Some((block, source_rest)), Some((place, target_rest))) = (
-                    source.split_first_chunk::<BLOCK>(),
-                    target.split_first_chunk_mut::<BLOCK>(),
-                ) else {
+                let (Some((block, source_rest)), Some((place, target_rest))) =
+                    (source.split_first_chunk::<BLOCK>(), target.split_first_chunk_mut::<BLOCK>())
+                else {
                     break; // Not met: blobs end with a block of zeros, and the caller has made room.
                 };
                 *place = *block;
@@ -127,11 +124,7 @@ pub struct WireTableBuilder {
 impl WireTableBuilder {
     /// An empty table.
     pub fn new() -> Self {
-        Self {
-            starts: vec![0],
-            series: vec![0],
-            ..Self::default()
-        }
+        Self { starts: vec![0], series: vec![0], ..Self::default() }
     }
 
     /// Adds a pair known to be new and returns its id.
@@ -186,9 +179,7 @@ impl WireTableBuilder {
             run_of[head] = starts.len() as u32 - 1;
             let mut pair = head;
             loop {
-                blobs.extend_from_slice(
-                    &self.encoded[self.starts[pair] as usize..self.starts[pair + 1] as usize],
-                );
+                blobs.extend_from_slice(&self.encoded[self.starts[pair] as usize..self.starts[pair + 1] as usize]);
                 match follows[pair] {
                     NONE => break,
                     next => pair = next as usize,
@@ -221,13 +212,7 @@ impl WireTableBuilder {
             Runs::Wide(runs)
         };
         starts.shrink_to_fit();
-        WireTable {
-            blobs,
-            starts,
-            runs,
-            series,
-            lengths,
-        }
+        WireTable { blobs, starts, runs, series, lengths }
     }
 
     /// For each pair, the pair that it is glued to: the one that follows it wherever either of the two occurs.
@@ -243,14 +228,8 @@ impl WireTableBuilder {
         for bounds in self.series.windows(2) {
             let ids = &self.ids[bounds[0] as usize..bounds[1] as usize];
             for (place, &id) in ids.iter().enumerate() {
-                note(
-                    &mut next[id as usize],
-                    ids.get(place + 1).copied().unwrap_or(SEVERAL),
-                );
-                note(
-                    &mut previous[id as usize],
-                    if place == 0 { SEVERAL } else { ids[place - 1] },
-                );
+                note(&mut next[id as usize], ids.get(place + 1).copied().unwrap_or(SEVERAL));
+                note(&mut previous[id as usize], if place == 0 { SEVERAL } else { ids[place - 1] });
             }
         }
         let follows = |id: usize| {
@@ -288,11 +267,7 @@ impl hashbrown::Equivalent<(Box<str>, Box<str>)> for dyn TextPair + '_ {
 /// `TimeSeries.labels`: field 1, a `Label { name = 1, value = 2 }` message.
 fn encode_pair(name: &str, value: &str, out: &mut Vec<u8>) {
     let field = |text: &str| {
-        if text.is_empty() {
-            0
-        } else {
-            1 + varint_len(text.len() as u64) + text.len()
-        }
+        if text.is_empty() { 0 } else { 1 + varint_len(text.len() as u64) + text.len() }
     };
     out.push(0x0a);
     put_varint((field(name) + field(value)) as u64, out);
@@ -338,27 +313,14 @@ mod tests {
     #[test]
     fn pairs_that_always_follow_each_other_become_one_run() {
         let mut builder = WireTableBuilder::new();
-        let names: Vec<u32> = (0..10)
-            .map(|i| builder.intern("__name__", &format!("m{i}")))
-            .collect();
-        let shared = [
-            builder.intern("env", "prod"),
-            builder.intern("instance", "a:1"),
-            builder.intern("job", "x"),
-        ];
+        let names: Vec<u32> = (0..10).map(|i| builder.intern("__name__", &format!("m{i}"))).collect();
+        let shared = [builder.intern("env", "prod"), builder.intern("instance", "a:1"), builder.intern("job", "x")];
         for &name in &names {
             builder.add_series(Some([name].into_iter().chain(shared)));
         }
         let table = builder.build();
-        assert_eq!(
-            table.starts.len() - 1,
-            11,
-            "ten names and one run for the three shared pairs"
-        );
-        assert_eq!(
-            table.runs,
-            Runs::Narrow((0..10).flat_map(|i| [i, 10]).collect())
-        );
+        assert_eq!(table.starts.len() - 1, 11, "ten names and one run for the three shared pairs");
+        assert_eq!(table.runs, Runs::Narrow((0..10).flat_map(|i| [i, 10]).collect()));
     }
 
     #[test]

@@ -16,8 +16,7 @@ use axum::{
     response::Response,
 };
 use model::{
-    BaseVector, EncodedTable, Labels, MetricBatch, MetricChunk, MetricType, Presence,
-    SeriesTableBuilder, Timestamps,
+    BaseVector, EncodedTable, Labels, MetricBatch, MetricChunk, MetricType, Presence, SeriesTableBuilder, Timestamps,
 };
 use parking_lot::Mutex;
 use pipeline::{BaseVectors, MetricIntake, Outlet};
@@ -25,8 +24,8 @@ use prost::Message;
 use proto::remote_write::WriteRequest;
 use queue::{DestinationSpec, LaneId, LaneSpec, LedgerRow, MinFree, Queue, QueueConfig};
 use remote_write::{
-    Backoff, Batching, Destination, DestinationConfig, DestinationStatus, MetadataConfig,
-    ProtocolConfig, RemoteStorageMetrics, Tuning,
+    Backoff, Batching, Destination, DestinationConfig, DestinationStatus, MetadataConfig, ProtocolConfig,
+    RemoteStorageMetrics, Tuning,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
@@ -45,12 +44,7 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(
-        tokio::time::timeout(Duration::from_secs(60), waiting)
-            .await
-            .is_ok(),
-        "never came: {what}"
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "never came: {what}");
 }
 
 /// A queue with one lane.
@@ -78,47 +72,25 @@ impl House {
             cursor_interval: Duration::from_millis(20),
             ..QueueConfig::new(directory.path().join("queue"))
         };
-        let specs = destinations
-            .iter()
-            .map(|name| DestinationSpec::new(*name, vec![lane.clone()]))
-            .collect();
+        let specs = destinations.iter().map(|name| DestinationSpec::new(*name, vec![lane.clone()])).collect();
         let (queue, _) = Queue::open(config, vec![LaneSpec::new(lane.clone())], specs).unwrap();
         let intake = MetricIntake::new(queue.appender(&lane).unwrap());
-        Self {
-            directory,
-            queue,
-            intake,
-            lane,
-            bases: BaseVectors::default(),
-            tables: Mutex::default(),
-        }
+        Self { directory, queue, intake, lane, bases: BaseVectors::default(), tables: Mutex::default() }
     }
 
     pub async fn close(self) -> tempfile::TempDir {
-        let Self {
-            directory,
-            queue,
-            intake,
-            ..
-        } = self;
+        let Self { directory, queue, intake, .. } = self;
         drop(intake);
         queue.close(Duration::from_secs(10)).await.unwrap();
         directory
     }
 
     pub fn outlet(&self, destination: &str) -> Outlet {
-        Outlet::new(
-            self.queue.reader(destination, &self.lane).unwrap(),
-            self.bases.clone(),
-        )
+        Outlet::new(self.queue.reader(destination, &self.lane).unwrap(), self.bases.clone())
     }
 
     fn table(&self, stream: u64, series: usize) -> EncodedTable {
-        self.tables
-            .lock()
-            .entry((stream, series))
-            .or_insert_with(|| table(stream, series))
-            .clone()
+        self.tables.lock().entry((stream, series)).or_insert_with(|| table(stream, series)).clone()
     }
 
     /// Appends one frame: `series` samples of target `stream`, all with this time and value.
@@ -128,10 +100,7 @@ impl House {
 
     pub async fn append_values(&self, stream: u64, time: i64, values: &[f64]) {
         let mut chunks = Vec::new();
-        let tables: Vec<_> = values
-            .chunks(200)
-            .map(|part| (self.table(stream, part.len()), part))
-            .collect();
+        let tables: Vec<_> = values.chunks(200).map(|part| (self.table(stream, part.len()), part)).collect();
         let base = BaseVector::none();
         for (table, values) in &tables {
             chunks.push(MetricChunk {
@@ -142,29 +111,17 @@ impl House {
                 values,
             });
         }
-        let receipt = self
-            .intake
-            .append(&MetricBatch { stream, chunks })
-            .await
-            .unwrap();
+        let receipt = self.intake.append(&MetricBatch { stream, chunks }).await.unwrap();
         receipt.durable().await.unwrap();
     }
 
     pub fn row(&self, destination: &str) -> LedgerRow {
-        self.queue
-            .ledger()
-            .rows
-            .into_iter()
-            .find(|row| row.destination == destination)
-            .unwrap()
+        self.queue.ledger().rows.into_iter().find(|row| row.destination == destination).unwrap()
     }
 
     /// Waits until nothing is pending, and checks that the book balances.
     pub async fn settled(&self, destination: &str) -> LedgerRow {
-        until(&format!("{destination} settled"), || async {
-            self.row(destination).pending_items == 0
-        })
-        .await;
+        until(&format!("{destination} settled"), || async { self.row(destination).pending_items == 0 }).await;
         let row = self.row(destination);
         assert!(row.balances(), "{row:?}");
         row
@@ -176,13 +133,10 @@ fn table(stream: u64, series: usize) -> EncodedTable {
     let mut builder = SeriesTableBuilder::new();
     let family = builder.family("m", MetricType::Gauge, "A gauge.", "");
     for index in 0..series {
-        let labels: Labels = [
-            ("__name__", format!("m{index}")),
-            ("job", "test".into()),
-            ("target", stream.to_string()),
-        ]
-        .into_iter()
-        .collect();
+        let labels: Labels =
+            [("__name__", format!("m{index}")), ("job", "test".into()), ("target", stream.to_string())]
+                .into_iter()
+                .collect();
         builder.push(family, &labels).unwrap();
     }
     builder.build()
@@ -210,19 +164,9 @@ impl Seen {
 
 pub fn samples(request: &WriteRequest) -> Vec<(String, i64, f64)> {
     let one = |series: &proto::remote_write::TimeSeries| {
-        let label = |name: &str| {
-            series
-                .labels
-                .iter()
-                .find(|l| l.name == name)
-                .map_or("", |l| l.value.as_str())
-        };
+        let label = |name: &str| series.labels.iter().find(|l| l.name == name).map_or("", |l| l.value.as_str());
         let key = format!("{}/{}", label("target"), label("__name__"));
-        series
-            .samples
-            .iter()
-            .map(|sample| (key.clone(), sample.timestamp, sample.value))
-            .collect::<Vec<_>>()
+        series.samples.iter().map(|sample| (key.clone(), sample.timestamp, sample.value)).collect::<Vec<_>>()
     };
     request.timeseries.iter().flat_map(one).collect()
 }
@@ -240,18 +184,11 @@ pub struct Reply {
 }
 
 pub fn status(status: u16) -> Reply {
-    Reply {
-        status,
-        ..Reply::default()
-    }
+    Reply { status, ..Reply::default() }
 }
 
 pub fn refused(status: u16, body: &str) -> Reply {
-    Reply {
-        status,
-        body: Bytes::copy_from_slice(body.as_bytes()),
-        ..Reply::default()
-    }
+    Reply { status, body: Bytes::copy_from_slice(body.as_bytes()), ..Reply::default() }
 }
 
 type Script = Arc<dyn Fn(usize, &Seen) -> Reply + Send + Sync>;
@@ -269,16 +206,8 @@ impl Fake {
     pub async fn new(script: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
         install_tls();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = Url::parse(&format!(
-            "http://{}/api/v1/write",
-            listener.local_addr().unwrap()
-        ))
-        .unwrap();
-        let fake = Self {
-            url,
-            seen: Arc::default(),
-            script: Arc::new(Mutex::new(Arc::new(script))),
-        };
+        let url = Url::parse(&format!("http://{}/api/v1/write", listener.local_addr().unwrap())).unwrap();
+        let fake = Self { url, seen: Arc::default(), script: Arc::new(Mutex::new(Arc::new(script))) };
         let router = Router::new().fallback(answer).with_state(fake.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         fake
@@ -295,12 +224,7 @@ impl Fake {
 
     /// Every sample that was answered with a success, in order of arrival.
     pub fn stored(&self) -> Vec<(String, i64, f64)> {
-        self.seen
-            .lock()
-            .iter()
-            .filter(|seen| (200..300).contains(&seen.status))
-            .flat_map(Seen::samples)
-            .collect()
+        self.seen.lock().iter().filter(|seen| (200..300).contains(&seen.status)).flat_map(Seen::samples).collect()
     }
 
     /// Checks that each series' first arrivals are in the order of their values, and gives the distinct samples.
@@ -309,10 +233,7 @@ impl Fake {
         for (key, _, value) in self.stored() {
             let values = series.entry(key).or_default();
             if !values.contains(&value) {
-                assert!(
-                    values.last().is_none_or(|last| *last < value),
-                    "{values:?} then {value}"
-                );
+                assert!(values.last().is_none_or(|last| *last < value), "{values:?} then {value}");
                 values.push(value);
             }
         }
@@ -323,10 +244,7 @@ impl Fake {
 async fn answer(State(fake): State<Fake>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let raw = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let request = snap::raw::Decoder::new()
-        .decompress_vec(&raw)
-        .ok()
-        .and_then(|raw| WriteRequest::decode(&*raw).ok());
+    let request = snap::raw::Decoder::new().decompress_vec(&raw).ok().and_then(|raw| WriteRequest::decode(&*raw).ok());
     let mut seen = Seen {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
@@ -340,11 +258,7 @@ async fn answer(State(fake): State<Fake>, request: axum::extract::Request) -> Re
     let reply = {
         let mut all = fake.seen.lock();
         let reply = script(all.len(), &seen);
-        seen.status = if reply.close || reply.hang {
-            0
-        } else {
-            reply.status
-        };
+        seen.status = if reply.close || reply.hang { 0 } else { reply.status };
         all.push(seen);
         reply
     };
@@ -383,16 +297,8 @@ pub fn config(name: &str, url: &Url) -> DestinationConfig {
         client: net::HttpClientConfig::default(),
         external_labels: Labels::new(),
         write_relabel: Vec::new(),
-        backoff: Backoff {
-            min: Duration::from_millis(1),
-            max: Duration::from_millis(5),
-            retry_on_http_429: true,
-        },
-        batching: Batching {
-            max_samples: 500,
-            max_bytes: 1 << 20,
-            max_age: Duration::ZERO,
-        },
+        backoff: Backoff { min: Duration::from_millis(1), max: Duration::from_millis(5), retry_on_http_429: true },
+        batching: Batching { max_samples: 500, max_bytes: 1 << 20, max_age: Duration::ZERO },
         shards: 2,
         max_in_flight_bytes: 16 << 20,
         max_age: None,
@@ -417,38 +323,20 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn new(
-        house: &House,
-        config: DestinationConfig,
-        authorize: Option<Arc<dyn net::Authorize>>,
-    ) -> Self {
+    pub fn new(house: &House, config: DestinationConfig, authorize: Option<Arc<dyn net::Authorize>>) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let outlets = vec![house.outlet(&config.name)];
         let metrics = RemoteStorageMetrics::default();
-        let status = Destination::spawn_tuned(
-            config,
-            authorize,
-            outlets,
-            &metrics,
-            &tracker,
-            stop.clone(),
-            tuning(),
-        );
+        let status = Destination::spawn_tuned(config, authorize, outlets, &metrics, &tracker, stop.clone(), tuning());
         tracker.close();
-        Self {
-            status,
-            stop,
-            tracker,
-        }
+        Self { status, stop, tracker }
     }
 
     /// Tells it to stop and waits until it has.
     pub async fn stop(self) {
         self.stop.cancel();
         assert!(
-            tokio::time::timeout(Duration::from_secs(30), self.tracker.wait())
-                .await
-                .is_ok(),
+            tokio::time::timeout(Duration::from_secs(30), self.tracker.wait()).await.is_ok(),
             "the worker does not stop"
         );
     }

@@ -61,21 +61,13 @@ impl Service for Aps {
 
     fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError> {
         if call.headers.contains_key("x-scope-orgid") {
-            return Err(bad(
-                "X-Scope-OrgID is not accepted: a workspace is one tenant",
-            ));
+            return Err(bad("X-Scope-OrgID is not accepted: a workspace is one tenant"));
         }
         let workspace = workspace(&call.target).unwrap_or_default();
         let stored = write(core, call, &format!("aps:{workspace}")).map_err(|e| write_error(&e))?;
         match refused(&stored) {
-            Some(message) => Err(ServiceError {
-                stored: stored.samples,
-                ..bad(message)
-            }),
-            None => Ok(Done {
-                reply: Reply::empty(StatusCode::OK),
-                samples: stored.samples,
-            }),
+            Some(message) => Err(ServiceError { stored: stored.samples, ..bad(message) }),
+            None => Ok(Done { reply: Reply::empty(StatusCode::OK), samples: stored.samples }),
         }
     }
 }
@@ -90,23 +82,14 @@ fn write_error(error: &WriteError) -> ServiceError {
         WriteError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::BAD_REQUEST,
     };
-    ServiceError {
-        status,
-        ..bad(error.to_string())
-    }
+    ServiceError { status, ..bad(error.to_string()) }
 }
 
 /// `{id}` of `/workspaces/{id}/api/v1/remote_write`.
 fn workspace(target: &Target) -> Option<&str> {
-    let id = target
-        .path
-        .strip_prefix("/workspaces/")?
-        .strip_suffix("/api/v1/remote_write")?;
-    let is_id = !id.is_empty()
-        && id.len() <= 64
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let id = target.path.strip_prefix("/workspaces/")?.strip_suffix("/api/v1/remote_write")?;
+    let is_id =
+        !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     is_id.then_some(id)
 }
 
@@ -122,9 +105,5 @@ pub(super) fn refused(stored: &Stored) -> Option<String> {
     if stored.refused == 0 && stored.reasons.is_empty() {
         return None;
     }
-    Some(format!(
-        "{} samples refused: {}",
-        stored.refused,
-        stored.reasons.join("; ")
-    ))
+    Some(format!("{} samples refused: {}", stored.refused, stored.reasons.join("; ")))
 }

@@ -18,13 +18,7 @@ use crate::{
 };
 
 /// First one that claims a request serves it; the last one claims every signed request.
-pub(crate) const ALL: [&dyn Service; 5] = [
-    &aps::Aps,
-    &sts::Sts,
-    &s3::S3,
-    &prometheus::Prometheus,
-    &other::Other,
-];
+pub(crate) const ALL: [&dyn Service; 5] = [&aps::Aps, &sts::Sts, &s3::S3, &prometheus::Prometheus, &other::Other];
 
 /// A request, read whole, from a verified caller (or from anyone, for services that take no signature).
 #[derive(Debug)]

@@ -26,18 +26,12 @@ impl Service for Other {
     }
 
     fn resource(&self, target: &Target) -> String {
-        let service = target
-            .signed_for
-            .as_deref()
-            .or(target.aws.as_ref().map(|aws| aws.service.as_str()));
+        let service = target.signed_for.as_deref().or(target.aws.as_ref().map(|aws| aws.service.as_str()));
         crate::refusal::shown(service.unwrap_or_default())
     }
 
     fn policy(&self, region: Option<String>, _is_tls: bool) -> Option<Policy> {
-        Some(Policy {
-            service: None,
-            ..Policy::common("", region)
-        })
+        Some(Policy { service: None, ..Policy::common("", region) })
     }
 
     fn action(&self, _call: &Call) -> Option<(String, String)> {
@@ -49,10 +43,7 @@ impl Service for Other {
         Err(ServiceError::new(
             StatusCode::NOT_IMPLEMENTED,
             "UnknownOperationException",
-            format!(
-                "the signature is good, but the sandbox does not play '{}'",
-                self.resource(&call.target)
-            ),
+            format!("the signature is good, but the sandbox does not play '{}'", self.resource(&call.target)),
         ))
     }
 }

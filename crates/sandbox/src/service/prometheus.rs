@@ -25,8 +25,7 @@ impl Service for Prometheus {
     }
 
     fn claims(&self, target: &Target) -> bool {
-        target.aws.is_none()
-            && (target.path.ends_with("/api/v1/write") || target.path.ends_with("/api/v1/push"))
+        target.aws.is_none() && (target.path.ends_with("/api/v1/write") || target.path.ends_with("/api/v1/push"))
     }
 
     fn resource(&self, target: &Target) -> String {
@@ -41,11 +40,7 @@ impl Service for Prometheus {
         if target.method == Method::POST {
             return Ok(());
         }
-        Err(ServiceError::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "MethodNotAllowed",
-            "remote write is a POST",
-        ))
+        Err(ServiceError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "remote write is a POST"))
     }
 
     fn action(&self, _call: &Call) -> Option<(String, String)> {
@@ -53,19 +48,12 @@ impl Service for Prometheus {
     }
 
     fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError> {
-        let bad =
-            |message: String| ServiceError::new(StatusCode::BAD_REQUEST, "BadRequest", message);
+        let bad = |message: String| ServiceError::new(StatusCode::BAD_REQUEST, "BadRequest", message);
         let destination = format!("prometheus:{}", self.resource(&call.target));
         let stored = write(core, call, &destination).map_err(|e| bad(e.to_string()))?;
         match refused(&stored) {
-            Some(message) => Err(ServiceError {
-                stored: stored.samples,
-                ..bad(message)
-            }),
-            None => Ok(Done {
-                reply: Reply::empty(StatusCode::NO_CONTENT),
-                samples: stored.samples,
-            }),
+            Some(message) => Err(ServiceError { stored: stored.samples, ..bad(message) }),
+            None => Ok(Done { reply: Reply::empty(StatusCode::NO_CONTENT), samples: stored.samples }),
         }
     }
 }

@@ -61,11 +61,7 @@ impl Service for S3 {
 
     fn action(&self, call: &Call) -> Option<(String, String)> {
         let (bucket, key) = place(&call.target);
-        let action = match (
-            call.target.method.as_str(),
-            bucket.is_empty(),
-            key.is_empty(),
-        ) {
+        let action = match (call.target.method.as_str(), bucket.is_empty(), key.is_empty()) {
             (_, true, _) => "ListAllMyBuckets",
             ("PUT", _, true) => "CreateBucket",
             ("GET" | "HEAD", _, true) => "ListBucket",
@@ -75,56 +71,32 @@ impl Service for S3 {
             _ => "GetObject",
         };
         let slash = if key.is_empty() { "" } else { "/" };
-        Some((
-            format!("s3:{action}"),
-            format!("arn:aws:s3:::{bucket}{slash}{key}"),
-        ))
+        Some((format!("s3:{action}"), format!("arn:aws:s3:::{bucket}{slash}{key}")))
     }
 
     fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError> {
         let (bucket, key) = place(&call.target);
         check_owner(call)?;
-        for unknown in [
-            "uploads",
-            "uploadId",
-            "partNumber",
-            "versionId",
-            "acl",
-            "tagging",
-            "policy",
-            "versioning",
-        ] {
+        for unknown in ["uploads", "uploadId", "partNumber", "versionId", "acl", "tagging", "policy", "versioning"] {
             if call.target.parameter(unknown).is_some() {
                 return Err(not_played(&format!("the query parameter '{unknown}'")));
             }
         }
         if !bucket.is_empty() && !is_bucket_name(&bucket) {
-            return Err(bad(
-                "InvalidBucketName",
-                "The specified bucket is not valid.",
-            ));
+            return Err(bad("InvalidBucketName", "The specified bucket is not valid."));
         }
         if key.len() > LONGEST_KEY {
             return Err(bad("KeyTooLongError", "Your key is too long"));
         }
-        match (
-            call.target.method.as_str(),
-            bucket.is_empty(),
-            key.is_empty(),
-        ) {
+        match (call.target.method.as_str(), bucket.is_empty(), key.is_empty()) {
             ("GET", true, _) => Ok(buckets(core, call).into()),
-            ("PUT", false, true) => Ok(Reply::empty(StatusCode::OK)
-                .with("location", &format!("/{bucket}"))
-                .into()),
+            ("PUT", false, true) => Ok(Reply::empty(StatusCode::OK).with("location", &format!("/{bucket}")).into()),
             ("HEAD", false, true) => Ok(Reply::empty(StatusCode::OK).into()),
             ("GET", false, true) => list(core, call, &bucket).map(Done::from),
             ("PUT", false, false) => put(core, call, &bucket, &key),
             ("GET" | "HEAD", false, false) => get(core, call, &bucket, &key).map(Done::from),
             ("DELETE", false, false) => {
-                core.objects
-                    .lock()
-                    .delete(&bucket, &key)
-                    .map_err(|e| internal(&e))?;
+                core.objects.lock().delete(&bucket, &key).map_err(|e| internal(&e))?;
                 Ok(Reply::empty(StatusCode::NO_CONTENT).into())
             }
             _ => Err(ServiceError::new(
@@ -143,10 +115,7 @@ fn place(target: &Target) -> (String, String) {
     let virtual_bucket = match &target.aws {
         Some(aws) if !aws.prefix.starts_with("vpce-") => Some(aws.prefix.as_str()),
         Some(_) => None,
-        None => target
-            .host_name()
-            .strip_suffix(".localhost")
-            .map(|name| name.strip_suffix(".s3").unwrap_or(name)),
+        None => target.host_name().strip_suffix(".localhost").map(|name| name.strip_suffix(".s3").unwrap_or(name)),
     };
     match virtual_bucket.filter(|bucket| !bucket.is_empty() && *bucket != "s3") {
         Some(bucket) => (bucket.to_owned(), path.to_owned()),
@@ -159,9 +128,7 @@ fn place(target: &Target) -> (String, String) {
 
 fn is_bucket_name(name: &str) -> bool {
     (3..=63).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
 }
 
 fn bad(code: &str, message: &str) -> ServiceError {
@@ -169,19 +136,11 @@ fn bad(code: &str, message: &str) -> ServiceError {
 }
 
 fn not_played(what: &str) -> ServiceError {
-    ServiceError::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "NotImplemented",
-        format!("the sandbox does not play {what}"),
-    )
+    ServiceError::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", format!("the sandbox does not play {what}"))
 }
 
 fn internal(error: &std::io::Error) -> ServiceError {
-    ServiceError::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "InternalError",
-        format!("the sandbox's directory: {error}"),
-    )
+    ServiceError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", format!("the sandbox's directory: {error}"))
 }
 
 fn header<'c>(call: &'c Call, name: &str) -> Option<&'c str> {
@@ -189,16 +148,11 @@ fn header<'c>(call: &'c Call, name: &str) -> Option<&'c str> {
 }
 
 fn check_owner(call: &Call) -> Result<(), ServiceError> {
-    let owner = call
-        .caller
-        .as_ref()
-        .map(|caller| caller.account_id.as_str());
+    let owner = call.caller.as_ref().map(|caller| caller.account_id.as_str());
     match header(call, "x-amz-expected-bucket-owner") {
-        Some(expected) if Some(expected) != owner => Err(ServiceError::new(
-            StatusCode::FORBIDDEN,
-            "AccessDenied",
-            "Access Denied",
-        )),
+        Some(expected) if Some(expected) != owner => {
+            Err(ServiceError::new(StatusCode::FORBIDDEN, "AccessDenied", "Access Denied"))
+        }
         _ => Ok(()),
     }
 }
@@ -220,17 +174,11 @@ fn put(core: &Core, call: &Call, bucket: &str, key: &str) -> Result<Done, Servic
     ];
     for (name, digest) in digests {
         if header(call, name).is_some_and(|given| given != BASE64_STANDARD.encode(&digest)) {
-            return Err(bad(
-                "BadDigest",
-                &format!("The {name} you specified did not match what we received."),
-            ));
+            return Err(bad("BadDigest", &format!("The {name} you specified did not match what we received.")));
         }
     }
     let raw = decompress(&call.body, core.limits.decompressed).ok();
-    let samples = raw
-        .as_ref()
-        .and_then(|raw| walk(raw, |_| {}).ok())
-        .filter(|counts| counts.series > 0);
+    let samples = raw.as_ref().and_then(|raw| walk(raw, |_| {}).ok()).filter(|counts| counts.series > 0);
     let put = core.objects.lock().put(
         bucket,
         key,
@@ -243,18 +191,11 @@ fn put(core: &Core, call: &Call, bucket: &str, key: &str) -> Result<Done, Servic
     match put {
         Put::Stored { etag } => {
             let stored = match raw.filter(|_| samples.is_some()) {
-                Some(raw) => core
-                    .series
-                    .lock()
-                    .ingest(&format!("s3:{bucket}"), call.now_ms, &raw)
-                    .unwrap_or_default(),
+                Some(raw) => core.series.lock().ingest(&format!("s3:{bucket}"), call.now_ms, &raw).unwrap_or_default(),
                 None => Default::default(),
             };
             let reply = Reply::empty(StatusCode::OK).with("etag", &format!("\"{etag}\""));
-            Ok(Done {
-                reply,
-                samples: stored.samples,
-            })
+            Ok(Done { reply, samples: stored.samples })
         }
         Put::Exists => Err(ServiceError::new(
             StatusCode::PRECONDITION_FAILED,
@@ -279,11 +220,7 @@ fn kept_headers(call: &Call) -> Vec<(String, String)> {
         let name = name.as_str();
         let is_kept = matches!(
             name,
-            "content-type"
-                | "content-encoding"
-                | "cache-control"
-                | "content-disposition"
-                | "x-amz-storage-class"
+            "content-type" | "content-encoding" | "cache-control" | "content-disposition" | "x-amz-storage-class"
         ) || name.starts_with("x-amz-meta-")
             || name.starts_with("x-amz-server-side-encryption");
         if let (true, Ok(value)) = (is_kept, value.to_str())
@@ -299,19 +236,12 @@ fn kept_headers(call: &Call) -> Vec<(String, String)> {
 fn get(core: &Core, call: &Call, bucket: &str, key: &str) -> Result<Reply, ServiceError> {
     let found: Option<Object> = core.objects.lock().get(bucket, key).cloned();
     let Some(object) = found else {
-        return Err(ServiceError::new(
-            StatusCode::NOT_FOUND,
-            "NoSuchKey",
-            "The specified key does not exist.",
-        )
-        .with("Key", key));
+        return Err(
+            ServiceError::new(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.").with("Key", key)
+        );
     };
     let is_head = call.target.method == Method::HEAD;
-    let body = if is_head {
-        bytes::Bytes::new()
-    } else {
-        object.read().map_err(|e| internal(&e))?
-    };
+    let body = if is_head { bytes::Bytes::new() } else { object.read().map_err(|e| internal(&e))? };
     let mut reply = Reply::new(StatusCode::OK, "binary/octet-stream", body)
         .with("etag", &format!("\"{}\"", object.etag))
         .with("last-modified", &http_date(object.stored_ms))
@@ -327,12 +257,7 @@ fn buckets(core: &Core, call: &Call) -> Reply {
     let created = extended_utc(call.now_ms);
     let entries: String = names
         .iter()
-        .map(|name| {
-            format!(
-                "<Bucket><Name>{}</Name><CreationDate>{created}</CreationDate></Bucket>",
-                escape(name)
-            )
-        })
+        .map(|name| format!("<Bucket><Name>{}</Name><CreationDate>{created}</CreationDate></Bucket>", escape(name)))
         .collect();
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListAllMyBucketsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
@@ -348,39 +273,22 @@ fn list(core: &Core, call: &Call, bucket: &str) -> Result<Reply, ServiceError> {
     }
     let most = match target.parameter("max-keys") {
         None => PAGE,
-        Some(text) => text
-            .parse::<usize>()
-            .map_err(|_| bad("InvalidArgument", "max-keys is not a number"))?
-            .min(PAGE),
+        Some(text) => text.parse::<usize>().map_err(|_| bad("InvalidArgument", "max-keys is not a number"))?.min(PAGE),
     };
     let after = match target.parameter("continuation-token") {
         Some(token) => hex::decode(&token)
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or_else(|| {
-                bad(
-                    "InvalidArgument",
-                    "The continuation token provided is incorrect",
-                )
-            })?,
+            .ok_or_else(|| bad("InvalidArgument", "The continuation token provided is incorrect"))?,
         None => target.parameter("start-after").unwrap_or_default(),
     };
     let prefix = target.parameter("prefix").unwrap_or_default();
     let delimiter = target.parameter("delimiter").unwrap_or_default();
-    let page = if most == 0 {
-        Page::default()
-    } else {
-        core.objects
-            .lock()
-            .list(bucket, &prefix, &delimiter, &after, most)
-    };
+    let page =
+        if most == 0 { Page::default() } else { core.objects.lock().list(bucket, &prefix, &delimiter, &after, most) };
     let as_url = target.parameter("encoding-type").as_deref() == Some("url");
     let shown = |text: &str| {
-        if as_url {
-            percent_encoding::utf8_percent_encode(text, URL).to_string()
-        } else {
-            escape(text)
-        }
+        if as_url { percent_encoding::utf8_percent_encode(text, URL).to_string() } else { escape(text) }
     };
     let mut body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
@@ -391,10 +299,7 @@ fn list(core: &Core, call: &Call, bucket: &str) -> Result<Reply, ServiceError> {
         page.next.is_some()
     );
     if let Some(next) = &page.next {
-        body.push_str(&format!(
-            "<NextContinuationToken>{}</NextContinuationToken>",
-            hex::encode(next)
-        ));
+        body.push_str(&format!("<NextContinuationToken>{}</NextContinuationToken>", hex::encode(next)));
     }
     for (key, object) in &page.objects {
         body.push_str(&format!(
@@ -407,19 +312,12 @@ fn list(core: &Core, call: &Call, bucket: &str) -> Result<Reply, ServiceError> {
         ));
     }
     for prefix in &page.prefixes {
-        body.push_str(&format!(
-            "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>",
-            shown(prefix)
-        ));
+        body.push_str(&format!("<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", shown(prefix)));
     }
     body.push_str("</ListBucketResult>");
     Ok(Reply::new(StatusCode::OK, "application/xml", body))
 }
 
 /// What `encoding-type=url` encodes.
-const URL: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
+const URL: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');

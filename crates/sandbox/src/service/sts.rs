@@ -26,9 +26,7 @@ impl Service for Sts {
             Some(aws) => aws.service == "sts",
             None => {
                 target.signed_for.as_deref() == Some("sts")
-                    || (target.method == http::Method::POST
-                        && target.path == "/"
-                        && target.signed_for.is_none())
+                    || (target.method == http::Method::POST && target.path == "/" && target.signed_for.is_none())
             }
         }
     }
@@ -44,14 +42,9 @@ impl Service for Sts {
 
     fn answer(&self, _core: &Core, call: &Call) -> Result<Done, ServiceError> {
         let body = String::from_utf8_lossy(&call.body);
-        let parameters = if call.body.is_empty() {
-            call.target.query.as_str()
-        } else {
-            body.as_ref()
-        };
+        let parameters = if call.body.is_empty() { call.target.query.as_str() } else { body.as_ref() };
         let find = |wanted: &str| {
-            let (_, value) =
-                decode_query(parameters).find(|(name, _)| name == wanted.as_bytes())?;
+            let (_, value) = decode_query(parameters).find(|(name, _)| name == wanted.as_bytes())?;
             Some(String::from_utf8_lossy(&value).into_owned())
         };
         let action = find("Action").unwrap_or_default();
@@ -59,18 +52,11 @@ impl Service for Sts {
             return Err(ServiceError::new(
                 StatusCode::BAD_REQUEST,
                 "InvalidAction",
-                format!(
-                    "Could not find operation {} for version 2011-06-15",
-                    crate::refusal::shown(&action)
-                ),
+                format!("Could not find operation {} for version 2011-06-15", crate::refusal::shown(&action)),
             ));
         }
         let Some(caller) = &call.caller else {
-            return Err(ServiceError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "InternalFailure",
-                "no caller",
-            ));
+            return Err(ServiceError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", "no caller"));
         };
         let body = format!(
             "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  \

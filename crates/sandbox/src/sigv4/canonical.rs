@@ -34,15 +34,9 @@ pub struct PathRule {
 
 impl PathRule {
     /// Every service except S3.
-    pub const COMMON: Self = Self {
-        encode_again: true,
-        normalize: true,
-    };
+    pub const COMMON: Self = Self { encode_again: true, normalize: true };
     /// S3: object keys are taken as they are.
-    pub const S3: Self = Self {
-        encode_again: false,
-        normalize: false,
-    };
+    pub const S3: Self = Self { encode_again: false, normalize: false };
 }
 
 /// The canonical request. `left_out` names the query parameters that the signature does not cover.
@@ -70,16 +64,8 @@ pub(crate) fn canonical_request(
 
 /// The path as it enters the canonical request.
 fn canonical_path(path: &str, rule: PathRule) -> String {
-    let path = if rule.normalize {
-        Cow::Owned(normalize(path))
-    } else {
-        Cow::Borrowed(path)
-    };
-    let path = if path.is_empty() {
-        Cow::Borrowed("/")
-    } else {
-        path
-    };
+    let path = if rule.normalize { Cow::Owned(normalize(path)) } else { Cow::Borrowed(path) };
+    let path = if path.is_empty() { Cow::Borrowed("/") } else { path };
     let mut out = String::with_capacity(path.len() + 16);
     if rule.encode_again {
         encode_into(&mut out, path.as_bytes(), true);
@@ -144,43 +130,26 @@ fn canonical_value(request: &SignedRequest<'_>, name: &str) -> String {
     if name == "host" {
         return collapse(request.host.as_bytes());
     }
-    let values: Vec<String> = request
-        .headers
-        .get_all(name)
-        .iter()
-        .map(|value| collapse(value.as_bytes()))
-        .collect();
+    let values: Vec<String> = request.headers.get_all(name).iter().map(|value| collapse(value.as_bytes())).collect();
     values.join(",")
 }
 
 fn collapse(value: &[u8]) -> String {
-    String::from_utf8_lossy(value)
-        .split_ascii_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    String::from_utf8_lossy(value).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The parameters of a query, percent-decoded, in the order sent. `+` is a space, as in HTML forms.
 pub(crate) fn decode_query(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
-    query
-        .split('&')
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            (
-                percent_decode(name.as_bytes(), true).into_owned(),
-                percent_decode(value.as_bytes(), true).into_owned(),
-            )
-        })
+    query.split('&').filter(|part| !part.is_empty()).map(|part| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        (percent_decode(name.as_bytes(), true).into_owned(), percent_decode(value.as_bytes(), true).into_owned())
+    })
 }
 
 /// Undoes percent-encoding; a `%` that starts no escape stays as it is.
 pub(crate) fn percent_decode(text: &[u8], plus_is_space: bool) -> Cow<'_, [u8]> {
     if plus_is_space && text.contains(&b'+') {
-        let spaced: Vec<u8> = text
-            .iter()
-            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-            .collect();
+        let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
         return Cow::Owned(percent_encoding::percent_decode(&spaced).collect());
     }
     percent_encoding::percent_decode(text).into()
@@ -190,9 +159,7 @@ pub(crate) fn percent_decode(text: &[u8], plus_is_space: bool) -> Cow<'_, [u8]> 
 fn encode_into(out: &mut String, bytes: &[u8], keep_slash: bool) {
     for byte in bytes {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(*byte))
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(*byte)),
             b'/' if keep_slash => out.push('/'),
             other => {
                 let _ = write!(out, "%{other:02X}");
@@ -225,10 +192,7 @@ mod tests {
 
     #[test]
     fn every_service_but_s3_encodes_the_encoded_path_again() {
-        assert_eq!(
-            canonical_path("/a%20b/c:d", PathRule::COMMON),
-            "/a%2520b/c%3Ad"
-        );
+        assert_eq!(canonical_path("/a%20b/c:d", PathRule::COMMON), "/a%2520b/c%3Ad");
         assert_eq!(canonical_path("/a%20b/c:d", PathRule::S3), "/a%20b/c%3Ad");
         assert_eq!(canonical_path("/a//b/../c", PathRule::S3), "/a//b/../c");
     }

@@ -29,11 +29,7 @@ pub struct Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}/{}/{}",
-            self.date, self.region, self.service, self.terminator
-        )
+        write!(f, "{}/{}/{}/{}", self.date, self.region, self.service, self.terminator)
     }
 }
 
@@ -76,12 +72,10 @@ pub(crate) fn read(request: &SignedRequest<'_>) -> Result<Option<Claim>, Refusal
         Some(value) if value.starts_with("AWS4-") || value.contains("Credential=") => {
             read_header(request, value).map(Some)
         }
-        Some(_) => Err(Refusal::Malformed {
-            what: "Authorization header is not of AWS Signature Version 4".to_owned(),
-        }),
-        None if request.query.contains("X-Amz-Signature=")
-            || request.query.contains("X-Amz-Credential=") =>
-        {
+        Some(_) => {
+            Err(Refusal::Malformed { what: "Authorization header is not of AWS Signature Version 4".to_owned() })
+        }
+        None if request.query.contains("X-Amz-Signature=") || request.query.contains("X-Amz-Credential=") => {
             read_query(request).map(Some)
         }
         None => Ok(None),
@@ -118,10 +112,7 @@ fn read_header(request: &SignedRequest<'_>, value: &str) -> Result<Claim, Refusa
     let malformed = |what: String| Refusal::Malformed { what };
     let (algorithm, rest) = value.split_once(' ').unwrap_or((value, ""));
     if algorithm != ALGORITHM {
-        return Err(malformed(format!(
-            "Unsupported AWS 'algorithm': '{}'.",
-            shorten(algorithm)
-        )));
+        return Err(malformed(format!("Unsupported AWS 'algorithm': '{}'.", shorten(algorithm))));
     }
     let (mut credential, mut signed_headers, mut signature) = (None, None, None);
     for part in rest.split(',') {
@@ -136,20 +127,14 @@ fn read_header(request: &SignedRequest<'_>, value: &str) -> Result<Claim, Refusa
         Some(text) => Some((text.to_owned(), read_basic_utc(text))),
         None => header(request, "date")?.map(|text| {
             let at = read_date_header(text);
-            (
-                at.map_or_else(|| text.to_owned(), crate::clock::basic_utc),
-                at,
-            )
+            (at.map_or_else(|| text.to_owned(), crate::clock::basic_utc), at)
         }),
     };
     let missing: Vec<String> = [
         ("'Credential' parameter", credential.is_none()),
         ("'Signature' parameter", signature.is_none()),
         ("'SignedHeaders' parameter", signed_headers.is_none()),
-        (
-            "existence of either a 'X-Amz-Date' or a 'Date' header",
-            date.is_none(),
-        ),
+        ("existence of either a 'X-Amz-Date' or a 'Date' header", date.is_none()),
     ]
     .iter()
     .filter(|(_, absent)| *absent)
@@ -160,12 +145,8 @@ fn read_header(request: &SignedRequest<'_>, value: &str) -> Result<Claim, Refusa
     else {
         return Err(malformed(missing.join(" ")));
     };
-    let at_ms = at.ok_or_else(|| {
-        malformed(format!(
-            "Date must be in ISO-8601 'basic format'. Got '{}'.",
-            shorten(&timestamp)
-        ))
-    })?;
+    let at_ms = at
+        .ok_or_else(|| malformed(format!("Date must be in ISO-8601 'basic format'. Got '{}'.", shorten(&timestamp))))?;
     let (access_key_id, scope) = read_credential(credential)?;
     Ok(Claim {
         placement: Placement::Header,
@@ -187,27 +168,16 @@ fn read_query(request: &SignedRequest<'_>) -> Result<Claim, Refusal> {
             return Ok(None);
         };
         if found.next().is_some() {
-            return Err(malformed(format!(
-                "Query parameter '{wanted}' is given twice."
-            )));
+            return Err(malformed(format!("Query parameter '{wanted}' is given twice.")));
         }
-        String::from_utf8(value)
-            .map(Some)
-            .map_err(|_| malformed(format!("Query parameter '{wanted}' is not UTF-8.")))
+        String::from_utf8(value).map(Some).map_err(|_| malformed(format!("Query parameter '{wanted}' is not UTF-8.")))
     };
     let required = |name: &str| {
-        parameter(name)?.ok_or_else(|| {
-            malformed(format!(
-                "AWS query-string parameters must include '{name}'."
-            ))
-        })
+        parameter(name)?.ok_or_else(|| malformed(format!("AWS query-string parameters must include '{name}'.")))
     };
     let algorithm = required("X-Amz-Algorithm")?;
     if algorithm != ALGORITHM {
-        return Err(malformed(format!(
-            "Unsupported AWS 'algorithm': '{}'.",
-            shorten(&algorithm)
-        )));
+        return Err(malformed(format!("Unsupported AWS 'algorithm': '{}'.", shorten(&algorithm))));
     }
     let (access_key_id, scope) = read_credential(&required("X-Amz-Credential")?)?;
     let timestamp = required("X-Amz-Date")?;
@@ -222,9 +192,7 @@ fn read_query(request: &SignedRequest<'_>) -> Result<Claim, Refusal> {
         .parse::<u32>()
         .ok()
         .filter(|seconds| (1..=604_800).contains(seconds))
-        .ok_or_else(|| {
-            malformed("X-Amz-Expires must be between 1 and 604800 seconds".to_owned())
-        })?;
+        .ok_or_else(|| malformed("X-Amz-Expires must be between 1 and 604800 seconds".to_owned()))?;
     Ok(Claim {
         placement: Placement::Query { expires_s },
         access_key_id,
@@ -240,13 +208,7 @@ fn read_query(request: &SignedRequest<'_>) -> Result<Claim, Refusal> {
 /// `AKID/date/region/service/aws4_request`. The key id itself may hold slashes; the scope is the last four parts.
 fn read_credential(text: &str) -> Result<(String, Scope), Refusal> {
     let mut parts = text.rsplitn(5, '/');
-    let taken = (
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-    );
+    let taken = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
     match taken {
         (Some(terminator), Some(service), Some(region), Some(date), Some(key))
             if !key.is_empty() && text.len() <= LONGEST =>
@@ -269,37 +231,21 @@ fn read_credential(text: &str) -> Result<(String, Scope), Refusal> {
 }
 
 fn read_names(list: &str) -> Result<Vec<String>, Refusal> {
-    let is_name = |name: &str| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase())
-    };
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
     if list.len() > LONGEST || !list.split(';').all(is_name) {
         return Err(Refusal::Malformed {
-            what: format!(
-                "SignedHeaders must be lower-case header names joined by ';', got '{}'",
-                shorten(list)
-            ),
+            what: format!("SignedHeaders must be lower-case header names joined by ';', got '{}'", shorten(list)),
         });
     }
     Ok(list.split(';').map(str::to_owned).collect())
 }
 
 fn read_signature(text: &str) -> Result<String, Refusal> {
-    if text.len() == 64
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    {
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
         Ok(text.to_owned())
     } else {
-        Err(Refusal::Malformed {
-            what: format!(
-                "Signature must be 64 lower-case hex digits, got '{}'",
-                shorten(text)
-            ),
-        })
+        Err(Refusal::Malformed { what: format!("Signature must be 64 lower-case hex digits, got '{}'", shorten(text)) })
     }
 }
 
@@ -310,13 +256,9 @@ fn header<'a>(request: &SignedRequest<'a>, name: &str) -> Result<Option<&'a str>
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(Refusal::Malformed {
-            what: format!("Header '{name}' is given twice."),
-        });
+        return Err(Refusal::Malformed { what: format!("Header '{name}' is given twice.") });
     }
-    value.to_str().map(Some).map_err(|_| Refusal::Malformed {
-        what: format!("Header '{name}' is not ASCII."),
-    })
+    value.to_str().map(Some).map_err(|_| Refusal::Malformed { what: format!("Header '{name}' is not ASCII.") })
 }
 
 /// At most 80 characters of something a caller sent, for messages.

@@ -12,19 +12,11 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 
 /// The four lines that are signed.
 pub(super) fn string_to_sign(timestamp: &str, scope: &Scope, canonical_request: &str) -> String {
-    format!(
-        "AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{}",
-        sha256_hex(canonical_request.as_bytes())
-    )
+    format!("AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{}", sha256_hex(canonical_request.as_bytes()))
 }
 
 /// Whether `provided` (hex) is the signature of `string_to_sign` under `secret`.
-pub(super) fn is_genuine(
-    secret: &str,
-    scope: &Scope,
-    string_to_sign: &str,
-    provided: &str,
-) -> bool {
+pub(super) fn is_genuine(secret: &str, scope: &Scope, string_to_sign: &str, provided: &str) -> bool {
     let mut given = [0u8; 32];
     if hex::decode_to_slice(provided, &mut given).is_err() {
         return false;
@@ -33,18 +25,11 @@ pub(super) fn is_genuine(
     for part in [&scope.region, &scope.service, &scope.terminator] {
         key = mac(&key, part.as_bytes());
     }
-    keyed(&key)
-        .chain_update(string_to_sign.as_bytes())
-        .verify_slice(&given)
-        .is_ok()
+    keyed(&key).chain_update(string_to_sign.as_bytes()).verify_slice(&given).is_ok()
 }
 
 fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    keyed(key)
-        .chain_update(message)
-        .finalize()
-        .into_bytes()
-        .into()
+    keyed(key).chain_update(message).finalize().into_bytes().into()
 }
 
 #[allow(clippy::expect_used)]

@@ -75,9 +75,8 @@ pub fn verify<'i>(
     find: impl FnOnce(&str) -> Option<&'i Identity>,
 ) -> Result<(Claim, &'i Identity), Refusal> {
     let claim = claim::read(request)?.ok_or(Refusal::Unsigned)?;
-    let identity = find(&claim.access_key_id).ok_or_else(|| Refusal::UnknownKey {
-        access_key_id: claim.access_key_id.clone(),
-    })?;
+    let identity =
+        find(&claim.access_key_id).ok_or_else(|| Refusal::UnknownKey { access_key_id: claim.access_key_id.clone() })?;
     check_token(&claim, identity, now_ms)?;
     check_scope(&claim, policy)?;
     check_clock(&claim, policy, now_ms)?;
@@ -88,20 +87,9 @@ pub fn verify<'i>(
         (Placement::Query { .. }, true) => &[b"X-Amz-Signature"],
         (Placement::Query { .. }, false) => &[b"X-Amz-Signature", b"X-Amz-Security-Token"],
     };
-    let canonical = canonical_request(
-        request,
-        &claim.signed_headers,
-        policy.path,
-        left_out,
-        &payload_hash,
-    );
+    let canonical = canonical_request(request, &claim.signed_headers, policy.path, left_out, &payload_hash);
     let to_sign = string_to_sign(&claim.timestamp, &claim.scope, &canonical);
-    if !is_genuine(
-        identity.secret_access_key.expose(),
-        &claim.scope,
-        &to_sign,
-        &claim.signature,
-    ) {
+    if !is_genuine(identity.secret_access_key.expose(), &claim.scope, &to_sign, &claim.signature) {
         return Err(Refusal::Signature(Box::new(Mismatch {
             access_key_id: claim.access_key_id,
             canonical_request: canonical,
@@ -111,10 +99,7 @@ pub fn verify<'i>(
     }
     // Only now is the claimed hash known to be the signer's own.
     if policy.hash_in_header && payload_hash != UNSIGNED && payload_hash != request.body_sha256 {
-        return Err(Refusal::PayloadHash {
-            claimed: payload_hash,
-            computed: request.body_sha256.to_owned(),
-        });
+        return Err(Refusal::PayloadHash { claimed: payload_hash, computed: request.body_sha256.to_owned() });
     }
     Ok((claim, identity))
 }
@@ -124,28 +109,19 @@ fn check_token(claim: &Claim, identity: &Identity, now_ms: i64) -> Result<(), Re
     match (&identity.session_token, &claim.session_token) {
         (None, None) => {}
         (Some(_), None) => {
-            return Err(Refusal::TokenMissing {
-                access_key_id: access_key_id(),
-            });
+            return Err(Refusal::TokenMissing { access_key_id: access_key_id() });
         }
         (None, Some(_)) => {
-            return Err(Refusal::TokenWrong {
-                access_key_id: access_key_id(),
-            });
+            return Err(Refusal::TokenWrong { access_key_id: access_key_id() });
         }
         (Some(expected), Some(given)) => {
             if !equal_in_constant_time(expected.expose().as_bytes(), given.expose().as_bytes()) {
-                return Err(Refusal::TokenWrong {
-                    access_key_id: access_key_id(),
-                });
+                return Err(Refusal::TokenWrong { access_key_id: access_key_id() });
             }
         }
     }
     match identity.expires_at_ms() {
-        Some(at_ms) if at_ms <= now_ms => Err(Refusal::Expired {
-            access_key_id: access_key_id(),
-            at_ms,
-        }),
+        Some(at_ms) if at_ms <= now_ms => Err(Refusal::Expired { access_key_id: access_key_id(), at_ms }),
         _ => Ok(()),
     }
 }
@@ -153,33 +129,18 @@ fn check_token(claim: &Claim, identity: &Identity, now_ms: i64) -> Result<(), Re
 fn check_scope(claim: &Claim, policy: &Policy) -> Result<(), Refusal> {
     let scope = &claim.scope;
     if scope.terminator != "aws4_request" {
-        return Err(Refusal::ScopeTerminator {
-            given: scope.terminator.clone(),
-        });
+        return Err(Refusal::ScopeTerminator { given: scope.terminator.clone() });
     }
     let day = claim.timestamp.get(..8).unwrap_or_default();
     if scope.date != day {
-        return Err(Refusal::ScopeDate {
-            given: scope.date.clone(),
-            timestamp: claim.timestamp.clone(),
-        });
+        return Err(Refusal::ScopeDate { given: scope.date.clone(), timestamp: claim.timestamp.clone() });
     }
-    if let Some(expected) = policy
-        .service
-        .as_ref()
-        .filter(|expected| **expected != scope.service)
-    {
-        return Err(Refusal::ScopeService {
-            given: scope.service.clone(),
-            expected: expected.clone(),
-        });
+    if let Some(expected) = policy.service.as_ref().filter(|expected| **expected != scope.service) {
+        return Err(Refusal::ScopeService { given: scope.service.clone(), expected: expected.clone() });
     }
     let expected = policy.region.as_ref();
     if scope.region.is_empty() || expected.is_some_and(|expected| *expected != scope.region) {
-        return Err(Refusal::ScopeRegion {
-            given: scope.region.clone(),
-            expected: expected.cloned(),
-        });
+        return Err(Refusal::ScopeRegion { given: scope.region.clone(), expected: expected.cloned() });
     }
     Ok(())
 }
@@ -211,11 +172,7 @@ fn check_clock(claim: &Claim, policy: &Policy, now_ms: i64) -> Result<(), Refusa
     Ok(())
 }
 
-fn check_signed_headers(
-    request: &SignedRequest<'_>,
-    claim: &Claim,
-    policy: &Policy,
-) -> Result<(), Refusal> {
+fn check_signed_headers(request: &SignedRequest<'_>, claim: &Claim, policy: &Policy) -> Result<(), Refusal> {
     let is_signed = |name: &str| claim.signed_headers.iter().any(|signed| signed == name);
     if !is_signed("host") {
         return Err(Refusal::HostNotSigned);
@@ -230,27 +187,16 @@ fn check_signed_headers(
         .map(str::to_owned)
         .collect();
     unsigned.sort_unstable();
-    if unsigned.is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::HeadersNotSigned { names: unsigned })
-    }
+    if unsigned.is_empty() { Ok(()) } else { Err(Refusal::HeadersNotSigned { names: unsigned }) }
 }
 
 /// The payload hash that belongs in the canonical request.
-fn payload_hash(
-    request: &SignedRequest<'_>,
-    claim: &Claim,
-    policy: &Policy,
-) -> Result<String, Refusal> {
+fn payload_hash(request: &SignedRequest<'_>, claim: &Claim, policy: &Policy) -> Result<String, Refusal> {
     if !policy.hash_in_header {
         // Other services hash what arrived, whatever the header claims.
         return Ok(request.body_sha256.to_owned());
     }
-    let claimed = request
-        .headers
-        .get("x-amz-content-sha256")
-        .and_then(|value| value.to_str().ok());
+    let claimed = request.headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok());
     match (claimed, claim.placement) {
         (None, Placement::Query { .. }) => Ok(UNSIGNED.to_owned()),
         (None, Placement::Header) => Err(Refusal::PayloadHashMissing),

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_sigv4::{
     http_request::{
-        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation,
-        SigningSettings, UriPathNormalizationMode, sign,
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningSettings,
+        UriPathNormalizationMode, sign,
     },
     sign::v4,
 };
@@ -42,8 +42,7 @@ impl Signer {
 
     /// Adds what a signature adds.
     pub fn sign(&self, request: &mut http::Request<Vec<u8>>) {
-        let credentials =
-            Credentials::new(&self.key, &self.secret, self.token.clone(), None, "test");
+        let credentials = Credentials::new(&self.key, &self.secret, self.token.clone(), None, "test");
         let identity = credentials.into();
         let mut settings = SigningSettings::default();
         if self.service == "s3" {
@@ -65,11 +64,7 @@ impl Signer {
             .unwrap()
             .into();
         let is_presigned_s3 = self.presigned.is_some() && self.service == "s3";
-        let body = if is_presigned_s3 {
-            SignableBody::UnsignedPayload
-        } else {
-            SignableBody::Bytes(request.body())
-        };
+        let body = if is_presigned_s3 { SignableBody::UnsignedPayload } else { SignableBody::Bytes(request.body()) };
         let headers: Vec<(String, String)> = request
             .headers()
             .iter()
@@ -78,9 +73,7 @@ impl Signer {
         let signable = SignableRequest::new(
             request.method().as_str(),
             request.uri().to_string(),
-            headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
             body,
         )
         .unwrap();
@@ -99,27 +92,15 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map(|value| value.to_str().unwrap())
-            .unwrap_or_default()
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 }
 
 /// Sends a request as it is.
-pub async fn send(
-    client: &reqwest::Client,
-    request: http::Request<Vec<u8>>,
-) -> reqwest::Result<Answer> {
-    let response = client
-        .execute(reqwest::Request::try_from(request).unwrap())
-        .await?;
+pub async fn send(client: &reqwest::Client, request: http::Request<Vec<u8>>) -> reqwest::Result<Answer> {
+    let response = client.execute(reqwest::Request::try_from(request).unwrap()).await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Ok(Answer {
-        status,
-        headers,
-        body: response.text().await?,
-    })
+    Ok(Answer { status, headers, body: response.text().await? })
 }
 
 pub fn client() -> reqwest::Client {

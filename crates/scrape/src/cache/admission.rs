@@ -1,7 +1,6 @@
 //! From exposed labels to stored ones: target labels, metric relabelling, limits. The slow path's rules.
 
 use model::Labels;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{CacheConfig, IngestFault};
 use crate::parser::series::SeriesText;
@@ -13,14 +12,35 @@ const SHOWN: usize = 200;
 #[derive(Debug)]
 pub(super) struct Admission {
     pub(super) config: CacheConfig,
-    seed: u64,
-    scratch: Vec<u8>,
 }
 
 impl Admission {
     pub(super) fn new(mut config: CacheConfig) -> Self {
         config.target_labels.retain(|name, _| !name.starts_with("__"));
-        Self { config, seed: fastrand::u64(..), scratch: Vec::new() }
+        Self { config }
+    }
+
+    /// The labels a sample is stored under, in name order, where they need no work: without rules, and where no label
+    /// has to make way. Everything is lent; this is what a first scrape mostly does. `None` says to ask
+    /// [`admit`](Self::admit).
+    pub(super) fn lend<'a>(&'a self, exposed: &'a SeriesText) -> Option<Vec<(&'a str, &'a str)>> {
+        if !self.config.metric_relabel.is_empty() {
+            return None;
+        }
+        let mut pairs = Vec::with_capacity(16);
+        pairs.push(("__name__", exposed.name()));
+        pairs.extend(exposed.labels().filter(|(_, value)| !value.is_empty()));
+        for (name, value) in self.config.target_labels.iter() {
+            let mut same = exposed.labels().filter(|(exposed, _)| *exposed == name);
+            match same.next() {
+                // Even an empty label wins.
+                Some(_) if self.config.honor_labels => {}
+                Some((_, displaced)) if !displaced.is_empty() => return None,
+                _ => pairs.push((name, value)),
+            }
+        }
+        pairs.sort_unstable_by_key(|(name, _)| *name);
+        Some(pairs)
     }
 
     /// The labels a sample is stored under; `None` if relabelling drops it.
@@ -31,17 +51,18 @@ impl Admission {
             return Ok(None);
         }
         if labels.get("__name__").is_none() {
-            return Err(IngestFault::NoName { series: show(&labels) });
+            let pairs: Vec<_> = labels.iter().collect();
+            return Err(IngestFault::NoName { series: show(&pairs) });
         }
-        self.check_limits(&labels)?;
         Ok(Some(labels))
     }
 
     /// `honor_labels`: what is exposed wins, even an empty value, which removes the label. Else the target wins, and
     /// what was exposed under its name moves to `exported_` names.
     fn with_target_labels(&self, exposed: &SeriesText) -> Labels {
-        let mut labels: Labels =
-            std::iter::once(("__name__", exposed.name())).chain(exposed.labels().filter(|(_, value)| !value.is_empty())).collect();
+        let mut labels: Labels = std::iter::once(("__name__", exposed.name()))
+            .chain(exposed.labels().filter(|(_, value)| !value.is_empty()))
+            .collect();
         let mut displaced: Vec<(&str, String)> = Vec::new();
         for (name, value) in self.config.target_labels.iter() {
             if self.config.honor_labels {
@@ -67,13 +88,13 @@ impl Admission {
     }
 
     /// After relabelling, `__name__` included, as Prometheus counts.
-    fn check_limits(&self, labels: &Labels) -> Result<(), IngestFault> {
+    pub(super) fn check_limits(&self, labels: &[(&str, &str)]) -> Result<(), IngestFault> {
         let limits = &self.config.limits;
         let exceeds = |found: usize, limit: u64| limit > 0 && found as u64 > limit;
         if exceeds(labels.len(), limits.labels) {
             return Err(IngestFault::LabelLimit { series: show(labels), found: labels.len(), limit: limits.labels });
         }
-        for (name, value) in labels.iter() {
+        for (name, value) in labels {
             if exceeds(name.len(), limits.label_name_length) {
                 return Err(IngestFault::LabelNameLength {
                     series: show(labels),
@@ -93,27 +114,12 @@ impl Admission {
         }
         Ok(())
     }
-
-    /// Two label sets with the same hash are taken for the same series; the seed keeps that from being arranged.
-    pub(super) fn hash<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
-        self.scratch.clear();
-        for (name, value) in labels {
-            self.scratch.extend_from_slice(name.as_bytes());
-            self.scratch.push(0xff);
-            self.scratch.extend_from_slice(value.as_bytes());
-            self.scratch.push(0xff);
-        }
-        xxh3_64_with_seed(&self.scratch, self.seed)
-    }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.scratch.capacity()
-    }
 }
 
 /// A series as text, for messages.
-pub(super) fn show(labels: &Labels) -> String {
-    let mut text = labels.get("__name__").unwrap_or_default().to_owned();
+pub(super) fn show(labels: &[(&str, &str)]) -> String {
+    let name = labels.iter().find(|(name, _)| *name == "__name__");
+    let mut text = name.map_or("", |(_, value)| *value).to_owned();
     let mut open = '{';
     for (name, value) in labels.iter().filter(|(name, _)| *name != "__name__") {
         text.extend([open.to_string().as_str(), name, "=\"", value, "\""]);

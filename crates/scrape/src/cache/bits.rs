@@ -7,7 +7,7 @@ impl Bits {
     /// Makes room for `len` marks; new ones are unset, those past `len` are gone.
     pub(super) fn resize(&mut self, len: usize) {
         self.0.resize(len.div_ceil(64), 0);
-        if len % 64 != 0
+        if !len.is_multiple_of(64)
             && let Some(last) = self.0.last_mut()
         {
             *last &= !(u64::MAX << (len % 64));
@@ -27,7 +27,9 @@ impl Bits {
     /// Marks `at` and says whether it was marked before. Out of range is nothing.
     #[inline]
     pub(super) fn set(&mut self, at: usize) -> bool {
-        let Some(word) = self.0.get_mut(at / 64) else { return false };
+        let Some(word) = self.0.get_mut(at / 64) else {
+            return false;
+        };
         let bit = 1 << (at % 64);
         let before = *word & bit != 0;
         *word |= bit;

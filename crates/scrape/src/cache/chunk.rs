@@ -70,7 +70,6 @@ impl Chunk {
             return;
         }
         self.best_cost = self.best_cost.min(cost);
-        #[allow(clippy::cast_precision_loss)] // at most 512
         let overpaid = (cost - self.best_cost) * items as f64;
         self.overpaid += overpaid;
         let price = self.base.bytes().len().max(self.len() * 2) as f64;

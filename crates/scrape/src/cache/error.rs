@@ -20,9 +20,13 @@ pub enum IngestFault {
     SampleLimit { found: u64, limit: u64 },
     #[error("series {series} has {found} labels, more than the label_limit of {limit}")]
     LabelLimit { series: String, found: usize, limit: u64 },
-    #[error("series {series} has the label name {name} of {found} bytes, more than the label_name_length_limit of {limit}")]
+    #[error(
+        "series {series} has the label name {name} of {found} bytes, more than the label_name_length_limit of {limit}"
+    )]
     LabelNameLength { series: String, name: String, found: usize, limit: u64 },
-    #[error("series {series} has a value of {found} bytes for label {name}, more than the label_value_length_limit of {limit}")]
+    #[error(
+        "series {series} has a value of {found} bytes for label {name}, more than the label_value_length_limit of {limit}"
+    )]
     LabelValueLength { series: String, name: String, found: usize, limit: u64 },
     #[error("metric_relabel_configs took the metric name from series {series}; every series needs a __name__")]
     NoName { series: String },

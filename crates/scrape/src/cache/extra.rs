@@ -55,12 +55,18 @@ impl Extras {
         for extra in &self.found {
             let slot = extra.slot as usize;
             let at = chunks.partition_point(|chunk| chunk.start <= slot).checked_sub(1);
-            let Some((at, chunk)) = at.and_then(|at| Some((at, chunks.get(at)?))) else { continue };
+            let Some((at, chunk)) = at.and_then(|at| Some((at, chunks.get(at)?))) else {
+                continue;
+            };
             if current.as_ref().is_none_or(|(known, _)| *known != at) {
-                let Some(series) = chunk.series() else { continue };
+                let Some(series) = chunk.series() else {
+                    continue;
+                };
                 current = Some((at, series));
             }
-            let Some((_, series)) = &current else { continue };
+            let Some((_, series)) = &current else {
+                continue;
+            };
             let index = slot - chunk.start;
             let labels: Labels = series.label_set(index);
             let family = series.family(index);

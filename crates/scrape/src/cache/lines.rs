@@ -168,7 +168,9 @@ impl Lines {
         let mut kept = Vec::new();
         for (at, line) in self.entries.iter().enumerate() {
             let number = u32::try_from(at).unwrap_or(NONE);
-            let Some(target) = keep(number, line.target()) else { continue };
+            let Some(target) = keep(number, line.target()) else {
+                continue;
+            };
             if let Some(slot) = numbers.get_mut(at) {
                 *slot = u32::try_from(kept.len()).unwrap_or(NONE);
             }
@@ -182,7 +184,9 @@ impl Lines {
         // Where a successor is gone, the one after it; a few steps, since the guess is only a guess.
         let follow = |mut line: u32| {
             for _ in 0..64 {
-                let Some(number) = numbers.get(line as usize) else { return NONE };
+                let Some(number) = numbers.get(line as usize) else {
+                    return NONE;
+                };
                 if *number != NONE {
                     return *number;
                 }

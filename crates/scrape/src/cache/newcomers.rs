@@ -2,17 +2,20 @@
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use model::{BaseVector, FamilyView, Labels, ModelError, SeriesTableBuilder};
+use model::{BaseVector, FamilyView, ModelError, SeriesTableBuilder};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{admission::Admission, chunk::Chunk, lines::MAX_TARGET, slots::Slots};
+use super::{chunk::Chunk, lines::MAX_TARGET, slots::Slots};
 
 /// A chunk of fewer series is reopened for newcomers, so that steady growth does not leave a trail of tiny chunks.
 pub(super) const SMALL: usize = 128;
 /// Scrapes without a newcomer after which the index is given back.
 const CALM: u8 = 4;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Newcomers {
+    seed: u64,
+    scratch: Vec<u8>,
     /// Slot by hash of the stored labels; made when first asked for.
     index: Option<HashMap<u64, u32, FixedState>>,
     calm: u8,
@@ -31,17 +34,29 @@ struct Open {
 }
 
 impl Newcomers {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, scratch: Vec::new(), index: None, calm: 0, open: None, reopened: None }
+    }
+
+    /// Two label sets with the same hash are taken for the same series; the seed keeps that from being arranged.
+    pub(super) fn hash<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+        hash(labels, self.seed, &mut self.scratch)
+    }
+
     /// The slot that has these labels already.
-    pub(super) fn find(&mut self, hash: u64, chunks: &[Chunk], admission: &mut Admission) -> Option<u32> {
+    pub(super) fn find(&mut self, hash: u64, chunks: &[Chunk]) -> Option<u32> {
         self.calm = 0;
+        let (seed, scratch) = (self.seed, &mut self.scratch);
         let index = self.index.get_or_insert_with(|| {
             let len = chunks.iter().map(Chunk::len).sum();
             let mut index = HashMap::with_capacity_and_hasher(len, FixedState::default());
             for chunk in chunks {
-                let Some(table) = chunk.series() else { continue };
+                let Some(table) = chunk.series() else {
+                    continue;
+                };
                 for at in 0..table.series() {
                     if let Ok(slot) = u32::try_from(chunk.start + at) {
-                        index.insert(admission.hash(table.labels(at)), slot);
+                        index.insert(self::hash(table.labels(at), seed, scratch), slot);
                     }
                 }
             }
@@ -54,7 +69,7 @@ impl Newcomers {
     pub(super) fn place(
         &mut self,
         hash: u64,
-        labels: &Labels,
+        labels: &[(&str, &str)],
         family: FamilyView<'_>,
         chunks: &mut Vec<Chunk>,
         slots: &mut Slots,
@@ -62,7 +77,7 @@ impl Newcomers {
     ) -> Result<u32, ModelError> {
         let push = |open: &mut Open| -> Result<usize, ModelError> {
             let number = open.builder.family(family.name, family.kind, family.help, family.unit);
-            open.builder.push(number, labels).map(|at| open.start + at as usize)
+            open.builder.push_pairs(number, labels.iter().copied()).map(|at| open.start + at as usize)
         };
         let open = match &mut self.open {
             Some(open) => open,
@@ -85,7 +100,9 @@ impl Newcomers {
 
     /// Closes the chunk being made.
     pub(super) fn seal(&mut self, chunks: &mut Vec<Chunk>, slots: &Slots) {
-        let Some(open) = self.open.take().filter(|open| !open.builder.is_empty()) else { return };
+        let Some(open) = self.open.take().filter(|open| !open.builder.is_empty()) else {
+            return;
+        };
         let mut chunk = Chunk::new(open.start, open.builder.build(), open.base);
         // A base that covers little of the chunk saves little.
         if chunk.base.values().len() * 2 < chunk.len() {
@@ -132,13 +149,26 @@ impl Newcomers {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.index.as_ref().map_or(0, |index| index.capacity() * 17)
+        self.scratch.capacity() + self.index.as_ref().map_or(0, |index| index.capacity() * 17)
     }
+}
+
+fn hash<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>, seed: u64, scratch: &mut Vec<u8>) -> u64 {
+    scratch.clear();
+    for (name, value) in labels {
+        for part in [name, value] {
+            scratch.extend_from_slice(part.as_bytes());
+            scratch.push(0xff);
+        }
+    }
+    xxh3_64_with_seed(scratch, seed)
 }
 
 /// The last chunk, if it is small and there is nothing behind it; else a new one.
 fn reopen(chunks: &mut Vec<Chunk>, slots: &Slots, reopened: &mut Option<Chunk>) -> Open {
-    let Some(last) = chunks.pop_if(|last| last.len() < SMALL && last.end() == slots.len()) else { return fresh(slots) };
+    let Some(last) = chunks.pop_if(|last| last.len() < SMALL && last.end() == slots.len()) else {
+        return fresh(slots);
+    };
     let Some(table) = last.series() else {
         chunks.push(last);
         return fresh(slots);

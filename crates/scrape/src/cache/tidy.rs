@@ -26,7 +26,7 @@ impl ScrapeCache {
         } else if self.lines_current {
             let used = self.lines.seen.count();
             if self.lines.len() > used + used / 4 + SPARE_LINES {
-                self.rebuild_lines(|slot| Some(slot));
+                self.rebuild_lines(Some);
             }
         }
     }
@@ -55,7 +55,9 @@ impl ScrapeCache {
             layout.chunks.push(chunk);
         }
         for chunk in &changing {
-            let Some(table) = chunk.series() else { continue };
+            let Some(table) = chunk.series() else {
+                continue;
+            };
             for at in 0..table.series() {
                 if self.slots.known.get(chunk.start + at) {
                     layout.move_series(&self.slots, chunk, &table, at, &mut moved);

@@ -100,16 +100,21 @@ fn read_line(body: &[u8], at: usize, end: usize, format: Format, family: &mut Fa
     }
     let word_at = match line.get(start + 1) {
         Some(b' ') if strict => start + 2,
-        _ if strict => return Err(Fault::new(at, "expected HELP, TYPE, UNIT or EOF after '# '")),
+        _ if strict => {
+            return Err(Fault::new(at, "expected HELP, TYPE, UNIT or EOF after '# '"));
+        }
         Some(b' ' | b'\t') => format.skip_blanks(line, start + 1),
         _ => return Ok(()),
     };
-    let word_len = line.get(word_at..).unwrap_or_default().iter().take_while(|byte| !matches!(byte, b' ' | b'\t')).count();
+    let word_len =
+        line.get(word_at..).unwrap_or_default().iter().take_while(|byte| !matches!(byte, b' ' | b'\t')).count();
     let word_end = word_at + word_len;
     let word = match (line.get(word_at..word_end).unwrap_or_default(), line.get(word_end)) {
         (word @ (b"HELP" | b"TYPE"), Some(_)) => word,
         (word @ b"UNIT", Some(_)) if strict => word,
-        _ if strict => return Err(Fault::new(at, "expected HELP, TYPE, UNIT or EOF after '# '")),
+        _ if strict => {
+            return Err(Fault::new(at, "expected HELP, TYPE, UNIT or EOF after '# '"));
+        }
         _ => return Ok(()),
     };
     let name_at = if strict { word_end + 1 } else { format.skip_blanks(line, word_end) };
@@ -149,12 +154,7 @@ fn read_line(body: &[u8], at: usize, end: usize, format: Format, family: &mut Fa
     Ok(())
 }
 
-fn read_name<'a>(
-    line: &'a [u8],
-    at: usize,
-    format: Format,
-    quoted: &'a mut String,
-) -> Result<(&'a str, usize), Fault> {
+fn read_name<'a>(line: &'a [u8], at: usize, format: Format, quoted: &'a mut String) -> Result<(&'a str, usize), Fault> {
     const EXPECTED: &str = "expected a metric name in the comment";
     if line.get(at) == Some(&b'"') {
         let end = quoted_end(line, at, format)?;

@@ -125,7 +125,8 @@ fn show<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 
 /// What a test expects: value as a number.
 pub fn at(ts: i64, samples: &[(&str, f64)]) -> Vec<Sample> {
-    let mut samples: Vec<_> = samples.iter().map(|(series, value)| ((*series).to_owned(), ts, value.to_bits())).collect();
+    let mut samples: Vec<_> =
+        samples.iter().map(|(series, value)| ((*series).to_owned(), ts, value.to_bits())).collect();
     samples.sort_by(|a, b| a.0.cmp(&b.0));
     samples
 }

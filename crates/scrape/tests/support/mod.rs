@@ -16,8 +16,7 @@ use axum::{
 };
 use discovery::TargetGroup;
 use model::{
-    BaseVector, Labels, MetricBatch, MetricChunk, MetricType, Presence, SeriesTable,
-    SeriesTableBuilder, Timestamps,
+    BaseVector, Labels, MetricBatch, MetricChunk, MetricType, Presence, SeriesTable, SeriesTableBuilder, Timestamps,
 };
 use parking_lot::Mutex;
 use pipeline::{BaseVectors, MetricIntake, Outcome, Outlet};
@@ -79,34 +78,18 @@ impl Exporter {
     }
 
     pub fn requests(&self, path: &str) -> usize {
-        self.script
-            .lock()
-            .requests
-            .iter()
-            .filter(|(p, _)| p == path)
-            .count()
+        self.script.lock().requests.iter().filter(|(p, _)| p == path).count()
     }
 
     pub fn last_headers(&self, path: &str) -> HeaderMap {
         let script = self.script.lock();
-        script
-            .requests
-            .iter()
-            .rev()
-            .find(|(p, _)| p == path)
-            .unwrap()
-            .1
-            .clone()
+        script.requests.iter().rev().find(|(p, _)| p == path).unwrap().1.clone()
     }
 
     pub fn target(&self, path: &str) -> Labels {
-        [
-            ("__address__", self.address.to_string().as_str()),
-            ("__metrics_path__", path),
-            ("instance", path),
-        ]
-        .into_iter()
-        .collect()
+        [("__address__", self.address.to_string().as_str()), ("__metrics_path__", path), ("instance", path)]
+            .into_iter()
+            .collect()
     }
 }
 
@@ -114,14 +97,8 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
     let path = request.uri().path().to_owned();
     let page = {
         let mut script = script.lock();
-        script
-            .requests
-            .push((path.clone(), request.headers().clone()));
-        script
-            .pages
-            .get(&path)
-            .cloned()
-            .unwrap_or_else(|| status(404))
+        script.requests.push((path.clone(), request.headers().clone()));
+        script.pages.get(&path).cloned().unwrap_or_else(|| status(404))
     };
     tokio::time::sleep(page.delay).await;
     let mut response = Response::builder().status(StatusCode::from_u16(page.status).unwrap());
@@ -191,11 +168,7 @@ pub fn job() -> JobConfig {
 }
 
 pub fn group(targets: Vec<Labels>) -> Arc<Vec<TargetGroup>> {
-    Arc::new(vec![TargetGroup {
-        source: "test/0".into(),
-        targets,
-        labels: Labels::new(),
-    }])
+    Arc::new(vec![TargetGroup { source: "test/0".into(), targets, labels: Labels::new() }])
 }
 
 /// A pool over an exporter whose paths are `paths`, and a queue that is read at once.
@@ -204,10 +177,7 @@ pub async fn bench(job: JobConfig, pages: &[(&str, Page)]) -> Bench {
     for (path, page) in pages {
         exporter.set(path, page.clone());
     }
-    let targets = pages
-        .iter()
-        .map(|(path, _)| exporter.target(path))
-        .collect();
+    let targets = pages.iter().map(|(path, _)| exporter.target(path)).collect();
     bench_with(job, exporter, targets, |_| {}, true).await
 }
 
@@ -238,8 +208,7 @@ pub async fn bench_in(
     shape(&mut config);
     let mut destination = DestinationSpec::new("test", vec![lane.clone()]);
     destination.on_full = OnFull::Hold;
-    let (queue, _) =
-        Queue::open(config, vec![LaneSpec::new(lane.clone())], vec![destination]).unwrap();
+    let (queue, _) = Queue::open(config, vec![LaneSpec::new(lane.clone())], vec![destination]).unwrap();
     let intake = MetricIntake::new(queue.appender(&lane).unwrap());
     let seen = Arc::new(Mutex::new(Vec::new()));
     if read {
@@ -251,29 +220,9 @@ pub async fn bench_in(
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let (groups, mut receiver) = watch::channel(group(targets));
     receiver.mark_changed();
-    let pool = ScrapePool::spawn(
-        job,
-        receiver,
-        intake.clone(),
-        metrics,
-        context,
-        &tracker,
-        stop.clone(),
-    )
-    .unwrap();
+    let pool = ScrapePool::spawn(job, receiver, intake.clone(), metrics, context, &tracker, stop.clone()).unwrap();
     let pool = Some(pool);
-    Bench {
-        exporter,
-        pool,
-        groups,
-        registry,
-        tracker,
-        stop,
-        queue,
-        intake,
-        seen,
-        _folder: folder,
-    }
+    Bench { exporter, pool, groups, registry, tracker, stop, queue, intake, seen, _folder: folder }
 }
 
 async fn collect(mut outlet: Outlet, seen: Arc<Mutex<Vec<Seen>>>) {
@@ -282,17 +231,10 @@ async fn collect(mut outlet: Outlet, seen: Arc<Mutex<Vec<Seen>>>) {
         for chunk in &claim.chunks {
             let table = SeriesTable::decode(&claim.table_bytes(&chunk.table).unwrap()).unwrap();
             for sample in chunk.samples() {
-                let mut labels: BTreeMap<String, String> = table
-                    .labels(sample.series as usize)
-                    .map(|(n, v)| (n.to_owned(), v.to_owned()))
-                    .collect();
+                let mut labels: BTreeMap<String, String> =
+                    table.labels(sample.series as usize).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
                 let name = labels.remove("__name__").unwrap();
-                samples.push(Seen {
-                    time: sample.timestamp_ms,
-                    name,
-                    labels,
-                    value: sample.value,
-                });
+                samples.push(Seen { time: sample.timestamp_ms, name, labels, value: sample.value });
             }
         }
         seen.lock().extend(samples);
@@ -311,10 +253,7 @@ impl Bench {
 
     /// Samples of one series name of one target.
     pub fn series(&self, path: &str, name: &str) -> Vec<Seen> {
-        self.seen()
-            .into_iter()
-            .filter(|s| s.name == name && s.label("instance") == path)
-            .collect()
+        self.seen().into_iter().filter(|s| s.name == name && s.label("instance") == path).collect()
     }
 
     pub async fn until(&self, what: &str, condition: impl Fn() -> bool) {
@@ -332,18 +271,14 @@ impl Bench {
     /// Waits until some series of a target has a sample that fits.
     pub async fn until_sample(&self, path: &str, name: &str, fits: impl Fn(&Seen) -> bool) -> Seen {
         let find = || self.series(path, name).into_iter().find(&fits);
-        self.until(&format!("{name} of {path}"), || find().is_some())
-            .await;
+        self.until(&format!("{name} of {path}"), || find().is_some()).await;
         find().unwrap()
     }
 
     /// Waits for `n` more scrapes of a target, seen at the far end of the queue.
     pub async fn scrapes(&self, path: &str, n: usize) {
         let goal = self.series(path, "up").len() + n;
-        self.until(&format!("{n} scrapes of {path}"), || {
-            self.series(path, "up").len() >= goal
-        })
-        .await;
+        self.until(&format!("{n} scrapes of {path}"), || self.series(path, "up").len() >= goal).await;
     }
 
     /// Waits until everything handed to the queue so far has come out.
@@ -355,20 +290,13 @@ impl Bench {
     pub fn metric(&self, line: &str) -> f64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let found = text
-            .lines()
-            .find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
-        found
-            .unwrap_or_else(|| panic!("{line} is not in\n{text}"))
-            .parse()
-            .unwrap()
+        let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("{line} is not in\n{text}")).parse().unwrap()
     }
 
     pub async fn tasks_end(&self) {
         self.tracker.close();
-        tokio::time::timeout(SOON, self.tracker.wait())
-            .await
-            .expect("a task stayed");
+        tokio::time::timeout(SOON, self.tracker.wait()).await.expect("a task stayed");
     }
 }
 
@@ -376,9 +304,7 @@ const LAST: &str = "last_of_all";
 
 /// One sample that can be recognised: a lane keeps its order.
 async fn append_last(intake: &MetricIntake) {
-    let labels = [("__name__", LAST), ("instance", "drained")]
-        .into_iter()
-        .collect();
+    let labels = [("__name__", LAST), ("instance", "drained")].into_iter().collect();
     let mut table = SeriesTableBuilder::new();
     let family = table.family(LAST, MetricType::Gauge, "", "");
     table.push(family, &labels).unwrap();
@@ -390,13 +316,7 @@ async fn append_last(intake: &MetricIntake) {
         timestamps: Timestamps::Common(0),
         values: &[0.0],
     };
-    intake
-        .append(&MetricBatch {
-            stream: 0,
-            chunks: vec![chunk],
-        })
-        .await
-        .unwrap();
+    intake.append(&MetricBatch { stream: 0, chunks: vec![chunk] }).await.unwrap();
 }
 
 /// Reads a queue that nobody has read so far, up to now.
@@ -411,9 +331,7 @@ pub async fn drain(queue: &Queue, intake: &MetricIntake) -> Vec<Seen> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(SOON, wait)
-        .await
-        .expect("the queue was never empty");
+    tokio::time::timeout(SOON, wait).await.expect("the queue was never empty");
     reading.abort();
     seen.lock().clone()
 }

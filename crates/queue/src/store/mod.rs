@@ -1,0 +1,283 @@
+//! The queue without threads: lanes, destinations, cursor files, and how they change at start and at reload.
+//!
+//! Keeps true: a destination's first position is on disk before anything is appended for it, and a destination or
+//! lane that goes takes its pending items to the `removed` column, with a log line.
+
+mod open;
+mod reload;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::claim::Desk;
+use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig, StartAt};
+use crate::cursor::slot::{LaneCursor, Slot};
+use crate::cursor::{Counts, Cursor, CursorFile, Position};
+use crate::destination::{Bell, Destination};
+use crate::disk::Disk;
+use crate::error::QueueError;
+use crate::lane::{Board, Durable, Lane, LaneReport, LaneState, LaneStats, Mailbox, Pair, Recovered};
+use crate::quarantine::Quarantine;
+use crate::throttle::Throttle;
+
+pub(crate) use reload::Reload;
+
+/// Items a destination did not get because it (or the lane) was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The destination.
+    pub destination: String,
+    /// The lane.
+    pub lane: String,
+    /// Items that were pending.
+    pub items: u64,
+}
+
+/// What the start found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// One for each lane.
+    pub lanes: Vec<LaneReport>,
+    /// Destinations whose position was found.
+    pub resumed: Vec<String>,
+    /// Destinations without a position.
+    pub added: Vec<String>,
+    /// Destinations and lanes that are no longer wanted.
+    pub removed: Vec<Removed>,
+    /// Cursor files without a valid slot: their destinations begin at the oldest record.
+    pub damaged_cursors: Vec<PathBuf>,
+    /// Entries of the queue's directories that are not its own; left alone.
+    pub foreign: Vec<String>,
+}
+
+/// What a reload changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApplyReport {
+    /// New destinations.
+    pub added: Vec<String>,
+    /// New lanes.
+    pub added_lanes: Vec<LaneId>,
+    /// What went.
+    pub removed: Vec<Removed>,
+}
+
+pub(crate) struct Store {
+    pub config: QueueConfig,
+    pub disk: Arc<dyn Disk>,
+    pub lanes: RwLock<BTreeMap<LaneId, Arc<Lane>>>,
+    pub destinations: RwLock<BTreeMap<Arc<str>, Arc<Destination>>>,
+    pub quarantine: Arc<Quarantine>,
+    pub bell: Arc<Bell>,
+    incarnations: AtomicU64,
+    /// Reloads run one after the other.
+    changing: Mutex<()>,
+}
+
+impl Store {
+    pub(crate) fn lanes_dir(&self) -> PathBuf {
+        self.config.directory.join("lanes")
+    }
+
+    pub(crate) fn cursors_dir(&self) -> PathBuf {
+        self.config.directory.join("cursors")
+    }
+
+    /// Removes useless segment files, after writing down what their names testify: where the lane's offsets stood.
+    fn discard(&self, paths: &[PathBuf]) -> Result<(), QueueError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        for destination in self.destinations.read().values() {
+            self.sync(destination)?;
+        }
+        for path in paths {
+            if let Err(error) = self.disk.remove(path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a useless segment file");
+            }
+        }
+        Ok(())
+    }
+
+    fn add_lane(&self, spec: &LaneSpec, budget: u64, found: Recovered) -> Arc<Lane> {
+        let credit_bytes = self.config.credit_bytes.clamp(1, u64::from(u32::MAX));
+        let lane = Arc::new(Lane {
+            id: spec.id.clone(),
+            dir: self.lanes_dir().join(spec.id.as_str()),
+            disk: Arc::clone(&self.disk),
+            durable: watch::Sender::new(Durable { offset: found.durable.offset, ..Durable::default() }),
+            board: Mutex::new(Board {
+                segments: VecDeque::from(found.segments),
+                durable: found.durable,
+                budget,
+                segment_size: self.config.segment_size(budget),
+                min_free: self.config.min_free,
+                pairs: BTreeMap::new(),
+                stats: LaneStats::default(),
+                last_ingest_ms: found.last_ingest_ms,
+            }),
+            credit: Arc::new(Semaphore::new(usize::try_from(credit_bytes).unwrap_or(Semaphore::MAX_PERMITS))),
+            credit_bytes,
+            mailbox: Mailbox::default(),
+            quarantine: Arc::clone(&self.quarantine),
+            losses: Throttle::default(),
+            damages: Throttle::default(),
+            rejects: Throttle::default(),
+        });
+        self.lanes.write().insert(spec.id.clone(), Arc::clone(&lane));
+        lane
+    }
+
+    fn add_destination(
+        &self,
+        spec: &DestinationSpec,
+        found: Option<(CursorFile, Slot)>,
+        damaged: &[PathBuf],
+        removed: &mut Vec<Removed>,
+    ) -> Result<Arc<Destination>, QueueError> {
+        let (file, slot) = match found {
+            Some((file, slot)) => (file, Some(slot)),
+            None => (CursorFile::fresh(Arc::clone(&self.disk), &self.cursors_dir(), &spec.name), None),
+        };
+        let start = if damaged.iter().any(|path| path == file.path()) { StartAt::Oldest } else { spec.start };
+        let known: Vec<LaneCursor> = slot.map(|slot| slot.lanes).unwrap_or_default();
+        let destination = Arc::new(Destination::new(spec.clone(), file, Arc::clone(&self.bell)));
+        let mut changed = known.is_empty();
+        for id in spec.lanes.iter().collect::<BTreeSet<_>>() {
+            let cursor = known.iter().find(|cursor| cursor.lane == id.as_str());
+            changed |= cursor.is_none();
+            self.subscribe(&destination, id, cursor, start)?;
+        }
+        for cursor in &known {
+            if spec.lanes.iter().all(|id| id.as_str() != cursor.lane) {
+                changed = true;
+                if let Some(lane) = self.lanes.read().values().find(|lane| lane.id.as_str() == cursor.lane) {
+                    let items = lane.board.lock().durable.item.saturating_sub(cursor.settled.item);
+                    removed.push(booked(&spec.name, &cursor.lane, items));
+                }
+            }
+        }
+        if changed {
+            self.sync(&destination)?;
+        }
+        self.destinations.write().insert(Arc::clone(&destination.name), Arc::clone(&destination));
+        Ok(destination)
+    }
+
+    fn subscribe(
+        &self,
+        destination: &Arc<Destination>,
+        id: &LaneId,
+        known: Option<&LaneCursor>,
+        start: StartAt,
+    ) -> Result<(), QueueError> {
+        let lane = self.lane(id)?;
+        let mut board = lane.board.lock();
+        let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
+        let cursor = match known {
+            Some(known) => Cursor::new(known.start_item, known.settled, known.counts.clone(), incarnation),
+            None => {
+                let at: Position = match start {
+                    StartAt::Now => board.durable,
+                    StartAt::Oldest => board.oldest(),
+                };
+                Cursor::new(at.item, at, Counts::default(), incarnation)
+            }
+        };
+        let on_full = destination.spec.read().on_full;
+        let pair = Pair { cursor, on_full, destination: Arc::clone(destination), turn: Arc::new(Notify::new()) };
+        board.pairs.insert(Arc::clone(&destination.name), pair);
+        drop(board);
+        destination.lanes.write().push(Arc::downgrade(&lane));
+        Ok(())
+    }
+
+    pub(crate) fn lane(&self, id: &LaneId) -> Result<Arc<Lane>, QueueError> {
+        self.lanes.read().get(id).cloned().ok_or_else(|| QueueError::UnknownLane { lane: id.as_str().to_owned() })
+    }
+
+    /// A desk for the pair's only reader, and where it begins.
+    pub(crate) fn desk(&self, destination: &str, id: &LaneId) -> Result<(Arc<Desk>, Position), QueueError> {
+        let lane = self.lane(id)?;
+        let unknown =
+            || QueueError::UnknownDestination { destination: destination.to_owned(), lane: id.as_str().to_owned() };
+        let held = self.destinations.read().get(destination).cloned().ok_or_else(unknown)?;
+        if !held.spec.read().enabled {
+            return Err(QueueError::Paused { destination: destination.to_owned() });
+        }
+        let mut board = lane.board.lock();
+        let pair = board.pairs.get_mut(destination).ok_or_else(unknown)?;
+        if std::mem::replace(&mut pair.cursor.has_reader, true) {
+            return Err(QueueError::ReaderTaken { destination: destination.to_owned(), lane: id.as_str().to_owned() });
+        }
+        let at = pair.cursor.claimed;
+        let desk = Desk {
+            destination: held,
+            turn: Arc::clone(&pair.turn),
+            incarnation: pair.cursor.incarnation,
+            lane: Arc::clone(&lane),
+        };
+        drop(board);
+        Ok((Arc::new(desk), at))
+    }
+
+    /// Writes the cursor files that changed and removes what they free. Gives the first failure, after trying all.
+    pub(crate) fn tend(&self) -> io::Result<()> {
+        let mut result = Ok(());
+        let destinations: Vec<Arc<Destination>> = self.destinations.read().values().cloned().collect();
+        for destination in destinations {
+            if destination.dirty.load(Ordering::Acquire)
+                && let Err(error) = destination.sync()
+            {
+                result = result.and(Err(error));
+            }
+        }
+        let lanes: Vec<Arc<Lane>> = self.lanes.read().values().cloned().collect();
+        for lane in lanes {
+            if lane.reclaim() > 0 && lane.state() != LaneState::Ok {
+                lane.mailbox.poke();
+            }
+        }
+        result
+    }
+
+    fn sync(&self, destination: &Destination) -> Result<(), QueueError> {
+        destination.sync().map_err(|source| QueueError::io("write cursor file", destination.file.lock().path(), source))
+    }
+}
+
+fn booked(destination: &str, lane: &str, items: u64) -> Removed {
+    if items > 0 {
+        tracing::warn!(destination, lane, items, "destination removed from lane: pending items are not delivered");
+    } else {
+        tracing::info!(destination, lane, "destination removed from lane; nothing was pending");
+    }
+    Removed { destination: destination.to_owned(), lane: lane.to_owned(), items }
+}
+
+fn check(lanes: &[LaneSpec], destinations: &[DestinationSpec]) -> Result<(), QueueError> {
+    let mut names = BTreeSet::new();
+    for lane in lanes {
+        if !names.insert(lane.id.as_str()) {
+            return Err(QueueError::Name { what: "lane", name: lane.id.as_str().to_owned(), why: "it is given twice" });
+        }
+    }
+    let mut known = BTreeSet::new();
+    for spec in destinations {
+        spec.check()?;
+        if !known.insert(spec.name.as_str()) {
+            return Err(QueueError::Name { what: "destination", name: spec.name.clone(), why: "it is given twice" });
+        }
+        for id in &spec.lanes {
+            if !names.contains(id.as_str()) {
+                return Err(QueueError::UnknownLane { lane: id.as_str().to_owned() });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! What a start does: positions first, then lanes, then what nobody wants any more.
+//!
+//! Keeps true: no content of any file makes it fail, except an intact header of a newer major version (invariant 15).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{OpenReport, Store, booked, check};
+use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig};
+use crate::cursor::CursorFile;
+use crate::cursor::slot::Slot;
+use crate::destination::Bell;
+use crate::disk::{Disk, read_full};
+use crate::error::QueueError;
+use crate::lane::{Recovered, Witness, recover};
+use crate::quarantine::Quarantine;
+
+impl Store {
+    /// Opens what is in the directory and brings it into the shape that is wanted.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        config: QueueConfig,
+        lanes: &[LaneSpec],
+        destinations: &[DestinationSpec],
+    ) -> Result<(Store, OpenReport), QueueError> {
+        check(lanes, destinations)?;
+        let quarantine = Arc::new(Quarantine::open(Arc::clone(&disk), config.directory.join("quarantine")));
+        let store = Store {
+            config,
+            disk,
+            lanes: RwLock::default(),
+            destinations: RwLock::default(),
+            quarantine,
+            bell: Arc::new(Bell::default()),
+            incarnations: AtomicU64::new(1),
+            changing: Mutex::new(()),
+        };
+        for dir in [store.config.directory.clone(), store.lanes_dir(), store.cursors_dir()] {
+            store.disk.create_dir(&dir).map_err(|source| QueueError::io("create directory", &dir, source))?;
+        }
+        let mut report = OpenReport::default();
+        let mut slots = store.load_cursors(&mut report)?;
+        let recovered = store.recover_lanes(lanes, &slots)?;
+        let mut discard = Vec::new();
+        for ((spec, budget), mut found) in lanes.iter().zip(store.config.budgets(lanes)).zip(recovered) {
+            report.lanes.push(found.report.clone());
+            discard.append(&mut found.discard);
+            store.add_lane(spec, budget, found);
+        }
+        store.remove_unwanted_lanes(&slots, &mut report)?;
+        for spec in destinations {
+            let found = slots.remove(&spec.name);
+            match &found {
+                Some(_) => report.resumed.push(spec.name.clone()),
+                None => report.added.push(spec.name.clone()),
+            }
+            store.add_destination(spec, found, &report.damaged_cursors, &mut report.removed)?;
+        }
+        for (name, (mut file, slot)) in slots {
+            for cursor in &slot.lanes {
+                if let Some(lane) = store.lanes.read().values().find(|lane| lane.id.as_str() == cursor.lane) {
+                    let pending = lane.board.lock().durable.item.saturating_sub(cursor.settled.item);
+                    report.removed.push(booked(&name, &cursor.lane, pending));
+                }
+            }
+            file.remove().map_err(|source| QueueError::io("remove cursor file", file.path(), source))?;
+        }
+        store.discard(&discard)?;
+        for lane in store.lanes.read().values() {
+            lane.reclaim();
+        }
+        Ok((store, report))
+    }
+
+    fn load_cursors(&self, report: &mut OpenReport) -> Result<BTreeMap<String, (CursorFile, Slot)>, QueueError> {
+        let dir = self.cursors_dir();
+        let names = self.disk.list(&dir).map_err(|source| QueueError::io("list directory", &dir, source))?;
+        let mut out = BTreeMap::new();
+        for (name, _) in names {
+            let path = dir.join(&name);
+            if name.ends_with(".cur.tmp") {
+                let _ = self.disk.remove(&path);
+            } else if !name.ends_with(".cur") {
+                report.foreign.push(name);
+            } else {
+                match CursorFile::load(&self.disk, &path)? {
+                    Some((file, slot)) if !out.contains_key(&slot.destination) => {
+                        out.insert(slot.destination.clone(), (file, slot));
+                    }
+                    Some(_) => report.foreign.push(name),
+                    None => {
+                        tracing::error!(path = %path.display(), "cursor file is damaged: its destination begins at the oldest record, so some are sent twice");
+                        self.keep_damaged_cursor(&path, &name);
+                        report.damaged_cursors.push(path);
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn keep_damaged_cursor(&self, path: &Path, name: &str) {
+        let Ok(file) = self.disk.open(path) else {
+            return;
+        };
+        let mut bytes = vec![0; 64 << 10];
+        let len = read_full(file.as_ref(), &mut bytes, 0).unwrap_or_default();
+        bytes.truncate(len);
+        if let Ok(lane) = LaneId::new("cursor") {
+            self.quarantine.keep(&lane, crate::fields::fnv64(name.as_bytes()), &bytes);
+        }
+        // Its destination may be gone; one that is there writes a new file over this name.
+        let _ = self.disk.remove(path);
+    }
+
+    fn recover_lanes(
+        &self,
+        lanes: &[LaneSpec],
+        slots: &BTreeMap<String, (CursorFile, Slot)>,
+    ) -> Result<Vec<Recovered>, QueueError> {
+        let one = |lane: &LaneId| {
+            let dir = self.lanes_dir().join(lane.as_str());
+            recover(&self.disk, &dir, lane, witness(slots, lane.as_str()), &self.quarantine)
+        };
+        // Each scans at most one segment; side by side they cost what one costs on a cold disk.
+        std::thread::scope(|scope| {
+            let tasks: Vec<_> = lanes.iter().map(|spec| scope.spawn(|| one(&spec.id))).collect();
+            tasks.into_iter().zip(lanes).map(|(task, spec)| task.join().unwrap_or_else(|_| one(&spec.id))).collect()
+        })
+    }
+
+    /// Removes the files of lanes nobody wants any more, after booking what their destinations lose.
+    fn remove_unwanted_lanes(
+        &self,
+        slots: &BTreeMap<String, (CursorFile, Slot)>,
+        report: &mut OpenReport,
+    ) -> Result<(), QueueError> {
+        let dir = self.lanes_dir();
+        let names = self.disk.list(&dir).map_err(|source| QueueError::io("list directory", &dir, source))?;
+        for (name, _) in names {
+            let Ok(id) = LaneId::new(&name) else {
+                report.foreign.push(name);
+                continue;
+            };
+            let path = dir.join(&name);
+            if self.lanes.read().contains_key(&id) || self.disk.list(&path).is_err() {
+                continue;
+            }
+            let found = recover(&self.disk, &path, &id, witness(slots, &name), &self.quarantine)?;
+            for (destination, (_, slot)) in slots {
+                for cursor in slot.lanes.iter().filter(|cursor| cursor.lane == name) {
+                    let items = found.durable.item.saturating_sub(cursor.settled.item);
+                    report.removed.push(booked(destination, &name, items));
+                }
+            }
+            for path in found.segments.iter().map(|segment| &segment.path).chain(&found.discard) {
+                let _ = self.disk.remove(path);
+            }
+            let _ = self.disk.remove_dir(&path);
+        }
+        Ok(())
+    }
+}
+
+fn witness(slots: &BTreeMap<String, (CursorFile, Slot)>, lane: &str) -> Witness {
+    let mut out = Witness::default();
+    for cursor in slots.values().flat_map(|(_, slot)| &slot.lanes).filter(|cursor| cursor.lane == lane) {
+        out.offset = out.offset.max(cursor.settled.offset).max(cursor.lane_end.offset);
+        out.item = out.item.max(cursor.settled.item).max(cursor.lane_end.item);
+    }
+    out
+}
