@@ -1,6 +1,7 @@
 //! The binary `sigpost`: reads the command line and hands over to one command.
 //!
-//! Installs what belongs to the whole process (allocator, TLS provider); decides nothing else.
+//! Installs what belongs to the whole process (the TLS provider); decides nothing else. The allocator is the system's:
+//! docs/ARCHITECTURE.md says why.
 
 mod cli;
 mod command;
@@ -16,9 +17,6 @@ mod logging;
 mod process_metrics;
 
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     net::install_crypto_provider();
