@@ -115,3 +115,32 @@ async fn sighup_adds_and_removes_jobs_and_destinations() -> Result<()> {
     assert!(up.values().all(|(bits, _)| f64::from_bits(*bits) == 1.0), "{up:?}");
     agent.stop()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_gives_up_nothing_in_the_queue() -> Result<()> {
+    let exporter = Exporter::start(20).await?;
+    let receiver = Receiver::start(true).await?;
+    receiver.answer_with(503);
+    let good = config(&exporter, &receiver.url(), &[0], "");
+    let mut agent = Agent::prepare(&good)?;
+    agent.start_ready().await?;
+    until("some scrapes", PATIENCE, || async { (exporter.scrapes_of(0) >= 4).then_some(()) }).await?;
+    agent.kill_9();
+    let asked = exporter.scrapes_of(0);
+
+    // Another destination, and one that cannot be built: the old one's data must outlive the attempt.
+    let bad = good
+        .replace("name: kept", "name: other")
+        .replace("      scrape_configs:", "          tls_config: {ca: not a certificate}\n      scrape_configs:");
+    agent.write_config(&bad)?;
+    agent.start()?;
+    assert_eq!(agent.process()?.wait(PATIENCE)?.code(), Some(1), "{}", agent.log());
+
+    agent.write_config(&good)?;
+    receiver.answer_with(200);
+    agent.start_ready().await?;
+    until("everything of before", PATIENCE, || async { (ups(&receiver, "t0") as u64 > asked).then_some(()) })
+        .await
+        .with_context(|| agent.log())?;
+    agent.stop()
+}

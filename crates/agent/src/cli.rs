@@ -13,6 +13,7 @@ pub enum Invocation {
     Check(CheckArgs),
     Sandbox(SandboxArgs),
     Replay(ReplayArgs),
+    Queue(QueueArgs),
     Version,
 }
 
@@ -28,6 +29,7 @@ fn parse_from(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
         "check" | "check-config" => CheckArgs::try_parse_from(tail()).map(Invocation::Check),
         "sandbox" => SandboxArgs::try_parse_from(tail()).map(Invocation::Sandbox),
         "replay" => ReplayArgs::try_parse_from(tail()).map(Invocation::Replay),
+        "queue" => QueueArgs::try_parse_from(tail()).map(Invocation::Queue),
         "version" => Ok(Invocation::Version),
         _ => {
             let flags = RunFlags::try_parse_from(two_dashes(args))?;
@@ -55,7 +57,8 @@ fn two_dashes(args: Vec<OsString>) -> Vec<OsString> {
     about = "A telemetry agent that signs what it posts.",
     after_help = "Commands:\n  sigpost check FILE     validate a configuration and print the effective plan, secrets masked\n  \
                   sigpost sandbox        a local AWS stand-in that verifies signatures and shows what arrived\n  \
-                  sigpost replay         post archived objects to a remote-write endpoint\n\n\
+                  sigpost replay         post archived objects to a remote-write endpoint\n  \
+                  sigpost queue          show what waits on disk (inspect DIR), check it for damage (verify DIR)\n\n\
                   Flags are those of Grafana Agent's static mode; one dash or two.",
     disable_version_flag = true
 )]
@@ -108,6 +111,12 @@ impl RunFlags {
     /// `-enable-features=extra-scrape-metrics`.
     pub fn extra_scrape_metrics(&self) -> bool {
         self.enable_features.iter().any(|f| f.trim().eq_ignore_ascii_case("extra-scrape-metrics"))
+    }
+
+    /// What else was given there.
+    pub fn unknown_features(&self) -> impl Iterator<Item = &str> {
+        let known = |f: &str| f.is_empty() || f.eq_ignore_ascii_case("extra-scrape-metrics");
+        self.enable_features.iter().map(|f| f.trim()).filter(move |f| !known(f))
     }
 }
 
@@ -220,6 +229,34 @@ pub struct ReplayArgs {
     /// Remembers how far it came; run again with the same file to resume.
     #[arg(long, default_value = "replay.progress")]
     pub progress: PathBuf,
+}
+
+/// `sigpost queue`.
+#[derive(Debug, Parser)]
+#[command(about = "Look at the queue on disk. Nothing is changed, whether the agent runs or not.")]
+pub struct QueueArgs {
+    #[command(subcommand)]
+    pub question: QueueQuestion,
+}
+
+/// What is asked of the queue.
+#[derive(Debug, clap::Subcommand)]
+pub enum QueueQuestion {
+    /// Lanes, segments, positions, and the book of each destination.
+    Inspect(QueueDirectory),
+    /// The same, and every frame is read and checked. Exit 1 if anything is damaged.
+    Verify(QueueDirectory),
+}
+
+/// Where, and how to print.
+#[derive(Debug, clap::Args)]
+pub struct QueueDirectory {
+    /// The agent's data directory, or the queue's own directory in it.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

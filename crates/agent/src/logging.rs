@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::complaint::complaint;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -84,13 +85,20 @@ where
                     line.push(' ');
                     line.push_str(name);
                     line.push('=');
-                    logfmt_value(&mut line, value);
+                    match value {
+                        Value::Text(text) => logfmt_value(&mut line, text),
+                        Value::Bare(text) => line.push_str(text),
+                    }
                 }
             }
             Format::Json => {
                 write!(line, "{{\"ts\":\"{ts:.3}\",\"level\":\"{level}\",\"msg\":{}", json_string(&fields.message))?;
                 for (name, value) in &fields.rest {
-                    write!(line, ",{}:{}", json_string(name), json_string(value))?;
+                    write!(line, ",{}:", json_string(name))?;
+                    match value {
+                        Value::Text(text) => line.push_str(&json_string(text)),
+                        Value::Bare(text) => line.push_str(text),
+                    }
                 }
                 line.push('}');
             }
@@ -101,7 +109,13 @@ where
 
 struct Fields {
     message: String,
-    rest: Vec<(&'static str, String)>,
+    rest: Vec<(&'static str, Value)>,
+}
+
+/// A field's value: JSON keeps numbers and booleans what they are.
+enum Value {
+    Text(String),
+    Bare(String),
 }
 
 impl Fields {
@@ -109,8 +123,12 @@ impl Fields {
         if field.name() == "message" {
             self.message = value;
         } else {
-            self.rest.push((field.name(), value));
+            self.rest.push((field.name(), Value::Text(value)));
         }
+    }
+
+    fn bare(&mut self, field: &Field, value: String) {
+        self.rest.push((field.name(), Value::Bare(value)));
     }
 }
 
@@ -118,17 +136,21 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(field, value.to_owned());
     }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.bare(field, value.to_string());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.bare(field, value.to_string());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.bare(field, value.to_string());
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no word for infinity and NaN.
+        if value.is_finite() { self.bare(field, value.to_string()) } else { self.put(field, value.to_string()) }
+    }
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.contains(&cause_text) {
-                let _ = write!(text, ": {cause_text}");
-            }
-            source = cause.source();
-        }
-        self.put(field, text);
+        self.put(field, complaint(value));
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field, format!("{value:?}"));

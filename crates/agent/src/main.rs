@@ -5,6 +5,7 @@
 
 mod cli;
 mod command;
+mod complaint;
 mod exposition;
 mod hostname;
 mod house;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         cli::Invocation::Check(args) => command::check::run(&args),
         cli::Invocation::Sandbox(args) => command::sandbox::run(args),
         cli::Invocation::Replay(args) => command::replay::run(args),
+        cli::Invocation::Queue(args) => command::queue::run(&args),
         cli::Invocation::Version => {
             println!("sigpost {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -13,7 +13,7 @@ use net::Authorize;
 use remote_write::{ObjectSource, ProtocolConfig, ReplayConfig, ReplayProgress, replay};
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::ReplayArgs, command};
+use crate::{cli::ReplayArgs, command, complaint::complaint};
 
 pub fn run(args: ReplayArgs) -> ExitCode {
     let plan = match command::load(&args.config_file, args.expand_env, None, false) {
@@ -25,6 +25,9 @@ pub fn run(args: ReplayArgs) -> ExitCode {
         Err(error) => return command::fail(&format!("starting the runtime: {error}")),
     };
     match runtime.block_on(post(&args, &plan)) {
+        Ok(end) if end.found == 0 => command::fail(
+            "replay: there are no objects there; check the bucket, the prefix (the path of the S3 destination's url) or the directory",
+        ),
         Ok(end) => {
             println!(
                 "replayed {} objects, {} bytes: {} samples delivered, {} refused; {} objects were unreadable",
@@ -32,7 +35,7 @@ pub fn run(args: ReplayArgs) -> ExitCode {
             );
             ExitCode::SUCCESS
         }
-        Err(error) => command::fail(&format!("replay: {error:#}")),
+        Err(error) => command::fail(&format!("replay: {}", complaint(error.as_ref()))),
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::RunFlags,
     command,
+    complaint::complaint,
     house::House,
     http,
     load_metrics::LoadMetrics,
@@ -25,6 +26,11 @@ use crate::{
 };
 
 pub fn run(flags: RunFlags) -> ExitCode {
+    if let Some(mode) = std::env::var("AGENT_MODE").ok().filter(|mode| !mode.is_empty() && mode != "static") {
+        return command::fail(&format!(
+            "AGENT_MODE is {mode:?}: sigpost runs static-mode files only; unset it, or set it to static"
+        ));
+    }
     let Some(file) = flags.config_file.clone() else {
         return command::fail("give a configuration file: -config.file=agent.yaml");
     };
@@ -43,6 +49,9 @@ pub fn run(flags: RunFlags) -> ExitCode {
     if !accepted.is_empty() {
         tracing::info!(flags = accepted.join(" "), "these flags are accepted and change nothing");
     }
+    for feature in flags.unknown_features() {
+        tracing::warn!(feature, "this feature of -enable-features does not exist here and changes nothing");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return command::fail(&format!("starting the runtime: {error}")),
@@ -50,7 +59,7 @@ pub fn run(flags: RunFlags) -> ExitCode {
     match runtime.block_on(serve(&flags, &file, &plan, &log_level)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "cannot start");
+            tracing::error!(error = complaint(error.as_ref()), "cannot start");
             ExitCode::from(1)
         }
     }
@@ -135,7 +144,7 @@ async fn reload_from(
     shown: &RwLock<String>,
 ) -> Result<(), String> {
     let plan = command::read(file, flags.expand_env, flags.wal_directory.as_deref(), flags.extra_scrape_metrics())?;
-    house.reload(&plan).await.map_err(|error| format!("{error:#}"))?;
+    house.reload(&plan).await.map_err(|error| complaint(error.as_ref()))?;
     say_warnings(&plan);
     log_level.set(level(&plan));
     *shown.write() = plan.render_masked();

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use sandbox::{Authority, Identity, ProxyListener, SandboxConfig};
 
-use crate::{cli::SandboxArgs, command};
+use crate::{cli::SandboxArgs, command, complaint::complaint};
 
 pub fn run(args: SandboxArgs) -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => command::fail(&format!("sandbox: {error:#}")),
+        Err(error) => command::fail(&format!("sandbox: {}", complaint(error.as_ref()))),
     }
 }
 

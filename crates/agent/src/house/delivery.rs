@@ -11,7 +11,7 @@ use pipeline::{LaneId, Outlet};
 use remote_write::{Destination, DestinationStatus};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::wiring::Wiring;
+use super::wiring::{Parts, Wiring};
 
 /// A running worker.
 pub struct Delivery {
@@ -23,9 +23,9 @@ pub struct Delivery {
 
 impl Delivery {
     /// Who signs for `plan`. Separate from `start` because it can fail on a bad plan and a reload must know that first.
-    pub fn identity(wiring: &Wiring, plan: &DestinationPlan) -> Result<Option<Arc<aws::Identity>>> {
+    pub fn identity(parts: &Parts, plan: &DestinationPlan) -> Result<Option<Arc<aws::Identity>>> {
         let config = &plan.config;
-        let build = |block| aws::build(block, &config.url, plan.default_service, &config.name, &wiring.identities);
+        let build = |block| aws::build(block, &config.url, plan.default_service, &config.name, &parts.identities);
         plan.identity.as_ref().map(build).transpose().with_context(|| format!("destination {}", config.name))
     }
 
@@ -38,12 +38,12 @@ impl Delivery {
     ) -> Result<Self> {
         let reader = wiring.queue.reader(&plan.config.name, lane)?;
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        wiring.identity_metrics.put(&plan.config.name, identity.as_ref());
+        wiring.parts.identity_metrics.put(&plan.config.name, identity.as_ref());
         let status = Destination::spawn(
             plan.config.clone(),
             identity.map(|i| i as Arc<dyn Authorize>),
-            vec![Outlet::new(reader, wiring.bases.clone())],
-            &wiring.remote,
+            vec![Outlet::new(reader, wiring.parts.bases.clone())],
+            &wiring.parts.remote,
             &tracker,
             stop.clone(),
         );

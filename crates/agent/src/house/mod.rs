@@ -26,8 +26,8 @@ use scrape::TargetStatus;
 
 use crate::ledger_metrics;
 use delivery::Delivery;
-use route::Route;
-use wiring::Wiring;
+use route::{Prepared, Route};
+use wiring::{Parts, Wiring};
 
 /// Everything that runs.
 pub struct House {
@@ -49,14 +49,21 @@ impl House {
     /// cannot be built.
     pub fn start(plan: &Plan, registry: &mut Registry) -> Result<Self> {
         let (lanes, destinations) = specs::queue_specs(plan)?;
+        // Everything that a bad plan can make fail comes before the queue is opened: opening gives up what is pending for
+        // destinations that are no longer configured, and a start that fails must not have done that.
+        let parts = Parts::new(registry)?;
+        let mut prepared = Vec::new();
+        for plan in &plan.metrics {
+            prepared.push((plan, Prepared::new(&parts, None, plan)?));
+        }
         let (queue, opened) =
             Queue::open(specs::queue_config(plan), lanes, destinations).context("opening the queue")?;
         report::opened(plan, &opened, &queue.ledger());
         ledger_metrics::register(registry, queue.clone());
-        let wiring = Wiring::new(queue, registry)?;
+        let wiring = Wiring { queue, commit_interval: plan.queue.commit_interval, parts };
         let mut routes = BTreeMap::new();
-        for plan in &plan.metrics {
-            routes.insert(plan.name.clone(), Route::start(&wiring, plan)?);
+        for (plan, prepared) in prepared {
+            routes.insert(plan.name.clone(), prepared.start(&wiring, plan)?);
         }
         Ok(Self {
             wiring,
@@ -74,7 +81,7 @@ impl House {
             let routes = self.routes.read();
             let mut prepared = BTreeMap::new();
             for plan in &plan.metrics {
-                prepared.insert(plan.name.clone(), route::Prepared::new(&self.wiring, routes.get(&plan.name), plan)?);
+                prepared.insert(plan.name.clone(), Prepared::new(&self.wiring.parts, routes.get(&plan.name), plan)?);
             }
             prepared
         };

@@ -12,8 +12,11 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use super::{delivery::Delivery, wiring::Wiring};
-use crate::lanes::metrics_lane;
+use super::{
+    delivery::Delivery,
+    wiring::{Parts, Wiring},
+};
+use crate::{complaint::complaint, lanes::metrics_lane};
 
 pub struct Route {
     plan: MetricsRoute,
@@ -34,21 +37,6 @@ struct Job {
 }
 
 impl Route {
-    pub fn start(wiring: &Wiring, plan: &MetricsRoute) -> Result<Self> {
-        let lane = metrics_lane(&plan.name)?;
-        let mut deliveries = BTreeMap::new();
-        for destination in plan.destinations.iter().filter(|d| d.enabled) {
-            let identity = Delivery::identity(wiring, destination)?;
-            deliveries.insert(destination.config.name.clone(), Delivery::start(wiring, &lane, destination, identity)?);
-        }
-        let mut jobs = BTreeMap::new();
-        for (job, discoveries) in &plan.jobs {
-            let found = Found::look(wiring, job, discoveries)?;
-            jobs.insert(job.job_name.clone(), Job::start(wiring, plan, &lane, job, found)?);
-        }
-        Ok(Self { plan: plan.clone(), lane, jobs, deliveries })
-    }
-
     pub fn targets(&self) -> impl Iterator<Item = TargetStatus> + '_ {
         self.jobs.values().flat_map(|job| job.pool.targets())
     }
@@ -81,13 +69,13 @@ impl Route {
         if !self.plan.destinations.contains(plan) {
             return;
         }
-        let again =
-            Delivery::identity(wiring, plan).and_then(|identity| Delivery::start(wiring, &self.lane, plan, identity));
+        let again = Delivery::identity(&wiring.parts, plan)
+            .and_then(|identity| Delivery::start(wiring, &self.lane, plan, identity));
         match again {
             Ok(delivery) => drop(self.deliveries.insert(plan.config.name.clone(), delivery)),
             Err(error) => tracing::error!(
                 destination = plan.config.name,
-                error = format!("{error:#}"),
+                error = complaint(error.as_ref()),
                 "cannot start the destination again; its data waits on disk"
             ),
         }
@@ -111,12 +99,12 @@ impl Job {
         let Found { groups, discoveries, stop, tracker } = found;
         let (stop_pool, scraping) = (CancellationToken::new(), TaskTracker::new());
         let intake = MetricIntake::new(wiring.queue.appender(lane)?);
-        let context = wiring.scrape_context(plan);
+        let context = wiring.parts.scrape_context(plan);
         let pool = ScrapePool::spawn(
             job.clone(),
             groups,
             intake,
-            Arc::clone(&wiring.scrape),
+            Arc::clone(&wiring.parts.scrape),
             context,
             &scraping,
             stop_pool.clone(),
@@ -153,9 +141,9 @@ struct Found {
 }
 
 impl Found {
-    fn look(wiring: &Wiring, job: &JobConfig, discoveries: &[DiscoveryConfig]) -> Result<Self> {
+    fn look(parts: &Parts, job: &JobConfig, discoveries: &[DiscoveryConfig]) -> Result<Self> {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let groups = discovery::watch_counted(discoveries.to_vec(), &wiring.discovery, &tracker, stop.clone())
+        let groups = discovery::watch_counted(discoveries.to_vec(), &parts.discovery, &tracker, stop.clone())
             .with_context(|| format!("job {}", job.job_name))?;
         Ok(Self { groups, discoveries: discoveries.to_vec(), stop: stop.drop_guard(), tracker })
     }
@@ -170,13 +158,13 @@ pub struct Prepared {
 
 impl Prepared {
     /// `before` is the route as it runs, if it does.
-    pub fn new(wiring: &Wiring, before: Option<&Route>, plan: &MetricsRoute) -> Result<Self> {
+    pub fn new(parts: &Parts, before: Option<&Route>, plan: &MetricsRoute) -> Result<Self> {
         let mut destinations = Vec::new();
         for destination in plan.destinations.iter().filter(|d| d.enabled) {
             let runs = before
                 .and_then(|r| r.deliveries.get(&destination.config.name))
                 .is_some_and(|d| d.plan() == destination);
-            let identity = if runs { None } else { Delivery::identity(wiring, destination)? };
+            let identity = if runs { None } else { Delivery::identity(parts, destination)? };
             check_client(&destination.config.client)
                 .with_context(|| format!("destination {}", destination.config.name))?;
             destinations.push((destination.clone(), identity));
@@ -185,23 +173,38 @@ impl Prepared {
         for (job, discoveries) in &plan.jobs {
             check_client(&job.client).with_context(|| format!("job {}", job.job_name))?;
             let same = before.and_then(|r| r.jobs.get(&job.job_name)).is_some_and(|j| &j.discoveries == discoveries);
-            if !same || before.is_some_and(|r| !r.same_surroundings(plan)) {
-                found.insert(job.job_name.clone(), Found::look(wiring, job, discoveries)?);
+            if !same || before.is_some_and(|r| !same_surroundings(&r.plan, plan)) {
+                found.insert(job.job_name.clone(), Found::look(parts, job, discoveries)?);
             }
         }
         Ok(Self { destinations, found })
     }
 
+    /// Starts a route that does not run yet.
+    pub fn start(self, wiring: &Wiring, plan: &MetricsRoute) -> Result<Route> {
+        let Self { destinations, mut found } = self;
+        let lane = metrics_lane(&plan.name)?;
+        let mut deliveries = BTreeMap::new();
+        for (destination, identity) in destinations {
+            let delivery = Delivery::start(wiring, &lane, &destination, identity)?;
+            deliveries.insert(destination.config.name.clone(), delivery);
+        }
+        let mut jobs = BTreeMap::new();
+        for (job, _) in &plan.jobs {
+            let found =
+                found.remove(&job.job_name).with_context(|| format!("job {} was not prepared", job.job_name))?;
+            jobs.insert(job.job_name.clone(), Job::start(wiring, plan, &lane, job, found)?);
+        }
+        Ok(Route { plan: plan.clone(), lane, jobs, deliveries })
+    }
+
     /// Goes over. The workers of changed destinations have ended before.
     pub async fn apply(mut self, wiring: &Wiring, before: Option<Route>, plan: &MetricsRoute) -> Result<Route> {
         let lane = metrics_lane(&plan.name)?;
-        let (mut jobs, mut deliveries, same) = match before {
-            Some(route) => {
-                let same = route.same_surroundings(plan);
-                (route.jobs, route.deliveries, same)
-            }
-            None => (BTreeMap::new(), BTreeMap::new(), true),
+        let Some(Route { plan: old, mut jobs, mut deliveries, .. }) = before else {
+            return self.start(wiring, plan);
         };
+        let same = same_surroundings(&old, plan);
         for (destination, identity) in std::mem::take(&mut self.destinations) {
             if !deliveries.contains_key(&destination.config.name) {
                 deliveries
@@ -240,13 +243,11 @@ impl Prepared {
     }
 }
 
-impl Route {
-    /// Whether pools of this route may go on under `plan`: what they were given at their start is the same.
-    fn same_surroundings(&self, plan: &MetricsRoute) -> bool {
-        self.plan.external_labels == plan.external_labels
-            && self.plan.host_filter == plan.host_filter
-            && self.plan.host_filter_relabel == plan.host_filter_relabel
-    }
+/// Whether pools of a route may go on under another plan: what they were given at their start is the same.
+fn same_surroundings(old: &MetricsRoute, new: &MetricsRoute) -> bool {
+    old.external_labels == new.external_labels
+        && old.host_filter == new.host_filter
+        && old.host_filter_relabel == new.host_filter_relabel
 }
 
 /// A client that cannot be built (a certificate that does not parse) must stop a reload before it begins.

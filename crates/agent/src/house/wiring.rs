@@ -16,9 +16,16 @@ use crate::identity_metrics::IdentityMetrics;
 /// Decoded base vectors kept for all destinations together.
 const BASE_VECTOR_BYTES: usize = 32 << 20;
 
+/// The open queue and the rest.
 pub struct Wiring {
     pub queue: Queue,
+    /// The longest time between an append and its being readable.
     pub commit_interval: Duration,
+    pub parts: Parts,
+}
+
+/// Everything but the queue, so that a plan can be tried before the queue is touched.
+pub struct Parts {
     pub discovery: DiscoveryMetrics,
     pub scrape: Arc<ScrapeMetrics>,
     pub remote: RemoteStorageMetrics,
@@ -29,12 +36,10 @@ pub struct Wiring {
     hostname: String,
 }
 
-impl Wiring {
-    pub fn new(queue: Queue, registry: &mut Registry) -> Result<Self> {
+impl Parts {
+    pub fn new(registry: &mut Registry) -> Result<Self> {
         let hostname = crate::hostname::of_this_machine();
         Ok(Self {
-            queue,
-            commit_interval: Duration::from_millis(250),
             discovery: DiscoveryMetrics::registered(registry),
             scrape: ScrapeMetrics::registered(registry),
             remote: RemoteStorageMetrics::register(registry),
