@@ -200,6 +200,15 @@ pub struct SandboxArgs {
     /// Remember every sample received, for exact comparison (memory grows).
     #[arg(long)]
     pub record: bool,
+    /// Keep S3 objects under this directory instead of in memory.
+    #[arg(long, value_name = "DIR")]
+    pub objects: Option<PathBuf>,
+    /// Refuse samples that Amazon Managed Prometheus would refuse: older than 1 h, or out of order by more than 60 s.
+    #[arg(long)]
+    pub amp_sample_rules: bool,
+    /// The only signing region accepted where the host names none; default: any.
+    #[arg(long)]
+    pub region: Option<String>,
     /// Also play AWS's own host names behind an HTTPS proxy at this address.
     #[arg(long)]
     pub proxy: Option<std::net::SocketAddr>,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sandbox::{Authority, Identity, ProxyListener, SandboxConfig};
+use sandbox::{Authority, Identity, ObjectStorage, ProxyListener, SampleRules, SandboxConfig};
 
 use crate::{cli::SandboxArgs, command, complaint::complaint};
 
@@ -28,6 +28,9 @@ fn start(args: SandboxArgs) -> anyhow::Result<()> {
         listen: args.listen,
         identities: vec![Identity::user(args.access_key, args.secret_key)],
         record: args.record,
+        region: args.region,
+        sample_rules: args.amp_sample_rules.then_some(SampleRules::AMP),
+        objects: args.objects.map_or(ObjectStorage::Memory, ObjectStorage::Directory),
         proxy,
         ..SandboxConfig::default()
     };

@@ -177,7 +177,7 @@ impl House {
         }
         match self.wiring.queue.clone().close(left().max(Duration::from_secs(1))).await {
             Ok(closed) => {
-                let pending: u64 = closed.ledger.rows.iter().map(|r| r.pending_items).sum();
+                let pending = closed.ledger.rows.iter().map(|r| r.pending_items).max().unwrap_or(0);
                 tracing::info!(
                     pending_items = pending,
                     "stopped; what is pending is on disk and is sent after the next start"

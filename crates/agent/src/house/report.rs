@@ -4,7 +4,8 @@ use config::Plan;
 use queue::{ApplyReport, Ledger, OpenReport, Removed};
 
 pub fn opened(plan: &Plan, report: &OpenReport, ledger: &Ledger) {
-    let pending: u64 = ledger.rows.iter().map(|r| r.pending_items).sum();
+    // Of the destination that is furthest behind: a sum over destinations would count the same samples several times.
+    let pending = ledger.rows.iter().map(|r| r.pending_items).max().unwrap_or(0);
     tracing::info!(
         directory = %plan.queue.directory.display(),
         lanes = report.lanes.len(),
