@@ -11,7 +11,7 @@ CARGO   := cargo
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-deps test-queue lint fmt bench bench-micro bench-peers dist ci clean
+.PHONY: help build run test test-deps test-queue lint fmt bench bench-micro bench-peers soak dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ endif
 
 test-queue: ## the queue's property, kill and damage tests, with their seeds and rounds printed
 	$(CARGO) test -p queue -- --nocapture --test-threads=1
+	$(CARGO) build -p agent
+	SIGPOST_KILL_ROUNDS=50 $(CARGO) test -p e2e --test queue_kill --test queue_destinations --test queue_damage --test queue_disk -- --nocapture
+
+soak: ## ten minutes with a fast, a slow and a dead destination: memory, the ledger, and every item explained
+	$(CARGO) build --release -p agent -p e2e --bins
+	SIGPOST_BIN=$(RELEASE)/sigpost $(RELEASE)/soak
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod exporter;
+pub mod ledger;
 pub mod peers;
 pub mod process;
 pub mod receiver;

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU16, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -28,6 +29,7 @@ struct Seen {
     samples: AtomicU64,
     wire_bytes: AtomicU64,
     status: AtomicU16,
+    delay_ms: AtomicU64,
     record: bool,
     samples_by_series: Mutex<Samples>,
     authorization: Mutex<Vec<String>>,
@@ -68,6 +70,18 @@ impl Receiver {
     /// Requests from now on are answered with `status` (and their samples not counted unless it is a success).
     pub fn answer_with(&self, status: u16) {
         self.seen.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Requests from now on are answered after this time. What they hold is seen at once; one whose sender does not wait
+    /// for the answer was seen all the same.
+    pub fn answer_after(&self, delay: Duration) {
+        self.seen.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Different samples (series and time) received; those sent twice count once. Needs `record`.
+    pub fn distinct(&self) -> u64 {
+        let all = self.seen.samples_by_series.lock().expect("no test panics while holding it");
+        all.values().map(|samples| samples.len() as u64).sum()
     }
 
     pub fn samples(&self) -> u64 {
@@ -136,6 +150,10 @@ async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes) ->
         seen.samples.fetch_add(samples, Ordering::SeqCst);
     }
     seen.wire_bytes.fetch_add(body.len() as u64, Ordering::SeqCst);
+    let delay = seen.delay_ms.load(Ordering::SeqCst);
+    if delay > 0 {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
     (StatusCode::OK, "")
 }
 

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use crate::{
     error::FetchError,
     origin::{Fetched, Origin},
+    roster::Roster,
 };
 
 /// What the cache fetches from; a trait so that its behaviour can be tested without AWS.
@@ -25,6 +26,8 @@ pub(crate) trait Source: Send + Sync + std::fmt::Debug + 'static {
     fn fetch(&self) -> net::BoxFuture<'_, Result<Fetched, FetchError>>;
     fn files(&self) -> Vec<PathBuf>;
     fn describe(&self) -> String;
+    /// What a person does when AWS calls these credentials expired and a new fetch gave none other.
+    fn advice_when_expired(&self) -> String;
 }
 
 impl Source for Origin {
@@ -36,6 +39,9 @@ impl Source for Origin {
     }
     fn describe(&self) -> String {
         Origin::describe(self)
+    }
+    fn advice_when_expired(&self) -> String {
+        Origin::advice_when_expired(self)
     }
 }
 
@@ -82,6 +88,8 @@ pub(crate) struct CredentialCache {
     source: Box<dyn Source>,
     file_check: Duration,
     hasher: RandomState,
+    /// Who signs with these credentials, for log lines.
+    roster: Roster,
     fetching: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
@@ -129,6 +137,7 @@ impl CredentialCache {
             source,
             file_check,
             hasher: RandomState::new(),
+            roster: Roster::default(),
             fetching: tokio::sync::Mutex::new(()),
             state: Mutex::new(state),
         }
@@ -189,6 +198,22 @@ impl CredentialCache {
 
     pub(crate) fn describe(&self) -> String {
         self.source.describe()
+    }
+
+    pub(crate) fn advice_when_expired(&self) -> String {
+        self.source.advice_when_expired()
+    }
+
+    /// Counts a destination among those that log lines name, for as long as `destination` lives.
+    pub(crate) fn join(&self, destination: &Arc<str>) {
+        if !self.roster.join(destination) {
+            return;
+        }
+        // The line about the fetch is long past and did not name this one.
+        let held = self.state.lock().held.clone();
+        if let Some(held) = held {
+            announce(destination, &held.source, &held.credentials, SystemTime::now());
+        }
     }
 
     fn plan(&self, now: SystemTime) -> (Plan, u64) {
@@ -255,7 +280,13 @@ impl CredentialCache {
                 state.failures += 1;
                 rest(&mut state, now);
                 let valid = state.held.as_ref().is_some_and(|h| h.remaining(now).is_none_or(|r| !r.is_zero()));
-                tracing::warn!(source = self.source.describe(), still_valid = valid, %error, "AWS credentials could not be refreshed");
+                tracing::warn!(
+                    destinations = self.roster.names(),
+                    source = self.source.describe(),
+                    still_valid = valid,
+                    %error,
+                    "AWS credentials could not be refreshed"
+                );
                 state.last_error = Some(error.clone());
                 Err(error)
             }
@@ -273,13 +304,7 @@ impl CredentialCache {
         let life = credentials.expiry().and_then(|at| at.duration_since(now).ok()).unwrap_or(Duration::MAX);
         let (advisory, mandatory) = if life >= SHORT_LIFE { (ADVISORY, MANDATORY) } else { (life / 3, life / 10) };
         if before.is_none() {
-            let key = credentials.access_key_id();
-            tracing::info!(
-                source,
-                key,
-                expires_in_seconds = life.as_secs().min(u64::from(u32::MAX)),
-                "AWS credentials in use"
-            );
+            announce(&self.roster.names(), &source, &credentials, now);
         }
         let held = Arc::new(Held {
             fingerprint,
@@ -309,6 +334,16 @@ impl CredentialCache {
         }
         held
     }
+}
+
+fn announce(destinations: &str, source: &str, credentials: &Credentials, now: SystemTime) {
+    tracing::info!(
+        destinations,
+        source,
+        key = credentials.access_key_id(),
+        expires_in_seconds = credentials.expiry().map(|at| at.duration_since(now).unwrap_or_default().as_secs()),
+        "AWS credentials in use"
+    );
 }
 
 /// Schedules the next attempt: soon enough for the time that valid credentials have left.

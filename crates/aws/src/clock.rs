@@ -1,22 +1,93 @@
 //! The far end's clock, learnt from the `Date` of its answers.
 //!
 //! Sets no clock. Keeps true: only answers of AWS itself count, the newest sample wins, so that a corrected local clock
-//! corrects the offset too.
+//! corrects the offset too; a person is told of an offset once a minute, however many destinations see it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use net::Answer;
 use parking_lot::Mutex;
+
+use crate::roster::Roster;
 
 /// Changes smaller than this are noise of whole-second dates and queues.
 const NOTABLE: Duration = Duration::from_secs(30);
 /// A round trip longer than this says nothing about the time.
 const LONGEST_TRIP: Duration = Duration::from_secs(15 * 60);
 
+/// The same offset of a host is told to a person again after this.
+const QUIET: Duration = Duration::from_secs(60);
+/// Different offsets told within that time; a host whose dates jump about tells nothing more.
+const MOST_TOLD: usize = 8;
+
+/// What is said about one host's clock, for all destinations there.
+#[derive(Debug)]
+pub(crate) struct ClockNotices {
+    host: String,
+    roster: Roster,
+    told: Mutex<Vec<(i64, Instant)>>,
+}
+
+impl ClockNotices {
+    pub(crate) fn new(host: &str) -> Self {
+        Self { host: host.to_owned(), roster: Roster::default(), told: Mutex::default() }
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Counts a destination among those that the line names, for as long as `destination` lives.
+    pub(crate) fn join(&self, destination: &Arc<str>) {
+        self.roster.join(destination);
+    }
+
+    /// True when this offset is to be told now.
+    fn due(&self, offset_ms: i64, now: Instant) -> bool {
+        let mut told = self.told.lock();
+        told.retain(|(_, at)| now.saturating_duration_since(*at) < QUIET);
+        let is_new = told.len() < MOST_TOLD && !told.iter().any(|(known, _)| !is_notable(*known, offset_ms));
+        if is_new {
+            told.push((offset_ms, now));
+        }
+        is_new
+    }
+
+    fn tell(&self, offset_ms: i64, corrects: bool) {
+        if !self.due(offset_ms, Instant::now()) {
+            return;
+        }
+        let (host, destinations, offset_seconds) = (self.host.as_str(), self.roster.names(), offset_ms / 1000);
+        if corrects {
+            tracing::warn!(
+                host,
+                destinations,
+                offset_seconds,
+                "this machine's clock differs from AWS's; requests are signed with AWS's time, but set the clock right (NTP)"
+            );
+        } else {
+            tracing::warn!(
+                host,
+                destinations,
+                offset_seconds,
+                "this machine's clock differs from AWS's and is not corrected (AWS_DISABLE_CLOCK_SKEW_CORRECTION): set it right (NTP)"
+            );
+        }
+    }
+}
+
+fn is_notable(before_ms: i64, after_ms: i64) -> bool {
+    after_ms.abs_diff(before_ms) > u64::try_from(NOTABLE.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Local clock plus a learnt offset.
 #[derive(Debug)]
 pub(crate) struct Clock {
     corrects: bool,
+    notices: Arc<ClockNotices>,
     state: Mutex<State>,
 }
 
@@ -31,15 +102,15 @@ struct State {
 
 impl Clock {
     /// `AWS_DISABLE_CLOCK_SKEW_CORRECTION=true` turns the correction off, not the measuring.
-    pub(crate) fn of_process() -> Self {
+    pub(crate) fn of_process(notices: Arc<ClockNotices>) -> Self {
         let off =
             std::env::var("AWS_DISABLE_CLOCK_SKEW_CORRECTION").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
-        Self::new(!off)
+        Self::new(!off, notices)
     }
 
-    pub(crate) fn new(corrects: bool) -> Self {
+    fn new(corrects: bool, notices: Arc<ClockNotices>) -> Self {
         let state = State { offset_ms: 0, known: false, changed_at: SystemTime::UNIX_EPOCH };
-        Self { corrects, state: Mutex::new(state) }
+        Self { corrects, notices, state: Mutex::new(state) }
     }
 
     /// The time to sign with and to judge expiry by.
@@ -60,17 +131,16 @@ impl Clock {
             return;
         };
         let mut state = self.state.lock();
-        if offset_ms.abs_diff(state.offset_ms) > u64::try_from(NOTABLE.as_millis()).unwrap_or(u64::MAX) {
+        let is_news = is_notable(state.offset_ms, offset_ms);
+        if is_news {
             state.changed_at = SystemTime::now();
-            if offset_ms.abs() > 60_000 {
-                tracing::warn!(
-                    offset_seconds = offset_ms / 1000,
-                    "this machine's clock differs from AWS's; requests are signed with AWS's time, but set the clock right (NTP)"
-                );
-            }
         }
         state.offset_ms = offset_ms;
         state.known = true;
+        drop(state);
+        if is_news && offset_ms.abs() > 60_000 {
+            self.notices.tell(offset_ms, self.corrects);
+        }
     }
 
     /// True when a request signed at `sent_at` was signed with another offset than the present one.
@@ -110,6 +180,10 @@ mod tests {
     use super::*;
     use http::{HeaderMap, StatusCode};
 
+    fn a_clock(corrects: bool) -> Clock {
+        Clock::new(corrects, Arc::new(ClockNotices::new("aws.example")))
+    }
+
     fn observe(clock: &Clock, headers: &[(&'static str, &str)], sent: u64, received: u64) {
         let headers: HeaderMap =
             headers.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect();
@@ -129,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_offset_is_taken_at_the_middle_of_the_round_trip_and_the_newest_wins() {
-        let clock = Clock::new(true);
+        let clock = a_clock(true);
         observe(&clock, &[DATE, ID], AT - 610, AT - 590);
         assert_eq!(clock.offset_ms(), Some(600_000));
         observe(&clock, &[DATE, ID], AT + 10, AT + 10);
@@ -138,7 +212,7 @@ mod tests {
 
     #[test]
     fn proxies_caches_and_endless_trips_teach_nothing() {
-        let clock = Clock::new(true);
+        let clock = a_clock(true);
         observe(&clock, &[DATE], AT - 600, AT - 600);
         observe(&clock, &[DATE, ID, ("age", "3")], AT - 600, AT - 600);
         observe(&clock, &[("date", "yesterday"), ID], AT - 600, AT - 600);
@@ -149,7 +223,7 @@ mod tests {
 
     #[test]
     fn only_a_notable_change_counts_as_reclocked_and_the_opt_out_measures_only() {
-        let clock = Clock::new(true);
+        let clock = a_clock(true);
         let before = SystemTime::now() - Duration::from_secs(1);
         observe(&clock, &[DATE, ID], AT - 2, AT - 2);
         assert!(!clock.changed_since(before));
@@ -158,9 +232,21 @@ mod tests {
         assert!(!clock.changed_since(SystemTime::now() + Duration::from_secs(1)));
         assert!(clock.now() > SystemTime::now() + Duration::from_secs(500));
 
-        let off = Clock::new(false);
+        let off = a_clock(false);
         observe(&off, &[DATE, ID], AT - 600, AT - 600);
         assert_eq!(off.offset_ms(), Some(600_000));
         assert!(off.now() <= SystemTime::now() && !off.changed_since(before));
+    }
+
+    #[test]
+    fn an_offset_is_told_once_a_minute_and_dates_that_jump_about_are_not_told_for_ever() {
+        let notices = ClockNotices::new("aws.example");
+        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        assert!(notices.due(7_200_000, now));
+        assert!(!notices.due(7_201_000, now), "the same but for the noise of whole seconds");
+        assert!(notices.due(-7_200_000, now));
+        assert!(notices.due(7_200_000, now + minute));
+        let told = (1..1000).filter(|n| notices.due(n * 3_600_000 * 24, now + minute)).count();
+        assert!(told < MOST_TOLD, "{told}");
     }
 }

@@ -14,6 +14,7 @@ use url::Url;
 use crate::{
     AwsError, CredentialSource, Identity, IdentityConfig, RoleStep, StsConfig,
     cache::CredentialCache,
+    clock::ClockNotices,
     connector::Connections,
     host::{AwsHost, parse_host},
     origin::Origin,
@@ -28,6 +29,7 @@ pub struct IdentityContext {
     hostname: String,
     file_check: Duration,
     caches: Mutex<Vec<(CacheKey, Weak<CredentialCache>)>>,
+    notices: Mutex<Vec<Weak<ClockNotices>>>,
 }
 
 /// What makes two identities the same.
@@ -61,7 +63,20 @@ impl IdentityContext {
         let local = Client::new(&local, patience)?;
         let connections = Connections { outside, local };
         let file_check = Duration::from_secs(1);
-        Ok(Self { connections, hostname: hostname.to_owned(), file_check, caches: Mutex::default() })
+        let (caches, notices) = (Mutex::default(), Mutex::default());
+        Ok(Self { connections, hostname: hostname.to_owned(), file_check, caches, notices })
+    }
+
+    /// What is said about a host's clock, shared by its destinations.
+    fn notices(&self, host: &str) -> Arc<ClockNotices> {
+        let mut notices = self.notices.lock();
+        notices.retain(|held| held.strong_count() > 0);
+        if let Some(held) = notices.iter().filter_map(Weak::upgrade).find(|held| held.host() == host) {
+            return held;
+        }
+        let new = Arc::new(ClockNotices::new(host));
+        notices.push(Arc::downgrade(&new));
+        new
     }
 
     fn cache(&self, key: CacheKey, origin: impl FnOnce() -> Origin) -> Arc<CredentialCache> {
@@ -131,7 +146,14 @@ pub fn build(
         let connections = context.connections.clone();
         Origin::new(config.source.clone(), roles, config.sts.clone(), Arc::clone(&region), connections, session_name)
     });
-    Ok(Arc::new(Identity::new(destination_name, service, region, cache)))
+    let notices = context.notices(&authority(destination));
+    Ok(Arc::new(Identity::new(destination_name, service, region, cache, notices)))
+}
+
+/// Host, and port where the URL names one.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Stable, so that CloudTrail shows one session per agent and destination: 2 to 64 of `[\w+=,.@-]`.

@@ -1,4 +1,6 @@
 //! Why an identity cannot be built, or gives no credentials.
+//!
+//! Keeps true: no text repeats its source, so that a chain printed with colons says everything once.
 
 use net::NetError;
 
@@ -31,7 +33,7 @@ pub enum AwsError {
         why: String,
     },
     /// The HTTP clients for STS and metadata cannot be built.
-    #[error("the HTTP client for AWS credentials cannot be built: {0}")]
+    #[error("the HTTP client for AWS credentials cannot be built")]
     Client(#[from] NetError),
 }
 
@@ -51,5 +53,28 @@ impl FetchError {
 
     pub(crate) fn absent(message: impl Into<String>) -> Self {
         Self { message: message.into(), absent: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_repeats_its_source() {
+        let inner = NetError::Config { what: "the proxy's URL has no host".to_owned() };
+        let error = anyhow_like(&AwsError::from(inner));
+        assert_eq!(error.matches("the proxy's URL has no host").count(), 1, "{error}");
+    }
+
+    /// As `anyhow` prints with `{:#}`.
+    fn anyhow_like(error: &dyn std::error::Error) -> String {
+        let mut text = error.to_string();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            text = format!("{text}: {cause}");
+            next = cause.source();
+        }
+        text
     }
 }

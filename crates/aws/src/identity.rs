@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::{
     RegionOrigin,
     cache::CredentialCache,
-    clock::Clock,
+    clock::{Clock, ClockNotices},
     region::{self, SigningRegion},
     signer::{self, Scope},
     verdict::{self, Refusal},
@@ -25,7 +25,7 @@ use crate::{
 /// One destination's identity. Make it with [`build`].
 #[derive(Debug)]
 pub struct Identity {
-    destination: String,
+    destination: Arc<str>,
     service: String,
     region: Arc<SigningRegion>,
     cache: Arc<CredentialCache>,
@@ -38,6 +38,8 @@ pub struct Identity {
 struct Trials {
     /// When credentials were last thrown away for a refusal, and whether anything was accepted since.
     refreshed_at: Option<Instant>,
+    /// The same by the clock that requests are dated with.
+    refreshed_on: Option<SystemTime>,
     accepted_since: bool,
     last_refusal: Option<String>,
 }
@@ -82,9 +84,12 @@ impl Identity {
         service: String,
         region: Arc<SigningRegion>,
         cache: Arc<CredentialCache>,
+        notices: Arc<ClockNotices>,
     ) -> Self {
-        let destination = destination.to_owned();
-        let (clock, trials) = (Clock::of_process(), Mutex::default());
+        let destination: Arc<str> = destination.into();
+        cache.join(&destination);
+        notices.join(&destination);
+        let (clock, trials) = (Clock::of_process(notices), Mutex::default());
         Self { destination, service, region, cache, clock, trials }
     }
 
@@ -112,8 +117,9 @@ impl Identity {
         let (region, _) = self.region.get().await.map_err(error)?;
         let now = self.clock.now();
         let held = self.cache.get(now).await.map_err(|e| AuthorizeError {
+            // Whole, and so without a source, which would say it twice.
             what: format!("no AWS credentials for {}: {e}", self.destination),
-            source: Some(Box::new(e)),
+            source: None,
         })?;
         let scope = Scope { region: &region, service: &self.service, time: now };
         signer::sign_request(request, &held.credentials, scope).map_err(error)
@@ -136,8 +142,11 @@ impl Identity {
         let said = verdict::said(answer.status, &error);
         let why = |what: String| format!("AWS said {said}; signed as {who}; {what}");
         let retry = |what: &str| IdentityVerdict::RetryNow { why: why(format!("{what}, trying again")) };
-        let hold =
-            || IdentityVerdict::Hold { why: why(verdict::advice(refusal, &error, &self.service, &region, offset)) };
+        let advice = || {
+            let when_expired = || self.cache.advice_when_expired();
+            verdict::advice(refusal, &error, &self.service, &region, offset, when_expired)
+        };
+        let hold = || IdentityVerdict::Hold { why: why(advice()) };
 
         let reclocked = self.clock.changed_since(answer.sent_at);
         let far_off = offset.is_some_and(|ms| ms.abs() > SKEW_MS);
@@ -179,10 +188,14 @@ impl Identity {
     fn try_refresh(&self, answer: &Answer<'_>) -> bool {
         let (held, stale) = self.cache.held();
         let Some(held) = held else { return false };
-        if held.obtained_at > answer.sent_at || stale {
+        if held.obtained_at > answer.sent_at {
             return true;
         }
         let mut trials = self.trials.lock();
+        // Sent before this destination's own trial. A trial of another that shares the credentials gives no second one.
+        if stale && trials.refreshed_on.is_some_and(|on| answer.sent_at <= on) {
+            return true;
+        }
         let worth = match trials.refreshed_at {
             None => true,
             Some(at) => at.elapsed() >= NEW_TRIAL || (trials.accepted_since && at.elapsed() >= TRIAL_GAP),
@@ -191,6 +204,7 @@ impl Identity {
         self.cache.invalidate(held.fingerprint);
         if worth {
             trials.refreshed_at = Some(Instant::now());
+            trials.refreshed_on = Some(SystemTime::now());
             trials.accepted_since = false;
         }
         worth

@@ -38,6 +38,7 @@ mod origin;
 mod process;
 mod region;
 mod roles_anywhere;
+mod roster;
 mod signer;
 mod sts;
 mod validate;

@@ -140,7 +140,7 @@ impl Origin {
             }
             CredentialSource::RolesAnywhere(config) => roles_anywhere::fetch(config, &self.connections).await?,
         };
-        Ok(Fetched { credentials, source: label.unwrap_or_else(|| self.base_label()), recheck })
+        Ok(Fetched { credentials, source: label.unwrap_or_else(|| self.fetched_label()), recheck })
     }
 
     async fn imds(&self, endpoint: Option<&url::Url>) -> Result<&aws_config::imds::Client, FetchError> {
@@ -200,6 +200,67 @@ impl Origin {
     /// The source for people, before it was asked.
     pub(crate) fn describe(&self) -> String {
         self.roles.iter().fold(self.base_label(), |base, (role, _)| format!("role {} on {base}", role.role_arn))
+    }
+
+    /// The source for people, beside the key id that it gave: inline keys are that key id, and it is said once.
+    fn fetched_label(&self) -> String {
+        match &self.source {
+            CredentialSource::Static { access_key: SecretSource::Inline(_), .. } if self.roles.is_empty() => {
+                "static keys".to_owned()
+            }
+            _ => self.base_label(),
+        }
+    }
+
+    /// What a person does when AWS calls these credentials expired and a new fetch gave none other.
+    pub(crate) fn advice_when_expired(&self) -> String {
+        const RENEWING: &str =
+            "a source that renews itself (a role of the machine, web_identity, roles_anywhere, credential_process)";
+        if let Some((role, _)) = self.roles.last() {
+            return format!(
+                "the session of role {} ended and a fresh one was refused too: look at the keys it is assumed with, and at this machine's clock",
+                role.role_arn
+            );
+        }
+        match &self.source {
+            CredentialSource::Static { .. } => {
+                let files = self.files();
+                let renew = if files.is_empty() {
+                    "get new temporary keys, write access_key, secret_key and session_token into the configuration and reload it".to_owned()
+                } else {
+                    let paths: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+                    format!(
+                        "renew access_key, secret_key and session_token together (in {}, which are read again when they change)",
+                        paths.join(", ")
+                    )
+                };
+                format!("static keys with a session token end and nothing renews them: {renew}; or use {RENEWING}")
+            }
+            CredentialSource::Profile { .. } => {
+                let files: Vec<String> = self.files().iter().map(|path| path.display().to_string()).collect();
+                format!(
+                    "{} gives the same keys again: renew what writes it ({}; read again when they change), or name a profile with a role or a \
+                     credential_process",
+                    self.base_label(),
+                    files.join(", ")
+                )
+            }
+            CredentialSource::StandardChain => format!(
+                "the standard chain gives the same keys again: renew the place named above (shared files are read again when they change, the \
+                 environment only at a restart), or use {RENEWING}"
+            ),
+            CredentialSource::Process { .. } => {
+                "the command of credential_process printed the same keys again: run it by hand and see why it does not renew them".to_owned()
+            }
+            CredentialSource::WebIdentity { .. } | CredentialSource::RolesAnywhere(_) => {
+                "a fresh exchange gave no others: look at this machine's clock and at the role's session duration".to_owned()
+            }
+            CredentialSource::Container { .. } | CredentialSource::InstanceMetadata { .. } => format!(
+                "{} gives the same keys again: it renews them by itself before they end, so look at the service behind it and at this machine's \
+                 clock",
+                self.base_label()
+            ),
+        }
     }
 
     fn base_label(&self) -> String {

@@ -100,18 +100,17 @@ pub(crate) fn said(status: StatusCode, error: &ServiceError) -> String {
     }
 }
 
-/// What the person can do. `offset_ms` is the far end's clock minus ours.
+/// What the person can do. `offset_ms` is the far end's clock minus ours; `when_expired` is the source's own advice.
 pub(crate) fn advice(
     refusal: Refusal,
     error: &ServiceError,
     service: &str,
     region: &str,
     offset_ms: Option<i64>,
+    when_expired: impl FnOnce() -> String,
 ) -> String {
     match refusal {
-        Refusal::Expired => "these credentials have expired and their source gives no newer ones: renew what writes them (an SSO login, a rotated \
-                             file, a token exchange), or use a source that renews itself"
-            .to_owned(),
+        Refusal::Expired => format!("these credentials have expired; {}", when_expired()),
         Refusal::Skewed => {
             let offset = offset_ms.map_or(String::new(), |ms| format!(" (it is {} s off)", ms / 1000));
             format!("set this machine's clock right (NTP){offset}")
@@ -259,13 +258,15 @@ mod tests {
     fn advice_names_what_to_change() {
         let denied = "User: arn:aws:iam::123456789012:user/u is not authorized to perform: aps:RemoteWrite on resource: arn:aws:aps:x with an \
                       explicit deny in an identity-based policy";
-        let advice_of =
-            |refusal, message: &str| advice(refusal, &error("X", message), "aps", "us-east-1", Some(-600_000));
+        let advice_of = |refusal, message: &str| {
+            advice(refusal, &error("X", message), "aps", "us-east-1", Some(-600_000), || "write new ones".to_owned())
+        };
         let text = advice_of(Refusal::Denied, denied);
         assert!(text.contains("allow aps:RemoteWrite") && text.contains("explicitly"), "{text}");
         assert!(advice_of(Refusal::Denied, "Forbidden").contains("aps:RemoteWrite"));
         assert!(advice_of(Refusal::Unsigned, "").contains("no slash"));
         assert!(advice_of(Refusal::Skewed, "").contains("-600 s"));
+        assert!(advice_of(Refusal::Expired, "").contains("write new ones"));
         assert!(
             advice_of(Refusal::BadSignature, "Credential should be scoped to correct service: 'aps'. ")
                 .contains("service_name to the right one aps")

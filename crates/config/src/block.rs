@@ -79,6 +79,11 @@ impl<'a> Block<'a> {
         Some(block)
     }
 
+    /// Every key it may have.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.shape.keys.iter().flat_map(|group| group.iter().copied())
+    }
+
     /// The field, even where it holds nothing.
     pub fn raw(&self, key: &str) -> Option<Field<'a>> {
         debug_assert!(self.shape.all_keys().any(|k| k == key), "`{key}` is not a key of `{}`", self.shape.name);
@@ -118,6 +123,16 @@ impl<'a> Block<'a> {
     pub fn error_at(&self, key: &str, message: impl Into<String>, suggestion: Option<&str>) {
         match self.raw(key) {
             Some(field) => self.reader.error(&field, message, suggestion),
+            None => self.error(message, suggestion),
+        }
+    }
+
+    /// Reports a key that has no business here, at the key itself.
+    pub fn error_at_key(&self, key: &str, message: impl Into<String>, suggestion: Option<&str>) {
+        match self.raw(key).and_then(|field| Some((field.key_at?, field.path))) {
+            Some((at, path)) => {
+                self.reader.report(Severity::Error, at, &path, message.into(), suggestion.map(Into::into));
+            }
             None => self.error(message, suggestion),
         }
     }

@@ -144,6 +144,10 @@ impl Scanner<'_, '_> {
         taken
     }
 
+    fn closes_on_this_line(&self) -> bool {
+        self.rest().lines().next().is_some_and(|rest| rest.contains('}'))
+    }
+
     /// One or two characters of an operator such as `##`.
     fn operator(&mut self, second: &[char]) -> String {
         let mut operator = String::new();
@@ -199,7 +203,10 @@ impl Scanner<'_, '_> {
                     "`${{{name}` is followed by an operator without a colon; for a default write `${{{name}:-default}}`"
                 ));
             }
-            None => return Err("`${` is never closed by `}`".into()),
+            None => return Err(format!("`${{{name}` is never closed: the `}}` is missing")),
+            Some(c) if "\"'\r\n".contains(c) || !self.closes_on_this_line() => {
+                return Err(format!("`${{{name}` is not closed: the `}}` after the name is missing"));
+            }
             Some(_) => {
                 return Err(format!(
                     "`${{{name}` is followed by a character that cannot be in a name (letters, digits, `_`)"

@@ -9,9 +9,9 @@
 //! their configuration, and to guess: an unknown key, a duplicate key or a wrong type rejects the file.
 //!
 //! How it fits together: `expand` turns `${NAME}` into text and remembers where each byte came from; `node` reads the
-//! YAML into a tree in which everything knows its place; `reader` and `block` read that tree against the keys a block may
+//! YAML into a tree in which everything knows its place; `key_path` finds paths in it; `reader` and `block` read that tree against the keys a block may
 //! have, and collect problems instead of stopping at one (which is why nothing here derives `Deserialize`); `dialect`
-//! says what each block means; `problem` and `mask` speak to people; `render` writes a plan back as YAML.
+//! says what each block means; `problem`, `mask`, `line` and `harmless` speak to people; `render` writes a plan back as YAML.
 //!
 //! Invariants: every problem has a line and a column of the file as the person wrote it; no message, snippet or
 //! rendered plan holds a secret; equal text and equal environment give equal plans.
@@ -31,6 +31,9 @@ mod block;
 mod dialect;
 mod expand;
 mod glob;
+mod harmless;
+mod key_path;
+mod line;
 mod load;
 mod mask;
 mod node;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     Plan, Problems, Severity,
     block::{Field, Reader},
-    dialect,
+    dialect, key_path,
     node::{self, Node, Value},
     source::Source,
 };
@@ -39,7 +39,8 @@ pub fn load(text: &str, options: LoadOptions<'_>) -> Result<Plan, Problems> {
     if let Some(error) = expand_error {
         let place = source.written_place(error.at);
         let help = "with -config.expand-env, `$${` is a literal `${`".to_owned();
-        reader.report_written(Severity::Error, place, 2, "", error.message, Some(help));
+        let path = key_path::path_at(source.written(), error.at);
+        reader.report_written(Severity::Error, place, 2, &path, error.message, Some(help));
         return Err(refused(&reader));
     }
     let root = match node::parse(&source) {
@@ -50,6 +51,7 @@ pub fn load(text: &str, options: LoadOptions<'_>) -> Result<Plan, Problems> {
             return Err(refused(&reader));
         }
     };
+    key_path::report_duplicates(&reader, &root, "");
     let settings = dialect::Settings {
         data_directory: options.wal_directory.map(PathBuf::from),
         extra_scrape_metrics: options.extra_scrape_metrics,

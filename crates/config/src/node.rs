@@ -1,6 +1,6 @@
 //! The YAML text as a tree in which every key and value knows its bytes.
 //!
-//! The engine does syntax, anchors, merge keys, duplicate keys and the budget against hostile files; scalars keep the
+//! The engine does syntax, anchors, merge keys and the budget against hostile files; scalars keep the
 //! text they were written with, so that `1.20` and `0755` mean what the reader of that key says. Does not know any key.
 
 use std::{fmt, ops::Range};
@@ -74,6 +74,8 @@ fn read(source: &Source) -> Result<Node, SyntaxError> {
     let options = serde_yaml::options! {
         alias_limits: alias_limits,
         with_snippet: false,
+        // Told by whoever walks the tree, with the key path and the first place.
+        duplicate_keys: serde_yaml::options::DuplicateKeyPolicy::PassThrough,
         legacy_octal_numbers: true,
         non_finite_float_policy: serde_yaml::NonFiniteFloatPolicy::PassThrough,
         ignore_binary_tag_for_string: true,
@@ -109,8 +111,6 @@ fn offset_of(text: &str, line: u64, column: u64) -> usize {
 fn explain(error: &serde_yaml::Error) -> String {
     use serde_yaml::Error as E;
     match error {
-        E::DuplicateMappingKey { key: Some(key), .. } => format!("key `{key}` is given twice in one mapping"),
-        E::DuplicateMappingKey { key: None, .. } => "a key is given twice in one mapping".into(),
         E::UnknownAnchor { .. } => "this alias (`*name`) has no anchor (`&name`) before it".into(),
         E::MergeValueNotMapOrSeqOfMaps { .. } => "`<<:` takes a mapping or a list of mappings".into(),
         E::MultipleDocuments { .. } => "the file holds more than one YAML document (`---`); one is wanted".into(),

@@ -68,7 +68,6 @@ fn a_file_of_comments_is_empty() {
 #[test]
 fn broken_yaml_is_refused_at_its_place() {
     for (text, line, needle) in [
-        ("a: 1\na: 2\n", 2, "`a` is given twice"),
         ("a: *nope\n", 1, "no anchor"),
         ("a:\n  - 1\n b: 2\n", 3, "not valid YAML"),
         ("a: [1, 2\nb: 3\n", 2, "not valid YAML"),

@@ -246,4 +246,13 @@ impl<'a> Field<'a> {
     pub fn is_null(&self) -> bool {
         self.node.value == Value::Null
     }
+
+    /// Nothing, or text without a character.
+    pub fn is_empty(&self) -> bool {
+        match &self.node.value {
+            Value::Null => true,
+            Value::Scalar(text) => text.is_empty(),
+            Value::Sequence(_) | Value::Mapping(_) => false,
+        }
+    }
 }

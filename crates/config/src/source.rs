@@ -38,6 +38,11 @@ impl Source {
         (Self { file: file.to_owned(), written, expanded, lines }, error)
     }
 
+    /// The file as written, without a byte order mark.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
     /// What the YAML reader reads.
     pub fn text(&self) -> &str {
         &self.expanded.text

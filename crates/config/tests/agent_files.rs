@@ -345,6 +345,23 @@ fn queue_keys_bound_shards_and_age() {
 }
 
 #[test]
+fn requests_are_large_but_for_amp_and_as_the_file_says() {
+    let samples = |keys: &str| one_destination(keys).config.batching.max_samples;
+    assert_eq!(samples("url: 'http://h/w'"), 10_000);
+    assert_eq!(samples("url: 'http://h/w', queue_config: {max_shards: 9}"), 10_000);
+    assert_eq!(samples("url: 'https://b.s3.eu-west-1.amazonaws.com/p', sigv4: {}"), 10_000);
+    let amp = "url: 'https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write', sigv4: {}";
+    assert_eq!(samples(amp), 2000);
+    assert_eq!(
+        samples("url: 'https://vpce.example/api/v1/remote_write', sigv4: {region: eu-west-1, service: aps}"),
+        2000
+    );
+    assert_eq!(samples("url: 'http://h/w', queue_config: {max_samples_per_send: 2000}"), 2000);
+    assert_eq!(samples(&format!("{amp}, queue_config: {{max_samples_per_send: 10000}}")), 10_000);
+    assert_eq!(one_destination("url: 'http://h/w'").config.batching.max_bytes, 4 << 20);
+}
+
+#[test]
 fn the_queue_block_is_read() {
     let queue =
         plan("queue: {directory: /q, max_bytes: 1GiB, min_free: 2GiB, shares: {metrics: 60}, commit_interval: 1s}")

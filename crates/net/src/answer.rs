@@ -60,6 +60,86 @@ pub struct ReplyHead {
     pub received_at: SystemTime,
 }
 
+/// An answer on its way into the caller's buffer, chunk by chunk.
+pub(crate) struct Incoming<'a> {
+    status: StatusCode,
+    headers: HeaderMap,
+    url: &'a Url,
+    limit: u64,
+    reader: BodyReader<'a>,
+    encoded: bool,
+    wire_bytes: u64,
+    truncated: bool,
+}
+
+impl<'a> Incoming<'a> {
+    /// `declared` is the length that the head names, or 0.
+    pub(crate) fn begin(
+        status: StatusCode,
+        headers: HeaderMap,
+        declared: u64,
+        url: &'a Url,
+        limit: u64,
+        buf: &'a mut Vec<u8>,
+    ) -> Result<Self, NetError> {
+        let encoded = body::encoding(&headers).is_some();
+        if !encoded && status.is_success() && declared > limit {
+            return Err(NetError::BodyTooLarge { host: place(url), limit });
+        }
+        if !encoded {
+            buf.reserve(usize::try_from(declared.min(limit).min(1 << 20)).unwrap_or_default());
+        }
+        let reader = BodyReader::new(&headers, buf, limit).map_err(|e| failed(e, url, limit))?;
+        Ok(Self { status, headers, url, limit, reader, encoded, wire_bytes: 0, truncated: false })
+    }
+
+    /// Takes a chunk. False: the rest is not wanted.
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<bool, NetError> {
+        self.wire_bytes = self.wire_bytes.saturating_add(chunk.len() as u64);
+        match self.reader.push(chunk) {
+            Ok(()) => Ok(true),
+            Err(BodyError::TooLarge) if !self.status.is_success() => {
+                self.truncated = true;
+                Ok(false)
+            }
+            Err(e) => Err(failed(e, self.url, self.limit)),
+        }
+    }
+
+    /// The rest cannot be had. The status of a refusal says enough even when its text is lost.
+    pub(crate) fn lost(&mut self, error: NetError) -> Result<(), NetError> {
+        if self.status.is_success() {
+            return Err(error);
+        }
+        self.truncated = true;
+        Ok(())
+    }
+
+    pub(crate) fn end(mut self, sent_at: SystemTime, received_at: SystemTime) -> Result<ReplyHead, NetError> {
+        // An answer to HEAD, 204 and 304 names an encoding and has no body.
+        if !self.truncated && self.wire_bytes > 0 {
+            match self.reader.finish() {
+                Err(e) if self.status.is_success() => return Err(failed(e, self.url, self.limit)),
+                Err(_) => self.truncated = true,
+                Ok(()) => {}
+            }
+        }
+        if self.encoded {
+            self.headers.remove(header::CONTENT_ENCODING);
+            self.headers.remove(header::CONTENT_LENGTH);
+        }
+        let Self { status, headers, truncated, wire_bytes, .. } = self;
+        Ok(ReplyHead { status, headers, truncated, wire_bytes, sent_at, received_at })
+    }
+}
+
+fn failed(error: BodyError, url: &Url, limit: u64) -> NetError {
+    match error {
+        BodyError::TooLarge => NetError::BodyTooLarge { host: place(url), limit },
+        BodyError::Decode { encoding, detail } => NetError::Decode { host: place(url), encoding, detail },
+    }
+}
+
 pub(crate) async fn read_body(
     mut response: reqwest::Response,
     url: &Url,
@@ -68,61 +148,20 @@ pub(crate) async fn read_body(
     sent_at: SystemTime,
     received_at: SystemTime,
 ) -> Result<ReplyHead, NetError> {
-    let status = response.status();
-    let mut headers = std::mem::take(response.headers_mut());
-    let host = || place(url);
     let declared = response.content_length().unwrap_or(0);
-    let encoding = body::encoding(&headers);
-    if encoding.is_none() && status.is_success() && declared > limit {
-        return Err(NetError::BodyTooLarge { host: host(), limit });
-    }
-    if encoding.is_none() {
-        buf.reserve(usize::try_from(declared.min(limit).min(1 << 20)).unwrap_or_default());
-    }
-    let mut wire_bytes = 0u64;
-    let mut truncated = false;
-    let failed = |e: BodyError| match e {
-        BodyError::TooLarge => NetError::BodyTooLarge { host: host(), limit },
-        BodyError::Decode { encoding, detail } => NetError::Decode { host: host(), encoding, detail },
-    };
-    let mut reader = BodyReader::new(&headers, buf, limit).map_err(failed)?;
-    let complete = loop {
+    let headers = std::mem::take(response.headers_mut());
+    let mut incoming = Incoming::begin(response.status(), headers, declared, url, limit, buf)?;
+    loop {
         match response.chunk().await {
-            Ok(Some(chunk)) => {
-                wire_bytes = wire_bytes.saturating_add(chunk.len() as u64);
-                match reader.push(&chunk) {
-                    Ok(()) => {}
-                    Err(BodyError::TooLarge) if !status.is_success() => {
-                        truncated = true;
-                        break false;
-                    }
-                    Err(e) => return Err(failed(e)),
-                }
+            Ok(Some(chunk)) if incoming.push(&chunk)? => {}
+            Ok(_) => break,
+            Err(e) => {
+                incoming.lost(classify(&e, url, None, Duration::ZERO))?;
+                break;
             }
-            Ok(None) => break true,
-            // The status of a refusal says enough even when its text is lost.
-            Err(_) if !status.is_success() => {
-                truncated = true;
-                break false;
-            }
-            Err(e) => return Err(classify(&e, url, None, Duration::ZERO)),
         }
-    };
-    // An answer to HEAD, 204 and 304 names an encoding and has no body.
-    if complete && wire_bytes > 0 {
-        match reader.finish() {
-            Err(e) if status.is_success() => return Err(failed(e)),
-            Err(_) => truncated = true,
-            Ok(()) => {}
-        }
-    } else {
-        drop(reader);
     }
-    if encoding.is_some() {
-        headers.remove(header::CONTENT_ENCODING);
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    Ok(ReplyHead { status, headers, truncated, wire_bytes, sent_at, received_at })
+    incoming.end(sent_at, received_at)
 }
 
 /// Where a 3xx answer points, if it can be followed.

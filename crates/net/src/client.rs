@@ -14,9 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use url::Url;
 
 use crate::{
-    HttpAuth, HttpClientConfig, NetError, ProxyEnvironment,
+    HttpAuth, HttpClientConfig, NetError, ProxyEnvironment, StandingRequest,
     answer::{Reply, ReplyHead, read_body, redirect},
     connections::Connections,
+    dial::Dialer,
     error::{classify, masked, place},
     oauth2::TokenSource,
 };
@@ -54,19 +55,23 @@ impl Default for ClientOptions {
 /// An HTTP client. Clones share connections, tokens and everything else.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    config: HttpClientConfig,
-    options: ClientOptions,
-    tokens: Option<TokenSource>,
+pub(crate) struct Inner {
+    pub(crate) config: HttpClientConfig,
+    pub(crate) options: ClientOptions,
+    pub(crate) tokens: Option<TokenSource>,
     headers: Vec<(HeaderName, crate::SecretSource)>,
-    connections: Connections,
+    pub(crate) connections: Connections,
+    pub(crate) dialer: Dialer,
 }
 
 const REDIRECTS: usize = 10;
+/// What was being done when the time ran out.
+pub(crate) const CONNECTING: &str = "connecting, or waiting for the answer to begin";
+pub(crate) const READING: &str = "reading the answer";
 
 impl Client {
     /// Builds the client. Fails on unusable certificates, header names or proxy addresses, and when a certificate file
@@ -82,7 +87,8 @@ impl Client {
             .iter()
             .map(|(name, source)| Ok((header_name(name, "headers")?, source.clone())))
             .collect::<Result<Vec<_>, NetError>>()?;
-        Ok(Self { inner: Arc::new(Inner { config: config.clone(), options, tokens, headers, connections }) })
+        let dialer = Dialer::new(options.connect_timeout);
+        Ok(Self { inner: Arc::new(Inner { config: config.clone(), options, tokens, headers, connections, dialer }) })
     }
 
     /// Adds the configured headers and `HttpAuth` to a request, unless it has them already. `send` does the same; a
@@ -96,20 +102,20 @@ impl Client {
     /// 3xx answers are followed when `follow_redirects` says so, except for requests signed for one host (SigV4).
     pub async fn send(&self, request: Request<Bytes>, timeout: Duration, body_limit: u64) -> Result<Reply, NetError> {
         let mut body = Vec::new();
-        let head = self.exchange(request, timeout, body_limit, &mut body, "gzip, deflate, zstd").await?;
+        let head = self.exchange(request, timeout, body_limit, &mut body).await?;
         let ReplyHead { status, headers, truncated, sent_at, received_at, .. } = head;
         Ok(Reply { status, headers, body: body.into(), truncated, sent_at, received_at })
     }
 
-    /// The same into a buffer that the caller keeps: it is emptied first and holds the decompressed body after.
-    pub async fn send_into(
-        &self,
-        request: Request<Bytes>,
-        timeout: Duration,
-        body_limit: u64,
-        buf: &mut Vec<u8>,
-    ) -> Result<ReplyHead, NetError> {
-        self.exchange(request, timeout, body_limit, buf, "gzip").await
+    /// A GET that is sent again and again: what can be prepared is prepared once. `headers` go with every request; those of
+    /// the configuration and `HttpAuth` are added each time. Fails where `url` cannot be called.
+    pub fn standing(&self, url: &Url, headers: HeaderMap) -> Result<StandingRequest, NetError> {
+        StandingRequest::new(self.clone(), url, headers)
+    }
+
+    /// True for clones of one client.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     async fn exchange(
@@ -118,12 +124,10 @@ impl Client {
         timeout: Duration,
         limit: u64,
         buf: &mut Vec<u8>,
-        accept: &'static str,
     ) -> Result<ReplyHead, NetError> {
-        buf.clear();
         let url = parse_url(&request)?;
-        let mut phase = "connecting, or waiting for the answer to begin";
-        let work = self.inner.follow(request, url.clone(), limit, buf, accept, &mut phase);
+        let mut phase = CONNECTING;
+        let work = self.inner.follow(request, url.clone(), limit, buf, &mut phase);
         match tokio::time::timeout(timeout, work).await {
             Ok(result) => result,
             Err(_) => Err(NetError::Timeout { host: place(&url), after: timeout, phase }),
@@ -132,7 +136,7 @@ impl Client {
 }
 
 impl Inner {
-    async fn prepare(&self, headers: &mut HeaderMap) -> Result<(), NetError> {
+    pub(crate) async fn prepare(&self, headers: &mut HeaderMap) -> Result<(), NetError> {
         for (name, source) in &self.headers {
             if !headers.contains_key(name) {
                 let secret = source.read().map_err(|source| NetError::File { what: source.to_string(), source })?;
@@ -165,23 +169,22 @@ impl Inner {
         Ok(())
     }
 
-    async fn follow(
+    /// Sends a request by the pooled connections, and on to where the answers point.
+    pub(crate) async fn follow(
         &self,
         request: Request<Bytes>,
         mut url: Url,
         limit: u64,
         buf: &mut Vec<u8>,
-        accept: &'static str,
         phase: &mut &'static str,
     ) -> Result<ReplyHead, NetError> {
         let (parts, mut body) = request.into_parts();
         let (mut method, mut own) = (parts.method, parts.headers);
         take_userinfo(&mut url, &mut own)?;
         if !own.contains_key(header::ACCEPT_ENCODING) {
-            own.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accept));
+            own.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate, zstd"));
         }
-        // A signature names its host and its path; elsewhere it is only a leak.
-        let signed = own.get(header::AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS4-"));
+        let signed = is_signed(&own);
         let mut same_origin = true;
         let mut asked_for_token = false;
         let mut hops = 0;
@@ -206,7 +209,7 @@ impl Inner {
             let next =
                 (self.config.follow_redirects && !signed).then(|| redirect(status, response.headers(), &url)).flatten();
             let Some(next) = next else {
-                *phase = "reading the answer";
+                *phase = READING;
                 return read_body(response, &url, limit, buf, sent_at, received_at).await;
             };
             hops += 1;
@@ -279,17 +282,27 @@ impl Inner {
 fn parse_url(request: &Request<Bytes>) -> Result<Url, NetError> {
     let text = request.uri().to_string();
     let url = Url::parse(&text).map_err(|e| NetError::Url { url: "the address".to_owned(), why: e.to_string() })?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(NetError::Url { url: masked(&url), why: format!("scheme {} is not http or https", url.scheme()) });
-    }
-    if url.host().is_none() {
-        return Err(NetError::Url { url: masked(&url), why: "it has no host".to_owned() });
-    }
+    check_url(&url)?;
     Ok(url)
 }
 
+/// A signature names its host and its path; elsewhere it is only a leak.
+pub(crate) fn is_signed(headers: &HeaderMap) -> bool {
+    headers.get(header::AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS4-"))
+}
+
+pub(crate) fn check_url(url: &Url) -> Result<(), NetError> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(NetError::Url { url: masked(url), why: format!("scheme {} is not http or https", url.scheme()) });
+    }
+    if url.host().is_none() {
+        return Err(NetError::Url { url: masked(url), why: "it has no host".to_owned() });
+    }
+    Ok(())
+}
+
 /// `https://user:pass@host/` means basic authentication; the user name and password leave the URL.
-fn take_userinfo(url: &mut Url, headers: &mut HeaderMap) -> Result<(), NetError> {
+pub(crate) fn take_userinfo(url: &mut Url, headers: &mut HeaderMap) -> Result<(), NetError> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(());
     }

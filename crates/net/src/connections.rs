@@ -42,8 +42,24 @@ struct Slot {
 #[derive(Debug)]
 struct Built {
     plain: reqwest::Client,
+    /// The same certificates, keys and versions without the offer of HTTP/2.
+    tls: Arc<rustls::ClientConfig>,
     /// With `server_name`: one client per real address, whose URL host is that name.
     named: Mutex<HashMap<(String, u16), reqwest::Client>>,
+}
+
+impl Built {
+    fn new(config: &HttpClientConfig, options: &ClientOptions, carrier: &Arc<Carrier>) -> Result<Self, NetError> {
+        let server_name = config.tls.server_name.as_deref().filter(|n| !n.is_empty());
+        if let Some(name) = server_name {
+            tls::server_name(name)?;
+        }
+        let name = server_name.map_or(VerifiedName::OfUrl, VerifiedName::Fixed);
+        let mut tls = tls::client_config(&config.tls, config.enable_http2, name)?;
+        let plain = build(config, options, carrier, None, tls.clone())?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { plain, tls: Arc::new(tls), named: Mutex::default() })
+    }
 }
 
 /// Past this many addresses under one `server_name` the connections are thrown away and made anew.
@@ -96,7 +112,7 @@ impl Connections {
     pub(crate) fn new(config: &HttpClientConfig, options: &ClientOptions) -> Result<Self, NetError> {
         let carrier = Arc::new(Carrier::new(&config.proxy, options)?);
         let stamps = FileStamps::take(tls::files(&config.tls));
-        let built = Arc::new(Built { plain: build(config, options, &carrier, None)?, named: Mutex::default() });
+        let built = Arc::new(Built::new(config, options, &carrier)?);
         let slot = RwLock::new(Slot { built, stamps, checked: Instant::now() });
         Ok(Self { config: config.clone(), options: options.clone(), carrier, slot })
     }
@@ -104,6 +120,11 @@ impl Connections {
     /// The proxy that carries requests to `url`.
     pub(crate) fn proxy_for(&self, url: &Url) -> Option<Url> {
         self.carrier.proxy_for(url)
+    }
+
+    /// What a TLS handshake without HTTP/2 uses now. Another `Arc` than before means other files.
+    pub(crate) fn tls(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.current().tls)
     }
 
     /// The client for one request, and the URL to give it; may set the request's `Host`.
@@ -157,7 +178,8 @@ impl Connections {
         if let Some(client) = built.named.lock().get(&key) {
             return Ok(Some((client.clone(), target)));
         }
-        let client = build(&self.config, &self.options, &self.carrier, Some(&key.0))?;
+        let tls = rustls::ClientConfig::clone(&built.tls);
+        let client = build(&self.config, &self.options, &self.carrier, Some(&key.0), tls)?;
         let mut named = built.named.lock();
         if named.len() >= NAMED_CLIENTS {
             named.clear();
@@ -181,10 +203,10 @@ impl Connections {
         slot.checked = Instant::now();
         let now = slot.stamps.again();
         if now != slot.stamps {
-            match build(&self.config, &self.options, &self.carrier, None) {
-                Ok(plain) => {
+            match Built::new(&self.config, &self.options, &self.carrier) {
+                Ok(built) => {
                     tracing::info!("certificate files changed; new connections use them");
-                    slot.built = Arc::new(Built { plain, named: Mutex::default() });
+                    slot.built = Arc::new(built);
                 }
                 // Half-written files are common during rotation; the next change is looked at again.
                 Err(error) => {
@@ -202,16 +224,12 @@ fn build(
     options: &ClientOptions,
     carrier: &Arc<Carrier>,
     fixed_host: Option<&str>,
+    tls: rustls::ClientConfig,
 ) -> Result<reqwest::Client, NetError> {
-    let server_name = config.tls.server_name.as_deref().filter(|n| !n.is_empty());
-    if let Some(name) = server_name {
-        tls::server_name(name)?;
-    }
-    let name = server_name.map_or(VerifiedName::OfUrl, VerifiedName::Fixed);
     // Under another name HTTP/2 would send that name as its authority; HTTP/1.1 sends the `Host` it is given.
     let http2 = config.enable_http2 && fixed_host.is_none();
     let mut builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::client_config(&config.tls, http2, name)?)
+        .tls_backend_preconfigured(tls)
         .user_agent(&options.user_agent)
         .connect_timeout(options.connect_timeout)
         .pool_idle_timeout(options.pool_idle_timeout)

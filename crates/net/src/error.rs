@@ -214,18 +214,46 @@ pub(crate) fn classify(error: &reqwest::Error, url: &Url, proxy: Option<&Url>, c
             return NetError::Dns { host: url.host_str().unwrap_or_default().to_owned(), detail: last(&chain) };
         }
         if error.is_timeout() {
-            let seconds = Seconds(connect_timeout);
-            let detail = format!(
-                "no answer within {seconds}; a firewall, a security group or a wrong address drops packets silently"
-            );
-            return NetError::Connect { host, detail };
+            return silent(url, connect_timeout);
         }
         return NetError::Connect { host, detail: connect_detail(error, &chain) };
     }
     if error.is_builder() {
         return NetError::Url { url: masked(url), why: last(&chain) };
     }
-    let detail = last(&chain);
+    interrupted(last(&chain), url)
+}
+
+/// Sorts what stopped the making of a connection without a proxy.
+pub(crate) fn classify_connect(error: &(dyn Error + 'static), url: &Url, connect_timeout: Duration) -> NetError {
+    if let Some(tls) = find_tls(error) {
+        return NetError::Tls { host: place(url), detail: tls_detail(tls, url) };
+    }
+    let texts = texts(error);
+    if io_kind(error) == Some(io::ErrorKind::TimedOut) {
+        return silent(url, connect_timeout);
+    }
+    NetError::Connect { host: place(url), detail: connect_detail(error, &texts) }
+}
+
+/// Sorts what broke an exchange on a connection that was made.
+pub(crate) fn classify_exchange(error: &hyper::Error, url: &Url) -> NetError {
+    match find_tls(error) {
+        Some(tls) => NetError::Tls { host: place(url), detail: tls_detail(tls, url) },
+        None => interrupted(last(&texts(error)), url),
+    }
+}
+
+/// Nobody answered the attempt to connect.
+pub(crate) fn silent(url: &Url, connect_timeout: Duration) -> NetError {
+    let seconds = Seconds(connect_timeout);
+    let detail =
+        format!("no answer within {seconds}; a firewall, a security group or a wrong address drops packets silently");
+    NetError::Connect { host: place(url), detail }
+}
+
+fn interrupted(detail: String, url: &Url) -> NetError {
+    let host = place(url);
     // TLS 1.3 servers refuse a client's certificate after the handshake, and HTTP/2 keeps only the text of that.
     if let Some((_, alert)) = detail.split_once("received fatal alert: ") {
         return NetError::Tls { host, detail: alert_detail(alert) };
@@ -240,10 +268,14 @@ fn alert_detail(alert: &str) -> String {
     )
 }
 
-fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+/// `reqwest::Error` prints the URL; its sources do not.
+fn chain(error: &reqwest::Error) -> Vec<String> {
+    error.source().map(texts).unwrap_or_default()
+}
+
+fn texts(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut texts = Vec::new();
-    // `reqwest::Error` prints the URL; its sources do not.
-    let mut next = error.source();
+    let mut next = Some(error);
     while let Some(e) = next {
         texts.push(e.to_string());
         next = e.source();
@@ -274,7 +306,7 @@ fn walk<'a>(error: &'a (dyn Error + 'static), visit: &mut dyn FnMut(&'a (dyn Err
     }
 }
 
-fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+pub(crate) fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut found = None;
     walk(error, &mut |e| {
         found = e.downcast_ref::<rustls::Error>();

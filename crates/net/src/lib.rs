@@ -6,8 +6,9 @@
 //!
 //! How the types fit: a [`HttpClientConfig`] makes a [`Client`], which turns an `http::Request<Bytes>` into a [`Reply`];
 //! an [`Authorize`] signs the request before and judges [`Reply::answer`] after; [`Backoff`] and [`retry_after`] say when
-//! to try again; [`service_error::parse`] names what an AWS-shaped service complained about; [`server::serve`] is the other
-//! direction.
+//! to try again; a [`StandingRequest`] is a GET sent again and again over one connection of its own that costs next to
+//! nothing while idle; [`service_error::parse`] names what an AWS-shaped service complained about; [`server::serve`] is the
+//! other direction.
 //!
 //! Invariants: a response body is never read past its limit; link-local, loopback and metadata addresses are never sent
 //! through a proxy that came from the environment; a secret's `Debug` and `Display` never show it; no message holds a
@@ -23,14 +24,17 @@ mod client;
 mod client_config;
 mod connections;
 mod crypto;
+mod dial;
 mod error;
 mod file_stamps;
+mod http1;
 mod oauth2;
 pub mod pem;
 mod proxy;
 mod secret;
 pub mod server;
 pub mod service_error;
+mod standing;
 mod tls;
 
 pub use answer::{Reply, ReplyHead};
@@ -43,3 +47,4 @@ pub use error::{NetError, masked};
 pub use file_stamps::FileStamps;
 pub use proxy::{NoProxy, ProxyEnvironment, is_local_destination};
 pub use secret::{Secret, SecretSource};
+pub use standing::StandingRequest;

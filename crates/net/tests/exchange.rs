@@ -59,7 +59,7 @@ async fn bodies_are_bounded_and_refusals_are_cut_not_lost() {
         let error = client.send(get_request(&url(path)), SECONDS, 50_000).await.unwrap_err();
         assert!(matches!(error, NetError::BodyTooLarge { limit: 50_000, .. }), "{path}: {error}");
         let mut buf = Vec::new();
-        let error = client.send_into(get_request(&url(path)), SECONDS, 50_000, &mut buf).await.unwrap_err();
+        let error = standing(&client, &url(path)).send_into(SECONDS, 50_000, &mut buf).await.unwrap_err();
         assert_eq!(error.kind(), "body_too_large", "{path}");
         assert!(buf.capacity() < 1 << 20, "{path}");
     }
@@ -84,8 +84,9 @@ async fn compressed_answers_arrive_plain_and_the_buffer_is_reused() {
     assert!(!reply.headers.contains_key(header::CONTENT_ENCODING));
     let mut buf = Vec::new();
     let mut first = None;
+    let mut request = standing(&client, &url);
     for _ in 0..3 {
-        let head = client.send_into(get_request(&url), SECONDS, 1 << 20, &mut buf).await.unwrap();
+        let head = request.send_into(SECONDS, 1 << 20, &mut buf).await.unwrap();
         assert_eq!(buf, "up 1\n".repeat(2000).as_bytes());
         assert!(head.wire_bytes < 1000);
         assert_eq!(*first.get_or_insert(buf.as_ptr()), buf.as_ptr(), "no new buffer");

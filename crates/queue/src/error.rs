@@ -31,6 +31,15 @@ pub enum QueueError {
         /// The newest major version this build reads.
         supported: u16,
     },
+    /// The directory given to [`crate::inspect`] holds no queue.
+    #[error(
+        "{} holds no queue: give the agent's data directory, or the directory in it that has lanes/ and cursors/",
+        path.display()
+    )]
+    NoQueue {
+        /// The directory as given.
+        path: PathBuf,
+    },
     /// The operating system refused an operation.
     #[error("{op} {}: {source}", path.display())]
     Io {

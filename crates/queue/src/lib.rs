@@ -42,6 +42,8 @@ mod disk;
 mod error;
 mod fields;
 mod frame;
+mod inflate;
+mod inspect;
 mod lane;
 mod ledger;
 mod quarantine;
@@ -57,6 +59,9 @@ pub use appender::{Appender, Receipt};
 pub use claim::Claim;
 pub use config::{DestinationSpec, LaneId, LaneSpec, MinFree, OnFull, QueueConfig, StartAt};
 pub use error::QueueError;
+pub use inspect::{
+    CursorInspection, Damage, Fault, Inspection, LaneInspection, SegmentInspection, Verification, inspect, verify,
+};
 pub use lane::{LaneReport, LaneState, LaneStats};
 pub use ledger::{LaneRow, Ledger, LedgerRow};
 pub use queue::{CloseReport, Queue};

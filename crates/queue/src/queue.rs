@@ -136,15 +136,16 @@ impl Inner {
         let interval = self.store.config.cursor_interval;
         let thread = std::thread::Builder::new().name("queue-cursors".to_owned()).spawn(move || {
             let bell = Arc::clone(&store.bell);
+            // The first answer after a pause is written at once, the next ones an interval later.
+            let mut next = std::time::Instant::now();
             loop {
                 {
                     let mut state = bell.state.lock();
                     while !state.rung && !state.closing {
                         bell.wake.wait(&mut state);
                     }
-                    let until = std::time::Instant::now() + interval;
                     while !state.closing {
-                        if bell.wake.wait_until(&mut state, until).timed_out() {
+                        if bell.wake.wait_until(&mut state, next).timed_out() {
                             break;
                         }
                     }
@@ -153,6 +154,7 @@ impl Inner {
                     }
                     state.rung = false;
                 }
+                next = std::time::Instant::now() + interval;
                 if let Err(error) = store.tend() {
                     tracing::warn!(%error, "cannot write cursor files: after a crash more would be sent twice; trying again");
                     bell.state.lock().rung = true;

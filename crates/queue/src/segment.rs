@@ -155,6 +155,16 @@ impl Segment {
         Previous { base: self.base, end: self.end, nonce: self.nonce }
     }
 
+    /// Bytes of header and frames, reserved space not counted.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.end.saturating_sub(self.base).saturating_add(self.header_len)
+    }
+
+    /// Bytes of frames behind a lane offset, holes between segments not counted.
+    pub(crate) fn bytes_after<'a>(segments: impl IntoIterator<Item = &'a Segment>, offset: u64) -> u64 {
+        segments.into_iter().map(|segment| segment.end.saturating_sub(segment.base.max(offset))).sum()
+    }
+
     pub(crate) fn path_in(dir: &Path, base: u64) -> PathBuf {
         dir.join(file_name(base))
     }

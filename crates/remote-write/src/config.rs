@@ -25,7 +25,7 @@ pub struct DestinationConfig {
     pub write_relabel: Vec<Rule>,
     pub backoff: Backoff,
     pub batching: Batching,
-    /// Frames of a stream go to `stream % shards`; one request in flight per shard.
+    /// Requests in flight at most. Those of a stream follow each other; a small load uses one shard, a backlog all.
     pub shards: u32,
     /// Raw bytes claimed and not settled. Default 16 MiB.
     pub max_in_flight_bytes: u64,
@@ -68,7 +68,7 @@ pub struct Backoff {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
-    /// Samples in one body. Default 2000. S3 objects are cut by bytes and age alone.
+    /// Samples in one body. Default 10,000; 2000 for AMP, as AWS asks for. S3 objects are cut by bytes and age alone.
     pub max_samples: usize,
     /// Uncompressed bytes in one body. Default 4 MiB (S3 objects: `batch.max_bytes`).
     pub max_bytes: usize,

@@ -6,7 +6,7 @@
 use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode, Uri, header};
 use net::{Authorize, Client, ClientOptions, IdentityVerdict, NetError, Reply};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -68,9 +68,7 @@ impl Courier {
     pub(crate) async fn attempt(&self, parcel: &Parcel, attempt: u32) -> Verdict {
         let client = match self.client() {
             Ok(client) => client,
-            Err(error) => {
-                return Verdict::Hold { why: error.to_string() };
-            }
+            Err(error) => return unusable(&error).unwrap_or_else(|| Verdict::Hold { why: error.to_string() }),
         };
         let (mut signed_anew, mut moved, mut hops) = (None, None, 0);
         loop {
@@ -78,7 +76,8 @@ impl Courier {
                 Ok(request) => request,
                 Err(verdict) => return verdict,
             };
-            let address = request.uri().to_string();
+            // Counted, not copied.
+            let address = request.uri().clone();
             let began = Instant::now();
             let result = client.send(request, self.config.timeout, ANSWER_LIMIT).await;
             self.metrics.duration.observe(began.elapsed().as_secs_f64());
@@ -88,7 +87,7 @@ impl Courier {
             };
             self.metrics.request(Some(reply.status.as_u16()));
             let words = if reply.status.is_success() { String::new() } else { message_of(&reply.body) };
-            self.status.answered(Some(reply.status.as_u16()), &words);
+            self.status.answered(Some(reply.status.as_u16()), words);
             if let Some(authorize) = &self.authorize {
                 match (authorize.judge(&reply.answer()), &signed_anew) {
                     (IdentityVerdict::Unrelated, _) => {}
@@ -132,10 +131,7 @@ impl Courier {
         }
         match client.prepare(&mut request).await {
             Ok(()) => {}
-            Err(error @ (NetError::File { .. } | NetError::Config { .. } | NetError::Url { .. })) => {
-                return Err(hold(error.to_string()));
-            }
-            Err(error) => return Err(self.unanswered(&error)),
+            Err(error) => return Err(unusable(&error).unwrap_or_else(|| self.unanswered(&error))),
         }
         if let Some(authorize) = &self.authorize {
             authorize.authorize(&mut request).await.map_err(|error| {
@@ -146,8 +142,8 @@ impl Courier {
                     why.push_str(&cause.to_string());
                     source = cause.source();
                 }
-                self.status.answered(None, &why);
-                hold(why)
+                self.status.answered(None, why.clone());
+                Verdict::Unready { why }
             })?;
         }
         Ok(request)
@@ -157,9 +153,11 @@ impl Courier {
     fn unanswered(&self, error: &NetError) -> Verdict {
         let why = error.to_string();
         self.metrics.request(None);
-        self.status.answered(None, &why);
+        self.status.answered(None, why.clone());
+        if let Some(verdict) = unusable(error) {
+            return verdict;
+        }
         match error {
-            NetError::File { .. } | NetError::Config { .. } | NetError::Url { .. } => Verdict::Hold { why },
             // A success with a long text: whoever says that does not take data.
             NetError::BodyTooLarge { .. } => {
                 Verdict::Hold { why: format!("{why}; no receiver of data answers so: check the url") }
@@ -171,14 +169,23 @@ impl Courier {
 
     /// 307 and 308 ask for the same request elsewhere. Followed as Prometheus does, but only to the same host (HTTPS or
     /// another path), since our credentials are not for others, and never when signed, since a signature names its place.
-    fn moved_to(&self, reply: &Reply, address: &str) -> Option<Url> {
+    fn moved_to(&self, reply: &Reply, address: &Uri) -> Option<Url> {
         let moved = matches!(reply.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
         if !moved || !self.config.client.follow_redirects || self.authorize.is_some() {
             return None;
         }
-        let from = Url::parse(address).ok()?;
+        let from = Url::parse(&address.to_string()).ok()?;
         let to = from.join(reply.headers.get(header::LOCATION)?.to_str().ok()?).ok()?;
         let downgrade = from.scheme() == "https" && to.scheme() != "https";
         (to.host() == from.host() && matches!(to.scheme(), "http" | "https") && !downgrade).then_some(to)
+    }
+}
+
+/// What an error means that is ours: a file may appear at any moment, a setting waits for a person.
+fn unusable(error: &NetError) -> Option<Verdict> {
+    match error {
+        NetError::File { .. } => Some(Verdict::Unready { why: error.to_string() }),
+        NetError::Config { .. } | NetError::Url { .. } => Some(Verdict::Hold { why: error.to_string() }),
+        _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! A destination's worker: reads its lanes, deals claims to lines, and stops when told.
 //!
-//! It encodes nothing and judges nothing. It keeps true: frames of one stream go to one line, in the order of their lane;
+//! It encodes nothing and judges nothing. It keeps true: frames of one stream are sent in the order of their lane;
 //! at a stop what is under way gets a short grace, and the rest stays on disk.
 
 use std::{sync::Arc, time::Duration};
@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use net::Authorize;
 use pipeline::{MetricClaim, Outlet, OutletError};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,10 +18,12 @@ use crate::{
     courier::Courier,
     line::{Line, Shared, Stopped, now_ms},
     load::Limits,
-    lot::Lot,
+    lot::{Dealt, Lot},
     metadata::{MetadataBook, post_metadata},
-    pace::Pace,
+    pace::{Pace, Probes},
+    roster::{Binding, Dealer, Roster, Seat, Taken},
     tables::WireTables,
+    wire::press::Presses,
 };
 
 /// Times and sizes that no configuration file speaks of.
@@ -31,6 +33,11 @@ pub struct Tuning {
     pub probe_min: Duration,
     /// ... up to this.
     pub probe_max: Duration,
+    /// When a request cannot be made (no credentials, a secret's file that is missing) it is tried again after this,
+    /// doubling ...
+    pub unready_min: Duration,
+    /// ... up to this.
+    pub unready_max: Duration,
     /// A body that is not full waits this long for the frames that became durable in the same instant.
     pub linger: Duration,
     /// How long after the end of its step an object waits for frames that are late to become durable.
@@ -41,6 +48,8 @@ pub struct Tuning {
     pub longest_wish: Duration,
     /// Samples decoded and not settled: frames of few but huge targets would hold more memory than their stored bytes say.
     pub samples_in_flight: u32,
+    /// A line that has had nothing to do for this long gives its memory back.
+    pub rest: Duration,
     /// Bytes of series tables kept.
     pub table_bytes: usize,
     /// A series table unused for this long is forgotten.
@@ -54,11 +63,14 @@ impl Default for Tuning {
         Self {
             probe_min: Duration::from_secs(5),
             probe_max: Duration::from_secs(60),
+            unready_min: Duration::from_secs(1),
+            unready_max: Duration::from_secs(30),
             linger: Duration::from_millis(5),
             late: Duration::from_secs(2),
             stop_grace: Duration::from_secs(5),
             longest_wish: Duration::from_secs(300),
             samples_in_flight: 500_000,
+            rest: Duration::from_secs(15),
             table_bytes: 256 << 20,
             table_idle: Duration::from_secs(600),
             families: 20_000,
@@ -120,20 +132,23 @@ impl Destination {
         let book = metadata.map(|_| Arc::new(MetadataBook::new(tuning.families)));
         let rewrite =
             Rewrite { external_labels: config.external_labels.clone(), write_relabel: config.write_relabel.clone() };
-        let tables = Arc::new(WireTables::new(rewrite, book.clone(), tuning.table_bytes, tuning.table_idle));
+        let tables = WireTables::new(rewrite, book.clone(), tuning.table_bytes, tuning.table_idle);
         let config = Arc::new(config);
         let courier = Arc::new(Courier::new(Arc::clone(&config), authorize, status.clone(), cells.clone()));
-        let pace = Pace::new(lines, tuning.probe_min, tuning.probe_max);
-        let shared = Shared {
+        let refused = Probes { min: tuning.probe_min, max: tuning.probe_max };
+        let unready = Probes { min: tuning.unready_min, max: tuning.unready_max };
+        let pace = Pace::new(lines, refused, unready);
+        let shared = Arc::new(Shared {
             config,
             tuning,
             courier: Arc::clone(&courier),
             pace,
             tables,
+            presses: Presses::default(),
             status: status.clone(),
             metrics: cells.clone(),
             stop: stop.clone(),
-        };
+        });
 
         let parts = TaskTracker::new();
         if let (Some(metadata), Some(book)) = (metadata, book) {
@@ -141,16 +156,17 @@ impl Destination {
         }
         if shared.courier.protocol().names_by_place() {
             for (number, outlet) in (0..).zip(outlets) {
-                parts.spawn(lane(shared.clone(), number, outlet));
+                parts.spawn(lane(Arc::clone(&shared), number, outlet));
             }
         } else {
-            let (senders, receivers): (Vec<_>, Vec<_>) = (0..lines).map(|_| mpsc::unbounded_channel()).unzip();
-            for (number, inbox) in (0..).zip(receivers) {
-                parts.spawn(shard(shared.clone(), number, inbox));
+            let full = shared.config.batching.max_samples.max(1) as u64;
+            let (dealers, seats) = Roster::open(lines, outlets.len(), full);
+            for (number, seat) in (0..).zip(seats) {
+                parts.spawn(shard(Arc::clone(&shared), number, seat));
             }
             let room = Arc::new(Semaphore::new(tuning.samples_in_flight.max(1) as usize));
-            for outlet in outlets {
-                parts.spawn(deal(shared.clone(), outlet, senders.clone(), Arc::clone(&room)));
+            for (outlet, dealer) in outlets.into_iter().zip(dealers) {
+                parts.spawn(deal(Arc::clone(&shared), outlet, dealer, Arc::clone(&room)));
             }
         }
         parts.close();
@@ -192,8 +208,13 @@ async fn next_claim(shared: &Shared, outlet: &mut Outlet) -> Result<MetricClaim,
     }
 }
 
-fn arrived(shared: &Shared, claim: MetricClaim, room: Option<OwnedSemaphorePermit>) -> Lot {
-    let lot = Lot::new(claim, &shared.tables, room, &shared.metrics.pending);
+fn arrived(
+    shared: &Shared,
+    claim: MetricClaim,
+    room: Option<OwnedSemaphorePermit>,
+    binding: Option<Binding<Dealt>>,
+) -> Lot {
+    let lot = Lot::new(claim, &shared.tables, room, binding, &shared.metrics.pending);
     if let Some(newest) = lot.newest_ms() {
         shared.metrics.highest.note(newest);
         shared.metrics.queue_highest.note(newest);
@@ -201,63 +222,66 @@ fn arrived(shared: &Shared, claim: MetricClaim, room: Option<OwnedSemaphorePermi
     lot
 }
 
-/// A claim and its part of the samples in flight.
-type Dealt = (MetricClaim, OwnedSemaphorePermit);
-
-/// Reads one lane and deals its claims by stream. The channels are bounded by what the queue lets a destination claim.
-async fn deal(shared: Shared, mut outlet: Outlet, shards: Vec<mpsc::UnboundedSender<Dealt>>, room: Arc<Semaphore>) {
+/// Reads one lane and deals its claims. What waits at the lines is bounded by what the queue lets a destination claim.
+async fn deal(shared: Arc<Shared>, mut outlet: Outlet, dealer: Dealer<Dealt>, room: Arc<Semaphore>) {
     while let Ok(claim) = next_claim(&shared, &mut outlet).await {
-        let frame = claim.frame();
-        let shard = frame.stream % shards.len() as u64;
-        let permits = frame.items.clamp(1, shared.tuning.samples_in_flight.max(1));
+        let (stream, items) = (claim.frame().stream, claim.frame().items);
+        let permits = items.clamp(1, shared.tuning.samples_in_flight.max(1));
         let permit = tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
             permit = Arc::clone(&room).acquire_many_owned(permits) => permit,
         };
         // The semaphore is never closed.
-        let (Some(inbox), Ok(permit)) = (shards.get(shard as usize), permit) else {
-            return;
-        };
-        if inbox.send((claim, permit)).is_err() {
+        let Ok(permit) = permit else { return };
+        if !dealer.deal(stream, u64::from(items), (claim, permit)) {
             return;
         }
     }
 }
 
 /// A remote-write shard: sends what there is, as soon as there is something.
-async fn shard(shared: Shared, number: u32, mut inbox: mpsc::UnboundedReceiver<Dealt>) {
+async fn shard(shared: Arc<Shared>, number: u32, seat: Seat<Dealt>) {
     let batching = shared.config.batching;
-    let limits =
-        Limits { samples: batching.max_samples.max(1) as u64, bytes: batching.max_bytes.clamp(1, LARGEST_BODY) };
+    let bytes = batching.max_bytes.clamp(1, LARGEST_BODY);
     let linger = batching.max_age.max(shared.tuning.linger);
-    let mut line = Line::new(shared.clone(), number);
+    let mut line = Line::new(Arc::clone(&shared), number);
     loop {
-        if line.is_empty() {
-            let dealt = tokio::select! {
-                biased;
-                () = shared.stop.cancelled() => return,
-                dealt = inbox.recv() => dealt,
-            };
-            let Some((claim, room)) = dealt else { return };
-            line.push(arrived(&shared, claim, Some(room)));
-        }
-        let deadline = Instant::now() + linger;
-        while line.waiting() < limits.samples {
-            let dealt = tokio::select! {
-                biased;
-                () = shared.stop.cancelled() => return,
-                dealt = inbox.recv() => dealt,
-                () = tokio::time::sleep_until(deadline) => break,
-            };
-            match dealt {
-                Some((claim, room)) => line.push(arrived(&shared, claim, Some(room))),
-                None => break,
+        let some = async {
+            if !line.is_empty() {
+                return true;
             }
-        }
-        if line.send_some(limits).await == Err(Stopped) {
+            match tokio::time::timeout(shared.tuning.rest, seat.some()).await {
+                Ok(some) => some,
+                Err(_) => {
+                    line.shrink();
+                    seat.shrink();
+                    seat.some().await
+                }
+            }
+        };
+        let some = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
+            some = some => some,
+        };
+        if !some {
             return;
         }
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
+            () = seat.full() => {}
+            () = tokio::time::sleep(linger) => {}
+        }
+        let Taken { frames, limit } = seat.take();
+        for ((claim, room), binding) in frames {
+            line.push(arrived(&shared, claim, Some(room), Some(binding)));
+        }
+        if line.send_some(Limits { samples: limit, bytes }).await == Err(Stopped) {
+            return;
+        }
+        seat.sent(line.waiting());
     }
 }
 
@@ -272,18 +296,18 @@ const FRAMES_PER_OBJECT: usize = 128;
 /// Where an object ends is a function of its frames alone (their ingest times in steps of `batching.max_age`, their sizes,
 /// their number), and the clock only says that no more frames of a step can come. So after a crash, when the cursor stands
 /// at the beginning of an object, the same object is made again, and is found stored.
-async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
+async fn lane(shared: Arc<Shared>, number: u32, mut outlet: Outlet) {
     let batching = shared.config.batching;
     let limits = Limits { samples: u64::MAX, bytes: batching.max_bytes.clamp(1, LARGEST_BODY) };
     let step_ms = i64::try_from(batching.max_age.as_millis()).unwrap_or(i64::MAX).max(1);
     let in_flight = shared.config.max_in_flight_bytes / 2;
-    let mut line = Line::new(shared.clone(), number);
+    let mut line = Line::new(Arc::clone(&shared), number);
     let mut over: Option<Lot> = None;
     loop {
         let first = match over.take() {
             Some(lot) => lot,
             None => match next_claim(&shared, &mut outlet).await {
-                Ok(claim) => arrived(&shared, claim, None),
+                Ok(claim) => arrived(&shared, claim, None, None),
                 Err(Stopped) => return,
             },
         };
@@ -298,7 +322,7 @@ async fn lane(shared: Shared, number: u32, mut outlet: Outlet) {
                 () = tokio::time::sleep_until(deadline) => break,
             };
             let Ok(claim) = claim else { return };
-            let lot = arrived(&shared, claim, None);
+            let lot = arrived(&shared, claim, None, None);
             frames += 1;
             wire += lot.wire_len();
             raw += lot.claim.payload().len() as u64;

@@ -31,6 +31,7 @@ mod metrics;
 mod pace;
 mod protocol;
 mod replay;
+mod roster;
 mod status;
 mod tables;
 mod verdict;

@@ -6,6 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use net::Backoff;
 use pipeline::off_reactor;
 use sha2::{Digest, Sha256};
@@ -17,21 +18,22 @@ use crate::{
     load::{Limits, Load, Place, isolation_budget, write_body},
     lot::{Lot, Tally},
     metrics::DestinationMetrics,
-    pace::Pace,
+    pace::{Cause, Pace},
     protocol::{Extent, Parcel},
     tables::WireTables,
     verdict::{Loss, Verdict},
-    wire::body::{Body, Snappy},
+    wire::press::Presses,
 };
 
 /// What the lines of one destination share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Arc<DestinationConfig>,
     pub(crate) tuning: Tuning,
     pub(crate) courier: Arc<Courier>,
     pub(crate) pace: Pace,
-    pub(crate) tables: Arc<WireTables>,
+    pub(crate) tables: WireTables,
+    pub(crate) presses: Presses,
     pub(crate) status: DestinationStatus,
     pub(crate) metrics: DestinationMetrics,
     /// No new request after this.
@@ -40,26 +42,28 @@ pub(crate) struct Shared {
 
 /// See the file's head.
 pub(crate) struct Line {
-    shared: Shared,
+    shared: Arc<Shared>,
     /// Shard or lane number, for the state of the destination.
     number: u32,
     lots: VecDeque<Lot>,
-    body: Body,
-    snappy: Snappy,
+}
+
+/// A body, ready to travel, and what is in it.
+struct Packed {
+    load: Load,
+    parcel: Parcel,
 }
 
 /// The worker was told to stop; what is not settled comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped;
 
-/// Bodies expected to be larger than this are made off the reactor.
-const LONG_BODY: u64 = 8192;
-/// Buffers larger than this are given back after use.
-const KEEP_BYTES: usize = 2 << 20;
+/// Bodies of more samples than this take more than about a millisecond and are made off the reactor.
+const LONG_BODY: u64 = 16_384;
 
 impl Line {
-    pub(crate) fn new(shared: Shared, number: u32) -> Self {
-        Self { shared, number, lots: VecDeque::new(), body: Body::default(), snappy: Snappy::default() }
+    pub(crate) fn new(shared: Arc<Shared>, number: u32) -> Self {
+        Self { shared, number, lots: VecDeque::new() }
     }
 
     pub(crate) fn push(&mut self, lot: Lot) {
@@ -68,6 +72,12 @@ impl Line {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.lots.is_empty()
+    }
+
+    /// Nothing has come for a while: gives memory back.
+    pub(crate) fn shrink(&mut self) {
+        self.lots.shrink_to_fit();
+        self.shared.presses.shrink();
     }
 
     /// Samples that wait, those of a partly sent lot included.
@@ -112,21 +122,21 @@ impl Line {
     /// Brings to an end what fits into one body from `from` on, in halves where the far end wants less or refuses a part.
     async fn deliver_from(&mut self, from: Place, limits: Limits) -> Result<Place, Stopped> {
         let all = Place { lot: self.lots.len(), sample: 0 };
-        let first = self.load(from, all, limits);
-        let end = first.end;
+        let first = self.pack(from, all, limits);
+        let end = first.load.end;
         // A refused body is halved between frames first, which costs two requests a frame at most: after a crash, frames
         // that a strict receiver has already are in one body with frames that it has not. Within a frame a poisoned sample
         // among n is found in about 2 log2(n) requests; the budget bounds what a far end that refuses everything can cost.
         // Past it, a refused part of a frame is refused whole.
-        let mut isolations = isolation_budget(first.kept);
+        let mut isolations = isolation_budget(first.load.kept);
         let mut parts = vec![(from, end)];
         let mut ready = Some(first);
         while let Some((from, to)) = parts.pop() {
-            let load = match ready.take() {
-                Some(load) => load,
-                None => self.load(from, to, Limits::NONE),
+            let packed = match ready.take() {
+                Some(packed) => packed,
+                None => self.pack(from, to, Limits::NONE),
             };
-            let Some((load, verdict)) = self.carry(load).await? else {
+            let Some((load, verdict)) = self.carry(packed).await? else {
                 continue;
             };
             let (loss, message, halve) = match verdict {
@@ -141,14 +151,14 @@ impl Line {
                     isolations -= u32::from(halve && within);
                     (loss, message, halve)
                 }
-                Verdict::Accepted | Verdict::Retry { .. } | Verdict::Hold { .. } => {
+                Verdict::Accepted | Verdict::Retry { .. } | Verdict::Hold { .. } | Verdict::Unready { .. } => {
                     self.book(&load, load.kept, None);
                     continue;
                 }
             };
             if halve && load.kept > 1 {
                 let half = Limits { samples: load.first_half(), ..Limits::NONE };
-                let middle = self.load(from, to, half).end;
+                let middle = write_body(&self.lots, None, from, to, half, self.cutoff()).end;
                 parts.push((middle, to));
                 parts.push((from, middle));
             } else {
@@ -159,10 +169,10 @@ impl Line {
     }
 
     /// Sends one body until the far end says something final about it. `None`: nothing of it was left to send.
-    async fn carry(&mut self, mut load: Load) -> Result<Option<(Load, Verdict)>, Stopped> {
-        let shared = self.shared.clone();
+    async fn carry(&mut self, packed: Packed) -> Result<Option<(Load, Verdict)>, Stopped> {
+        let Packed { mut load, mut parcel } = packed;
+        let shared = Arc::clone(&self.shared);
         let mut backoff = Backoff::new(shared.config.backoff.min, shared.config.backoff.max);
-        let mut parcel: Option<Parcel> = None;
         loop {
             if load.kept == 0 {
                 self.book(&load, 0, None);
@@ -175,17 +185,12 @@ impl Line {
             };
             // It may have waited for long: what is too old by now is not sent.
             if self.cutoff().is_some_and(|cutoff| load.oldest_ms < cutoff) {
-                load = self.load(load.from, load.end, Limits::NONE);
-                parcel = None;
+                Packed { load, parcel } = self.pack(load.from, load.end, Limits::NONE);
                 if load.kept == 0 {
                     continue;
                 }
             }
-            let sealed = match parcel.take() {
-                Some(parcel) => parcel,
-                None => self.seal(&load),
-            };
-            let attempt = shared.courier.attempt(&sealed, backoff.failures());
+            let attempt = shared.courier.attempt(&parcel, backoff.failures());
             let verdict = tokio::select! {
                 verdict = attempt => verdict,
                 () = grace(&shared.stop, shared.tuning.stop_grace) => return Err(Stopped),
@@ -203,16 +208,12 @@ impl Line {
                         None => backoff.next_delay(),
                     }
                 }
-                Verdict::Hold { why } => {
-                    shared.metrics.retried.inc_by(load.kept);
-                    shared.status.held(&why);
-                    shared.pace.hold();
-                    Duration::ZERO
-                }
+                Verdict::Hold { why } => self.held(&load, why, Cause::Refused),
+                Verdict::Unready { why } => self.held(&load, why, Cause::Unready),
                 verdict => {
                     let accepted = verdict == Verdict::Accepted;
                     if accepted {
-                        shared.metrics.bytes.inc_by(sealed.body.len() as u64);
+                        shared.metrics.bytes.inc_by(parcel.body.len() as u64);
                     }
                     shared.pace.eased();
                     shared.status.working(self.number, accepted);
@@ -221,7 +222,6 @@ impl Line {
             };
             shared.metrics.shards.set(i64::from(shared.pace.window()));
             drop(permit);
-            parcel = Some(sealed);
             tokio::select! {
                 () = shared.stop.cancelled() => return Err(Stopped),
                 () = tokio::time::sleep(wait) => {}
@@ -235,24 +235,31 @@ impl Line {
         Some(now_ms().saturating_sub(i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// Writes a body of the samples from `from` on, up to `to` or the limits. The counts are complete for `from..end`.
-    fn load(&mut self, from: Place, to: Place, limits: Limits) -> Load {
+    /// The destination is held for all lines; the pace says when it is tried again.
+    fn held(&self, load: &Load, why: String, cause: Cause) -> Duration {
+        self.shared.metrics.retried.inc_by(load.kept);
+        self.shared.status.held(why);
+        self.shared.pace.hold(cause);
+        Duration::ZERO
+    }
+
+    /// Makes a compressed body of the samples from `from` on, up to `to` or the limits, and names it where the protocol
+    /// wants names. The counts are complete for `from..end`.
+    fn pack(&self, from: Place, to: Place, limits: Limits) -> Packed {
         let expected =
             self.lots.range(from.lot..self.lots.len().min(to.lot + 1)).map(|lot| u64::from(lot.items())).sum::<u64>();
         let cutoff = self.cutoff();
-        let (lots, body) = (&self.lots, &mut self.body);
-        off_reactor(expected.min(limits.samples) > LONG_BODY, || write_body(lots, body, from, to, limits, cutoff))
-    }
-
-    /// Compresses the body just written, and names it where the protocol wants names.
-    fn seal(&mut self, load: &Load) -> Parcel {
-        let (body, snappy) = (&self.body, &mut self.snappy);
-        let bytes = off_reactor(load.kept > LONG_BODY, || snappy.compress(body.bytes()));
-        let extent = self.shared.courier.protocol().names_by_place().then(|| self.extent(load)).flatten();
-        self.body.shrink(KEEP_BYTES);
-        self.snappy.shrink(KEEP_BYTES);
-        // snap refuses only inputs beyond 4 GiB, and bodies are bounded far below.
-        Parcel { body: bytes.unwrap_or_default(), extent, samples: load.kept }
+        off_reactor(expected.min(limits.samples) > LONG_BODY, || {
+            self.shared.presses.with(|press| {
+                let load = write_body(&self.lots, Some(press), from, to, limits, cutoff);
+                // snap refuses only inputs beyond 4 GiB, and bodies are bounded far below.
+                let body = if load.kept > 0 { press.finish().unwrap_or_default() } else { Bytes::new() };
+                let named = load.kept > 0 && self.shared.courier.protocol().names_by_place();
+                let extent = named.then(|| self.extent(&load)).flatten();
+                let samples = load.kept;
+                Packed { load, parcel: Parcel { body, extent, samples } }
+            })
+        })
     }
 
     fn extent(&self, load: &Load) -> Option<Extent> {

@@ -10,6 +10,7 @@ use crate::{
     verdict::Loss,
     wire::{
         body::{Body, Stamp},
+        press::Press,
         table::Fate,
     },
 };
@@ -44,7 +45,7 @@ pub(crate) struct Share {
     pub(crate) damaged: u32,
 }
 
-/// What a body holds. The bytes are in `Line::body`.
+/// What a body holds. The bytes are in the press.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) from: Place,
@@ -73,16 +74,16 @@ pub(crate) fn isolation_budget(samples: u64) -> u32 {
     4 * (u64::BITS - samples.leading_zeros()) + 8
 }
 
-/// Fills `body` and counts what becomes of each sample.
+/// Fills `press`, if there is one, and counts what becomes of each sample.
 pub(crate) fn write_body(
     lots: &VecDeque<Lot>,
-    body: &mut Body,
+    mut press: Option<&mut Press>,
     from: Place,
     to: Place,
     limits: Limits,
     cutoff: Option<i64>,
 ) -> Load {
-    body.clear();
+    let mut bytes = 0;
     let mut load = Load { from, end: to, shares: Vec::new(), kept: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
     let mut stamp_ms = 0;
     let mut stamp = Stamp::new(stamp_ms);
@@ -118,22 +119,21 @@ pub(crate) fn write_body(
                 let fate = table.fate(sample.series);
                 match fate {
                     Fate::Kept(_) if cutoff.is_some_and(|cutoff| sample.timestamp_ms < cutoff) => share.expired += 1,
-                    Fate::Kept(_) => {
+                    Fate::Kept(labels) => {
                         if sample.timestamp_ms != stamp_ms {
                             stamp_ms = sample.timestamp_ms;
                             stamp = Stamp::new(stamp_ms);
                         }
-                        let before = body.len();
-                        let full = load.kept >= limits.samples;
-                        if !full {
-                            body.put_sample(table, sample.series, sample.value, &stamp);
-                        }
-                        if full || (body.len() > limits.bytes && load.kept > 0) {
-                            body.truncate(before);
+                        let length = Body::sample_len(labels, sample.value, &stamp);
+                        if load.kept >= limits.samples || (bytes + length > limits.bytes && load.kept > 0) {
                             load.end = Place { lot: index, sample: place };
                             load.shares.push(share);
                             return load;
                         }
+                        if let Some(press) = &mut press {
+                            press.put_sample(table, sample.series, sample.value, &stamp, length);
+                        }
+                        bytes += length;
                         share.kept += 1;
                         load.kept += 1;
                         load.oldest_ms = load.oldest_ms.min(sample.timestamp_ms);

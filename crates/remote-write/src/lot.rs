@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
+    roster::Binding,
     tables::WireTables,
     verdict::Loss,
     wire::{
@@ -18,6 +19,9 @@ use crate::{
         table::{Fate, WireTable},
     },
 };
+
+/// A claim and its part of the samples in flight.
+pub(crate) type Dealt = (MetricClaim, OwnedSemaphorePermit);
 
 /// See the file's head.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub(crate) struct Lot {
     pub(crate) tally: Tally,
     /// Given back when the lot ends, settled or not.
     _room: Option<OwnedSemaphorePermit>,
+    _binding: Option<Binding<Dealt>>,
     _pending: Pending,
 }
 
@@ -101,11 +106,20 @@ impl Lot {
         claim: MetricClaim,
         tables: &WireTables,
         room: Option<OwnedSemaphorePermit>,
+        binding: Option<Binding<Dealt>>,
         pending: &Gauge,
     ) -> Self {
         let pending = Pending::new(pending, claim.frame().items);
-        let found = claim.chunks.iter().map(|chunk| table(&claim, &chunk.table, chunk.series, tables)).collect();
-        Self { claim, tables: found, sent: 0, tally: Tally::default(), _room: room, _pending: pending }
+        let found = tables_of(&claim, tables);
+        Self {
+            claim,
+            tables: found,
+            sent: 0,
+            tally: Tally::default(),
+            _room: room,
+            _binding: binding,
+            _pending: pending,
+        }
     }
 
     pub(crate) fn items(&self) -> u32 {
@@ -144,16 +158,31 @@ impl Lot {
     }
 }
 
-fn table(claim: &MetricClaim, key: &ContextKey, series: u32, tables: &WireTables) -> Result<Arc<WireTable>, Loss> {
-    let table = match tables.get(key) {
-        Some(table) => table,
-        None => off_reactor(true, || {
-            let bytes = claim.table_bytes(key).map_err(|error| match error {
-                QueueError::UnknownContext { .. } => Loss::Undecodable,
-                _ => Loss::Damaged,
-            })?;
-            tables.make(*key, &bytes).map_err(|_| Loss::Undecodable)
-        })?,
-    };
-    if table.series() == series as usize { Ok(table) } else { Err(Loss::Undecodable) }
+/// One for each chunk. All that have to be read are read in one go.
+fn tables_of(claim: &MetricClaim, tables: &WireTables) -> Vec<Result<Arc<WireTable>, Loss>> {
+    let known = tables.get_all(claim.chunks.iter().map(|chunk| &chunk.table));
+    let missing = known.iter().any(Option::is_none);
+    off_reactor(missing, || {
+        let all = claim.chunks.iter().zip(known);
+        all.map(|(chunk, known)| {
+            let table = match known {
+                Some(table) => table,
+                None => read_table(claim, &chunk.table, tables)?,
+            };
+            if table.series() == chunk.series as usize { Ok(table) } else { Err(Loss::Undecodable) }
+        })
+        .collect()
+    })
+}
+
+fn read_table(claim: &MetricClaim, key: &ContextKey, tables: &WireTables) -> Result<Arc<WireTable>, Loss> {
+    // Two chunks of a claim may share a table.
+    if let Some(table) = tables.get(key) {
+        return Ok(table);
+    }
+    let bytes = claim.table_bytes(key).map_err(|error| match error {
+        QueueError::UnknownContext { .. } => Loss::Undecodable,
+        _ => Loss::Damaged,
+    })?;
+    tables.make(*key, &bytes).map_err(|_| Loss::Undecodable)
 }

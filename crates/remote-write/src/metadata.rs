@@ -95,7 +95,6 @@ pub(crate) async fn post_metadata(
     metrics: DestinationMetrics,
     stop: CancellationToken,
 ) {
-    let mut snappy = Snappy::default();
     let mut ticks = tokio::time::interval(config.send_interval.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
@@ -107,6 +106,7 @@ pub(crate) async fn post_metadata(
         if status.state() != DestinationState::Healthy {
             continue;
         }
+        let mut snappy = Snappy::default();
         for (body, families) in book.bodies(config.max_samples_per_send) {
             let Ok(body) = snappy.compress(body.bytes()) else {
                 continue;

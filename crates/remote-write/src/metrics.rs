@@ -8,6 +8,7 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -175,6 +176,7 @@ impl RemoteStorageMetrics {
             highest: Newest { gauge: self.highest.clone(), at_ms: Arc::clone(&self.highest_ms) },
             all: self.clone(),
             labels,
+            answers: Arc::default(),
         }
     }
 }
@@ -223,7 +225,15 @@ pub(crate) struct DestinationMetrics {
     pub(crate) duration: Histogram,
     all: RemoteStorageMetrics,
     labels: RemoteLabels,
+    /// The counters of the answers seen so far, which are few: looking one up by its labels copies them.
+    answers: Arc<Mutex<Vec<AnswerCount>>>,
 }
+
+/// How often an answer came; `None`: no answer.
+type AnswerCount = (Option<u16>, Counter);
+
+/// Answers remembered in `answers`.
+const ANSWERS: usize = 16;
 
 impl DestinationMetrics {
     /// Samples dropped before sending: `dropped_series` (relabelling) or `too_old` (age).
@@ -242,9 +252,18 @@ impl DestinationMetrics {
 
     /// One attempt's end.
     pub(crate) fn request(&self, status: Option<u16>) {
-        let status = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
+        let mut answers = self.answers.lock();
+        if let Some((_, counter)) = answers.iter().find(|(known, _)| *known == status) {
+            counter.inc();
+            return;
+        }
+        let word = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
         let RemoteLabels { remote_name, url } = self.labels.clone();
-        self.all.requests.get_or_create_owned(&RequestLabels { remote_name, url, status }).inc();
+        let counter = self.all.requests.get_or_create_owned(&RequestLabels { remote_name, url, status: word });
+        counter.inc();
+        if answers.len() < ANSWERS {
+            answers.push((status, counter));
+        }
     }
 
     fn reason(&self, reason: &'static str) -> ReasonLabels {
@@ -265,6 +284,8 @@ mod tests {
         cells.dropped("too_old", 3);
         cells.rejected("bad_request", 1);
         cells.request(Some(200));
+        cells.request(Some(200));
+        cells.request(None);
         cells.highest.note(2_500);
         cells.highest.note(1_000);
         cells.queue_highest_sent.note(1_000);
@@ -290,6 +311,10 @@ mod tests {
             "max_samples_per_send",
         ] {
             assert!(text.contains(&format!("\nprometheus_remote_storage_{name}{labels} ")), "{name} in\n{text}");
+        }
+        for (status, count) in [("200", 2), ("error", 1)] {
+            let line = format!("remote_name=\"prod\",url=\"https://h/w\",status=\"{status}\"}} {count}\n");
+            assert!(text.contains(&line), "{line} in\n{text}");
         }
         assert!(text.contains("\nprometheus_remote_storage_highest_timestamp_in_seconds 2.5\n"), "{text}");
         assert!(

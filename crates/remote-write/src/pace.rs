@@ -18,8 +18,24 @@ struct Shared {
     state: Mutex<State>,
     changed: Notify,
     most: f64,
-    probe_min: Duration,
-    probe_max: Duration,
+    refused: Probes,
+    unready: Probes,
+}
+
+/// A held destination is tried again after `min`, doubling to `max`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probes {
+    pub(crate) min: Duration,
+    pub(crate) max: Duration,
+}
+
+/// Why a destination is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The far end refuses us as we are.
+    Refused,
+    /// We cannot even ask: no credentials, say. The next try costs the far end nothing.
+    Unready,
 }
 
 #[derive(Debug)]
@@ -31,8 +47,11 @@ struct State {
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
+    cause: Cause,
     next: Instant,
     failures: u32,
+    /// A probe is under way. Other attempts that fail now began before the destination was held.
+    probing: bool,
 }
 
 /// The right to make one attempt; dropping it gives the place back.
@@ -47,11 +66,11 @@ impl Drop for Permit {
 }
 
 impl Pace {
-    /// `most` attempts at once; held destinations are probed after `probe_min`, doubling to `probe_max`.
-    pub(crate) fn new(most: u32, probe_min: Duration, probe_max: Duration) -> Self {
+    /// `most` attempts at once; how often a held destination is probed depends on the cause.
+    pub(crate) fn new(most: u32, refused: Probes, unready: Probes) -> Self {
         let most = f64::from(most.max(1));
         let state = Mutex::new(State { window: most, active: 0, held: None });
-        Self(Arc::new(Shared { state, changed: Notify::new(), most, probe_min, probe_max }))
+        Self(Arc::new(Shared { state, changed: Notify::new(), most, refused, unready }))
     }
 
     /// Waits for a place. Cancel-safe.
@@ -63,16 +82,18 @@ impl Pace {
             let probe_at = {
                 let mut state = self.0.state.lock();
                 let now = Instant::now();
-                match state.held {
-                    None if f64::from(state.active) + 1.0 <= state.window => {
-                        state.active += 1;
+                let State { active, window, held } = &mut *state;
+                match held {
+                    None if f64::from(*active) + 1.0 <= *window => {
+                        *active += 1;
                         return Permit(self.clone());
                     }
-                    Some(held) if state.active == 0 && held.next <= now => {
-                        state.active += 1;
+                    Some(held) if *active == 0 && held.next <= now => {
+                        *active += 1;
+                        held.probing = true;
                         return Permit(self.clone());
                     }
-                    Some(held) if state.active == 0 => Some(held.next),
+                    Some(held) if *active == 0 => Some(held.next),
                     _ => None,
                 }
             };
@@ -105,19 +126,30 @@ impl Pace {
 
     /// An attempt failed on its way. Nothing changes, but that a probe of a held destination has been used up.
     pub(crate) fn missed(&self) {
-        if self.0.state.lock().held.is_some() {
-            self.hold();
+        let held = self.0.state.lock().held;
+        if let Some(held) = held {
+            self.hold(held.cause);
         }
     }
 
-    /// The far end refuses us as we are. Returns when it will be asked again.
-    pub(crate) fn hold(&self) -> Duration {
+    /// No attempt can succeed for now. Returns when the next one is made.
+    pub(crate) fn hold(&self, cause: Cause) -> Duration {
         let mut state = self.0.state.lock();
-        let failures = state.held.map_or(0, |held| held.failures);
-        let doubled = self.0.probe_min.saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
+        let now = Instant::now();
+        // Several attempts were under way when the first of them was refused: that is one refusal.
+        if let Some(held) = state.held.filter(|held| held.cause == cause && !held.probing) {
+            return held.next.saturating_duration_since(now);
+        }
+        let failures = state.held.filter(|held| held.cause == cause).map_or(0, |held| held.failures);
+        let probes = match cause {
+            Cause::Refused => self.0.refused,
+            Cause::Unready => self.0.unready,
+        };
+        let doubled = probes.min.saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
         // Between half and all of it: probes of many agents spread out, yet none comes early.
-        let wait = doubled.min(self.0.probe_max).mul_f64(0.5 + fastrand::f64() / 2.0);
-        state.held = Some(Held { next: Instant::now() + wait, failures: failures.saturating_add(1) });
+        let wait = doubled.min(probes.max).mul_f64(0.5 + fastrand::f64() / 2.0);
+        let failures = failures.saturating_add(1);
+        state.held = Some(Held { cause, next: now + wait, failures, probing: false });
         state.window = 1.0;
         wait
     }
@@ -135,7 +167,18 @@ mod tests {
     use super::*;
 
     fn pace() -> Pace {
-        Pace::new(4, Duration::from_secs(5), Duration::from_secs(60))
+        of(4, Duration::from_secs(5), Duration::from_secs(60))
+    }
+
+    fn of(most: u32, min: Duration, max: Duration) -> Pace {
+        let unready = Probes { min: Duration::from_secs(1), max: Duration::from_secs(30) };
+        Pace::new(most, Probes { min, max }, unready)
+    }
+
+    /// As if the time of the next probe had come.
+    fn probe(pace: &Pace) -> Permit {
+        pace.0.state.lock().held.as_mut().unwrap().next = Instant::now();
+        free(pace).unwrap()
     }
 
     fn free(pace: &Pace) -> Option<Permit> {
@@ -168,19 +211,46 @@ mod tests {
     async fn a_held_destination_is_asked_ever_more_slowly_until_it_takes_data() {
         let pace = pace();
         for round in 0..8 {
-            let wait = pace.hold();
+            let wait = pace.hold(Cause::Refused);
             let most = Duration::from_secs(5).saturating_mul(1 << round).min(Duration::from_secs(60));
             assert!(wait <= most && wait >= most / 2, "{round}: {wait:?}");
             assert!(free(&pace).is_none());
+            drop(probe(&pace));
         }
         pace.eased();
         assert!(free(&pace).is_some(), "one success opens it again");
     }
 
     #[tokio::test]
+    async fn a_destination_that_cannot_be_asked_is_tried_again_soon() {
+        let pace = pace();
+        for round in 0..8 {
+            let wait = pace.hold(Cause::Unready);
+            let most = Duration::from_secs(1).saturating_mul(1 << round).min(Duration::from_secs(30));
+            assert!(wait <= most && wait >= most / 2, "{round}: {wait:?}");
+            drop(probe(&pace));
+        }
+        let wait = pace.hold(Cause::Refused);
+        assert!(wait <= Duration::from_secs(5), "the first refusal: {wait:?}");
+    }
+
+    #[tokio::test]
+    async fn attempts_that_were_under_way_together_are_one_refusal() {
+        let pace = pace();
+        let all: Vec<_> = (0..4).map(|_| free(&pace).unwrap()).collect();
+        for _ in &all {
+            assert!(pace.hold(Cause::Unready) <= Duration::from_secs(1));
+        }
+        drop(all);
+        let probe = probe(&pace);
+        assert!(pace.hold(Cause::Unready) > Duration::from_millis(900), "the probe is the second");
+        drop(probe);
+    }
+
+    #[tokio::test]
     async fn a_probe_is_one_attempt_alone() {
-        let pace = Pace::new(4, Duration::from_millis(1), Duration::from_millis(1));
-        pace.hold();
+        let pace = of(4, Duration::from_millis(1), Duration::from_millis(1));
+        pace.hold(Cause::Refused);
         let probe = pace.acquire().await;
         assert!(free(&pace).is_none(), "the others wait for the probe's end");
         drop(probe);
@@ -192,14 +262,16 @@ mod tests {
         let pace = pace();
         pace.missed();
         assert!(free(&pace).is_some(), "it was not held");
-        pace.hold();
+        pace.hold(Cause::Refused);
+        let probe = probe(&pace);
         pace.missed();
+        drop(probe);
         assert!(free(&pace).is_none());
     }
 
     #[tokio::test]
     async fn a_place_given_back_wakes_who_waits() {
-        let pace = Pace::new(1, Duration::from_secs(5), Duration::from_secs(60));
+        let pace = of(1, Duration::from_secs(5), Duration::from_secs(60));
         let first = pace.acquire().await;
         let waiting = tokio::spawn({
             let pace = pace.clone();

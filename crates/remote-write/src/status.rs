@@ -26,7 +26,8 @@ pub enum DestinationState {
         /// What went wrong last.
         why: String,
     },
-    /// The far end refuses us as configured. Data waits on disk; it is asked again slowly.
+    /// The far end refuses us as configured, or there are no credentials to ask with. Data waits on disk; it is asked again
+    /// slowly.
     Held {
         /// What the far end said, and what to do.
         why: String,
@@ -153,8 +154,8 @@ impl DestinationStatus {
     }
 
     /// An answer came, or did not.
-    pub(crate) fn answered(&self, status: Option<u16>, message: &str) {
-        let answer = LastAnswer { status, message: message.to_owned(), at: SystemTime::now() };
+    pub(crate) fn answered(&self, status: Option<u16>, message: String) {
+        let answer = LastAnswer { status, message, at: SystemTime::now() };
         self.0.board.lock().snapshot.last_answer = Some(answer);
     }
 
@@ -186,8 +187,8 @@ impl DestinationStatus {
     }
 
     /// The far end refuses us as we are.
-    pub(crate) fn held(&self, why: &str) {
-        self.enter(self.0.board.lock(), DestinationState::Held { why: why.to_owned() });
+    pub(crate) fn held(&self, why: String) {
+        self.enter(self.0.board.lock(), DestinationState::Held { why });
     }
 
     pub(crate) fn stopped(&self) {
@@ -272,7 +273,7 @@ impl DestinationStatus {
                 identity,
                 why,
                 unsaid,
-                "destination cannot be served as it is configured; its data waits on disk, and it is tried again slowly"
+                "destination cannot be served as it is configured; its data waits on disk, and it is tried again now and then"
             ),
             DestinationState::Starting | DestinationState::Stopped => {}
         }
@@ -305,7 +306,7 @@ mod tests {
     #[test]
     fn held_is_left_by_a_success_and_not_by_trouble_on_the_way() {
         let status = status();
-        status.held("403");
+        status.held("403".into());
         status.retrying(0, "reset");
         assert_eq!(status.state(), DestinationState::Held { why: "403".into() });
         status.working(2, true);

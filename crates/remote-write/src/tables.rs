@@ -55,6 +55,18 @@ impl WireTables {
         Some(Arc::clone(&entry.table))
     }
 
+    /// The same for several.
+    pub(crate) fn get_all<'k>(&self, keys: impl Iterator<Item = &'k ContextKey>) -> Vec<Option<Arc<WireTable>>> {
+        let now = Instant::now();
+        let mut cache = self.cache.lock();
+        let find = |key| {
+            let entry = cache.tables.get_mut(key)?;
+            entry.last_used = now;
+            Some(Arc::clone(&entry.table))
+        };
+        keys.map(find).collect()
+    }
+
     /// Decodes, rewrites and remembers a table.
     pub(crate) fn make(&self, key: ContextKey, bytes: &[u8]) -> Result<Arc<WireTable>, ModelError> {
         let decoded = SeriesTable::decode(bytes)?;

@@ -21,6 +21,9 @@ pub enum Verdict {
     Retry { after: Option<Duration>, pressure: bool, why: String },
     /// The destination as configured cannot work: keep everything, probe slowly, tell a person.
     Hold { why: String },
+    /// The request could not be made: no credentials yet, a secret's file that is missing. Nothing was sent, so nobody over
+    /// there is bothered: keep everything, try again soon, tell a person.
+    Unready { why: String },
     /// Too much at once: send it in halves; a single sample that is too large is lost.
     TooLarge { message: String },
     /// Something in it is bad. `isolate`: halve to find what; otherwise all of it is refused.

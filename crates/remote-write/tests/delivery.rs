@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use queue::Reason;
 use relabel::{Action, Rule, RuleSource};
-use remote_write::{DestinationState, MetadataConfig, ProtocolConfig};
+use remote_write::{DestinationState, MetadataConfig, ProtocolConfig, Tuning};
 use support::{Fake, House, Reply, Running, config, refused, status, until};
 
 const NOW: i64 = 1_700_000_000_000;
@@ -527,6 +527,86 @@ async fn missing_credentials_hold_the_destination_until_they_are_there() {
     running.stop().await;
 }
 
+/// A far end slow enough to be measured by, whose answers come in any order.
+fn slow(number: usize) -> Duration {
+    Duration::from_millis([9, 2, 14, 5, 1, 11, 3][number % 7])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_are_there_together_travel_in_one_request() {
+    let house = House::new(&["a"]);
+    let fake = Fake::new(|_, _| status(200)).await;
+    fill(&house, 10, 1, 50).await;
+    let mut config = config("a", &fake.url);
+    config.shards = 4;
+    // Only a full request ends the wait.
+    let tuning = Tuning { linger: Duration::from_secs(3600), ..support::tuning() };
+    let running = Running::tuned(&house, config, None, tuning);
+    assert_eq!(house.settled("a").await.delivered, 500);
+    assert_eq!(fake.seen().len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_leaves_by_all_lines_at_once() {
+    let house = House::new(&["a"]);
+    // Answers take their time until there were four requests at once.
+    let fake = Fake::new(|_, _| status(200)).await;
+    let gate = fake.clone();
+    fake.follow(move |_, _| Reply {
+        delay: if gate.most_under_way() < 4 { Duration::from_millis(300) } else { Duration::ZERO },
+        ..status(200)
+    });
+    let items = fill(&house, 12, 4, 100).await;
+    let mut config = config("a", &fake.url);
+    config.shards = 4;
+    config.batching.max_samples = 200;
+    let running = Running::new(&house, config, None);
+    assert_eq!(house.settled("a").await.delivered, items);
+    assert_eq!(fake.most_under_way(), 4, "as many as there are lines, and no more");
+    assert_complete(&fake, 12, 4, 100);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn series_keep_their_order_over_lines_of_different_speed_refusals_and_stops() {
+    let house = House::new(&["a"]);
+    let fake = Fake::new(|number, _| {
+        let reply = match number % 11 {
+            3 => status(500),
+            5 => Reply { status: 429, headers: vec![("retry-after", "0".into())], ..Reply::default() },
+            7 => refused(403, "no"),
+            _ => status(200),
+        };
+        Reply { delay: slow(number), ..reply }
+    })
+    .await;
+    let mut items = 0;
+    for round in 0..4u32 {
+        let mut config = config("a", &fake.url);
+        config.shards = 4;
+        config.batching.max_samples = 120;
+        let running = Running::new(&house, config, None);
+        for frame in 1..=6 {
+            let value = f64::from(round * 6 + frame);
+            // Several targets at once, as scrapes come.
+            let all = (0..9u64).map(|target| house.append(target, 40, NOW + value as i64, value));
+            futures_util::future::join_all(all).await;
+            items += 9 * 40;
+        }
+        if round < 3 {
+            let asked = fake.seen().len();
+            until("a little more", || async { fake.seen().len() > asked || house.row("a").pending_items == 0 }).await;
+        } else {
+            let row = house.settled("a").await;
+            assert_eq!((row.delivered, row.rejected), (items, 0));
+        }
+        running.stop().await;
+    }
+    assert_complete(&fake, 9, 24, 40);
+    assert!(fake.most_under_way() <= 4 + 4, "requests cut off by a stop may linger there");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
@@ -550,12 +630,13 @@ proptest! {
                 move |key: &str| names.contains(key.split('/').nth(1).unwrap())
             };
             let judge = bad.clone();
-            let fake = Fake::new(move |_, seen| {
+            let fake = Fake::new(move |number, seen| {
                 let samples = seen.samples();
                 if samples.len() > takes {
                     return status(413);
                 }
-                if samples.iter().any(|(key, _, _)| judge(key)) { refused(400, "bad") } else { status(200) }
+                let bad = samples.iter().any(|(key, _, _)| judge(key));
+                Reply { delay: slow(number), ..if bad { refused(400, "bad") } else { status(200) } }
             })
             .await;
             let mut expected: BTreeMap<String, Vec<f64>> = BTreeMap::new();

@@ -1,7 +1,8 @@
 //! The sandbox's own face over HTTP: the page at `/`, and the control API under `/_sandbox/`.
 //!
 //! `GET state?series=N&objects=N&metric=NAME`, `GET samples?metric=NAME&destination=D`, `POST faults` (one fault or a
-//! list), `POST identities`, `POST clock {"skew_ms": N}`, `POST reset`. JSON in and out. No secret is ever given out.
+//! list), `DELETE faults`, `POST identities`, `POST clock {"skew_ms": N}`, `POST reset`. JSON in and out. No secret is
+//! ever given out. For users: docs/reference/sandbox.md.
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use crate::{
     core::{Core, Scope},
     fault::Fault,
     identity::Identity,
+    order::{hushed, read, read_list, refuse},
     page,
     target::Target,
 };
@@ -20,13 +22,6 @@ use crate::{
 const SHOWN: usize = 100;
 /// Most of them in one state.
 const MOST: usize = 10_000;
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum FaultList {
-    Many(Vec<Fault>),
-    One(Box<Fault>),
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,9 +34,9 @@ struct ClockOrder {
 #[serde(deny_unknown_fields)]
 struct IdentityOrder {
     access_key_id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "hushed")]
     secret_access_key: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "hushed")]
     session_token: Option<String>,
     #[serde(default)]
     account_id: Option<String>,
@@ -69,15 +64,19 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
             let dump = core.series.lock().dump(destination.as_deref(), metric.as_deref());
             Reply::json(StatusCode::OK, &dump)
         }
-        "/_sandbox/faults" if is_post => read(body, |list: FaultList| {
-            let list = match list {
-                FaultList::Many(list) => list,
-                FaultList::One(fault) => vec![*fault],
-            };
+        "/_sandbox/faults" if is_post => read_list(body, |list: Vec<Fault>| {
+            // All or none: half a script would be a riddle.
+            if let Some(problem) = list.iter().find_map(Fault::problem) {
+                return refuse(&problem);
+            }
             let mut faults = core.faults.lock();
             let taken = list.into_iter().map(|fault| faults.add(fault)).filter(|taken| *taken).count();
             Reply::json(StatusCode::OK, &json!({ "added": taken, "waiting": faults.waiting().len() }))
         }),
+        "/_sandbox/faults" if target.method == Method::DELETE => {
+            core.faults.lock().clear();
+            Reply::json(StatusCode::OK, &json!({ "waiting": 0 }))
+        }
         "/_sandbox/identities" if is_post => read(body, |order: IdentityOrder| identity(core, order)),
         "/_sandbox/clock" if is_post => read(body, |order: ClockOrder| {
             core.clock.set_skew_ms(order.skew_ms);
@@ -93,10 +92,14 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
         | "/_sandbox/faults"
         | "/_sandbox/identities"
         | "/_sandbox/clock"
-        | "/_sandbox/reset" => {
-            Reply::text(StatusCode::METHOD_NOT_ALLOWED, "state and samples are read with GET, the rest is POST\n")
-        }
-        _ => Reply::text(StatusCode::NOT_FOUND, "the sandbox has: state, samples, faults, identities, clock, reset\n"),
+        | "/_sandbox/reset" => Reply::text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "state and samples are read with GET, the rest is POST (and DELETE faults); see docs/reference/sandbox.md\n",
+        ),
+        _ => Reply::text(
+            StatusCode::NOT_FOUND,
+            "/_sandbox/ has: state, samples, faults, identities, clock, reset; see docs/reference/sandbox.md\n",
+        ),
     }
 }
 
@@ -118,7 +121,7 @@ fn identity(core: &Core, order: IdentityOrder) -> Reply {
         (_, Some(secret)) => Identity::user(order.access_key_id, secret),
         (Some(known), None) => known,
         (None, None) => {
-            return Reply::text(StatusCode::BAD_REQUEST, "a key that does not exist yet needs secret_access_key\n");
+            return refuse("a key that does not exist yet needs `secret_access_key`");
         }
     };
     if let Some(token) = order.session_token {
@@ -134,19 +137,4 @@ fn identity(core: &Core, order: IdentityOrder) -> Reply {
     put.allow = order.allow.unwrap_or(put.allow);
     identities.put(put);
     Reply::json(StatusCode::OK, &json!({ "keys": identities.list().len() }))
-}
-
-fn read<T: for<'de> Deserialize<'de>>(body: &[u8], then: impl FnOnce(T) -> Reply) -> Reply {
-    match serde_json::from_slice(body) {
-        Ok(order) => then(order),
-        // Serde's message could quote a value, which could be a secret; the place is enough.
-        Err(e) => Reply::text(
-            StatusCode::BAD_REQUEST,
-            format!(
-                "the order is not understood at line {} column {}: see the documentation of this path\n",
-                e.line(),
-                e.column()
-            ),
-        ),
-    }
 }

@@ -1,4 +1,4 @@
-//! Why the sandbox could not start or go on.
+//! Why the sandbox could not start or go on. The texts leave the cause to `source`, so that a printed chain says it once.
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// A listening address is taken or not ours.
-    #[error("listening on {address}: {source}; choose another address with a free port")]
+    #[error("cannot listen on {address}; choose another address with a free port")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
@@ -22,13 +22,13 @@ pub enum SandboxError {
         what: String,
     },
     /// The throwaway authority could not be made.
-    #[error("making the throwaway certificate authority: {source}")]
+    #[error("cannot make the throwaway certificate authority")]
     Authority {
         /// What the certificate library said.
         source: rcgen::Error,
     },
     /// The directory for objects cannot be used.
-    #[error("using {path} for objects: {source}; give a directory that this user may write", path = path.display())]
+    #[error("cannot use {path} for objects; give a directory that this user may write", path = path.display())]
     Directory {
         /// The directory or file in it.
         path: PathBuf,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
-    /// Only requests of this service: `aps`, `s3`, `sts`, `prometheus`.
+    /// Only requests of this service: `aps`, `s3`, `sts`, `prometheus`, `other`.
     pub service: Option<String>,
     /// Only requests to this resource: a workspace id, a bucket, a path.
     pub resource: Option<String>,
@@ -77,6 +77,22 @@ impl Fault {
         self
     }
 
+    /// What makes an order unusable although it parses; completes "the order is not understood: ".
+    pub(crate) fn problem(&self) -> Option<String> {
+        let names = crate::service::ALL.map(|service| service.name());
+        if let Some(service) = &self.service
+            && !names.contains(&service.as_str())
+        {
+            return Some(format!("service `{}` is not one of {}", crate::refusal::shown(service), names.join(", ")));
+        }
+        match &self.outcome {
+            Outcome::Answer { status, .. } if !(200..=599).contains(status) => {
+                Some(format!("status {status} is not one from 200 to 599"))
+            }
+            _ => None,
+        }
+    }
+
     fn matches(&self, service: &str, resource: &str, access_key_id: &str) -> bool {
         let fits = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
         fits(&self.service, service) && fits(&self.resource, resource) && fits(&self.access_key_id, access_key_id)
@@ -96,14 +112,14 @@ pub enum Stage {
 
 /// What a fault does.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
     /// Nothing more than the delay and the shifted date.
     #[default]
     Pass,
     /// Answer this.
     Answer {
-        /// HTTP status.
+        /// HTTP status, 200 to 599.
         status: u16,
         /// Error code (default: from the status).
         #[serde(default)]
@@ -199,5 +215,7 @@ mod tests {
         let hang: Fault = serde_json::from_str(r#"{"outcome":"hang","stage":"after"}"#).unwrap();
         assert_eq!((hang.outcome, hang.stage), (Outcome::Hang, Stage::After));
         assert!(serde_json::from_str::<Fault>(r#"{"sevice":"aps"}"#).is_err());
+        let nested = r#"{"outcome":{"answer":{"status":429,"retryafter":"2"}}}"#;
+        assert!(serde_json::from_str::<Fault>(nested).unwrap_err().to_string().contains("`retry_after`"));
     }
 }

@@ -43,6 +43,7 @@ mod front;
 mod identity;
 mod listen;
 mod objects;
+mod order;
 mod page;
 mod rate;
 mod refusal;

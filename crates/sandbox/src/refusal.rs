@@ -241,6 +241,11 @@ impl Refusal {
     }
 }
 
+/// A longer text that quotes a caller's: at most 512 printable characters.
+pub(crate) fn shown_long(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(512).collect()
+}
+
 /// At most 128 printable characters of something a caller sent.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(128).collect()

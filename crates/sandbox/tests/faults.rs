@@ -80,6 +80,19 @@ async fn a_hanging_answer_does_not_keep_the_sandbox_from_stopping() {
 }
 
 #[tokio::test]
+async fn faults_are_taken_back_and_nothing_else_is_forgotten() {
+    let running = start(SandboxConfig::default()).await;
+    assert_eq!(post(&running).await.unwrap().status, 200);
+    order(&running, "faults", &json!({"times": 0, "outcome": {"answer": {"status": 429}}})).await;
+    assert_eq!(post(&running).await.unwrap().status, 429);
+    let url = format!("{}/_sandbox/faults", running.url());
+    let answer = send(&client(), http::Request::delete(url).body(Vec::new()).unwrap()).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(post(&running).await.unwrap().status, 200);
+    assert_eq!(running.state().verified, 2);
+}
+
+#[tokio::test]
 async fn the_date_header_is_shifted_alone() {
     let running = start(SandboxConfig::default()).await;
     running.fault(Fault { date_shift_ms: 3_600_000, ..Fault::outcome("aps", Outcome::Pass) });
@@ -139,13 +152,29 @@ async fn the_state_and_the_samples_can_be_read_over_http() {
 }
 
 #[tokio::test]
-async fn orders_that_are_not_understood_are_refused_and_quote_nothing() {
+async fn orders_that_are_not_understood_are_refused_with_what_is_wrong_and_quote_no_secret() {
     let running = start(SandboxConfig::default()).await;
-    for path in ["faults", "identities", "clock"] {
-        let answer = order(&running, path, &json!({"secret_access_key": 5, "hush": "hush"})).await;
-        assert_eq!(answer.status, 400, "{path}");
+    for (path, body, wanted) in [
+        ("faults", json!({"sevice": "aps"}), "unknown field `sevice`, expected one of `service`, `resource`"),
+        ("faults", json!([{"outcome": "drop"}]), "expected one of `pass`, `answer`, `hang`, `close`"),
+        ("faults", json!({"outcome": {"answer": {"status": 429, "retry_after": 2}}}), "field `retry_after`"),
+        ("faults", json!({"service": "amp"}), "`amp` is not one of aps, sts, s3, prometheus, other"),
+        ("faults", json!({"outcome": {"answer": {"status": 42}}}), "status 42"),
+        ("clock", json!({"skew": 5}), "unknown field `skew`, expected `skew_ms`"),
+        ("clock", json!({}), "missing field `skew_ms`"),
+        ("identities", json!({"access_key_id": "A", "secret_access_key": ["hush"]}), "field `secret_access_key`"),
+        ("identities", json!({"access_key_id": "A", "session_token": {"hush": 1}}), "field `session_token`"),
+        ("identities", json!({"access_key_id": "A"}), "needs `secret_access_key`"),
+    ] {
+        let answer = order(&running, path, &body).await;
+        assert_eq!(answer.status, 400, "{path} {body}");
+        assert!(answer.body.contains(wanted), "{body}: {}", answer.body);
+        assert!(answer.body.contains("docs/reference/sandbox.md"), "{}", answer.body);
         assert!(!answer.body.contains("hush"), "{}", answer.body);
     }
+    // A list with one wrong fault scripts nothing.
+    order(&running, "faults", &json!([{"service": "aps"}, {"service": "amp"}])).await;
+    assert!(running.state().faults.is_empty());
     assert_eq!(order(&running, "nothing", &json!({})).await.status, 404);
     assert_eq!(order(&running, "state", &json!({})).await.status, 405);
     let url = format!("{}/_sandbox/reset", running.url());

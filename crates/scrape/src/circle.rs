@@ -15,7 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ScrapeContext, ScrapeMetrics, TargetError,
-    metrics::discovered_label,
+    fetch::Line,
+    metrics::{PoolId, Share},
     settings::Settings,
     status::Progress,
     target::{self, Identity, Resolved, Target},
@@ -31,6 +32,8 @@ const LONG_SYNC: usize = 100;
 pub(crate) struct Circle {
     pub intake: MetricIntake,
     pub metrics: Arc<ScrapeMetrics>,
+    /// This pool's, in `metrics`.
+    pub id: PoolId,
     pub context: ScrapeContext,
     pub tracker: TaskTracker,
     /// This pool's tasks only.
@@ -134,11 +137,8 @@ impl Circle {
             }
         }
 
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.pool_targets.get_or_create(&label).set(count(state.active.len()));
-        let limit = i64::try_from(settings.job.limits.targets).unwrap_or(i64::MAX);
-        self.metrics.pool_target_limit.get_or_create(&label).set(limit);
-        self.metrics.discovered.get_or_create(&discovered_label(&settings.job.job_name)).set(count(found));
+        let share = Share { targets: state.active.len(), target_limit: settings.job.limits.targets, discovered: found };
+        self.metrics.share(&settings.job.job_name, self.id, share);
         self.metrics.syncs.get_or_create(&label).inc();
         self.metrics.sync_length.get_or_create(&label).observe(begun.elapsed().as_secs_f64());
     }
@@ -216,6 +216,7 @@ impl Circle {
             cache: cache_for(&target, &order.settings),
             grid: Grid::new(target.interval, target.hash, self.context.seed),
             order,
+            line: Line::default(),
             large: false,
             last: None,
         });

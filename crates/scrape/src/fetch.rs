@@ -1,11 +1,11 @@
-//! One request and its body.
+//! One request and its body, and what is kept from one scrape of a target to the next.
 //!
 //! Keeps true: within the target's timeout, whatever happens; at most the job's body limit, and above `LARGE` only by turns,
 //! so that many huge answers at once cannot take the memory of the machine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use net::NetError;
+use net::{NetError, StandingRequest};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,8 +17,50 @@ use crate::{
     target::Target,
 };
 
-/// Fills `body`. `large` is remembered from scrape to scrape: whether the target's body needs a turn.
-pub(crate) async fn fetch(
+/// A target's side of its fetches: the prepared request with its connection, and how large the answers are.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    /// Made for these settings.
+    request: Option<(Arc<Settings>, StandingRequest)>,
+    /// The last body was a large one: the next needs a turn.
+    large: bool,
+}
+
+impl Line {
+    /// Fills `body`.
+    pub(crate) async fn fetch(
+        &mut self,
+        settings: &Arc<Settings>,
+        target: &Target,
+        bodies: &Bodies,
+        body: &mut Vec<u8>,
+    ) -> Result<Format, ScrapeFailure> {
+        let request = prepared(&mut self.request, settings, target)?;
+        let result = within_limits(request, settings, target, bodies, body, &mut self.large).await;
+        request.rest(target.interval);
+        result
+    }
+}
+
+/// The request for these settings. Its connection is kept as long as the client is the same.
+fn prepared<'a>(
+    kept: &'a mut Option<(Arc<Settings>, StandingRequest)>,
+    settings: &Arc<Settings>,
+    target: &Target,
+) -> Result<&'a mut StandingRequest, ScrapeFailure> {
+    let request = match kept.take() {
+        Some((of, request)) if Arc::ptr_eq(&of, settings) => request,
+        Some((_, mut request)) if request.client().is(&settings.client) => {
+            request.headers_mut().clone_from(settings.ask.headers());
+            request
+        }
+        _ => settings.client.standing(&target.url, settings.ask.headers().clone())?,
+    };
+    Ok(&mut kept.insert((settings.clone(), request)).1)
+}
+
+async fn within_limits(
+    request: &mut StandingRequest,
     settings: &Settings,
     target: &Target,
     bodies: &Bodies,
@@ -28,7 +70,7 @@ pub(crate) async fn fetch(
     let end = Instant::now() + target.timeout;
     if !*large {
         let limit = settings.body_limit.min(LARGE);
-        match attempt(settings, target, target.timeout, limit, body).await {
+        match attempt(request, settings, target.timeout, limit, body).await {
             Err(ScrapeFailure::Net(NetError::BodyTooLarge { .. })) if limit < settings.body_limit => *large = true,
             other => return other,
         }
@@ -37,21 +79,21 @@ pub(crate) async fn fetch(
         return Err(ScrapeFailure::Turn { after: target.timeout });
     };
     let left = end.saturating_duration_since(Instant::now());
-    let result = attempt(settings, target, left, settings.body_limit, body).await;
+    let result = attempt(request, settings, left, settings.body_limit, body).await;
     // Asked for twice only where the size keeps crossing the line.
     *large = body.len() as u64 > LARGE / 2;
     result
 }
 
 async fn attempt(
+    request: &mut StandingRequest,
     settings: &Settings,
-    target: &Target,
     timeout: Duration,
     limit: u64,
     body: &mut Vec<u8>,
 ) -> Result<Format, ScrapeFailure> {
-    let request = settings.ask.request(&target.url, timeout)?;
-    let head = settings.client.send_into(request, timeout, limit, body).await?;
+    request::announce(request.headers_mut(), timeout);
+    let head = request.send_into(timeout, limit, body).await?;
     check(head.status)?;
     let open = request::is_openmetrics(&head.headers, settings.job.fallback_protocol);
     Ok(if open { Format::OpenMetrics1 } else { Format::Text004 })

@@ -2,9 +2,19 @@
 //!
 //! Interval and synchronisation lengths are histograms here where Prometheus has summaries; `_sum` and `_count`, which
 //! dashboards use, are the same.
+//!
+//! Keeps true: pools whose jobs have the same name (which other instances may have) share their series: gauges are the sum
+//! over these pools, and the series stay until the last of them is gone.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
+use parking_lot::Mutex;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
@@ -12,6 +22,22 @@ use prometheus_client::{
 
 /// Label set: one name, one value.
 pub(crate) type Label = [(&'static str, String); 1];
+
+/// Tells pools apart, whatever their jobs are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PoolId(u64);
+
+/// What a pool adds to the gauges of its job's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Share {
+    pub targets: usize,
+    /// 0 for none.
+    pub target_limit: u64,
+    pub discovered: usize,
+}
+
+/// Shares by job name and pool.
+type Shares = BTreeMap<String, BTreeMap<PoolId, Share>>;
 
 /// Made per registry; shared by all pools that report to it.
 #[derive(Debug, Clone)]
@@ -37,6 +63,8 @@ pub struct ScrapeMetrics {
     pub(crate) discovered: Family<[(&'static str, String); 2], Gauge>,
     pub(crate) refused_samples: Counter,
     pub(crate) refused_batches: Counter,
+    shares: Arc<Mutex<Shares>>,
+    next_pool: Arc<AtomicU64>,
 }
 
 fn interval_buckets() -> Histogram {
@@ -71,6 +99,8 @@ impl ScrapeMetrics {
             discovered: Family::default(),
             refused_samples: Counter::default(),
             refused_batches: Counter::default(),
+            shares: Arc::default(),
+            next_pool: Arc::default(),
         };
         registry.register_with_unit(
             "prometheus_target_interval_length",
@@ -158,8 +188,41 @@ impl ScrapeMetrics {
         Arc::new(m)
     }
 
-    /// Takes a job's own series away when its pool is gone.
-    pub(crate) fn forget(&self, job: &str) {
+    pub(crate) fn new_pool(&self) -> PoolId {
+        PoolId(self.next_pool.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A pool of this job has these targets now.
+    pub(crate) fn share(&self, job: &str, pool: PoolId, share: Share) {
+        let mut shares = self.shares.lock();
+        let pools = shares.entry(job.to_owned()).or_default();
+        pools.insert(pool, share);
+        self.publish(job, pools);
+    }
+
+    /// Sets a job's gauges. Under the lock, so that the last one to publish has seen all shares.
+    fn publish(&self, job: &str, pools: &BTreeMap<PoolId, Share>) {
+        let label = [("scrape_job", job.to_owned())];
+        let count = |of: fn(&Share) -> usize| i64::try_from(pools.values().map(of).sum::<usize>()).unwrap_or(i64::MAX);
+        // A limit and no limit together are no limit.
+        let unlimited = pools.values().any(|share| share.target_limit == 0);
+        let limit = pools.values().fold(0u64, |sum, share| sum.saturating_add(share.target_limit));
+        let limit = if unlimited { 0 } else { i64::try_from(limit).unwrap_or(i64::MAX) };
+        self.pool_targets.get_or_create(&label).set(count(|share| share.targets));
+        self.pool_target_limit.get_or_create(&label).set(limit);
+        self.discovered.get_or_create(&discovered_label(job)).set(count(|share| share.discovered));
+    }
+
+    /// A pool is gone: its share goes, and with the last one of the name the job's own series.
+    pub(crate) fn forget(&self, job: &str, pool: PoolId) {
+        let mut shares = self.shares.lock();
+        if let Some(pools) = shares.get_mut(job) {
+            pools.remove(&pool);
+            if !pools.is_empty() {
+                return self.publish(job, pools);
+            }
+            shares.remove(job);
+        }
         let label = [("scrape_job", job.to_owned())];
         self.sync_length.remove(&label);
         self.syncs.remove(&label);
@@ -202,7 +265,40 @@ mod tests {
         ] {
             assert!(shown.contains(line), "{line} is not in\n{shown}");
         }
-        metrics.forget("a");
+        metrics.forget("a", metrics.new_pool());
         assert!(!text().contains("scrape_job=\"a\""));
+    }
+
+    #[test]
+    fn pools_of_jobs_with_one_name_add_up_and_leave_one_by_one() {
+        let mut registry = Registry::default();
+        let metrics = ScrapeMetrics::registered(&mut registry);
+        let (one, two) = (metrics.new_pool(), metrics.new_pool());
+        let text = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        let shows = |targets: i64, limit: i64, discovered: i64| {
+            let text = text();
+            for line in [
+                format!("prometheus_target_scrape_pool_targets{{scrape_job=\"a\"}} {targets}\n"),
+                format!("prometheus_target_scrape_pool_target_limit{{scrape_job=\"a\"}} {limit}\n"),
+                format!("prometheus_sd_discovered_targets{{config=\"a\",name=\"scrape\"}} {discovered}\n"),
+            ] {
+                assert!(text.contains(&line), "{line} is not in\n{text}");
+            }
+        };
+        metrics.share("a", one, Share { targets: 2, target_limit: 10, discovered: 5 });
+        metrics.share("a", two, Share { targets: 3, target_limit: 20, discovered: 7 });
+        shows(5, 30, 12);
+        metrics.share("a", two, Share { targets: 1, target_limit: 0, discovered: 7 });
+        shows(3, 0, 12);
+        metrics.syncs.get_or_create(&[("scrape_job", "a".into())]).inc();
+        metrics.forget("a", one);
+        shows(1, 0, 7);
+        assert!(text().contains("pool_sync_total{scrape_job=\"a\"} 1"));
+        metrics.forget("a", two);
+        assert!(!text().contains("\"a\""));
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    JobConfig, ScrapeContext, ScrapeError, ScrapeMetrics, TargetStatus,
+    JobConfig, ScrapeContext, ScrapeError, ScrapeMetrics, TargetStatus, bodies,
     circle::{Circle, State},
     settings::Settings,
     target_loop::{Order, Phase},
@@ -44,7 +44,7 @@ impl ScrapePool {
         stop: CancellationToken,
     ) -> Result<Self, ScrapeError> {
         metrics.pools.inc();
-        let settings = Settings::new(job, None).inspect_err(|_| {
+        let settings = made_ready(job, None).inspect_err(|_| {
             metrics.pools_failed.inc();
         })?;
         let state = State {
@@ -60,6 +60,7 @@ impl ScrapePool {
         };
         let circle = Arc::new(Circle {
             intake,
+            id: metrics.new_pool(),
             metrics,
             context,
             tracker: tracker.clone(),
@@ -81,11 +82,11 @@ impl ScrapePool {
             return Ok(());
         }
         circle.metrics.reloads.inc();
-        let settings = Settings::new(job, Some(&state.settings)).inspect_err(|_| {
+        let settings = made_ready(job, Some(&state.settings)).inspect_err(|_| {
             circle.metrics.reloads_failed.inc();
         })?;
         if settings.job.job_name != state.settings.job.job_name {
-            circle.metrics.forget(&state.settings.job.job_name);
+            circle.metrics.forget(&state.settings.job.job_name, circle.id);
         }
         state.settings = Arc::new(settings);
         circle.sync(&mut state);
@@ -122,11 +123,19 @@ impl ScrapePool {
                     last_scrape: progress.last_scrape,
                     last_duration: progress.last_duration,
                     last_error: progress.last_error,
+                    series: progress.series,
                 }
             })
             .collect();
         all.sort_by(|a, b| a.labels.get("instance").cmp(&b.labels.get("instance")));
         all
+    }
+
+    /// Series that the targets had in their last successful scrapes; of targets that are gone, until they are marked
+    /// stale. Report series are not counted.
+    pub fn series(&self) -> u64 {
+        let state = self.circle.state.lock();
+        state.active.values().chain(state.leaving.values()).map(|running| running.progress.lock().series).sum()
     }
 
     /// Targets that rules dropped, as discovered: at most `keep_dropped_targets` of them, and how many there are.
@@ -170,10 +179,17 @@ impl ScrapePool {
         }
         // Now and not at the end: a job of the same name may start meanwhile.
         let job = circle.state.lock().settings.job.job_name.clone();
-        circle.metrics.forget(&job);
+        circle.metrics.forget(&job, circle.id);
         circle.own.close();
         circle.own.wait().await;
     }
+}
+
+/// Settings with the limit that bodies have here when the job sets none.
+fn made_ready(job: JobConfig, before: Option<&Settings>) -> Result<Settings, ScrapeError> {
+    let mut settings = Settings::new(job, before)?;
+    settings.body_limit = bodies::limit_of(&settings.job.limits);
+    Ok(settings)
 }
 
 /// Brings every published list to the pool.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
-use url::Url;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{ScrapeProtocol, failure::ScrapeFailure};
+
+const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// The headers that are the same for every scrape of a job.
 #[derive(Debug, Clone)]
@@ -26,18 +26,20 @@ impl Ask {
         Self { headers }
     }
 
-    /// The request for one scrape.
-    pub(crate) fn request(&self, url: &Url, timeout: Duration) -> Result<Request<Bytes>, ScrapeFailure> {
-        let mut request = Request::builder()
-            .method(Method::GET)
-            .uri(url.as_str())
-            .body(Bytes::new())
-            .map_err(|e| ScrapeFailure::Request { why: e.to_string() })?;
-        request.headers_mut().clone_from(&self.headers);
-        if let Ok(seconds) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
-            request.headers_mut().insert("x-prometheus-scrape-timeout-seconds", seconds);
-        }
-        Ok(request)
+    /// What goes with every request of the job.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+/// Tells the target how long the scrape waits.
+pub(crate) fn announce(headers: &mut HeaderMap, timeout: Duration) {
+    let seconds = timeout.as_secs_f64().to_string();
+    if headers.get(SCRAPE_TIMEOUT).is_some_and(|told| told.as_bytes() == seconds.as_bytes()) {
+        return;
+    }
+    if let Ok(value) = HeaderValue::from_str(&seconds) {
+        headers.insert(SCRAPE_TIMEOUT, value);
     }
 }
 
@@ -98,13 +100,14 @@ mod tests {
     #[test]
     fn a_request_says_who_asks_and_how_long_it_waits() {
         let ask = Ask::new(&[ScrapeProtocol::PrometheusText0_0_4], false);
-        let url = Url::parse("http://h:1/metrics?x=1").unwrap();
-        let request = ask.request(&url, Duration::from_millis(2500)).unwrap();
-        let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap();
-        assert_eq!(header("x-prometheus-scrape-timeout-seconds"), "2.5");
-        assert_eq!(header("accept-encoding"), "identity");
-        assert!(header("user-agent").starts_with("Sigpost/"));
-        assert_eq!(request.uri(), "http://h:1/metrics?x=1");
+        let mut headers = ask.headers().clone();
+        for (timeout, told) in [(2500, "2.5"), (2500, "2.5"), (10_000, "10")] {
+            announce(&mut headers, Duration::from_millis(timeout));
+            let told_now: Vec<_> = headers.get_all(SCRAPE_TIMEOUT).iter().collect();
+            assert_eq!(told_now, [told]);
+        }
+        assert_eq!(headers["accept-encoding"], "identity");
+        assert!(headers["user-agent"].to_str().unwrap().starts_with("Sigpost/"));
     }
 
     #[test]

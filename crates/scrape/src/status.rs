@@ -46,6 +46,8 @@ pub struct TargetStatus {
     pub last_duration: Duration,
     /// Why the last scrape failed.
     pub last_error: Option<String>,
+    /// Series of the last successful scrape, without the report series.
+    pub series: u64,
 }
 
 /// The part of a status that its loop writes.
@@ -55,4 +57,5 @@ pub(crate) struct Progress {
     pub last_scrape: Option<i64>,
     pub last_duration: Duration,
     pub last_error: Option<String>,
+    pub series: u64,
 }

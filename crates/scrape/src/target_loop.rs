@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     CacheConfig, Format, IngestFault, Ingested, ScrapeCache, ScrapeContext, ScrapeMetrics, TargetState,
-    bodies::Body,
+    bodies::{Body, LARGE},
     circle::{Circle, Release},
     duration,
     failure::ScrapeFailure,
-    fetch::fetch,
+    fetch::Line,
     handover::hand_over,
     settings::Settings,
     status::Progress,
@@ -69,7 +69,8 @@ pub(crate) struct TargetLoop {
     pub cache: ScrapeCache,
     pub order: Order,
     pub grid: Grid,
-    /// The last body was a large one.
+    pub line: Line,
+    /// The last body was a large one: the next gets a buffer for such a one.
     pub large: bool,
     /// Timestamp of the last scrape.
     pub last: Option<i64>,
@@ -137,7 +138,8 @@ impl TargetLoop {
             Phase::Leave => self.leave().await,
             Phase::Stop { markers } => {
                 if markers && self.last.is_some() {
-                    self.end(self.context.clock.now()).await;
+                    self.cache.stop(self.context.clock.now());
+                    self.hand_over_end().await;
                 }
                 true
             }
@@ -192,6 +194,10 @@ impl TargetLoop {
     /// Marks everything stale.
     async fn end(&mut self, timestamp: i64) {
         self.cache.end(timestamp);
+        self.hand_over_end().await;
+    }
+
+    async fn hand_over_end(&mut self) {
         let batch = self.cache.batch(&[]);
         hand_over(&self.intake, &self.metrics, &self.context, batch, self.order.target.interval, self.stop.cancelled())
             .await;
@@ -211,19 +217,22 @@ impl TargetLoop {
         let fetched = match &self.order.forced {
             Some(reason) => Err(ScrapeFailure::Forced(reason.clone())),
             None => {
-                let mut body = self.context.bodies.take();
+                let mut body = self.context.bodies.take(self.large);
                 let result = tokio::select! {
-                    result = fetch(&settings, &target, &self.context.bodies, &mut body, &mut self.large) => result,
+                    result = self.line.fetch(&settings, &target, &self.context.bodies, &mut body) => result,
                     // A process that stops does not wait for slow targets; what to do about it is read from the order.
                     () = stopping(&self.stop, self.orders.clone()) => return,
                 };
+                self.large = body.len() as u64 > LARGE / 2;
                 result.map(|format| (body, format))
             }
         };
         let outcome = match fetched {
             Ok((body, format)) => self.ingest(&body, format, timestamp).await,
             Err(failure) => {
-                let too_large = matches!(failure, ScrapeFailure::Net(NetError::BodyTooLarge { .. }));
+                let failure = failure.with_limit_of(&settings.job.limits);
+                let too_large =
+                    matches!(failure, ScrapeFailure::TooLarge | ScrapeFailure::Net(NetError::BodyTooLarge { .. }));
                 if too_large {
                     self.metrics.exceeded_body_size.inc();
                 }
@@ -260,7 +269,13 @@ impl TargetLoop {
         let before = {
             let mut progress = self.progress.lock();
             let before = progress.state;
-            *progress = Progress { state, last_scrape: Some(start), last_duration: elapsed, last_error: error.clone() };
+            *progress = Progress {
+                state,
+                last_scrape: Some(start),
+                last_duration: elapsed,
+                last_error: error.clone(),
+                series: self.cache.series() as u64,
+            };
             before
         };
         let news = match (before, state) {

@@ -156,6 +156,22 @@ fn the_end_of_a_target_marks_data_and_report_series() {
 }
 
 #[test]
+fn a_process_that_stops_marks_series_with_timestamps_of_their_own_as_well() {
+    let mut target = Target::plain();
+    target.samples("a 1\nb 2 5\nc 3 5\n", 10);
+    target.samples("a 1\nb 2 15\n", 20);
+    target.cache.stop(30);
+    assert_eq!(target.batch(&[]), at(30, &[("a{}", stale()), ("b{}", stale())]));
+    let mut target = Target::plain();
+    target.samples("a 1\nb 2 5\n", 10);
+    target.cache.fail(20);
+    target.batch(&[]);
+    target.scrape("b 1\nbroken\n", 25).0.expect_err("malformed");
+    target.cache.stop(30);
+    assert_eq!(target.batch(&[]), at(30, &[("b{}", stale())]), "a was marked by the failure");
+}
+
+#[test]
 fn the_end_of_a_target_that_never_answered_is_silent() {
     let mut target = Target::plain();
     target.cache.end(20);

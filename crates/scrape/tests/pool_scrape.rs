@@ -191,3 +191,35 @@ async fn a_very_large_page_is_read_by_turns_and_asked_for_once_it_is_known() {
     bench.scrapes("/big", 1).await;
     assert_eq!(bench.exporter.requests("/big"), 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_beyond_the_ceiling_needs_a_limit_of_its_own() {
+    let mut page = PAGE.to_owned() + "# ";
+    page.extend(std::iter::repeat_n('x', 65 << 20));
+    page.push('\n');
+    let long = Duration::from_secs(4);
+    let free = JobConfig { interval: long, timeout: long, ..job() };
+    let bench = bench(free.clone(), &[("/big", text(&page))]).await;
+    bench.until_sample("/big", "up", |s| s.value == 0.0).await;
+    bench.until("an error", || bench.pool().targets()[0].last_error.is_some()).await;
+    let error = bench.pool().targets()[0].last_error.clone().unwrap();
+    assert!(error.contains("larger than 64 MiB") && error.contains("body_size_limit"), "{error}");
+    assert!(bench.metric("prometheus_target_scrapes_exceeded_body_size_limit_total") >= 1.0);
+    let limits = Limits { body_size: 80 << 20, ..Limits::default() };
+    bench.pool().apply(JobConfig { limits, ..free }).unwrap();
+    bench.until_sample("/big", "up", |s| s.value == 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_tells_how_many_series_its_targets_have() {
+    let bench =
+        bench(job(), &[("/a", text("a 1\nb 2\n")), ("/b", text("c{x=\"1\"} 1\n")), ("/none", status(500))]).await;
+    bench.until("three series", || bench.pool().series() == 3).await;
+    let count = |path: &str| {
+        let targets = bench.pool().targets();
+        targets.iter().find(|target| target.labels.get("instance") == Some(path)).unwrap().series
+    };
+    assert_eq!((count("/a"), count("/b"), count("/none")), (2, 1, 0));
+    bench.exporter.set("/a", text("a 1\n"));
+    bench.until("two series", || bench.pool().series() == 2).await;
+}

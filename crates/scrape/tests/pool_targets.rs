@@ -193,6 +193,21 @@ async fn a_shutdown_marks_only_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_shutdown_marks_series_with_timestamps_of_their_own() {
+    for shutdown in [false, true] {
+        let mut bench = bench(job(), &[("/a", text("timed 1 5\nplain 1\n"))]).await;
+        bench.until_sample("/a", "timed", |_| true).await;
+        bench.until("a finished scrape", || bench.pool().series() == 2).await;
+        let pool = bench.pool.take().unwrap();
+        let end = async { if shutdown { pool.shutdown(true).await } else { pool.retire().await } };
+        tokio::time::timeout(SOON, end).await.expect("the pool did not end");
+        bench.drained().await;
+        assert!(bench.series("/a", "plain").pop().unwrap().is_stale());
+        assert_eq!(bench.series("/a", "timed").pop().unwrap().is_stale(), shutdown);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retired_job_marks_its_targets_in_due_time() {
     let mut bench = bench(job(), &[("/a", text(PAGE))]).await;
     bench.until_sample("/a", "a", |_| true).await;

@@ -39,6 +39,9 @@ impl Source for Scripted {
     fn describe(&self) -> String {
         "script".to_owned()
     }
+    fn advice_when_expired(&self) -> String {
+        "write another script".to_owned()
+    }
 }
 
 struct Bench {

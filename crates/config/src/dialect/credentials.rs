@@ -5,7 +5,7 @@
 use aws::{CredentialSource, RolesAnywhereConfig};
 use net::{Pem, SecretSource};
 
-use super::identity::{arn, needed, region, session_duration, session_name};
+use super::identity::{arn, needed, refuse_empty, region, session_duration, session_name};
 use crate::block::{Block, Shape};
 
 pub(super) const WEB_IDENTITY: Shape =
@@ -91,13 +91,17 @@ pub(super) fn source(block: &Block<'_>) -> CredentialSource {
         .then_some(CredentialSource::Profile { name, config_file, credentials_file });
     let process = block.secret(&["credential_process"], true).map(|command| CredentialSource::Process { command });
     let web_identity = block.block("web_identity", WEB_IDENTITY).and_then(|b| web_identity(&b));
-    let container = block.block("container", CONTAINER).map(|b| CredentialSource::Container {
-        endpoint: b.url("endpoint"),
-        token_file: b.identity_text(&["token_file"], true).map(Into::into),
+    let container = block.block("container", CONTAINER).map(|b| {
+        refuse_empty(&b, None);
+        CredentialSource::Container {
+            endpoint: b.url("endpoint"),
+            token_file: b.identity_text(&["token_file"], true).map(Into::into),
+        }
     });
-    let metadata = block
-        .block("instance_metadata", INSTANCE_METADATA)
-        .map(|b| CredentialSource::InstanceMetadata { endpoint: b.url("endpoint") });
+    let metadata = block.block("instance_metadata", INSTANCE_METADATA).map(|b| {
+        refuse_empty(&b, None);
+        CredentialSource::InstanceMetadata { endpoint: b.url("endpoint") }
+    });
     let anywhere = block.block("roles_anywhere", ROLES_ANYWHERE).and_then(|b| roles_anywhere(&b));
     static_keys.or(profile).or(process).or(web_identity).or(container).or(metadata).or(anywhere).unwrap_or_default()
 }
@@ -112,12 +116,14 @@ fn key_or_file(block: &Block<'_>, keys: &[&str], file_key: &str, needed: bool) -
 }
 
 fn web_identity(block: &Block<'_>) -> Option<CredentialSource> {
+    refuse_empty(block, None);
     let (role, token_file) = (arn(block, "role_arn", true), needed(block, "token_file"));
     let session_name = session_name(block);
     Some(CredentialSource::WebIdentity { role_arn: role?, token_file: token_file?.into(), session_name })
 }
 
 fn roles_anywhere(block: &Block<'_>) -> Option<CredentialSource> {
+    refuse_empty(block, None);
     let (anchor, profile, role) =
         (arn(block, "trust_anchor_arn", true), arn(block, "profile_arn", true), arn(block, "role_arn", true));
     let certificate = pem(block, &["certificate"]);

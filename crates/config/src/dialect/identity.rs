@@ -9,7 +9,10 @@ use aws::{AwsHost, CredentialSource, IdentityConfig, RoleStep, StsConfig};
 use url::Url;
 
 use super::credentials;
-use crate::block::{Block, Shape};
+use crate::{
+    block::{Block, Shape},
+    dialect,
+};
 
 const ROLE_KEYS: &[&str] = &["role_arn", "external_id", "session_name", "session_duration", "session_tags"];
 
@@ -56,6 +59,7 @@ pub(super) fn read(destination: &Block<'_>, url: Option<&Url>, host: Option<&Aws
         destination.reader.error(aws, "`sigv4` and `aws` mean the same; give one of them", None);
     }
     let block = Block::open(destination.reader, IDENTITY, &sigv4.or(aws)?)?;
+    refuse_empty(&block, host.and_then(|h| h.region.as_deref()));
     let source = credentials::source(&block);
     let identity = IdentityConfig {
         region: region(&block, "region"),
@@ -66,6 +70,51 @@ pub(super) fn read(destination: &Block<'_>, url: Option<&Url>, host: Option<&Aws
     };
     check_region(&block, &identity, url, host);
     Some(identity)
+}
+
+/// Reports each key of an identity block with nothing after it: it would pass for an absent one and another identity sign.
+/// What a variable left empty is told by whoever reads the key.
+pub(super) fn refuse_empty(block: &Block<'_>, region_of_host: Option<&str>) {
+    // Templates leave lists and mappings of nothing, which say the same as their absence.
+    let may_be_empty = |key: &str| matches!(key, "assume_roles" | "session_tags");
+    for key in block.keys().filter(|key| !may_be_empty(key)) {
+        let Some(field) = block.raw(key).filter(|f| f.is_empty() && block.reader.empty_variable(f).is_none()) else {
+            continue;
+        };
+        let message = if key == "region" { "no region: `region` is empty".into() } else { format!("`{key}` is empty") };
+        let help = match (key, region_of_host) {
+            ("region", Some(region)) => format!("write `region: {region}`, or remove the key: the URL's host names it"),
+            ("region", None) => "write `region: us-east-1` (the region of the workspace)".into(),
+            ("sts_region", _) => "write a region, such as `sts_region: us-east-1`, or remove the key".into(),
+            ("service_name" | "service", _) => {
+                format!("write `{key}: aps` (objects: `{key}: s3`), or remove the key: `aps` and `s3` are the defaults")
+            }
+            ("profile", _) => "write a profile's name, such as `profile: default`, or remove the key".into(),
+            ("use_fips_sts_endpoint" | "use_fips" | "use_dualstack", _) => {
+                format!("write `{key}: true`, or remove the key")
+            }
+            ("session_duration", _) => "write `session_duration: 1h`, or remove the key".into(),
+            ("container" | "instance_metadata", _) => {
+                format!("write `{key}: {{}}` for what the platform says, or remove the key")
+            }
+            ("web_identity" | "roles_anywhere", _) => "write its keys under it, or remove the key".into(),
+            _ if key.ends_with("_arn") => {
+                format!("write `{key}: arn:aws:...`, or remove the key")
+            }
+            _ if key.ends_with("endpoint") => format!("write `{key}: https://host`, or remove the key"),
+            _ if key.ends_with("_file") => format!("write `{key}: /path/to/file`, or remove the key"),
+            _ if dialect::is_secret(key) && key != "external_id" => {
+                format!("write the value, `{key}: env://NAME` or `{key}: file:///path`, or remove the key")
+            }
+            _ => format!("write `{key}: value`, or remove the key"),
+        };
+        // Keys that last have no token: a template that writes the three of them is right.
+        if matches!(key, "session_token" | "session_token_file") {
+            block.reader.warn(&field, message, Some(&help));
+        } else {
+            block.reader.error(&field, message, Some(&help));
+        }
+    }
 }
 
 pub(super) fn region(block: &Block<'_>, key: &str) -> Option<String> {
@@ -154,6 +203,7 @@ fn roles(block: &Block<'_>, source: &CredentialSource) -> Vec<RoleStep> {
         let Some(step) = Block::open(block.reader, ASSUME_ROLE, &item) else {
             continue;
         };
+        refuse_empty(&step, None);
         if let Some(role_arn) = arn(&step, "role_arn", true) {
             roles.push(role_step(&step, role_arn));
         }

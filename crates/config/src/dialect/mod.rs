@@ -19,7 +19,9 @@ mod server;
 
 use std::path::PathBuf;
 
-pub(crate) use names::{is_identity_block, is_known, is_plain_list, is_secret, is_secret_container, meant, suggest};
+pub(crate) use names::{
+    is_identity_block, is_known, is_label_mapping, is_plain_list, is_secret, is_secret_container, meant, suggest,
+};
 
 use crate::{
     Plan,

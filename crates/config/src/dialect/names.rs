@@ -87,6 +87,11 @@ pub(crate) fn is_identity_block(key: &str) -> bool {
     IDENTITY_BLOCKS.contains(&key)
 }
 
+/// Is this a mapping of label names to values, which every sample will show?
+pub(crate) fn is_label_mapping(key: &str) -> bool {
+    ["labels", "external_labels"].contains(&key)
+}
+
 /// Is this a list of harmless words, each of which may stand on a line of its own?
 pub(crate) fn is_plain_list(key: &str) -> bool {
     ["targets", "files", "source_labels", "scrape_protocols", "scopes"].contains(&key)

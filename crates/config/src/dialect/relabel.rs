@@ -52,8 +52,14 @@ fn rule<'a>(reader: &'a Reader<'a>, field: &Field<'a>) -> Option<Rule> {
             None => defaults.action,
         },
     };
+    let action = source.action;
     match Rule::new(source) {
         Ok(rule) => Some(rule),
+        Err(error) if is_unwanted(action, error.field) => {
+            let (key, message) = (error.field, format!("`{}`: {}", error.field, error.message));
+            block.error_at_key(key, message, Some(&format!("remove `{key}`")));
+            None
+        }
         Err(error) => {
             let help = (error.field == "regex").then_some("the syntax is RE2, as in Go and Prometheus");
             let first_line =
@@ -64,5 +70,15 @@ fn rule<'a>(reader: &'a Reader<'a>, field: &Field<'a>) -> Option<Rule> {
             }
             None
         }
+    }
+}
+
+/// Is `field` one that `action` does not take at all, so that what is wrong with it is that it is there?
+fn is_unwanted(action: Action, field: &str) -> bool {
+    match action {
+        Action::Lowercase | Action::Uppercase => field == "replacement",
+        Action::KeepEqual | Action::DropEqual => !matches!(field, "source_labels" | "target_label"),
+        Action::LabelDrop | Action::LabelKeep => field != "regex",
+        Action::Replace | Action::Keep | Action::Drop | Action::HashMod | Action::LabelMap => false,
     }
 }

@@ -69,6 +69,11 @@ const RESERVED_HEADERS: &[&str] = &[
 /// Samples older than this are refused by AMP, so there is no use in sending them.
 const AMP_MAX_AGE: Duration = Duration::from_secs(3600);
 
+/// AWS asks for small requests to AMP.
+const AMP_MAX_SAMPLES: usize = 2000;
+/// A request costs about as much as some thousand samples in it, on both sides.
+const MAX_SAMPLES: usize = 10_000;
+
 /// Where in the file an entry is read from.
 pub(super) struct Place<'p> {
     pub instance: &'p str,
@@ -127,7 +132,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
     };
     let objects = protocol == Protocol::S3;
     let batching = Batching {
-        max_samples: queue_config.max_samples.unwrap_or(if objects { 10_000 } else { 2000 }),
+        max_samples: queue_config.max_samples.unwrap_or(if is_amp { AMP_MAX_SAMPLES } else { MAX_SAMPLES }),
         max_bytes: batch_bytes.unwrap_or(4 << 20),
         max_age: batch_age.unwrap_or(Duration::from_secs(if objects { 15 } else { 0 })),
     };

@@ -1,6 +1,8 @@
 //! Loopback parts for the tests: a certificate authority, servers, and a CONNECT proxy.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod scripted;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -11,7 +13,7 @@ use axum::{Router, http::HeaderMap, routing::get};
 use bytes::Bytes;
 use http::Request;
 use net::{
-    Client, ClientOptions, HttpClientConfig, NetError, Pem, Reply, Secret, SecretSource, TlsConfig,
+    Client, ClientOptions, HttpClientConfig, NetError, Pem, Reply, Secret, SecretSource, StandingRequest, TlsConfig,
     server::{ServerOptions, ServerTls, serve},
 };
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
@@ -151,6 +153,10 @@ pub fn get_request(url: &str) -> Request<Bytes> {
 
 pub async fn fetch(client: &Client, url: &str) -> Result<Reply, NetError> {
     client.send(get_request(url), SECONDS, 1 << 20).await
+}
+
+pub fn standing(client: &Client, url: &str) -> StandingRequest {
+    client.standing(&url.parse().unwrap(), HeaderMap::new()).unwrap()
 }
 
 pub fn hello() -> Router {

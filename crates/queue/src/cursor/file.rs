@@ -41,6 +41,44 @@ pub(crate) fn file_name(destination: &str) -> String {
     name
 }
 
+/// What a cursor file says.
+pub(crate) struct Newest {
+    pub slot: Slot,
+    pub generation: u64,
+    pub slot_size: usize,
+}
+
+/// Reads both slots and gives the newer of the valid ones.
+pub(crate) fn newest(file: &dyn DiskFile, path: &Path) -> Result<Option<Newest>, QueueError> {
+    let size = file.size().map_err(|source| QueueError::io("read cursor file", path, source))?.min(MAX_FILE);
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    let len = read_full(file, &mut bytes, 0).unwrap_or_default();
+    bytes.truncate(len);
+    // The first slot may be the torn one; then the second says the size from half of the file.
+    let half = bytes.len() / 2;
+    let sizes = [slot::stated_size(&bytes), slot::stated_size(bytes.get(half..).unwrap_or_default())];
+    let mut best: Option<Newest> = None;
+    let mut newer = None;
+    for slot_size in sizes.into_iter().flatten() {
+        for start in [0, slot_size] {
+            let Some(part) = bytes.get(start..start.saturating_add(slot_size).min(bytes.len())) else {
+                continue;
+            };
+            match slot::open(part) {
+                Ok((generation, slot)) if best.as_ref().is_none_or(|held| generation > held.generation) => {
+                    best = Some(Newest { slot, generation, slot_size });
+                }
+                Err(SlotFault::Newer { major }) => newer = Some(major),
+                Ok(_) | Err(SlotFault::Damaged) => {}
+            }
+        }
+    }
+    match newer {
+        Some(found) => Err(QueueError::Format { path: path.to_path_buf(), found, supported: slot::FORMAT_MAJOR }),
+        None => Ok(best),
+    }
+}
+
 impl CursorFile {
     /// A file to be written for the first time by [`CursorFile::write`].
     pub(crate) fn fresh(disk: Arc<dyn Disk>, directory: &Path, destination: &str) -> CursorFile {
@@ -50,35 +88,8 @@ impl CursorFile {
 
     /// The newest valid slot of an existing file; `None` if neither is valid.
     pub(crate) fn load(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<(CursorFile, Slot)>, QueueError> {
-        let fail = |source| QueueError::io("read cursor file", path, source);
-        let file = disk.open_write(path).map_err(fail)?;
-        let size = file.size().map_err(fail)?.min(MAX_FILE);
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-        let len = read_full(file.as_ref(), &mut bytes, 0).unwrap_or_default();
-        bytes.truncate(len);
-        // The first slot may be the torn one; then the second says the size from half of the file.
-        let half = bytes.len() / 2;
-        let sizes = [slot::stated_size(&bytes), slot::stated_size(bytes.get(half..).unwrap_or_default())];
-        let mut best: Option<(u64, Slot, usize)> = None;
-        let mut newer = None;
-        for slot_size in sizes.into_iter().flatten() {
-            for start in [0, slot_size] {
-                let Some(part) = bytes.get(start..start.saturating_add(slot_size).min(bytes.len())) else {
-                    continue;
-                };
-                match slot::open(part) {
-                    Ok((generation, found)) if best.as_ref().is_none_or(|(held, ..)| generation > *held) => {
-                        best = Some((generation, found, slot_size));
-                    }
-                    Err(SlotFault::Newer { major }) => newer = Some(major),
-                    Ok(_) | Err(SlotFault::Damaged) => {}
-                }
-            }
-        }
-        if let Some(found) = newer {
-            return Err(QueueError::Format { path: path.to_path_buf(), found, supported: slot::FORMAT_MAJOR });
-        }
-        Ok(best.map(|(generation, slot, slot_size)| {
+        let file = disk.open_write(path).map_err(|source| QueueError::io("read cursor file", path, source))?;
+        Ok(newest(file.as_ref(), path)?.map(|Newest { slot, generation, slot_size }| {
             let file = CursorFile {
                 disk: Arc::clone(disk),
                 path: path.to_path_buf(),

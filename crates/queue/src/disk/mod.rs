@@ -2,6 +2,7 @@
 //!
 //! All calls block; callers run on the lanes' own threads or on blocking tasks, never on the reactor.
 
+mod frozen;
 mod real;
 #[cfg(test)]
 pub(crate) mod sim;
@@ -10,6 +11,7 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use frozen::FrozenDisk;
 pub(crate) use real::{DirectoryLock, RealDisk};
 
 /// Directories and names.

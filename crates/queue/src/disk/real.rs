@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
@@ -115,7 +116,19 @@ pub(crate) struct DirectoryLock {
     _file: Arc<File>,
 }
 
+const LOCK_TRIES: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 impl DirectoryLock {
+    /// True if a process uses the directory now. Changes nothing; where it cannot be told, the answer is no.
+    pub(crate) fn is_taken(directory: &Path) -> bool {
+        let Ok(file) = File::open(directory.join("LOCK")) else {
+            return false;
+        };
+        // Released when the file is closed, at the end of this function.
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    }
+
     /// Takes the lock or says who is in the way. Also warns when the directory cannot keep what it is given.
     pub(crate) fn take(directory: &Path) -> Result<DirectoryLock, QueueError> {
         let path = directory.join("LOCK");
@@ -127,12 +140,20 @@ impl DirectoryLock {
             .mode(0o600)
             .open(&path)
             .map_err(|source| QueueError::io("open lock file", &path, source))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(QueueError::Locked { path: directory.to_path_buf() });
+        let mut tries = 0;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                // Whoever looks at a directory holds the lock for an instant.
+                Err(rustix::io::Errno::WOULDBLOCK) if tries < LOCK_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(QueueError::Locked { path: directory.to_path_buf() });
+                }
+                Err(errno) => return Err(QueueError::io("lock", &path, errno.into())),
             }
-            Err(errno) => return Err(QueueError::io("lock", &path, errno.into())),
         }
         warn_of_weak_file_system(directory);
         Ok(DirectoryLock { _file: Arc::new(file) })

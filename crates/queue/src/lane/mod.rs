@@ -131,7 +131,7 @@ impl Board {
 
     /// Stored bytes between an offset and the durable end, holes between segments not counted.
     pub(crate) fn bytes_after(&self, offset: u64) -> u64 {
-        self.segments.iter().map(|segment| segment.end.saturating_sub(segment.base.max(offset))).sum()
+        Segment::bytes_after(&self.segments, offset)
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::config::LaneId;
 use crate::cursor::Position;
+use crate::cursor::slot::Slot;
 use crate::disk::{Disk, read_full};
 use crate::error::QueueError;
 use crate::frame::NUMBER_LIMIT;
@@ -40,12 +41,26 @@ pub(crate) struct Witness {
     pub item: u64,
 }
 
+impl Witness {
+    /// The farthest place that the cursors of this lane name.
+    pub(crate) fn of<'a>(slots: impl Iterator<Item = &'a Slot>, lane: &str) -> Witness {
+        let mut out = Witness::default();
+        for cursor in slots.flat_map(|slot| &slot.lanes).filter(|cursor| cursor.lane == lane) {
+            out.offset = out.offset.max(cursor.settled.offset).max(cursor.lane_end.offset);
+            out.item = out.item.max(cursor.settled.item).max(cursor.lane_end.item);
+        }
+        out
+    }
+}
+
 /// A lane as found.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     pub segments: Vec<Segment>,
     pub durable: Position,
     pub last_ingest_ms: i64,
+    /// Everything in the last segment before this lane offset had been synced when something behind it was written.
+    pub promised: u64,
     /// Files without use. They go once the cursor files testify to the offsets their names testify to now.
     pub discard: Vec<PathBuf>,
     pub report: LaneReport,
@@ -111,6 +126,7 @@ pub(crate) fn recover(
     }
     out.report.segments = out.segments.len();
     out.last_ingest_ms = out.last_ingest_ms.max(scanned.last_ingest_ms);
+    out.promised = scanned.promised;
     end.item = end.item.max(witness.item);
     let offset = end.offset.max(witness.offset).max(names_end);
     out.durable = Position { offset: offset.next_multiple_of(BASE_STEP), item: end.item };
@@ -228,6 +244,7 @@ struct Scan {
     end: Position,
     size: u64,
     last_ingest_ms: i64,
+    promised: u64,
 }
 
 /// A range without a readable frame, and where the items stood before it.
@@ -297,7 +314,7 @@ fn scan_last(disk: &Arc<dyn Disk>, last: &Segment, witness: u64, report: &mut La
             }
         }
     }
-    Ok(Scan { end, size, last_ingest_ms })
+    Ok(Scan { end, size, last_ingest_ms, promised })
 }
 
 fn push(holes: &mut Vec<Hole>, hole: Hole) {

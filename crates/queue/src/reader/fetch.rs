@@ -11,10 +11,11 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::cursor::{Position, Tally};
-use crate::frame::{self, FrameHeader, KIND_CONTEXT, MAX_RAW, REF_LEN};
+use crate::frame::{self, FrameHeader, KIND_CONTEXT, REF_LEN};
+use crate::inflate::Inflater;
 use crate::lane::Lane;
 use crate::quarantine::RANGE_LIMIT;
-use crate::record::{Codec, ContextKey, FrameMeta, Kind, Reason};
+use crate::record::{ContextKey, FrameMeta, Kind, Reason};
 use crate::walk::{SegmentFile, Step, Walk};
 
 /// Decompressed bytes read ahead of the claims.
@@ -65,7 +66,7 @@ pub(crate) struct Fetch {
     destination: Arc<str>,
     at: Position,
     walk: Option<(Walk, Arc<PathBuf>)>,
-    inflater: Option<zstd::bulk::Decompressor<'static>>,
+    inflater: Inflater,
 }
 
 /// Where the current segment may be read to.
@@ -76,7 +77,7 @@ struct Bounds {
 
 impl Fetch {
     pub(crate) fn new(lane: Arc<Lane>, destination: Arc<str>, at: Position) -> Fetch {
-        Fetch { lane, destination, at, walk: None, inflater: None }
+        Fetch { lane, destination, at, walk: None, inflater: Inflater::default() }
     }
 
     /// True if there is something behind this reader's place.
@@ -238,7 +239,7 @@ impl Fetch {
             return 0;
         };
         let refs = usize::from(header.contexts) * REF_LEN;
-        let Some(payload) = self.inflate(&header, body.slice(refs.min(body.len())..)) else {
+        let Some(payload) = self.inflater.payload(&header, body.slice(refs.min(body.len())..)) else {
             if let Some(frames) = self.lane.rejects.add(1) {
                 tracing::error!(lane = %self.lane.id, offset, frames, "frames with a good checksum cannot be decompressed and are rejected");
             }
@@ -269,23 +270,6 @@ impl Fetch {
             permit: None,
         })));
         size
-    }
-
-    fn inflate(&mut self, header: &FrameHeader, stored: Bytes) -> Option<Bytes> {
-        match Codec::from_u8(header.codec)? {
-            Codec::None => Some(stored),
-            Codec::Zstd => {
-                if header.raw_len > MAX_RAW {
-                    return None;
-                }
-                let len = usize::try_from(header.raw_len).ok()?;
-                if self.inflater.is_none() {
-                    self.inflater = zstd::bulk::Decompressor::new().ok();
-                }
-                let raw = self.inflater.as_mut()?.decompress(&stored, len).ok()?;
-                (raw.len() == len).then(|| Bytes::from(raw))
-            }
-        }
     }
 
     fn skip(&mut self, end: Position, ingest_ms: i64, cause: SkipCause, out: &mut Vec<Item>) {

@@ -167,10 +167,5 @@ impl Store {
 }
 
 fn witness(slots: &BTreeMap<String, (CursorFile, Slot)>, lane: &str) -> Witness {
-    let mut out = Witness::default();
-    for cursor in slots.values().flat_map(|(_, slot)| &slot.lanes).filter(|cursor| cursor.lane == lane) {
-        out.offset = out.offset.max(cursor.settled.offset).max(cursor.lane_end.offset);
-        out.item = out.item.max(cursor.settled.item).max(cursor.lane_end.item);
-    }
-    out
+    Witness::of(slots.values().map(|(_, slot)| slot), lane)
 }

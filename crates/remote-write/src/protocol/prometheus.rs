@@ -3,8 +3,10 @@
 //!
 //! Keeps true: content headers are set before anybody signs; the bytes of a retry are the bytes of the first attempt.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use url::Url;
 
 use super::Parcel;
@@ -14,16 +16,32 @@ use crate::verdict::{Loss, Spoken, Verdict, described, judge_common, message_of,
 #[derive(Debug)]
 pub(crate) struct Prometheus {
     address: Url,
+    /// What all requests have in common, made at the first one.
+    common: OnceLock<(Uri, HeaderMap)>,
     retry_on_429: bool,
 }
 
 impl Prometheus {
     pub(crate) fn new(address: Url, retry_on_429: bool) -> Self {
-        Self { address, retry_on_429 }
+        Self { address, common: OnceLock::new(), retry_on_429 }
     }
 
     pub(crate) fn request(&self, parcel: &Parcel, attempt: u32) -> Result<Request<Bytes>, http::Error> {
-        write_request(&self.address, parcel.body.clone(), attempt)
+        let (uri, headers) = match self.common.get() {
+            Some(common) => common,
+            None => {
+                let (parts, ()) = template(&self.address)?.into_parts();
+                self.common.get_or_init(|| (parts.uri, parts.headers))
+            }
+        };
+        let mut request = Request::new(parcel.body.clone());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = headers.clone();
+        if attempt > 0 {
+            request.headers_mut().insert("retry-attempt", attempt.into());
+        }
+        Ok(request)
     }
 
     pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
@@ -51,16 +69,13 @@ impl Prometheus {
     }
 }
 
-/// A remote-write 1.0 POST of a snappy block.
-pub(crate) fn write_request(address: &Url, body: Bytes, attempt: u32) -> Result<Request<Bytes>, http::Error> {
-    let mut request = Request::post(address.as_str())
+/// A remote-write 1.0 POST of a snappy block, but for the block.
+fn template(address: &Url) -> Result<Request<()>, http::Error> {
+    Request::post(address.as_str())
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .header(header::CONTENT_ENCODING, "snappy")
-        .header("x-prometheus-remote-write-version", "0.1.0");
-    if attempt > 0 {
-        request = request.header("retry-attempt", attempt);
-    }
-    request.body(body)
+        .header("x-prometheus-remote-write-version", "0.1.0")
+        .body(())
 }
 
 #[cfg(test)]

@@ -230,7 +230,7 @@ impl Post {
                     isolations = isolations.saturating_sub(1);
                     (message, halve)
                 }
-                Verdict::Accepted | Verdict::Retry { .. } | Verdict::Hold { .. } => {
+                Verdict::Accepted | Verdict::Retry { .. } | Verdict::Hold { .. } | Verdict::Unready { .. } => {
                     progress.delivered += samples;
                     continue;
                 }
@@ -265,7 +265,7 @@ impl Post {
                 verdict = self.courier.attempt(&parcel, backoff.failures()) => verdict,
             };
             let wait = match verdict {
-                Verdict::Hold { why } => {
+                Verdict::Hold { why } | Verdict::Unready { why } => {
                     let url = net::masked(&self.destination.url);
                     return Err(ReplayError::Refused { object: key.to_owned(), url, why });
                 }

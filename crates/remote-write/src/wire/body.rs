@@ -150,12 +150,9 @@ impl Body {
         }
     }
 
-    /// Gives memory back after an unusually large body.
-    pub fn shrink(&mut self, limit: usize) {
-        if self.bytes.len() > limit {
-            self.bytes = Vec::new();
-            self.len = 0;
-        }
+    /// Bytes of memory held.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 
@@ -200,12 +197,5 @@ impl Snappy {
         }
         let length = self.encoder.compress(body, &mut self.scratch)?;
         Ok(Bytes::copy_from_slice(&self.scratch[..length]))
-    }
-
-    /// Gives memory back after an unusually large body.
-    pub fn shrink(&mut self, limit: usize) {
-        if self.scratch.len() > limit {
-            self.scratch = Vec::new();
-        }
     }
 }

@@ -181,6 +181,8 @@ pub struct Reply {
     pub close: bool,
     /// Answer never.
     pub hang: bool,
+    /// Answer after this.
+    pub delay: Duration,
 }
 
 pub fn status(status: u16) -> Reply {
@@ -198,6 +200,8 @@ type Script = Arc<dyn Fn(usize, &Seen) -> Reply + Send + Sync>;
 pub struct Fake {
     pub url: Url,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// Requests under way, and the most there were at once.
+    under_way: Arc<Mutex<(u32, u32)>>,
     script: Arc<Mutex<Script>>,
 }
 
@@ -207,7 +211,12 @@ impl Fake {
         install_tls();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}/api/v1/write", listener.local_addr().unwrap())).unwrap();
-        let fake = Self { url, seen: Arc::default(), script: Arc::new(Mutex::new(Arc::new(script))) };
+        let fake = Self {
+            url,
+            seen: Arc::default(),
+            under_way: Arc::default(),
+            script: Arc::new(Mutex::new(Arc::new(script))),
+        };
         let router = Router::new().fallback(answer).with_state(fake.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         fake
@@ -220,6 +229,11 @@ impl Fake {
     /// Requests so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().clone()
+    }
+
+    /// The most requests that were under way at once.
+    pub fn most_under_way(&self) -> u32 {
+        self.under_way.lock().1
     }
 
     /// Every sample that was answered with a success, in order of arrival.
@@ -241,8 +255,26 @@ impl Fake {
     }
 }
 
+struct UnderWay(Arc<Mutex<(u32, u32)>>);
+
+impl UnderWay {
+    fn new(fake: &Fake) -> Self {
+        let mut under_way = fake.under_way.lock();
+        under_way.0 += 1;
+        under_way.1 = under_way.1.max(under_way.0);
+        Self(Arc::clone(&fake.under_way))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.lock().0 -= 1;
+    }
+}
+
 async fn answer(State(fake): State<Fake>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
+    let _under_way = UnderWay::new(&fake);
     let raw = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let request = snap::raw::Decoder::new().decompress_vec(&raw).ok().and_then(|raw| WriteRequest::decode(&*raw).ok());
     let mut seen = Seen {
@@ -262,6 +294,7 @@ async fn answer(State(fake): State<Fake>, request: axum::extract::Request) -> Re
         all.push(seen);
         reply
     };
+    tokio::time::sleep(reply.delay).await;
     if reply.hang {
         std::future::pending::<()>().await;
     }
@@ -309,6 +342,8 @@ pub fn tuning() -> Tuning {
     Tuning {
         probe_min: Duration::from_millis(2),
         probe_max: Duration::from_millis(20),
+        unready_min: Duration::from_millis(2),
+        unready_max: Duration::from_millis(20),
         stop_grace: Duration::from_millis(50),
         late: Duration::from_millis(20),
         ..Tuning::default()
@@ -324,10 +359,19 @@ pub struct Running {
 
 impl Running {
     pub fn new(house: &House, config: DestinationConfig, authorize: Option<Arc<dyn net::Authorize>>) -> Self {
+        Self::tuned(house, config, authorize, tuning())
+    }
+
+    pub fn tuned(
+        house: &House,
+        config: DestinationConfig,
+        authorize: Option<Arc<dyn net::Authorize>>,
+        tuning: Tuning,
+    ) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let outlets = vec![house.outlet(&config.name)];
         let metrics = RemoteStorageMetrics::default();
-        let status = Destination::spawn_tuned(config, authorize, outlets, &metrics, &tracker, stop.clone(), tuning());
+        let status = Destination::spawn_tuned(config, authorize, outlets, &metrics, &tracker, stop.clone(), tuning);
         tracker.close();
         Self { status, stop, tracker }
     }

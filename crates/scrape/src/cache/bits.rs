@@ -36,6 +36,31 @@ impl Bits {
         before
     }
 
+    /// Takes the mark of `at` away and says whether there was one.
+    pub(super) fn unset(&mut self, at: usize) -> bool {
+        let Some(word) = self.0.get_mut(at / 64) else {
+            return false;
+        };
+        let bit = 1 << (at % 64);
+        let before = *word & bit != 0;
+        *word &= !bit;
+        before
+    }
+
+    pub(super) fn any(&self) -> bool {
+        self.0.iter().any(|word| *word != 0)
+    }
+
+    /// Marks what `other` has marked; both are of one length.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+
+    /// Those that `other` does not have.
+    pub(super) fn without(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(mine, theirs)| mine & !theirs).collect())
+    }
+
     pub(super) fn words(&self) -> &[u64] {
         &self.0
     }

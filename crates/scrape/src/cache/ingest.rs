@@ -2,7 +2,7 @@
 
 use model::{SeriesTable, SeriesTableBuilder};
 
-use super::{IngestError, Ingested, Phase, ScrapeCache, slots::NO_CONTEXT, walk::Walk};
+use super::{IngestError, Ingested, Phase, ScrapeCache, describe::Change, families::Families, walk::Walk};
 use crate::parser::{Format, comment::FamilyText};
 
 impl ScrapeCache {
@@ -19,21 +19,17 @@ impl ScrapeCache {
         let undo = Undo { lines: self.lines.len(), slots: self.slots.len(), chunks: self.chunks.len() };
         let mut walk = Walk::new(self, body, format);
         let outcome = walk.run();
-        let (mut counts, families, changed) = (walk.counts, walk.families, walk.changed);
-        counts.added = self.count_added();
         match outcome {
             Ok(()) => {
-                self.newcomers.seal(&mut self.chunks, &self.slots);
-                self.change_families(&families, &changed);
+                walk.describe();
+                let mut counts = walk.counts;
+                counts.added = self.count_added();
                 self.finish(&undo, body.is_empty());
                 Ok(counts)
             }
             Err(fault) => {
-                for (slot, _) in &changed {
-                    if let Some(context) = self.slots.contexts.get_mut(*slot as usize) {
-                        *context = NO_CONTEXT;
-                    }
-                }
+                let mut counts = walk.counts;
+                counts.added = self.count_added();
                 self.roll_back(&undo);
                 Err(IngestError { fault: *fault, counts })
             }
@@ -91,9 +87,10 @@ impl ScrapeCache {
         }
         let mut markers = Vec::new();
         let words = slots.now.words().iter().zip(slots.untracked.words());
-        let marks = slots.tracked.words_mut().iter_mut().zip(slots.emitted.words_mut());
-        for (((now, untracked), (tracked, emitted)), word) in words.zip(marks).zip(0u32..) {
+        let marks = slots.tracked.words_mut().iter_mut().zip(slots.timed.words_mut()).zip(slots.emitted.words_mut());
+        for (((now, untracked), ((tracked, timed), emitted)), word) in words.zip(marks).zip(0u32..) {
             let kept = now & !untracked;
+            *timed = now & untracked;
             let vanished = *tracked & !kept;
             *emitted = now | vanished;
             *tracked = kept;
@@ -113,14 +110,10 @@ impl ScrapeCache {
         }
     }
 
-    /// Rebuilds the tables whose series are described otherwise than before. Indexes and bases stay.
-    fn change_families(&mut self, families: &[FamilyText], changed: &[(u32, usize)]) {
-        if changed.is_empty() {
-            return;
-        }
-        let mut changed = changed.to_vec();
-        changed.sort_by_key(|(slot, _)| *slot);
-        let mut rest = changed.as_slice();
+    /// Rebuilds the tables whose series are described otherwise than before. Indexes and bases
+    /// stay. `changes` are in the order of slots.
+    pub(super) fn change_families(&mut self, families: &Families, changes: &[Change]) {
+        let mut rest = changes;
         for chunk in &mut self.chunks {
             let (mine, behind) = rest.split_at(rest.partition_point(|(slot, _)| (*slot as usize) < chunk.end()));
             rest = behind;
@@ -141,19 +134,17 @@ impl ScrapeCache {
 fn with_families(
     table: &SeriesTable,
     start: usize,
-    changed: &[(u32, usize)],
-    families: &[FamilyText],
+    changed: &[Change],
+    families: &Families,
 ) -> Option<SeriesTableBuilder> {
     let mut builder = SeriesTableBuilder::new();
     let mut differs = false;
+    let mut changed = changed.iter().peekable();
     for at in 0..table.series() {
         let mut family = table.family(at);
-        // The last word on a slot counts; there is one unless a body names a series twice.
         let slot = start + at;
-        let run = changed.partition_point(|(known, _)| *known as usize <= slot);
-        let latest = run.checked_sub(1).and_then(|last| changed.get(last));
-        if let Some((_, number)) = latest.filter(|(known, _)| *known as usize == slot) {
-            let wanted = families.get(*number).map(FamilyText::view).unwrap_or_default();
+        if let Some((_, number)) = changed.next_if(|(known, _)| *known as usize == slot) {
+            let wanted = number.and_then(|number| families.get(number)).map(FamilyText::view).unwrap_or_default();
             differs |= wanted != family;
             family = wanted;
         }

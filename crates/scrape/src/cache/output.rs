@@ -18,6 +18,14 @@ impl ScrapeCache {
         self.phase = Phase::Ended;
     }
 
+    /// The process stops: as [`end`](Self::end), and the series with timestamps of their own end as well.
+    pub fn stop(&mut self, ts: i64) {
+        for (tracked, timed) in self.slots.tracked.words_mut().iter_mut().zip(self.slots.timed.words_mut()) {
+            *tracked |= std::mem::take(timed);
+        }
+        self.end(ts);
+    }
+
     fn end_series(&mut self, stamp: i64) {
         self.stamp = stamp;
         self.extras.clear();

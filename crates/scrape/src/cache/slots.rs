@@ -1,17 +1,12 @@
-//! The columns of a target: value, timestamp, family mark and the marks of one bit, all by slot.
+//! The columns of a target: value, timestamp and the marks of one bit, all by slot.
 //!
 //! A chunk owns a run of slots that starts at a multiple of 64, so its marks are whole words.
 
 use super::bits::Bits;
 
-/// The family of a slot is not known; any mark differs from it.
-pub(super) const NO_CONTEXT: u32 = u32::MAX;
-
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     pub(super) values: Vec<f64>,
-    /// Mark of the comments that stood before the sample.
-    pub(super) contexts: Vec<u32>,
     /// Empty unless some sample of the scrape has a timestamp of its own.
     pub(super) times: Vec<i64>,
     /// Has a sample in this scrape.
@@ -22,6 +17,10 @@ pub(super) struct Slots {
     pub(super) known: Bits,
     /// To be marked stale when missing.
     pub(super) tracked: Bits,
+    /// In the last successful scrape, with a timestamp of its own: its absence is not marked.
+    pub(super) timed: Bits,
+    /// Its table has the family that the body of the current digest gives it.
+    pub(super) described: Bits,
     /// Goes into the batch.
     pub(super) emitted: Bits,
 }
@@ -34,25 +33,35 @@ impl Slots {
     /// Grows or cuts all columns.
     pub(super) fn resize(&mut self, len: usize) {
         self.values.resize(len, 0.0);
-        self.contexts.resize(len, NO_CONTEXT);
         if !self.times.is_empty() {
             self.times.resize(len, 0);
         }
-        for bits in [&mut self.now, &mut self.untracked, &mut self.known, &mut self.tracked, &mut self.emitted] {
+        for bits in self.bits_mut() {
             bits.resize(len);
         }
+    }
+
+    fn bits_mut(&mut self) -> [&mut Bits; 7] {
+        [
+            &mut self.now,
+            &mut self.untracked,
+            &mut self.known,
+            &mut self.tracked,
+            &mut self.timed,
+            &mut self.described,
+            &mut self.emitted,
+        ]
     }
 
     /// Adds the slot `at`, which is the end or, at the start of a chunk, a little behind it.
     pub(super) fn grow_to(&mut self, at: usize, stamp: i64) {
         let len = at + 1;
         self.values.resize(len, 0.0);
-        self.contexts.resize(len, NO_CONTEXT);
         if !self.times.is_empty() {
             self.times.resize(len, stamp);
         }
         if len.div_ceil(64) > self.now.words().len() {
-            for bits in [&mut self.now, &mut self.untracked, &mut self.known, &mut self.tracked, &mut self.emitted] {
+            for bits in self.bits_mut() {
                 bits.resize(len);
             }
         }
@@ -81,13 +90,12 @@ impl Slots {
 
     pub(super) fn shrink(&mut self) {
         self.values.shrink_to_fit();
-        self.contexts.shrink_to_fit();
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let bits = [&self.now, &self.untracked, &self.known, &self.tracked, &self.emitted];
+        let bits =
+            [&self.now, &self.untracked, &self.known, &self.tracked, &self.timed, &self.described, &self.emitted];
         self.values.capacity() * 8
-            + self.contexts.capacity() * 4
             + self.times.capacity() * 8
             + bits.iter().map(|bits| bits.heap_bytes()).sum::<usize>()
     }

@@ -103,14 +103,16 @@ impl Layout {
     fn move_slot(&mut self, from: &Slots, old: usize, new: usize, moved: &mut [u32]) {
         self.slots.grow_to(new, 0);
         self.slots.set_value(new, from.values.get(old).copied().unwrap_or(0.0));
-        if let (Some(to), Some(context)) = (self.slots.contexts.get_mut(new), from.contexts.get(old)) {
-            *to = *context;
-        }
-        if from.known.get(old) {
-            self.slots.known.set(new);
-        }
-        if from.tracked.get(old) {
-            self.slots.tracked.set(new);
+        let marks = [
+            (&from.known, &mut self.slots.known),
+            (&from.tracked, &mut self.slots.tracked),
+            (&from.timed, &mut self.slots.timed),
+            (&from.described, &mut self.slots.described),
+        ];
+        for (from, to) in marks {
+            if from.get(old) {
+                to.set(new);
+            }
         }
         if let (Some(place), Ok(new)) = (moved.get_mut(old), u32::try_from(new)) {
             *place = new;

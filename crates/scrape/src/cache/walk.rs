@@ -1,12 +1,12 @@
 //! The walk over a body: recognise a line, else look it up, else parse it.
 
 use model::{FamilyView, ModelError};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     IngestFault, Ingested, ScrapeCache,
     admission::show,
-    lines::{MAX_TARGET, NONE, Target},
+    families::{Digest, Mark},
+    lines::{NONE, Target},
 };
 use crate::parser::{
     Fault, Format,
@@ -22,22 +22,29 @@ const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
 pub(super) type Refusal = Box<IngestFault>;
 
 pub(super) struct Walk<'a> {
-    cache: &'a mut ScrapeCache,
-    body: &'a [u8],
-    format: Format,
+    pub(super) cache: &'a mut ScrapeCache,
+    pub(super) body: &'a [u8],
+    pub(super) format: Format,
     pub(super) counts: Ingested,
     /// Samples that went past the repeats check; `sample_limit` counts these.
     appended: u64,
-    /// Of the comments in force.
-    mark: u32,
+    /// Of all comments.
+    pub(super) digest: Digest,
+    /// Offsets of the comments that say something.
+    pub(super) comments: Vec<usize>,
+    /// What the last of them says of the family it names last, and whether it was read.
     family: FamilyText,
-    /// Offset of the comments in force, and whether `family` holds them.
-    comment: Option<usize>,
     family_is_read: bool,
-    exposed: SeriesText,
-    /// Slots whose comments are others than before, with their family's place in `families`.
-    pub(super) changed: Vec<(u32, usize)>,
-    pub(super) families: Vec<FamilyText>,
+    pub(super) exposed: SeriesText,
+    /// New slots, with their place in `given`.
+    pub(super) fresh: Vec<(u32, usize)>,
+    pub(super) given: Vec<Given>,
+}
+
+/// New series of one name that were described alike, by the comments before them.
+pub(super) struct Given {
+    pub(super) name: String,
+    pub(super) family: FamilyText,
 }
 
 impl<'a> Walk<'a> {
@@ -48,13 +55,13 @@ impl<'a> Walk<'a> {
             format,
             counts: Ingested::default(),
             appended: 0,
-            mark: 0,
+            digest: Digest::new(format.is_open_metrics()),
+            comments: Vec::new(),
             family: FamilyText::default(),
-            comment: None,
-            family_is_read: false,
+            family_is_read: true,
             exposed: SeriesText::default(),
-            changed: Vec::new(),
-            families: Vec::new(),
+            fresh: Vec::new(),
+            given: Vec::new(),
         }
     }
 
@@ -136,22 +143,30 @@ impl<'a> Walk<'a> {
                     return Ok(None);
                 };
                 lines.seen.set(line as usize);
-                self.take(target, sample, at)?;
+                self.take(target, sample)?;
                 Ok(Some(sample.next))
             }
         }
     }
 
     fn stand_behind(&mut self, comment: usize, mark: u32, is_read: bool) {
-        self.comment = Some(comment);
-        self.mark = mark;
-        self.family_is_read = is_read;
+        if mark != 0 {
+            self.comments.push(comment);
+            self.digest.add(mark);
+            self.family_is_read = is_read;
+        }
     }
 
     /// A run of comments that was not expected here. Returns its line, if lines are kept, and where the next starts.
     fn read_comment(&mut self, at: usize, next: u32) -> Result<(Option<u32>, usize), Refusal> {
-        let end = comment::read(self.body, at, self.format, &mut self.family).map_err(|fault| self.explain(fault))?;
-        let mark = mark_of(&self.family);
+        let mut mark = Mark::default();
+        let family = &mut self.family;
+        let end = comment::read(self.body, at, self.format, &mut |statement| {
+            mark.hear(statement);
+            family.follow(statement);
+        })
+        .map_err(|fault| self.explain(fault))?;
+        let mark = mark.bits();
         self.stand_behind(at, mark, true);
         let line = self.line(at, end, Target::Comment(mark), next)?;
         Ok((line, end))
@@ -169,13 +184,13 @@ impl<'a> Walk<'a> {
                 && let Some(target) = self.cache.lines.get(line).map(|line| line.target())
                 && !matches!(target, Target::Comment(_))
             {
-                self.take(target, sample, at)?;
+                self.take(target, sample)?;
                 return Ok((Some(line), sample.next));
             }
         }
         let end = self.exposed.read(self.body, at, self.format).map_err(|fault| self.explain(fault))?;
         let sample = sample::read(self.body, end, self.format).map_err(|fault| self.explain(fault))?;
-        let Some(target) = self.admit(at, sample)? else {
+        let Some(target) = self.admit(sample)? else {
             return Ok((None, sample.next));
         };
         let line = self.line(at, end, target, next)?;
@@ -198,7 +213,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Labels, relabelling, limits; then the sample is taken. `None` if the sample limit leaves no place for it.
-    fn admit(&mut self, at: usize, sample: Sample) -> Result<Option<Target>, Refusal> {
+    fn admit(&mut self, sample: Sample) -> Result<Option<Target>, Refusal> {
         self.read_family();
         let cache = &mut *self.cache;
         let owned;
@@ -216,7 +231,7 @@ impl<'a> Walk<'a> {
         cache.admission.check_limits(&labels).map_err(Box::new)?;
         let hash = cache.newcomers.hash(labels.iter().copied());
         if let Some(slot) = cache.newcomers.find(hash, &cache.chunks) {
-            self.take(Target::Slot(slot), sample, at)?;
+            self.take(Target::Slot(slot), sample)?;
             return Ok(Some(Target::Slot(slot)));
         }
         let limit = cache.admission.config.limits.samples;
@@ -237,23 +252,23 @@ impl<'a> Walk<'a> {
                     _ => IngestFault::TooLarge { series: show(&labels) },
                 })
             })?;
-        if let Some(context) = cache.slots.contexts.get_mut(slot as usize) {
-            *context = self.mark;
+        let name = self.exposed.name();
+        if self.given.last().is_none_or(|given| given.name != name || given.family.view() != family) {
+            let family = if is_member { self.family.clone() } else { FamilyText::default() };
+            self.given.push(Given { name: name.to_owned(), family });
         }
-        self.take(Target::Slot(slot), sample, at)?;
+        self.fresh.push((slot, self.given.len() - 1));
+        self.take(Target::Slot(slot), sample)?;
         Ok(Some(Target::Slot(slot)))
     }
 
-    /// One sample of a line that is known, at `at`.
+    /// One sample of a line that is known.
     #[inline]
-    fn take(&mut self, target: Target, sample: Sample, at: usize) -> Result<(), Refusal> {
+    fn take(&mut self, target: Target, sample: Sample) -> Result<(), Refusal> {
         self.counts.scraped += 1;
         let Target::Slot(slot) = target else {
             return Ok(());
         };
-        if self.cache.slots.contexts.get(slot as usize) != Some(&self.mark) {
-            self.change_family(slot, at)?;
-        }
         self.counts.post_relabel += 1;
         let place = slot as usize;
         let config = &self.cache.admission.config;
@@ -293,33 +308,17 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The comments before a known series are others than they were.
-    #[cold]
-    fn change_family(&mut self, slot: u32, at: usize) -> Result<(), Refusal> {
-        self.exposed.read(self.body, at, self.format).map_err(|fault| self.explain(fault))?;
-        self.read_family();
-        let family = if self.family.owns(self.exposed.name()) { self.family.clone() } else { FamilyText::default() };
-        // Samples of one family come together.
-        if self.families.last() != Some(&family) {
-            self.families.push(family);
-        }
-        self.changed.push((slot, self.families.len() - 1));
-        if let Some(context) = self.cache.slots.contexts.get_mut(slot as usize) {
-            *context = self.mark;
-        }
-        Ok(())
-    }
-
     /// Makes `family` what the comments in force say.
     fn read_family(&mut self) {
         if self.family_is_read {
             return;
         }
         self.family_is_read = true;
-        // Comments that were recognised were once read without a fault.
-        let read = self.comment.map(|at| comment::read(self.body, at, self.format, &mut self.family));
-        if !matches!(read, Some(Ok(_))) {
-            self.family = FamilyText::default();
+        self.family.clear();
+        let family = &mut self.family;
+        if let Some(at) = self.comments.last() {
+            // Comments that were recognised were once read without a fault.
+            let _ = comment::read(self.body, *at, self.format, &mut |statement| family.follow(statement));
         }
     }
 
@@ -338,19 +337,4 @@ fn is_whole_comment(body: &[u8], at: usize, end: usize, format: Format) -> bool 
     end > at
         && body.get(end - 1) == Some(&b'\n')
         && (!comment::starts(body, end, format) || format.is_open_metrics() && comment::end_mark(body, end).is_some())
-}
-
-/// 30 bits that stand for what comments say, 0 for nothing. Two descriptions that share them by chance would only keep
-/// a changed description from being noticed.
-fn mark_of(family: &FamilyText) -> u32 {
-    if family.name.is_empty() {
-        return 0;
-    }
-    let mut hash = Xxh3::new();
-    for part in [&family.name, &family.help, &family.unit] {
-        hash.update(part.as_bytes());
-        hash.update(&[0xff, family.kind.number()]);
-    }
-    let mark = u32::try_from(hash.digest() & u64::from(MAX_TARGET)).unwrap_or(0);
-    mark.max(1)
 }

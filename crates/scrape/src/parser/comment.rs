@@ -1,7 +1,7 @@
 //! A run of comment lines: `# HELP`, `# TYPE`, `# UNIT`, remarks and empty lines up to the next sample.
 //!
-//! The run says which family the samples behind it belong to. If it names several families the last one counts, since
-//! a family without samples has nothing to describe.
+//! Each line says one thing of one family, by name; what it describes may stand anywhere in the body. Which samples are
+//! a family's is told by their names ([`FamilyText::owns`]), not by where they stand.
 
 use model::{FamilyView, MetricType};
 
@@ -10,7 +10,22 @@ use super::{
     series::{bare_name, quoted_end, unescape},
 };
 
-/// What a run of comments says of the samples behind it.
+/// One thing said of a family.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Statement<'a> {
+    pub name: &'a str,
+    pub fact: Fact<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fact<'a> {
+    /// Unescaped.
+    Help(&'a str),
+    Kind(MetricType),
+    Unit(&'a str),
+}
+
+/// What comments say of a family.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct FamilyText {
     pub name: String,
@@ -20,6 +35,30 @@ pub(crate) struct FamilyText {
 }
 
 impl FamilyText {
+    /// Forgets what was said of any other family.
+    pub(crate) fn follow(&mut self, statement: Statement<'_>) {
+        if self.name != statement.name {
+            self.clear();
+            self.name.push_str(statement.name);
+        }
+        self.learn(statement.fact);
+    }
+
+    pub(crate) fn learn(&mut self, fact: Fact<'_>) {
+        match fact {
+            Fact::Help(help) => help.clone_into(&mut self.help),
+            Fact::Kind(kind) => self.kind = kind,
+            Fact::Unit(unit) => unit.clone_into(&mut self.unit),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.kind = MetricType::Unknown;
+        self.name.clear();
+        self.help.clear();
+        self.unit.clear();
+    }
+
     pub(crate) fn view(&self) -> FamilyView<'_> {
         FamilyView { name: &self.name, kind: self.kind, help: &self.help, unit: &self.unit }
     }
@@ -69,29 +108,33 @@ pub(crate) fn end_mark(body: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Reads the run of comments at `at` into `family`; returns the offset of the first line that is not one of them.
-pub(crate) fn read(body: &[u8], at: usize, format: Format, family: &mut FamilyText) -> Result<usize, Fault> {
-    family.name.clear();
-    reset(family);
+/// Reads the run of comments at `at` and tells `hear` what it says; returns the offset of the first line that is not one
+/// of them.
+pub(crate) fn read(
+    body: &[u8],
+    at: usize,
+    format: Format,
+    hear: &mut impl FnMut(Statement<'_>),
+) -> Result<usize, Fault> {
     let mut at = at;
     while at < body.len() && starts(body, at, format) {
         if format.is_open_metrics() && end_mark(body, at).is_some() {
             break;
         }
         let end = body.get(at..).and_then(|rest| memchr::memchr(b'\n', rest)).map_or(body.len(), |len| at + len);
-        read_line(body, at, end, format, family)?;
+        read_line(body, at, end, format, hear)?;
         at = (end + 1).min(body.len());
     }
     Ok(at)
 }
 
-fn reset(family: &mut FamilyText) {
-    family.kind = MetricType::Unknown;
-    family.help.clear();
-    family.unit.clear();
-}
-
-fn read_line(body: &[u8], at: usize, end: usize, format: Format, family: &mut FamilyText) -> Result<(), Fault> {
+fn read_line(
+    body: &[u8],
+    at: usize,
+    end: usize,
+    format: Format,
+    hear: &mut impl FnMut(Statement<'_>),
+) -> Result<(), Fault> {
     let strict = format.is_open_metrics();
     let line = body.get(..end).unwrap_or_default();
     let start = format.skip_blanks(line, at);
@@ -126,31 +169,29 @@ fn read_line(body: &[u8], at: usize, end: usize, format: Format, family: &mut Fa
     if !strict && line.get(name_end).is_some_and(|byte| !matches!(byte, b' ' | b'\t')) {
         return Err(Fault::new(name_end, "expected a blank after the metric name"));
     }
-    if family.name != name {
-        family.name.clear();
-        family.name.push_str(name);
-        reset(family);
-    }
     let rest_at = (name_end + 1).min(end);
     let rest = std::str::from_utf8(line.get(rest_at..).unwrap_or_default())
         .map_err(|_| Fault::new(rest_at, "a comment is not UTF-8"))?;
-    match word {
-        b"HELP" => {
-            family.help.clear();
-            unescape(rest, strict, &mut family.help);
+    let mut unescaped = String::new();
+    let fact = match word {
+        b"HELP" if rest.contains('\\') => {
+            unescape(rest, strict, &mut unescaped);
+            Fact::Help(&unescaped)
         }
+        b"HELP" => Fact::Help(rest),
         b"TYPE" => {
             let kind = if strict { rest } else { rest.trim_matches([' ', '\t']) };
-            family.kind = read_kind(kind, strict).ok_or_else(|| Fault::new(rest_at, "unknown metric type"))?;
+            Fact::Kind(read_kind(kind, strict).ok_or_else(|| Fault::new(rest_at, "unknown metric type"))?)
         }
         _ => {
-            let is_suffix = family.name.strip_suffix(rest).is_some_and(|stem| stem.ends_with('_'));
+            let is_suffix = name.strip_suffix(rest).is_some_and(|stem| stem.ends_with('_'));
             if !rest.is_empty() && !is_suffix {
                 return Err(Fault::new(rest_at, "the unit is not a suffix of the metric name"));
             }
-            rest.clone_into(&mut family.unit);
+            Fact::Unit(rest)
         }
-    }
+    };
+    hear(Statement { name, fact });
     Ok(())
 }
 

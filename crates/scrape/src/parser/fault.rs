@@ -57,7 +57,9 @@ pub struct ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}: {}", self.line, self.reason, self.text)
+        write!(f, "line {}: {}", self.line, self.reason)?;
+        // Behind the last line there is nothing to show.
+        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
     }
 }
 
@@ -72,6 +74,13 @@ mod tests {
         let body = b"a 1\nb \tx\x07 \"\nc 3\n";
         let error = Fault::new(6, "not a number").explain(body);
         assert_eq!(error.to_string(), "line 2: not a number: b \\tx\\u{7} \"");
+    }
+
+    #[test]
+    fn a_fault_behind_the_last_line_shows_no_text() {
+        let body = b"a 1\n";
+        let error = Fault::new(4, "the body does not end with # EOF").explain(body);
+        assert_eq!(error.to_string(), "line 2: the body does not end with # EOF");
     }
 
     #[test]

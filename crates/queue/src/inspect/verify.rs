@@ -1,0 +1,260 @@
+//! Reading every frame of a directory, and telling exactly where it is damaged.
+//!
+//! It walks as the readers of destinations do and counts what they would book. Keeps true: every item between the first
+//! segment and the durable end is in an intact record or in one entry of damage.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::report::{Damage, Fault, Verification};
+use super::{LaneView, Snapshot};
+use crate::cursor::slot::Slot;
+use crate::disk::{Disk, read_full};
+use crate::frame::{self, FrameHeader, KIND_CONTEXT, REF_LEN};
+use crate::inflate::Inflater;
+use crate::quarantine::RANGE_LIMIT;
+use crate::record::{ContextKey, Kind};
+use crate::segment::{self, HeaderFault, Segment, SegmentHeader};
+use crate::walk::{SegmentFile, Step, Walk};
+
+const MAX_DAMAGE: usize = 10_000;
+
+pub(super) fn verify(snapshot: Snapshot) -> Verification {
+    let Snapshot { disk, lanes, cursors, inspection } = snapshot;
+    let mut out = Verification::default();
+    for path in &inspection.damaged_cursors {
+        let bytes = disk.open(path).and_then(|file| file.size()).unwrap_or_default();
+        let fault = Fault::Cursor;
+        note(&mut out, Damage { lane: None, path: path.clone(), fault, offset: 0, position: 0, bytes, items: None });
+    }
+    for lane in &lanes {
+        let reading = Reading {
+            disk: &disk,
+            lane,
+            in_use: inspection.in_use,
+            expected: 0,
+            open: None,
+            inflater: Inflater::default(),
+            out: &mut out,
+        };
+        reading.run(&cursors);
+    }
+    out.inspection = inspection;
+    out
+}
+
+/// Adds an entry; gives its index unless the list is full.
+fn note(out: &mut Verification, damage: Damage) -> Option<usize> {
+    if out.damage.len() >= MAX_DAMAGE {
+        out.more_damage += 1;
+        return None;
+    }
+    out.damage.push(damage);
+    Some(out.damage.len() - 1)
+}
+
+struct Reading<'a> {
+    disk: &'a Arc<dyn Disk>,
+    lane: &'a LaneView,
+    in_use: bool,
+    /// Number that the next item should have.
+    expected: u64,
+    /// The first unreadable range since the last good header: the items found missing next were in it.
+    open: Option<usize>,
+    inflater: Inflater,
+    out: &'a mut Verification,
+}
+
+impl Reading<'_> {
+    fn run(mut self, cursors: &[Slot]) {
+        let lane = self.lane;
+        let segments = &lane.found.segments;
+        for path in &lane.found.discard {
+            self.useless(path);
+        }
+        // Segments go only when every cursor on disk is past them. A queue in use moves while this reads.
+        let oldest_wanted = cursors
+            .iter()
+            .flat_map(|slot| &slot.lanes)
+            .filter(|cursor| cursor.lane == lane.id.as_str())
+            .map(|cursor| cursor.settled.item)
+            .min();
+        let first = segments.first().map_or(lane.durable.item, |segment| segment.first_item);
+        self.expected = if self.in_use { first } else { oldest_wanted.unwrap_or(first).min(first) };
+        let next_items = segments.iter().skip(1).map(|next| next.first_item).chain([lane.durable.item]);
+        for (index, (segment, next_item)) in segments.iter().zip(next_items).enumerate() {
+            self.reach(segment, segment.base, segment.first_item);
+            // What the file holds ends at its last frame; what cursors know beyond it is another loss.
+            let last = index + 1 == segments.len();
+            self.segment(segment, next_item, last);
+        }
+        let tail = lane.found.report.damaged_tail_bytes;
+        if let Some(last) = segments.last()
+            && tail > 0
+        {
+            self.damage(last, Fault::Tail, lane.durable.offset, tail, None);
+        }
+        if self.expected < lane.durable.item {
+            let items = lane.durable.item - self.expected;
+            let path = segments.last().map(|last| last.path.clone()).unwrap_or_default();
+            let offset = lane.durable.offset;
+            let lane = Some(lane.id.clone());
+            note(
+                self.out,
+                Damage { lane, path, fault: Fault::Missing, offset, position: 0, bytes: 0, items: Some(items) },
+            );
+        }
+    }
+
+    fn damage(
+        &mut self,
+        segment: &Segment,
+        fault: Fault,
+        offset: u64,
+        bytes: u64,
+        items: Option<u64>,
+    ) -> Option<usize> {
+        let position = offset.saturating_sub(segment.base).saturating_add(segment.header_len);
+        let lane = Some(self.lane.id.clone());
+        note(self.out, Damage { lane, path: segment.path.clone(), fault, offset, position, bytes, items })
+    }
+
+    /// A good header says which item comes next: what is missing before it was in the unreadable range, if there is one.
+    fn reach(&mut self, segment: &Segment, offset: u64, item: u64) {
+        let open = self.open.take();
+        let missing = item.saturating_sub(self.expected);
+        self.expected = self.expected.max(item);
+        match open.and_then(|index| self.out.damage.get_mut(index)) {
+            Some(range) => range.items = Some(missing),
+            None if missing > 0 => {
+                self.damage(segment, Fault::Missing, offset, 0, Some(missing));
+            }
+            None => {}
+        }
+    }
+
+    /// A file that the start would not use. One without content was being created when the power went.
+    fn useless(&mut self, path: &Path) {
+        let Ok(file) = self.disk.open(path) else { return };
+        let size = file.size().unwrap_or_default();
+        let mut start = vec![0; usize::try_from(size.min(RANGE_LIMIT)).unwrap_or_default()];
+        let len = read_full(file.as_ref(), &mut start, 0).unwrap_or_default();
+        start.truncate(len);
+        let damaged = SegmentHeader::decode(&start) == Err(HeaderFault::Damaged);
+        if damaged && start.iter().any(|byte| *byte != 0) && !self.in_use {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let offset = segment::parse_name(name).unwrap_or_default();
+            let lane = Some(self.lane.id.clone());
+            let path = path.to_path_buf();
+            note(self.out, Damage { lane, path, fault: Fault::Segment, offset, position: 0, bytes: size, items: None });
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment, next_item: u64, last: bool) {
+        let file = match self.disk.open(&segment.path) {
+            Ok(file) => file,
+            Err(error) => {
+                // Of a queue in use: finished and removed while this ran.
+                let gone = self.in_use && error.kind() == io::ErrorKind::NotFound;
+                if !gone {
+                    let items = next_item.saturating_sub(self.expected);
+                    self.damage(segment, Fault::Unreadable, segment.base, segment.file_len(), Some(items));
+                }
+                self.expected = self.expected.max(next_item);
+                return;
+            }
+        };
+        let mut header = [0; segment::HEADER_LEN];
+        let len = read_full(file.as_ref(), &mut header, 0).unwrap_or_default();
+        if SegmentHeader::decode(header.get(..len).unwrap_or_default()).is_err() {
+            let lane = Some(self.lane.id.clone());
+            let (path, fault, offset) = (segment.path.clone(), Fault::SegmentHeader, segment.base);
+            note(
+                self.out,
+                Damage { lane, path, fault, offset, position: 0, bytes: segment.header_len, items: Some(0) },
+            );
+        }
+        self.out.bytes += segment.end.saturating_sub(segment.base);
+        let view = SegmentFile { file, base: segment.base, nonce: segment.nonce, header_len: segment.header_len };
+        let mut walk = Walk::new(Arc::new(view), segment.base, segment.end);
+        let mut contexts: HashMap<u64, ContextKey> = HashMap::new();
+        loop {
+            match walk.step() {
+                Step::Frame { offset, header, body } => {
+                    if !self.number(segment, &header, offset, next_item) {
+                        continue;
+                    }
+                    if header.kind == KIND_CONTEXT {
+                        let (keys, _) = frame::decode_refs(&body, 1);
+                        if let Some(key) = keys.first().filter(|_| body.len() >= 16) {
+                            contexts.insert(offset, *key);
+                            self.out.contexts += 1;
+                        }
+                        continue;
+                    }
+                    self.expected = header.first_item + u64::from(header.items);
+                    self.record(segment, offset, &header, body, &contexts);
+                }
+                Step::BadBody { offset, header } => {
+                    if !self.number(segment, &header, offset, next_item) {
+                        continue;
+                    }
+                    let items = if header.kind == KIND_CONTEXT { 0 } else { u64::from(header.items) };
+                    self.expected = header.first_item + items;
+                    self.damage(segment, Fault::Body, offset, header.span(), Some(items));
+                }
+                Step::Gap { from, to } => {
+                    let index = self.damage(segment, Fault::Header, from, to - from, None);
+                    self.open = self.open.or(index);
+                }
+                Step::End => break,
+            }
+        }
+        if !last || self.open.is_some() {
+            self.reach(segment, segment.end, next_item);
+        }
+    }
+
+    /// Checks a frame's numbers against its neighbours', as readers do.
+    fn number(&mut self, segment: &Segment, header: &FrameHeader, offset: u64, next_item: u64) -> bool {
+        let end = header.first_item.saturating_add(u64::from(header.items));
+        if header.first_item < self.expected || end > next_item {
+            self.damage(segment, Fault::Numbers, offset, header.span(), None);
+            return false;
+        }
+        self.reach(segment, offset, header.first_item);
+        true
+    }
+
+    fn record(
+        &mut self,
+        segment: &Segment,
+        offset: u64,
+        header: &FrameHeader,
+        body: Bytes,
+        contexts: &HashMap<u64, ContextKey>,
+    ) {
+        let items = u64::from(header.items);
+        let (keys, offsets) = frame::decode_refs(&body, header.contexts);
+        let lost = keys.iter().zip(&offsets).find(|(key, at)| contexts.get(at) != Some(key));
+        if let Some((_, at)) = lost {
+            self.damage(segment, Fault::Context { context: *at }, offset, header.span(), Some(items));
+            return;
+        }
+        if Kind::from_u8(header.kind).is_none() {
+            self.out.unknown_kinds += 1;
+        } else {
+            let refs = usize::from(header.contexts) * REF_LEN;
+            if self.inflater.payload(header, body.slice(refs.min(body.len())..)).is_none() {
+                self.damage(segment, Fault::Compression, offset, header.span(), Some(items));
+                return;
+            }
+        }
+        self.out.frames += 1;
+        self.out.items += items;
+    }
+}
