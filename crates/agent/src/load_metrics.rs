@@ -1,4 +1,4 @@
-//! `agent_config_*`: whether the last configuration was taken.
+//! `agent_config_*`, whether the last configuration was taken, and `agent_wal_storage_active_series`.
 
 use std::{
     sync::atomic::AtomicU64,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -42,5 +42,26 @@ impl LoadMetrics {
     pub fn failed(&self) {
         self.successful.set(0);
         self.failures.inc();
+    }
+}
+
+/// `agent_wal_storage_active_series`, under the name and label that Grafana Agent's dashboards ask for.
+#[derive(Clone, Default)]
+pub struct ActiveSeries(Family<[(&'static str, String); 1], Gauge>);
+
+impl ActiveSeries {
+    pub fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        registry.register("agent_wal_storage_active_series", "Series of the last successful scrapes", all.0.clone());
+        all
+    }
+
+    /// Replaces what is shown: (instance, series).
+    pub fn show(&self, counts: Vec<(String, u64)>) {
+        self.0.clear();
+        for (instance, series) in counts {
+            let gauge = self.0.get_or_create_owned(&[("instance_group_name", instance)]);
+            gauge.set(i64::try_from(series).unwrap_or(i64::MAX));
+        }
     }
 }

@@ -30,6 +30,11 @@ impl Write for Bounded<'_> {
             self.full = true;
             return Err(io::Error::other("the limit is reached"));
         }
+        if bytes.len() > self.out.capacity() - self.out.len() {
+            // By doubling as usual, but never past the limit.
+            let more = self.out.capacity().max(bytes.len()).min(room);
+            self.out.reserve_exact(more);
+        }
         self.out.extend_from_slice(bytes);
         Ok(bytes.len())
     }

@@ -14,6 +14,7 @@ use crate::frame::{self, FrameHeader, KIND_CONTEXT};
 use crate::lane::{Lane, Pair};
 use crate::reader::fetch::Fetched;
 use crate::record::{ContextKey, FrameMeta, Outcome};
+use crate::walk::{Step, Walk};
 
 /// Where claims of one destination and lane are handed out and taken back.
 pub(crate) struct Desk {
@@ -62,30 +63,37 @@ impl Claim {
     }
 
     /// The bytes of a context, as they were appended. One blocking read: call it off the reactor, and keep the
-    /// result by its key. If the copy is damaged, settle the claim as [`Outcome::Damaged`].
+    /// result by its key. If the copy is damaged, another one in the same segment will do; if there is none, settle the
+    /// claim as [`Outcome::Damaged`].
     pub fn context(&self, key: &ContextKey) -> Result<Bytes, QueueError> {
         let unknown = || QueueError::UnknownContext { offset: self.meta.offset, key: *key };
         let fetched = self.fetched.as_ref().ok_or_else(unknown)?;
         let index = fetched.keys.iter().position(|held| held == key).ok_or_else(unknown)?;
         let offset = *fetched.offsets.get(index).ok_or_else(unknown)?;
-        let damaged = || QueueError::ContextDamaged { offset, path: fetched.path.to_path_buf() };
+        self.named_copy(fetched, offset, key)
+            .or_else(|| any_copy(fetched, key))
+            .ok_or_else(|| QueueError::ContextDamaged { offset, path: fetched.path.to_path_buf() })
+    }
+
+    /// The copy that the record names.
+    fn named_copy(&self, fetched: &Fetched, offset: u64, key: &ContextKey) -> Option<Bytes> {
         let segment = &fetched.segment;
         if offset < segment.base || offset >= self.meta.offset {
-            return Err(damaged());
+            return None;
         }
         let head = segment.read(offset, frame::HEADER_LEN);
-        let header = FrameHeader::decode(&head, segment.nonce, offset).ok_or_else(damaged)?;
+        let header = FrameHeader::decode(&head, segment.nonce, offset)?;
         if header.kind != KIND_CONTEXT || offset + header.span() > fetched.limit {
-            return Err(damaged());
+            return None;
         }
         let body =
             segment.read(offset + frame::HEADER_LEN as u64, usize::try_from(header.stored_len).unwrap_or_default());
         let named = body.get(..16).is_some_and(|name| name == key.0);
         if !named || crc32c::crc32c(&body) != header.stored_crc {
             self.desk.lane.quarantine.keep(&self.desk.lane.id, offset, &body);
-            return Err(damaged());
+            return None;
         }
-        Ok(Bytes::from(body).slice(16..))
+        Some(Bytes::from(body).slice(16..))
     }
 
     /// Says what became of the frame's items. The cursor moves when all older claims are settled too.
@@ -97,6 +105,22 @@ impl Claim {
         if moved == Some(Settled::Moved) {
             self.desk.destination.mark_dirty();
             self.desk.turn.notify_one();
+        }
+    }
+}
+
+/// A key is a function of its bytes, and long segments hold several copies: any of them is as good. Reads the segment.
+fn any_copy(fetched: &Fetched, key: &ContextKey) -> Option<Bytes> {
+    let mut walk = Walk::new(Arc::clone(&fetched.segment), fetched.segment.base, fetched.limit);
+    loop {
+        match walk.step() {
+            Step::Frame { header, body, .. }
+                if header.kind == KIND_CONTEXT && body.get(..16).is_some_and(|name| name == key.0) =>
+            {
+                return Some(body.slice(16..));
+            }
+            Step::Frame { .. } | Step::BadBody { .. } | Step::Gap { .. } => {}
+            Step::End => return None,
         }
     }
 }

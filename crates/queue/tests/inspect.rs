@@ -147,6 +147,43 @@ async fn a_damaged_body_is_told_with_its_place_and_its_items() {
     assert_eq!(drain(data.path()).await.0, found.damaged_items());
 }
 
+/// Invariant 14: a long segment holds several copies of a context; losing one of them loses nothing.
+#[tokio::test]
+async fn a_damaged_context_is_read_from_another_copy() {
+    let data = tempfile::tempdir().expect("dir");
+    let mut config = QueueConfig::new(data.path());
+    config.min_free = MinFree::NONE;
+    let mut spec = DestinationSpec::new(NAME, vec![lane()]);
+    spec.start = StartAt::Oldest;
+    let (queue, _) = Queue::open(config, vec![LaneSpec::new(lane())], vec![spec]).expect("open");
+    let appender = queue.appender(&lane()).expect("appender");
+    let mut last = None;
+    for _ in 0..600 {
+        last = Some(appender.append(record(1), Durability::Soon).await.expect("append"));
+    }
+    last.expect("some").durable().await.expect("durable");
+    assert_eq!(queue.ledger().lanes[0].stats.contexts, 3);
+    queue.close(Duration::from_secs(20)).await.expect("close");
+
+    let path = segments(data.path()).pop().expect("a segment");
+    let pristine = std::fs::read(&path).expect("read");
+    // Key and bytes of a copy.
+    let copies: Vec<usize> =
+        pristine.windows(316).enumerate().filter(|(_, w)| w.iter().all(|b| *b == 1)).map(|(at, _)| at).collect();
+    assert_eq!(copies.len(), 3, "{copies:?}");
+    let flipped = |which: &[usize]| {
+        let mut bytes = pristine.clone();
+        which.iter().for_each(|copy| bytes[copies[*copy] + 100] ^= 1);
+        std::fs::write(&path, bytes).expect("write");
+        verify(data.path()).expect("verify")
+    };
+    let all = flipped(&[0, 1, 2]);
+    assert_eq!((all.damaged_items(), all.frames, all.damage.len()), (600 * 2, 0, 603));
+    let found = flipped(&[0, 2]);
+    assert_eq!((found.damage.len(), found.damaged_items(), found.frames), (2, 0, 600), "{:?}", found.damage);
+    assert_eq!(drain(data.path()).await, (0, 600));
+}
+
 /// Invariants 14 and 16 from outside: whatever is flipped, what is told is what a destination then loses.
 #[tokio::test]
 async fn what_is_told_of_damage_is_what_readers_book() {

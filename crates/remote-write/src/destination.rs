@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteLabels, RemoteStorageMetrics, Rewrite,
+    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteStorageMetrics, Rewrite,
     courier::Courier,
     line::{Line, Shared, Stopped, now_ms},
     load::Limits,
@@ -107,7 +107,7 @@ impl Destination {
         tuning: Tuning,
     ) -> DestinationStatus {
         let url = net::masked(&config.url);
-        let cells = metrics.of(RemoteLabels { remote_name: config.name.clone(), url: url.clone() });
+        let cells = metrics.of(metrics.labels(&config.name, &url));
         let protocol = match &config.protocol {
             ProtocolConfig::Prometheus { .. } => "prometheus",
             ProtocolConfig::S3 { .. } => "s3",

@@ -18,12 +18,15 @@ use prometheus_client::{
 /// Labels of every series here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RemoteLabels {
+    /// The entry of `metrics.configs` it belongs to, as Grafana Agent's dashboards select.
+    pub instance_group_name: String,
     pub remote_name: String,
     pub url: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
+    instance_group_name: String,
     remote_name: String,
     url: String,
     reason: &'static str,
@@ -34,6 +37,7 @@ type Seconds = Gauge<f64, AtomicU64>;
 /// All destinations' metrics; registered once per process.
 #[derive(Debug, Clone)]
 pub struct RemoteStorageMetrics {
+    instance: String,
     samples: Family<RemoteLabels, Counter>,
     failed: Family<RemoteLabels, Counter>,
     retried: Family<RemoteLabels, Counter>,
@@ -62,6 +66,7 @@ pub struct RemoteStorageMetrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
+    instance_group_name: String,
     remote_name: String,
     url: String,
     /// The answer's status, or `error` when none came.
@@ -74,6 +79,7 @@ impl Default for RemoteStorageMetrics {
             Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0])
         };
         Self {
+            instance: String::new(),
             samples: Family::default(),
             failed: Family::default(),
             retried: Family::default(),
@@ -152,6 +158,17 @@ impl RemoteStorageMetrics {
     }
 
     /// The cells of one destination.
+    /// The same metrics, for the destinations of one entry of `metrics.configs`.
+    #[must_use]
+    pub fn for_instance(&self, name: &str) -> Self {
+        Self { instance: name.to_owned(), ..self.clone() }
+    }
+
+    pub(crate) fn labels(&self, remote_name: &str, url: &str) -> RemoteLabels {
+        let (remote_name, url) = (remote_name.to_owned(), url.to_owned());
+        RemoteLabels { instance_group_name: self.instance.clone(), remote_name, url }
+    }
+
     pub(crate) fn of(&self, labels: RemoteLabels) -> DestinationMetrics {
         drop(self.enqueue_retries.get_or_create(&labels));
         DestinationMetrics {
@@ -258,8 +275,9 @@ impl DestinationMetrics {
             return;
         }
         let word = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
-        let RemoteLabels { remote_name, url } = self.labels.clone();
-        let counter = self.all.requests.get_or_create_owned(&RequestLabels { remote_name, url, status: word });
+        let RemoteLabels { instance_group_name, remote_name, url } = self.labels.clone();
+        let labels = RequestLabels { instance_group_name, remote_name, url, status: word };
+        let counter = self.all.requests.get_or_create_owned(&labels);
         counter.inc();
         if answers.len() < ANSWERS {
             answers.push((status, counter));
@@ -267,8 +285,8 @@ impl DestinationMetrics {
     }
 
     fn reason(&self, reason: &'static str) -> ReasonLabels {
-        let RemoteLabels { remote_name, url } = self.labels.clone();
-        ReasonLabels { remote_name, url, reason }
+        let RemoteLabels { instance_group_name, remote_name, url } = self.labels.clone();
+        ReasonLabels { instance_group_name, remote_name, url, reason }
     }
 }
 
@@ -280,7 +298,11 @@ mod tests {
     fn the_names_are_those_that_dashboards_ask_for() {
         let mut registry = Registry::default();
         let metrics = RemoteStorageMetrics::register(&mut registry);
-        let cells = metrics.of(RemoteLabels { remote_name: "prod".into(), url: "https://h/w".into() });
+        let cells = metrics.of(RemoteLabels {
+            instance_group_name: "default".into(),
+            remote_name: "prod".into(),
+            url: "https://h/w".into(),
+        });
         cells.dropped("too_old", 3);
         cells.rejected("bad_request", 1);
         cells.request(Some(200));
@@ -291,7 +313,7 @@ mod tests {
         cells.queue_highest_sent.note(1_000);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let labels = "{remote_name=\"prod\",url=\"https://h/w\"}";
+        let labels = "{instance_group_name=\"default\",remote_name=\"prod\",url=\"https://h/w\"}";
         for name in [
             "queue_highest_sent_timestamp_seconds",
             "samples_total",

@@ -1,7 +1,7 @@
 //! What a destination is doing, for pages and for the log: one line when its state changes, none per request.
 //!
 //! It sends nothing. It keeps true: no secret is in it (URLs are masked, identities describe themselves); a state that
-//! flaps is logged once a minute at most, with what happened in between counted.
+//! flaps is told a few times at once, then every twenty seconds, and the last line is true.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -100,8 +100,14 @@ struct Board {
     snapshot: DestinationSnapshot,
     /// Shards whose last answer was not good.
     failing: BTreeSet<u32>,
-    last_line: Option<Instant>,
+    /// Lines that may be said now; one comes back every [`PAUSE`].
+    allowance: u32,
+    counted_at: Instant,
     unsaid: u32,
+    /// What the last line said.
+    said: Option<DestinationState>,
+    /// Somebody waits to say the present state when a line comes back.
+    catching_up: bool,
     losses: BTreeMap<Loss, LossLine>,
 }
 
@@ -111,7 +117,10 @@ struct LossLine {
     unsaid: u64,
 }
 
-/// The log says the same kind of thing no more often than this.
+/// Changes of state that are told at once, before they are told one each [`PAUSE`].
+const AT_ONCE: u32 = 6;
+const PAUSE: Duration = Duration::from_secs(20);
+/// The log says the same kind of loss no more often than this.
 const QUIET: Duration = Duration::from_secs(60);
 
 impl DestinationStatus {
@@ -137,7 +146,16 @@ impl DestinationStatus {
             rejected: BTreeMap::new(),
             retries: 0,
         };
-        let board = Board { snapshot, failing: BTreeSet::new(), last_line: None, unsaid: 0, losses: BTreeMap::new() };
+        let board = Board {
+            snapshot,
+            failing: BTreeSet::new(),
+            allowance: AT_ONCE,
+            counted_at: Instant::now(),
+            unsaid: 0,
+            said: None,
+            catching_up: false,
+            losses: BTreeMap::new(),
+        };
         Self(Arc::new(Shared { identity, board: Mutex::new(board), metrics }))
     }
 
@@ -224,7 +242,13 @@ impl DestinationStatus {
         line.said_at = Some(Instant::now());
         let samples = std::mem::take(&mut line.unsaid);
         drop(board);
-        tracing::warn!(destination = name, samples, reason = loss.as_str(), message, "samples lost at destination");
+        tracing::warn!(
+            destination = name,
+            samples,
+            reason = loss.as_str(),
+            answer = message,
+            "samples lost: the destination refuses them for good"
+        );
     }
 
     fn enter(&self, mut board: parking_lot::MutexGuard<'_, Board>, state: DestinationState) {
@@ -242,41 +266,77 @@ impl DestinationStatus {
             board.snapshot.since = SystemTime::now();
             self.0.metrics.held.set(i64::from(matches!(board.snapshot.state, DestinationState::Held { .. })));
         }
-        let held = matches!(board.snapshot.state, DestinationState::Held { .. });
-        let recent = board.last_line.is_some_and(|at| at.elapsed() < QUIET);
-        if recent && !(held && changed) {
-            board.unsaid += 1;
+        if board.allowance() > 0 {
+            self.say(board);
             return;
         }
-        board.last_line = Some(Instant::now());
+        board.unsaid += 1;
+        if board.catching_up {
+            return;
+        }
+        // The last line must become true again, whatever happens next.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            board.catching_up = true;
+            let shared = Arc::downgrade(&self.0);
+            runtime.spawn(async move {
+                tokio::time::sleep(PAUSE).await;
+                if let Some(shared) = shared.upgrade() {
+                    Self(shared).catch_up();
+                }
+            });
+        }
+    }
+
+    fn catch_up(&self) {
+        let mut board = self.0.board.lock();
+        board.catching_up = false;
+        board.allowance();
+        let stopped = matches!(board.snapshot.state, DestinationState::Stopped);
+        if !stopped && board.said.as_ref() != Some(&board.snapshot.state) {
+            self.say(board);
+        }
+    }
+
+    fn say(&self, mut board: parking_lot::MutexGuard<'_, Board>) {
+        board.allowance = board.allowance.saturating_sub(1);
+        board.said = Some(board.snapshot.state.clone());
         let unsaid = std::mem::take(&mut board.unsaid);
+        let changes_not_told = (unsaid > 0).then_some(unsaid);
         let snapshot = board.snapshot.clone();
         drop(board);
         let identity = self.0.identity.as_ref().map_or_else(|| "none".to_owned(), |identity| identity.describe());
         let (destination, url) = (&snapshot.name, &snapshot.url);
         match &snapshot.state {
-            DestinationState::Healthy => {
-                tracing::info!(destination, url, unsaid, "destination takes data")
-            }
-            DestinationState::Retrying { why } => {
-                tracing::warn!(
-                    destination,
-                    url,
-                    why,
-                    unsaid,
-                    "destination fails for now; its data waits and is sent again"
-                );
-            }
+            DestinationState::Healthy => tracing::info!(destination, url, changes_not_told, "destination answers"),
+            DestinationState::Retrying { why } => tracing::warn!(
+                destination,
+                url,
+                why,
+                changes_not_told,
+                "destination fails for now; its data waits and is sent again"
+            ),
             DestinationState::Held { why } => tracing::warn!(
                 destination,
                 url,
                 identity,
                 why,
-                unsaid,
+                changes_not_told,
                 "destination cannot be served as it is configured; its data waits on disk, and it is tried again now and then"
             ),
             DestinationState::Starting | DestinationState::Stopped => {}
         }
+    }
+}
+
+impl Board {
+    /// Lines that may be said now.
+    fn allowance(&mut self) -> u32 {
+        let earned = self.counted_at.elapsed().as_secs() / PAUSE.as_secs();
+        if earned > 0 {
+            self.allowance = self.allowance.saturating_add(u32::try_from(earned).unwrap_or(AT_ONCE)).min(AT_ONCE);
+            self.counted_at = Instant::now();
+        }
+        self.allowance
     }
 }
 
@@ -286,7 +346,8 @@ mod tests {
     use crate::metrics::{RemoteLabels, RemoteStorageMetrics};
 
     fn status() -> DestinationStatus {
-        let labels = RemoteLabels { remote_name: "r".into(), url: "http://h/".into() };
+        let labels =
+            RemoteLabels { instance_group_name: String::new(), remote_name: "r".into(), url: "http://h/".into() };
         let metrics = RemoteStorageMetrics::default().of(labels);
         DestinationStatus::new("r".into(), "http://h/".into(), "prometheus", None, metrics)
     }
@@ -320,5 +381,20 @@ mod tests {
         status.lost(Loss::TooLarge, 2, "m");
         status.lost(Loss::Duplicate, 0, "m");
         assert_eq!(status.snapshot().rejected, BTreeMap::from([("too_large", 3)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_line_becomes_true_however_often_the_state_changed() {
+        let status = status();
+        for _ in 0..20 {
+            status.retrying(0, "reset");
+            status.working(0, true);
+        }
+        status.held("403".to_owned());
+        let said = |status: &DestinationStatus| status.0.board.lock().said.clone();
+        assert_ne!(said(&status), Some(status.state()), "a flood of lines was told");
+        tokio::time::sleep(PAUSE * 2).await;
+        assert_eq!(said(&status), Some(DestinationState::Held { why: "403".into() }));
+        assert_eq!(status.0.board.lock().unsaid, 0);
     }
 }

@@ -18,7 +18,7 @@ use crate::Limits;
 pub(crate) const LARGE: u64 = 16 << 20;
 /// Limit of a body, in bytes after decompression, when its job sets none: what answers more than this is rarely an exporter,
 /// and a process with other work to do should not find out how much more.
-pub(crate) const BODY_LIMIT: u64 = 64 << 20;
+pub const BODY_LIMIT: u64 = 64 << 20;
 /// How many large bodies are read at once.
 const LARGE_TURNS: usize = 2;
 /// Buffers kept for the next scrape.

@@ -79,7 +79,11 @@ async fn within_limits(
         return Err(ScrapeFailure::Turn { after: target.timeout });
     };
     let left = end.saturating_duration_since(Instant::now());
-    let result = attempt(request, settings, left, settings.body_limit, body).await;
+    let mut result = attempt(request, settings, left, settings.body_limit, body).await;
+    if let Err(ScrapeFailure::Net(NetError::Timeout { after, .. })) = &mut result {
+        // What a person set, not what was left of it.
+        *after = target.timeout;
+    }
     // Asked for twice only where the size keeps crossing the line.
     *large = body.len() as u64 > LARGE / 2;
     result

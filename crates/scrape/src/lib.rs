@@ -33,7 +33,7 @@ mod target_loop;
 mod tick;
 mod value;
 
-pub use bodies::Bodies;
+pub use bodies::{BODY_LIMIT, Bodies};
 pub use cache::{CacheConfig, IngestError, IngestFault, Ingested, ScrapeCache};
 pub use config::{JobConfig, Limits, Scheme, ScrapeProtocol};
 pub use context::ScrapeContext;
@@ -42,7 +42,6 @@ pub use host_filter::HostFilter;
 pub use metrics::ScrapeMetrics;
 pub use parser::{Format, ParseError};
 pub use pool::{GroupsReceiver, ScrapePool};
-pub use settings::BODY_CAP;
 pub use status::{TargetState, TargetStatus};
 pub use target::TargetError;
 pub use tick::{Clock, offset_seed};

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    JobConfig, ScrapeContext, ScrapeError, ScrapeMetrics, TargetStatus, bodies,
+    JobConfig, ScrapeContext, ScrapeError, ScrapeMetrics, TargetStatus,
     circle::{Circle, State},
     settings::Settings,
     target_loop::{Order, Phase},
@@ -44,7 +44,7 @@ impl ScrapePool {
         stop: CancellationToken,
     ) -> Result<Self, ScrapeError> {
         metrics.pools.inc();
-        let settings = made_ready(job, None).inspect_err(|_| {
+        let settings = Settings::new(job, None).inspect_err(|_| {
             metrics.pools_failed.inc();
         })?;
         let state = State {
@@ -82,7 +82,7 @@ impl ScrapePool {
             return Ok(());
         }
         circle.metrics.reloads.inc();
-        let settings = made_ready(job, Some(&state.settings)).inspect_err(|_| {
+        let settings = Settings::new(job, Some(&state.settings)).inspect_err(|_| {
             circle.metrics.reloads_failed.inc();
         })?;
         if settings.job.job_name != state.settings.job.job_name {
@@ -183,13 +183,6 @@ impl ScrapePool {
         circle.own.close();
         circle.own.wait().await;
     }
-}
-
-/// Settings with the limit that bodies have here when the job sets none.
-fn made_ready(job: JobConfig, before: Option<&Settings>) -> Result<Settings, ScrapeError> {
-    let mut settings = Settings::new(job, before)?;
-    settings.body_limit = bodies::limit_of(&settings.job.limits);
-    Ok(settings)
 }
 
 /// Brings every published list to the pool.

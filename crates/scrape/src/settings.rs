@@ -8,10 +8,7 @@ use std::sync::Arc;
 use net::{Client, ClientOptions};
 use relabel::Rule;
 
-use crate::{JobConfig, ScrapeError, request::Ask};
-
-/// Limit of a body when the job sets none: nothing that answers more than this is an exporter.
-pub const BODY_CAP: u64 = 256 << 20;
+use crate::{JobConfig, ScrapeError, bodies, request::Ask};
 
 /// What a job's loops share; replaced as a whole when the job changes.
 #[derive(Debug)]
@@ -44,7 +41,7 @@ impl Settings {
             Some(before) => before.cache_version + 1,
             None => 0,
         };
-        let body_limit = if job.limits.body_size == 0 { BODY_CAP } else { job.limits.body_size };
+        let body_limit = bodies::limit_of(&job.limits);
         Ok(Self {
             ask: Ask::new(&job.protocols, job.enable_compression),
             metric_relabel: job.metric_relabel.clone().into(),

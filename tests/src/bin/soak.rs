@@ -21,7 +21,7 @@ const TARGETS: u32 = 20;
 const SERIES: usize = 500;
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// The slow destination answers after this.
-const SLOW: Duration = Duration::from_millis(1500);
+const SLOW: Duration = Duration::from_millis(700);
 /// Memory may grow by this between the first third and the last; more is a leak.
 const GROWTH_LIMIT: u64 = 16 << 20;
 
@@ -63,7 +63,7 @@ async fn soak() -> Result<Vec<String>> {
     let dead = format!("http://127.0.0.1:{}/api/v1/write", free_port()?);
     let config = |jobs: &str| {
         format!(
-            "queue: {{max_bytes: 64MiB, min_free: 1MiB, shares: {{metrics: 1, logs: 1, traces: 2}}}}\nmetrics:\n  global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n  configs:\n    - name: soak\n      remote_write:\n        - {{name: fast, url: '{}'}}\n        - {{name: slow, url: '{}', queue: {{shards: 1}}}}\n        - {{name: dead, url: '{dead}', queue: {{max_in_flight_bytes: 1MiB}}}}\n{jobs}",
+            "queue: {{max_bytes: 32MiB, min_free: 1MiB, shares: {{metrics: 1, logs: 1, traces: 2}}}}\nmetrics:\n  global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n  configs:\n    - name: soak\n      remote_write:\n        - {{name: fast, url: '{}'}}\n        - {{name: slow, url: '{}', queue: {{shards: 1}}}}\n        - {{name: dead, url: '{dead}', queue: {{max_in_flight_bytes: 1MiB}}}}\n{jobs}",
             fast.url(),
             slow.url()
         )

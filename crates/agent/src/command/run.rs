@@ -20,7 +20,7 @@ use crate::{
     complaint::complaint,
     house::House,
     http,
-    load_metrics::LoadMetrics,
+    load_metrics::{ActiveSeries, LoadMetrics},
     logging::{self, LogLevel},
     process_metrics,
 };
@@ -71,6 +71,7 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
     let mut registry = Registry::default();
     process_metrics::register(&mut registry);
     let loads = LoadMetrics::register(&mut registry);
+    let series = ActiveSeries::register(&mut registry);
     let house = Arc::new(House::start(plan, &mut registry)?);
     loads.succeeded();
     let (reload, mut reloads) = mpsc::channel(1);
@@ -78,6 +79,7 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
     let site = http::Site {
         house: Arc::clone(&house),
         registry: Arc::new(registry),
+        series,
         config: flags.enable_read_api.then(|| Arc::clone(&shown)),
         metrics: flags.register_instrumentation,
         reload,

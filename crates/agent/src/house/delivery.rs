@@ -32,6 +32,7 @@ impl Delivery {
     /// Starts the worker on its lane.
     pub fn start(
         wiring: &Wiring,
+        instance: &str,
         lane: &LaneId,
         plan: &DestinationPlan,
         identity: Option<Arc<aws::Identity>>,
@@ -43,7 +44,7 @@ impl Delivery {
             plan.config.clone(),
             identity.map(|i| i as Arc<dyn Authorize>),
             vec![Outlet::new(reader, wiring.parts.bases.clone())],
-            &wiring.parts.remote,
+            &wiring.parts.remote.for_instance(instance),
             &tracker,
             stop.clone(),
         );

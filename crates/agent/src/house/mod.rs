@@ -136,6 +136,11 @@ impl House {
         self.routes.read().keys().cloned().collect()
     }
 
+    /// Active series by instance.
+    pub fn series(&self) -> Vec<(String, u64)> {
+        self.routes.read().iter().map(|(name, route)| (name.clone(), route.series())).collect()
+    }
+
     /// Every active target with the instance it belongs to.
     pub fn targets(&self) -> Vec<InstanceTarget> {
         let routes = self.routes.read();

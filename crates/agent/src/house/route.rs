@@ -41,6 +41,11 @@ impl Route {
         self.jobs.values().flat_map(|job| job.pool.targets())
     }
 
+    /// Series of the last scrapes.
+    pub fn series(&self) -> u64 {
+        self.jobs.values().map(|job| job.pool.series()).sum()
+    }
+
     pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
         self.deliveries.values()
     }
@@ -70,7 +75,7 @@ impl Route {
             return;
         }
         let again = Delivery::identity(&wiring.parts, plan)
-            .and_then(|identity| Delivery::start(wiring, &self.lane, plan, identity));
+            .and_then(|identity| Delivery::start(wiring, &self.plan.name, &self.lane, plan, identity));
         match again {
             Ok(delivery) => drop(self.deliveries.insert(plan.config.name.clone(), delivery)),
             Err(error) => tracing::error!(
@@ -186,7 +191,7 @@ impl Prepared {
         let lane = metrics_lane(&plan.name)?;
         let mut deliveries = BTreeMap::new();
         for (destination, identity) in destinations {
-            let delivery = Delivery::start(wiring, &lane, &destination, identity)?;
+            let delivery = Delivery::start(wiring, &plan.name, &lane, &destination, identity)?;
             deliveries.insert(destination.config.name.clone(), delivery);
         }
         let mut jobs = BTreeMap::new();
@@ -207,8 +212,10 @@ impl Prepared {
         let same = same_surroundings(&old, plan);
         for (destination, identity) in std::mem::take(&mut self.destinations) {
             if !deliveries.contains_key(&destination.config.name) {
-                deliveries
-                    .insert(destination.config.name.clone(), Delivery::start(wiring, &lane, &destination, identity)?);
+                deliveries.insert(
+                    destination.config.name.clone(),
+                    Delivery::start(wiring, &plan.name, &lane, &destination, identity)?,
+                );
             }
         }
         let mut kept = BTreeMap::new();

@@ -20,13 +20,14 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 
-use crate::{exposition, house::House};
+use crate::{exposition, house::House, load_metrics::ActiveSeries};
 
 /// What the handlers look at.
 #[derive(Clone)]
 pub struct Site {
     pub house: Arc<House>,
     pub registry: Arc<Registry>,
+    pub series: ActiveSeries,
     /// The effective configuration, secrets masked; `None`: not served.
     pub config: Option<Arc<RwLock<String>>>,
     pub metrics: bool,
@@ -95,6 +96,7 @@ async fn reload(State(site): State<Site>) -> Response {
 }
 
 async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
+    site.series.show(site.house.series());
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
     let (body, content_type) = exposition::render(&site.registry, accept);
     ([(header::CONTENT_TYPE, content_type)], body).into_response()

@@ -108,8 +108,11 @@ pub(super) fn refuse_empty(block: &Block<'_>, region_of_host: Option<&str>) {
             }
             _ => format!("write `{key}: value`, or remove the key"),
         };
-        // Keys that last have no token: a template that writes the three of them is right.
-        if matches!(key, "session_token" | "session_token_file") {
+        // Keys that last have no token, and Grafana Agent takes `profile:` and `role_arn:` with nothing after them for absent:
+        // templates that write them all are right. A region is then the host's.
+        let harmless = matches!(key, "session_token" | "session_token_file" | "profile" | "role_arn" | "external_id")
+            || (key == "region" && region_of_host.is_some());
+        if harmless {
             block.reader.warn(&field, message, Some(&help));
         } else {
             block.reader.error(&field, message, Some(&help));

@@ -159,6 +159,16 @@ pub fn standing(client: &Client, url: &str) -> StandingRequest {
     client.standing(&url.parse().unwrap(), HeaderMap::new()).unwrap()
 }
 
+pub const LIMIT: u64 = 1 << 20;
+
+/// One sending that must end in a 200.
+pub async fn ask(request: &mut StandingRequest) -> Result<String, NetError> {
+    let mut buf = b"what was there before".to_vec();
+    let head = request.send_into(SECONDS, LIMIT, &mut buf).await?;
+    assert_eq!(head.status, axum::http::StatusCode::OK);
+    Ok(String::from_utf8(buf).unwrap())
+}
+
 pub fn hello() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }

@@ -1,3 +1,5 @@
+//! The cursor, driven by hand: claims, answers, evictions and numbers that do not fit.
+
 use super::*;
 
 fn at(offset: u64, item: u64) -> Position {

@@ -38,6 +38,15 @@ pub(crate) trait Disk: Send + Sync {
     fn space(&self, path: &Path) -> io::Result<(u64, u64)>;
 }
 
+/// What is going to happen to a file's pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// They are read from front to back.
+    Sequential,
+    /// They are not needed any more.
+    Done,
+}
+
 /// One open file.
 pub(crate) trait DiskFile: Send + Sync {
     /// Reads at most `buf.len()` bytes at `pos`; 0 at the end of the file.
@@ -52,6 +61,8 @@ pub(crate) trait DiskFile: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Size in bytes.
     fn size(&self) -> io::Result<u64>;
+    /// Tells the page cache what to expect. A hint: without effect where the system knows none.
+    fn advise(&self, _advice: Advice) {}
 }
 
 /// Reads until `buf` is full or the file ends; gives the bytes read.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Disk, DiskFile};
+use super::{Advice, Disk, DiskFile};
 use crate::error::QueueError;
 
 /// Files of the operating system.
@@ -107,6 +107,14 @@ impl DiskFile for RealFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn advise(&self, advice: Advice) {
+        let advice = match advice {
+            Advice::Sequential => rustix::fs::Advice::Sequential,
+            Advice::Done => rustix::fs::Advice::DontNeed,
+        };
+        let _ = rustix::fs::fadvise(&self.0, 0, None, advice);
     }
 }
 

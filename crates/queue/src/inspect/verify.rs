@@ -3,7 +3,7 @@
 //! It walks as the readers of destinations do and counts what they would book. Keeps true: every item between the first
 //! segment and the durable end is in an intact record or in one entry of damage.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,6 +55,14 @@ fn note(out: &mut Verification, damage: Damage) -> Option<usize> {
     }
     out.damage.push(damage);
     Some(out.damage.len() - 1)
+}
+
+/// A record without one of its contexts.
+struct Orphan {
+    offset: u64,
+    bytes: u64,
+    items: u64,
+    lost: Vec<(ContextKey, u64)>,
 }
 
 struct Reading<'a> {
@@ -182,6 +190,7 @@ impl Reading<'_> {
         let view = SegmentFile { file, base: segment.base, nonce: segment.nonce, header_len: segment.header_len };
         let mut walk = Walk::new(Arc::new(view), segment.base, segment.end);
         let mut contexts: HashMap<u64, ContextKey> = HashMap::new();
+        let mut orphans: Vec<Orphan> = Vec::new();
         loop {
             match walk.step() {
                 Step::Frame { offset, header, body } => {
@@ -197,7 +206,7 @@ impl Reading<'_> {
                         continue;
                     }
                     self.expected = header.first_item + u64::from(header.items);
-                    self.record(segment, offset, &header, body, &contexts);
+                    orphans.extend(self.record(segment, offset, &header, body, &contexts));
                 }
                 Step::BadBody { offset, header } => {
                     if !self.number(segment, &header, offset, next_item) {
@@ -212,6 +221,17 @@ impl Reading<'_> {
                     self.open = self.open.or(index);
                 }
                 Step::End => break,
+            }
+        }
+        // Another copy of a context in the same segment is as good as the one that is named.
+        let copies: HashSet<ContextKey> = contexts.into_values().collect();
+        for orphan in orphans {
+            if orphan.lost.iter().all(|(key, _)| copies.contains(key)) {
+                self.out.frames += 1;
+                self.out.items += orphan.items;
+            } else if let Some((_, context)) = orphan.lost.iter().find(|(key, _)| !copies.contains(key)) {
+                let fault = Fault::Context { context: *context };
+                self.damage(segment, fault, orphan.offset, orphan.bytes, Some(orphan.items));
             }
         }
         if !last || self.open.is_some() {
@@ -230,6 +250,7 @@ impl Reading<'_> {
         true
     }
 
+    /// Gives the record back if a context that it names is not where it should be.
     fn record(
         &mut self,
         segment: &Segment,
@@ -237,24 +258,25 @@ impl Reading<'_> {
         header: &FrameHeader,
         body: Bytes,
         contexts: &HashMap<u64, ContextKey>,
-    ) {
+    ) -> Option<Orphan> {
         let items = u64::from(header.items);
         let (keys, offsets) = frame::decode_refs(&body, header.contexts);
-        let lost = keys.iter().zip(&offsets).find(|(key, at)| contexts.get(at) != Some(key));
-        if let Some((_, at)) = lost {
-            self.damage(segment, Fault::Context { context: *at }, offset, header.span(), Some(items));
-            return;
-        }
         if Kind::from_u8(header.kind).is_none() {
             self.out.unknown_kinds += 1;
         } else {
             let refs = usize::from(header.contexts) * REF_LEN;
             if self.inflater.payload(header, body.slice(refs.min(body.len())..)).is_none() {
                 self.damage(segment, Fault::Compression, offset, header.span(), Some(items));
-                return;
+                return None;
             }
+        }
+        let named = keys.into_iter().zip(offsets);
+        let lost: Vec<(ContextKey, u64)> = named.filter(|(key, at)| contexts.get(at) != Some(key)).collect();
+        if !lost.is_empty() {
+            return Some(Orphan { offset, bytes: header.span(), items, lost });
         }
         self.out.frames += 1;
         self.out.items += items;
+        None
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::cursor::{Position, Tally};
+use crate::disk::Advice;
 use crate::frame::{self, FrameHeader, KIND_CONTEXT, REF_LEN};
 use crate::inflate::Inflater;
 use crate::lane::Lane;
@@ -175,6 +176,9 @@ impl Fetch {
             let bounds = Bounds { base: segment.base, end };
             match self.lane.disk.open(&segment.path) {
                 Ok(file) => {
+                    if segment.sealed {
+                        file.advise(Advice::Sequential);
+                    }
                     let file =
                         SegmentFile { file, base: segment.base, nonce: segment.nonce, header_len: segment.header_len };
                     let walk = Walk::new(Arc::new(file), self.at.offset, end.offset);
@@ -285,9 +289,21 @@ impl Fetch {
             self.skip(end, i64::MIN, SkipCause::Damaged, out);
         }
         self.at = end;
-        if self.walk.as_ref().is_some_and(|(walk, _)| walk.segment.base == bounds.base) && self.is_sealed(bounds.base) {
-            self.walk = None;
+        if self.walk.as_ref().is_some_and(|(walk, _)| walk.segment.base == bounds.base)
+            && self.is_sealed(bounds.base)
+            && let Some((walk, _)) = self.walk.take()
+            && self.is_alone_in(bounds)
+        {
+            // A long catch-up must not push everything else out of the machine's page cache.
+            walk.segment.file.advise(Advice::Done);
         }
+    }
+
+    /// No other destination is reading in this segment now; one that is before it comes much later.
+    fn is_alone_in(&self, bounds: &Bounds) -> bool {
+        let within = |offset: u64| (bounds.base..bounds.end.offset).contains(&offset);
+        let board = self.lane.board.lock();
+        board.pairs.iter().all(|(name, pair)| *name == self.destination || !within(pair.cursor.claimed.offset))
     }
 
     fn is_sealed(&self, base: u64) -> bool {

@@ -22,7 +22,7 @@ use objects::{Objects, Page};
 use splice::Entries;
 
 use crate::{
-    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteLabels, RemoteStorageMetrics, courier::Courier,
+    DestinationConfig, DestinationStatus, ProtocolConfig, RemoteStorageMetrics, courier::Courier,
     load::isolation_budget, protocol::Parcel, verdict::Verdict, wire::body::Snappy,
 };
 
@@ -164,8 +164,8 @@ struct Post {
 impl Post {
     fn new(destination: DestinationConfig, authorize: Option<Arc<dyn Authorize>>, stop: CancellationToken) -> Self {
         let url = net::masked(&destination.url);
-        let cells = RemoteStorageMetrics::default()
-            .of(RemoteLabels { remote_name: destination.name.clone(), url: url.clone() });
+        let metrics = RemoteStorageMetrics::default();
+        let cells = metrics.of(metrics.labels(&destination.name, &url));
         let status =
             DestinationStatus::new(destination.name.clone(), url, "prometheus", authorize.clone(), cells.clone());
         let destination = Arc::new(destination);
