@@ -340,7 +340,7 @@ mod tests {
         }
         assert!(text.contains("\nprometheus_remote_storage_highest_timestamp_in_seconds 2.5\n"), "{text}");
         assert!(
-            text.contains("samples_dropped_total{remote_name=\"prod\",url=\"https://h/w\",reason=\"too_old\"} 3"),
+            text.contains("samples_dropped_total{instance_group_name=\"default\",remote_name=\"prod\",url=\"https://h/w\",reason=\"too_old\"} 3"),
             "{text}"
         );
     }

@@ -24,8 +24,10 @@ pub fn run(args: ReplayArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return command::fail(&format!("starting the runtime: {error}")),
     };
+    let resumes = args.progress.exists();
     match runtime.block_on(post(&args, &plan)) {
-        Ok(end) if end.found == 0 => command::fail(
+        // Resumed with nothing new is a success; a first run that finds nothing was given the wrong place.
+        Ok(end) if end.found == 0 && !resumes => command::fail(
             "replay: there are no objects there; check the bucket, the prefix (the path of the S3 destination's url) or the directory",
         ),
         Ok(end) => {

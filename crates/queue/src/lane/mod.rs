@@ -172,7 +172,7 @@ impl Lane {
             match state {
                 LaneState::Ok => tracing::info!(lane = %self.id, "lane takes records again"),
                 LaneState::Full => {
-                    tracing::warn!(lane = %self.id, "lane is full and may not evict: appends wait until a destination on hold catches up or disk space is freed");
+                    tracing::warn!(lane = %self.id, "lane has no room (its budget or the disk is full) and nothing can be evicted now: appends wait; free disk space, or see which destination holds it back or disk space is freed");
                 }
                 LaneState::Failed => {
                     tracing::error!(lane = %self.id, "lane cannot write: appends wait, trying again")
