@@ -253,7 +253,7 @@ impl DestinationStatus {
 
     fn enter(&self, mut board: parking_lot::MutexGuard<'_, Board>, state: DestinationState) {
         let changed = board.snapshot.state.word() != state.word();
-        let news = board.snapshot.state != state;
+        let news = gist(&board.snapshot.state) != gist(&state);
         board.snapshot.state = state;
         if !changed {
             // The same state for another reason is news only while held: there a person is at work.
@@ -292,7 +292,7 @@ impl DestinationStatus {
         board.catching_up = false;
         board.allowance();
         let stopped = matches!(board.snapshot.state, DestinationState::Stopped);
-        if !stopped && board.said.as_ref() != Some(&board.snapshot.state) {
+        if !stopped && board.said.as_ref().map(gist) != Some(gist(&board.snapshot.state)) {
             self.say(board);
         }
     }
@@ -307,6 +307,12 @@ impl DestinationStatus {
         let identity = self.0.identity.as_ref().map_or_else(|| "none".to_owned(), |identity| identity.describe());
         let (destination, url) = (&snapshot.name, &snapshot.url);
         match &snapshot.state {
+            DestinationState::Healthy if snapshot.last_success.is_none() => tracing::warn!(
+                destination,
+                url,
+                changes_not_told,
+                "destination answers and has taken nothing yet; what it refuses is counted as rejected"
+            ),
             DestinationState::Healthy => tracing::info!(destination, url, changes_not_told, "destination answers"),
             DestinationState::Retrying { why } => tracing::warn!(
                 destination,
@@ -326,6 +332,18 @@ impl DestinationStatus {
             DestinationState::Starting | DestinationState::Stopped => {}
         }
     }
+}
+
+/// A state's words without what differs from answer to answer, such as request ids and times.
+fn gist(state: &DestinationState) -> (&'static str, String) {
+    let passing = |word: &&str| word.chars().filter(char::is_ascii_digit).count() >= 4 || word.len() > 24;
+    let words = match state {
+        DestinationState::Retrying { why } | DestinationState::Held { why } => {
+            why.split_whitespace().filter(|word| !passing(word)).collect::<Vec<_>>().join(" ")
+        }
+        _ => String::new(),
+    };
+    (state.word(), words)
 }
 
 impl Board {
@@ -396,5 +414,16 @@ mod tests {
         tokio::time::sleep(PAUSE * 2).await;
         assert_eq!(said(&status), Some(DestinationState::Held { why: "403".into() }));
         assert_eq!(status.0.board.lock().unsaid, 0);
+    }
+
+    #[test]
+    fn another_request_id_is_no_news() {
+        let status = status();
+        for id in ["1c6a5f3e-0b1c-4f7e-9d54-6a1d3a2b7c10", "9f2e7d6c-11aa-4b1e-8a55-0d3c2b1a9e87", "Q7X2K9M4W1"] {
+            status.held(format!("SignatureDoesNotMatch: wrong (HTTP 403, request id {id}); write the right secret"));
+        }
+        assert_eq!(status.0.board.lock().allowance, AT_ONCE - 1, "told once");
+        status.held("AccessDenied: not yours".to_owned());
+        assert_eq!(status.0.board.lock().allowance, AT_ONCE - 2, "another refusal is news");
     }
 }

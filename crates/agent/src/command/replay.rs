@@ -71,6 +71,9 @@ async fn post(args: &ReplayArgs, plan: &Plan) -> Result<ReplayProgress> {
     if terminal {
         let _ = writeln!(std::io::stderr());
     }
+    if !args.progress.exists() {
+        return Ok(end?);
+    }
     end.with_context(|| format!("run the same command again to go on (progress is in {})", args.progress.display()))
 }
 

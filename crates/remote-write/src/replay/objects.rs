@@ -176,7 +176,7 @@ impl Bucket {
         let mut url = self.base.clone();
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", strict(value))).collect();
         url.set_query(Some(&query.join("&")));
-        let doing = format!("listing objects under {}{}", net::masked(&self.base), self.prefix);
+        let doing = format!("listing objects under {}/{}", net::masked(&self.base).trim_end_matches('/'), self.prefix);
         let body = self.get(&url, LIST_LIMIT, &doing).await?;
         let unusable = |why: String| ReplayError::Source { doing: doing.clone(), why };
         let text = std::str::from_utf8(&body).map_err(|e| unusable(e.to_string()))?;
