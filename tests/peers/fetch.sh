@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Puts the programs the tests talk to under $1/bin: Debian's prometheus, prometheus-node-exporter and vmagent.
+# Puts the programs the tests talk to under $1/bin: Debian's prometheus, prometheus-node-exporter and vmagent,
+# and Python packages in an environment of their own.
 # A program already on PATH is linked; otherwise its package is downloaded and unpacked there. Nothing is installed, no service starts.
 set -euo pipefail
 
@@ -37,4 +38,19 @@ for entry in "${wanted[@]}"; do
   cp "$work/root/usr/bin/$program" "$dest/bin/$program"
   rm -rf "$work"
   echo "fetched $program ($package)"
+done
+
+# Python packages the tests ask, in an environment of their own: command -> package.
+python_tools=(
+  "kubernetes-validate:kubernetes-validate"
+)
+for entry in "${python_tools[@]}"; do
+  tool=${entry%%:*} package=${entry##*:}
+  [ -x "$dest/bin/$tool" ] && continue
+  if { [ -x "$dest/python/bin/pip" ] || python3 -m venv "$dest/python"; } && "$dest/python/bin/pip" install -q "$package" >&2; then
+    ln -sf "$dest/python/bin/$tool" "$dest/bin/$tool"
+    echo "fetched $tool (Python package $package)"
+  else
+    echo "fetch.sh: COULD NOT INSTALL $package: the tests that need $tool will be SKIPPED" >&2
+  fi
 done

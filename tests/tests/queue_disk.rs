@@ -124,6 +124,87 @@ async fn a_disk_that_others_fill_and_free_loses_nothing_that_was_accepted() -> R
     Ok(())
 }
 
+/// The same where the queue may evict: a dead destination's requests hold records of what is evicted, and neither
+/// intake nor the other destination waits for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_evicts_from_a_dead_destination_and_nothing_waits_for_its_requests() -> Result<()> {
+    let exporter = Exporter::start(3000).await?;
+    let (dead, up) = (Receiver::start(false).await?, Receiver::start(true).await?);
+    // It takes requests and never answers.
+    dead.answer_after(Duration::from_secs(3600));
+    // The budget has room for many segments of 164 KiB, the disk for two.
+    let config = |jobs: &str| {
+        format!(
+            "queue: {{max_bytes: 16MiB, min_free: 64KiB, shares: {{metrics: 2, logs: 97, traces: 1}}}}\nmetrics:\n  global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\n  configs:\n    - name: default\n      remote_flush_deadline: 1s\n      remote_write:\n        - {{name: dead, url: '{}', remote_timeout: 1h}}\n        - {{name: up, url: '{}'}}\n{jobs}",
+            dead.url(),
+            up.url()
+        )
+    };
+    let jobs: String = (0..4)
+        .map(|n| {
+            format!(
+                "        - {{job_name: t{n}, metrics_path: /t/{n}/metrics, static_configs: [{{targets: ['{}']}}]}}\n",
+                exporter.address
+            )
+        })
+        .collect();
+    let mut agent = Agent::prepare(&config(&format!("      scrape_configs:\n{jobs}")))?
+        .with_flag("-server.graceful-shutdown-timeout=4s");
+    let data = agent.dir.path().join("data");
+    let _small = match Small::mount(&data) {
+        Ok(small) => small,
+        Err(why) => {
+            println!("SKIPPED: a tmpfs cannot be mounted here ({why})");
+            return Ok(());
+        }
+    };
+    agent.start_ready().await?;
+    until("data on disk", PATIENCE, || async {
+        ledger::of_running(&agent).await.ok()?.get("up").filter(|row| row.delivered > 1000).map(drop)
+    })
+    .await
+    .with_context(|| agent.log())?;
+    // Everything but the room for one more segment.
+    let filler = data.join("somebody-elses.file");
+    let filled = fill(&filler)?;
+    let file = std::fs::File::options().write(true).open(&filler)?;
+    file.set_len(filled - (220 << 10))?;
+    let before = ledger::of_running(&agent).await?;
+    let rows = until("many evictions while the other destination goes on", PATIENCE, || async {
+        let rows = ledger::of_running(&agent).await.ok()?;
+        let evicted = rows["dead"].evicted > before["dead"].evicted + 400_000;
+        (evicted && rows["up"].delivered > before["up"].delivered + 400_000).then_some(rows)
+    })
+    .await;
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(error) => {
+            let now = ledger::of_running(&agent).await;
+            return Err(error).with_context(|| format!("{now:?}\n{}", agent.log()));
+        }
+    };
+    println!("evicted from the dead one while its requests were open: {rows:?}");
+    ensure!(!agent.log().contains("lane has no room"), "{}", agent.log());
+    let refused = agent.metric("sigpost_scrape_refused_samples_total").await?;
+    ensure!(refused == Some(0.0), "refused samples: {refused:?}");
+    ensure!(rows["up"].evicted == 0 && rows["dead"].damaged == 0 && rows["dead"].rejected == 0, "{rows:?}");
+    agent.write_config(&config(""))?;
+    let answer = reqwest::Client::new().post(format!("http://127.0.0.1:{}/-/reload", agent.port)).send().await?;
+    ensure!(answer.status().is_success(), "{}", answer.text().await?);
+    until("everything to be delivered to the living one", PATIENCE, || async {
+        (ledger::of_running(&agent).await.ok()?["up"].pending == 0).then_some(())
+    })
+    .await
+    .with_context(|| agent.log())?;
+    agent.stop()?;
+    let (rows, told) = ledger::of_stopped(&data)?;
+    println!("up: received {} different samples; {rows:?}", up.distinct());
+    ensure!(told["sound"] == true, "{told:#}");
+    ensure!(up.distinct() == rows["up"].accepted && rows["up"].delivered == rows["up"].accepted, "{rows:?}");
+    ensure!(rows["dead"].delivered == 0 && rows["dead"].accepted == rows["up"].accepted, "{rows:?}");
+    Ok(())
+}
+
 async fn state(agent: &Agent, wanted: &str) -> Result<()> {
     let series = format!("sigpost_queue_lane_state{{lane=\"metrics-default\",state=\"{wanted}\"}}");
     let what = format!("the lane to be {wanted}");

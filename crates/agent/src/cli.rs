@@ -14,6 +14,7 @@ pub enum Invocation {
     Sandbox(SandboxArgs),
     Replay(ReplayArgs),
     Queue(QueueArgs),
+    Doctor(crate::command::doctor::DoctorArgs),
     Version,
 }
 
@@ -24,12 +25,19 @@ pub fn parse() -> Invocation {
 
 fn parse_from(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
     let command = args.get(1).and_then(|a| a.to_str()).unwrap_or_default().to_owned();
-    let tail = || std::iter::once(OsString::from(format!("sigpost {command}"))).chain(args.iter().skip(2).cloned());
+    let tail = || {
+        let name = OsString::from(format!("sigpost {command}"));
+        std::iter::once(name).chain(two_dashes(args.iter().skip(2).cloned().collect()))
+    };
     match command.as_str() {
         "check" | "check-config" => CheckArgs::try_parse_from(tail()).map(Invocation::Check),
         "sandbox" => SandboxArgs::try_parse_from(tail()).map(Invocation::Sandbox),
         "replay" => ReplayArgs::try_parse_from(tail()).map(Invocation::Replay),
         "queue" => QueueArgs::try_parse_from(tail()).map(Invocation::Queue),
+        // Takes the agent's own flags, with one dash as with two.
+        "doctor" => {
+            crate::command::doctor::DoctorArgs::try_parse_from(two_dashes(tail().collect())).map(Invocation::Doctor)
+        }
         "version" => Ok(Invocation::Version),
         _ => {
             let flags = RunFlags::try_parse_from(two_dashes(args))?;
@@ -56,6 +64,7 @@ fn two_dashes(args: Vec<OsString>) -> Vec<OsString> {
     name = "sigpost",
     about = "A telemetry agent that signs what it posts.",
     after_help = "Commands:\n  sigpost check FILE     validate a configuration and print the effective plan, secrets masked\n  \
+                  sigpost doctor FILE    ask each destination whether it would accept data; why not, and what to do\n  \
                   sigpost sandbox        a local AWS stand-in that verifies signatures and shows what arrived\n  \
                   sigpost replay         post archived objects to a remote-write endpoint\n  \
                   sigpost queue          show what waits on disk (inspect DIR), check it for damage (verify DIR)\n\n\
@@ -209,6 +218,9 @@ pub struct SandboxArgs {
     /// The only signing region accepted where the host names none; default: any.
     #[arg(long)]
     pub region: Option<String>,
+    /// A JSON file with roles, token issuers, trust anchors, instance, containers and secrets (docs/reference/sandbox.md).
+    #[arg(long, value_name = "FILE")]
+    pub world: Option<PathBuf>,
     /// Also play AWS's own host names behind an HTTPS proxy at this address.
     #[arg(long)]
     pub proxy: Option<std::net::SocketAddr>,
@@ -291,6 +303,14 @@ mod tests {
             assert_eq!(flags.config_file.as_deref(), Some(std::path::Path::new("a.yaml")));
             assert!(flags.expand_env);
         }
+    }
+
+    #[test]
+    fn commands_take_their_flags_with_one_dash_too() {
+        let Ok(Invocation::Check(args)) = run(&["check", "-config.expand-env", "a.yaml"]) else { panic!() };
+        assert!(args.expand_env);
+        let args = ["replay", "-config.file=a.yaml", "-from=archive", "-to=amp"];
+        assert!(matches!(run(&args), Ok(Invocation::Replay(_))));
     }
 
     #[test]

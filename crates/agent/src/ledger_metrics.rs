@@ -67,12 +67,14 @@ const ROW_COUNTERS: &[(&str, &str, RowFigure)] = &[
     ("expired_items", "Items that became too old to send", |r| r.expired as f64),
     ("damaged_items", "Items that could not be read back", |r| r.damaged as f64),
     ("late_delivered_items", "Items delivered after they had been counted as evicted", |r| r.late_delivered as f64),
+    ("repeated_frames", "Frames handed to a worker again since the start", |r| r.repeats as f64),
 ];
 
 const ROW_GAUGES: &[(&str, &str, RowFigure)] = &[
     ("pending_items", "Items accepted and not settled", |r| r.pending_items as f64),
     ("pending_bytes", "Bytes on disk that hold the pending items", |r| r.pending_bytes as f64),
     ("in_flight_items", "Pending items that a worker holds", |r| r.in_flight_items as f64),
+    ("in_flight_bytes", "Bytes of payload that a worker holds", |r| r.in_flight_bytes as f64),
     ("oldest_pending_timestamp_seconds", "Append time of the oldest pending item; zero when nothing is pending", |r| {
         r.oldest_pending_ms.map_or(0.0, |ms| ms as f64 / 1000.0)
     }),
@@ -91,6 +93,12 @@ const LANE_COUNTERS: &[(&str, &str, LaneFigure)] = &[
     ("lane_write_failures", "Writes and syncs that failed", |l| l.stats.write_failures as f64),
     ("lane_evicted_segments", "Segments deleted because the lane was full", |l| l.stats.evicted_segments as f64),
     ("lane_damaged_ranges", "Ranges of the lane's files that could not be read", |l| l.stats.damaged_ranges as f64),
+    ("lane_unsynced_discarded_bytes", "Bytes that the start found written but promised to nobody, and discarded", |l| {
+        l.stats.unsynced_discarded_bytes as f64
+    }),
+    ("lane_damaged_tail_bytes", "Bytes at the end of the log that had been synced and that the start found damaged", |l| {
+        l.stats.damaged_tail_bytes as f64
+    }),
 ];
 
 const LANE_GAUGES: &[(&str, &str, LaneFigure)] = &[
@@ -98,6 +106,14 @@ const LANE_GAUGES: &[(&str, &str, LaneFigure)] = &[
     ("lane_budget_bytes", "What the lane's files may grow to", |l| l.budget as f64),
     ("lane_segments", "Files of the lane", |l| l.segments as f64),
     ("lane_durable_offset_bytes", "Lane offset up to which everything is on disk", |l| l.durable_offset as f64),
+    ("lane_oldest_timestamp_seconds", "When the lane's oldest file was begun; zero when there is none", |l| {
+        l.oldest_ms.map_or(0.0, |ms| ms as f64 / 1000.0)
+    }),
+    (
+        "lane_oldest_unsynced_timestamp_seconds",
+        "When the oldest record that is not durable yet was handed over; zero when all are",
+        |l| l.oldest_unsynced_ms.map_or(0.0, |ms| ms as f64 / 1000.0),
+    ),
 ];
 
 impl Collector for Books {
@@ -115,6 +131,16 @@ impl Collector for Books {
             "Items that the far end refused for good, by reason",
             true,
             rejected(&ledger),
+        )?;
+        family(
+            &mut encoder,
+            "removed_items",
+            "Items pending for destinations that were removed since the start",
+            true,
+            ledger.removed.iter().map(|gone| {
+                let pair = Pair { destination: gone.destination.clone(), lane: gone.lane.clone() };
+                (pair, gone.items as f64)
+            }),
         )?;
         for (name, help, figure) in LANE_COUNTERS {
             family(&mut encoder, name, help, true, ledger.lanes.iter().map(|l| (of_lane(l), figure(l))))?;

@@ -25,17 +25,24 @@ use crate::{
 pub(crate) trait Source: Send + Sync + std::fmt::Debug + 'static {
     fn fetch(&self) -> net::BoxFuture<'_, Result<Fetched, FetchError>>;
     fn files(&self) -> Vec<PathBuf>;
+    /// Another number than before: a secret in a store, which this source reads, is another.
+    fn stored_version(&self) -> u64 {
+        0
+    }
     fn describe(&self) -> String;
     /// What a person does when AWS calls these credentials expired and a new fetch gave none other.
     fn advice_when_expired(&self) -> String;
 }
 
-impl Source for Origin {
+impl Source for Arc<Origin> {
     fn fetch(&self) -> net::BoxFuture<'_, Result<Fetched, FetchError>> {
         Box::pin(Origin::fetch(self))
     }
     fn files(&self) -> Vec<PathBuf> {
         Origin::files(self)
+    }
+    fn stored_version(&self) -> u64 {
+        Origin::stored_version(self)
     }
     fn describe(&self) -> String {
         Origin::describe(self)
@@ -45,10 +52,19 @@ impl Source for Origin {
     }
 }
 
-/// Lifetimes below this scale the windows.
+/// Lifetimes below this scale the windows; see [`Windows::of`].
 const SHORT_LIFE: Duration = Duration::from_secs(15 * 60);
 const ADVISORY: Duration = Duration::from_secs(5 * 60);
 const MANDATORY: Duration = Duration::from_secs(60);
+/// What a request may take from its signature to the check at the far end, on a busy machine; a short life gives a third.
+const TRIP: Duration = Duration::from_secs(5);
+const LONG_TRIP: Duration = Duration::from_secs(15);
+/// So close to its end nothing is signed any more: it would be over when it arrives.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// A source is never asked more often than this, whatever hurry there is.
+const SHORTEST_REST: Duration = Duration::from_millis(25);
+/// Several files are replaced one after the other; what was seen changing is read once it has kept still so long.
+const SETTLING: Duration = Duration::from_millis(250);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
@@ -62,247 +78,46 @@ pub(crate) struct Held {
     /// Local clock when these very credentials were first seen.
     pub(crate) obtained_at: SystemTime,
     generation: u64,
-    /// Remaining life at which a background refresh starts, and at which callers wait for one.
-    advisory: Duration,
-    mandatory: Duration,
+    windows: Windows,
     recheck_at: Option<Instant>,
 }
 
 impl Held {
+    /// `None`: they do not end.
     fn remaining(&self, now: SystemTime) -> Option<Duration> {
         self.credentials.expiry().map(|at| at.duration_since(now).unwrap_or(Duration::ZERO))
     }
+
+    /// Can something be signed with them now and arrive in time?
+    fn serves(&self, now: SystemTime) -> bool {
+        self.remaining(now).is_none_or(|left| left > self.windows.last_moment)
+    }
 }
 
-/// What pages and metrics show.
-#[derive(Debug, Clone)]
-pub(crate) struct CacheStatus {
-    pub(crate) held: Option<Arc<Held>>,
-    pub(crate) refreshes: u64,
-    pub(crate) failures: u64,
-    pub(crate) last_error: Option<String>,
+/// By how much life is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Windows {
+    /// The whole life, from when they were fetched.
+    life: Duration,
+    /// From here on a refresh runs in the background.
+    advisory: Duration,
+    /// From here on callers wait for one.
+    mandatory: Duration,
+    /// From here on they do not serve.
+    last_moment: Duration,
 }
 
-#[derive(Debug)]
-pub(crate) struct CredentialCache {
-    source: Box<dyn Source>,
-    file_check: Duration,
-    hasher: RandomState,
-    /// Who signs with these credentials, for log lines.
-    roster: Roster,
-    fetching: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    held: Option<Arc<Held>>,
-    generation: u64,
-    /// Refused by AWS, or the files changed: get others before the next signature if they can be had.
-    stale: bool,
-    stamps: FileStamps,
-    files_checked: Instant,
-    backoff: Backoff,
-    retry_at: Option<Instant>,
-    background: bool,
-    refreshes: u64,
-    failures: u64,
-    last_error: Option<FetchError>,
-}
-
-enum Plan {
-    Serve(Arc<Held>),
-    ServeAndRefresh(Arc<Held>),
-    Wait { fallback: Option<Arc<Held>> },
-    Fail(FetchError),
-}
-
-impl CredentialCache {
-    pub(crate) fn new(source: Box<dyn Source>, file_check: Duration) -> Self {
-        let stamps = FileStamps::take(source.files());
-        let state = State {
-            held: None,
-            generation: 0,
-            stale: false,
-            stamps,
-            files_checked: Instant::now(),
-            backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
-            retry_at: None,
-            background: false,
-            refreshes: 0,
-            failures: 0,
-            last_error: None,
+impl Windows {
+    /// Five minutes and one, as in the SDKs. Below a quarter of an hour a third and a tenth of the life; below a minute more,
+    /// since a request takes its time on the way however short the life: two thirds and one third of a second or three.
+    fn of(life: Duration) -> Self {
+        // The same credentials again keep the windows of their whole life.
+        let mut windows = before.map_or_else(|| Windows::of(life), |held| held.windows);
+        windows.advisory = match before {
+            Some(_) => windows.mandatory.max(life / 2).min(windows.advisory),
+            // Spread, so that a fleet started at once does not refresh at once.
+            None => windows.advisory.mul_f64(0.8 + 0.2 * fastrand::f64()),
         };
-        Self {
-            source,
-            file_check,
-            hasher: RandomState::new(),
-            roster: Roster::default(),
-            fetching: tokio::sync::Mutex::new(()),
-            state: Mutex::new(state),
-        }
-    }
-
-    /// Credentials to sign with at `now` (the far end's clock).
-    pub(crate) async fn get(self: &Arc<Self>, now: SystemTime) -> Result<Arc<Held>, FetchError> {
-        let (plan, generation) = self.plan(now);
-        match plan {
-            Plan::Serve(held) => Ok(held),
-            Plan::Fail(error) => Err(error),
-            Plan::ServeAndRefresh(held) => {
-                let cache = Arc::clone(self);
-                tokio::spawn(async move {
-                    let _ = cache.refresh(generation, now).await;
-                    cache.state.lock().background = false;
-                });
-                Ok(held)
-            }
-            Plan::Wait { fallback } => {
-                let cache = Arc::clone(self);
-                // A task of its own: the caller may time out, and the next one then finds the result.
-                let fetched = tokio::spawn(async move { cache.refresh(generation, now).await }).await;
-                match (fetched, fallback) {
-                    (Ok(Ok(held)), _) | (Ok(Err(_)), Some(held)) | (Err(_), Some(held)) => Ok(held),
-                    (Ok(Err(error)), None) => Err(error),
-                    (Err(_), None) => {
-                        Err(FetchError::failed(format!("{}: the fetch broke off", self.source.describe())))
-                    }
-                }
-            }
-        }
-    }
-
-    /// AWS refused these credentials: fetch others before the next signature. Nothing happens if they are gone already.
-    pub(crate) fn invalidate(&self, fingerprint: u64) {
-        let mut state = self.state.lock();
-        if state.held.as_ref().is_some_and(|h| h.fingerprint == fingerprint) {
-            state.stale = true;
-        }
-    }
-
-    /// The credentials in use, and whether they are about to be replaced.
-    pub(crate) fn held(&self) -> (Option<Arc<Held>>, bool) {
-        let state = self.state.lock();
-        (state.held.clone(), state.stale)
-    }
-
-    pub(crate) fn status(&self) -> CacheStatus {
-        let state = self.state.lock();
-        CacheStatus {
-            held: state.held.clone(),
-            refreshes: state.refreshes,
-            failures: state.failures,
-            last_error: state.last_error.as_ref().map(|e| e.message.clone()),
-        }
-    }
-
-    pub(crate) fn describe(&self) -> String {
-        self.source.describe()
-    }
-
-    pub(crate) fn advice_when_expired(&self) -> String {
-        self.source.advice_when_expired()
-    }
-
-    /// Counts a destination among those that log lines name, for as long as `destination` lives.
-    pub(crate) fn join(&self, destination: &Arc<str>) {
-        if !self.roster.join(destination) {
-            return;
-        }
-        // The line about the fetch is long past and did not name this one.
-        let held = self.state.lock().held.clone();
-        if let Some(held) = held {
-            announce(destination, &held.source, &held.credentials, SystemTime::now());
-        }
-    }
-
-    fn plan(&self, now: SystemTime) -> (Plan, u64) {
-        let mut state = self.state.lock();
-        if !state.stamps.is_empty() && state.files_checked.elapsed() >= self.file_check {
-            state.files_checked = Instant::now();
-            if state.stamps.changed() {
-                // Stamped before the fetch: a change in the middle of it is seen next time.
-                state.stamps = state.stamps.again();
-                state.stale = true;
-                state.retry_at = None;
-                state.backoff.reset();
-            }
-        }
-        let resting = state.retry_at.is_some_and(|at| Instant::now() < at);
-        let failed = || {
-            let silent = || FetchError::failed(format!("{}: no credentials yet", self.source.describe()));
-            Plan::Fail(state.last_error.clone().unwrap_or_else(silent))
-        };
-        let plan = match &state.held {
-            None if resting => failed(),
-            None => Plan::Wait { fallback: None },
-            Some(held) => {
-                let remaining = held.remaining(now).unwrap_or(Duration::MAX);
-                let recheck = held.recheck_at.is_some_and(|at| Instant::now() >= at);
-                if remaining.is_zero() {
-                    if resting { failed() } else { Plan::Wait { fallback: None } }
-                } else if resting {
-                    Plan::Serve(Arc::clone(held))
-                } else if state.stale || remaining <= held.mandatory {
-                    Plan::Wait { fallback: Some(Arc::clone(held)) }
-                } else if (remaining <= held.advisory || recheck) && !state.background {
-                    Plan::ServeAndRefresh(Arc::clone(held))
-                } else {
-                    Plan::Serve(Arc::clone(held))
-                }
-            }
-        };
-        if matches!(plan, Plan::ServeAndRefresh(_)) {
-            state.background = true;
-        }
-        (plan, state.generation)
-    }
-
-    /// Fetches, unless someone did since `seen`.
-    async fn refresh(&self, seen: u64, now: SystemTime) -> Result<Arc<Held>, FetchError> {
-        let _alone = self.fetching.lock().await;
-        {
-            let state = self.state.lock();
-            if state.generation != seen {
-                return match (&state.held, &state.last_error) {
-                    (Some(held), _) if held.generation == state.generation => Ok(Arc::clone(held)),
-                    (_, Some(error)) => Err(error.clone()),
-                    _ => Err(FetchError::failed("no credentials")),
-                };
-            }
-        }
-        let result = self.source.fetch().await.and_then(|fetched| check_expiry(fetched, now));
-        let mut state = self.state.lock();
-        state.generation = state.generation.wrapping_add(1);
-        match result {
-            Ok(fetched) => Ok(self.accept(&mut state, fetched, now)),
-            Err(error) => {
-                state.failures += 1;
-                rest(&mut state, now);
-                let valid = state.held.as_ref().is_some_and(|h| h.remaining(now).is_none_or(|r| !r.is_zero()));
-                tracing::warn!(
-                    destinations = self.roster.names(),
-                    source = self.source.describe(),
-                    still_valid = valid,
-                    %error,
-                    "AWS credentials could not be refreshed"
-                );
-                state.last_error = Some(error.clone());
-                Err(error)
-            }
-        }
-    }
-
-    fn accept(&self, state: &mut State, fetched: Fetched, now: SystemTime) -> Arc<Held> {
-        let Fetched { credentials, source, recheck } = fetched;
-        let parts = (credentials.access_key_id(), credentials.secret_access_key(), credentials.session_token());
-        let fingerprint = self.hasher.hash_one(parts);
-        let before = state.held.as_ref().filter(|h| h.fingerprint == fingerprint);
-        let obtained_at = before.map_or_else(SystemTime::now, |h| h.obtained_at);
-        let no_longer_life =
-            before.is_some_and(|h| h.credentials.expiry().is_some() && h.credentials.expiry() >= credentials.expiry());
-        let life = credentials.expiry().and_then(|at| at.duration_since(now).ok()).unwrap_or(Duration::MAX);
-        let (advisory, mandatory) = if life >= SHORT_LIFE { (ADVISORY, MANDATORY) } else { (life / 3, life / 10) };
         if before.is_none() {
             announce(&self.roster.names(), &source, &credentials, now);
         }
@@ -310,13 +125,7 @@ impl CredentialCache {
             fingerprint,
             obtained_at,
             generation: state.generation,
-            // Spread, so that a fleet started at once does not refresh at once.
-            advisory: if before.is_some() {
-                mandatory.max(life / 2)
-            } else {
-                advisory.mul_f64(0.8 + 0.2 * fastrand::f64())
-            },
-            mandatory,
+            windows,
             recheck_at: recheck.and_then(|after| Instant::now().checked_add(after)),
             credentials,
             source,
@@ -346,13 +155,18 @@ fn announce(destinations: &str, source: &str, credentials: &Credentials, now: Sy
     );
 }
 
-/// Schedules the next attempt: soon enough for the time that valid credentials have left.
+/// Schedules the next attempt: soon enough for the time that valid credentials have left, and for lives that are short.
 fn rest(state: &mut State, now: SystemTime) {
     let mut delay = FIRST_RETRY / 8 + state.backoff.next_delay();
-    if let Some(left) = state.held.as_ref().and_then(|h| h.remaining(now)).filter(|left| !left.is_zero()) {
-        delay = delay.min(left / 4);
+    if let Some(held) = &state.held {
+        if held.windows.life < SHORT_LIFE {
+            delay = delay.min(held.windows.life / 4);
+        }
+        if let Some(left) = held.remaining(now).filter(|left| !left.is_zero()) {
+            delay = delay.min(left / 4);
+        }
     }
-    state.retry_at = Instant::now().checked_add(delay);
+    state.retry_at = Instant::now().checked_add(delay.max(SHORTEST_REST));
 }
 
 fn check_expiry(fetched: Fetched, now: SystemTime) -> Result<Fetched, FetchError> {

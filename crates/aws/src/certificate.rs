@@ -1,4 +1,4 @@
-//! The few facts of an X.509 certificate that Roles Anywhere needs: serial number and validity.
+//! The few facts of an X.509 certificate that Roles Anywhere needs: serial number, validity, who issued whom.
 //!
 //! Not a verifier. Keeps true: any bytes are read in bounded time and never panic.
 
@@ -9,6 +9,9 @@ use std::time::SystemTime;
 pub(crate) struct Facts {
     /// In decimal, as AWS wants it.
     pub(crate) serial: String,
+    /// The names' very bytes, which is how issuers are found (RFC 5280 section 7.1).
+    pub(crate) issuer: Vec<u8>,
+    pub(crate) subject: Vec<u8>,
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
 }
@@ -26,11 +29,12 @@ pub(crate) fn facts(der: &[u8]) -> Option<Facts> {
     let rest = expect(tbs, VERSION).map_or(tbs, |(_, rest)| rest);
     let (serial, rest) = expect(rest, INTEGER)?;
     let (_signature, rest) = expect(rest, SEQUENCE)?;
-    let (_issuer, rest) = expect(rest, SEQUENCE)?;
-    let (validity, _) = expect(rest, SEQUENCE)?;
+    let (issuer, rest) = expect(rest, SEQUENCE)?;
+    let (validity, after) = expect(rest, SEQUENCE)?;
+    let (subject, _) = expect(after, SEQUENCE)?;
     let (not_before, rest) = time(validity)?;
     let (not_after, _) = time(rest)?;
-    Some(Facts { serial: decimal(serial)?, not_before, not_after })
+    Some(Facts { serial: decimal(serial)?, issuer: issuer.to_vec(), subject: subject.to_vec(), not_before, not_after })
 }
 
 /// One element: tag, content, and what follows it.

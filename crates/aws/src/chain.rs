@@ -22,7 +22,12 @@ use aws_credential_types::{
     provider::{ProvideCredentials, error::CredentialsError},
 };
 
-use crate::{container, error::FetchError, sts::Sts};
+use crate::{
+    container,
+    error::FetchError,
+    explain::{SourceOutcome, Trail},
+    sts::Sts,
+};
 
 /// Which profile, and in which files.
 #[derive(Debug, Clone, Default)]
@@ -132,10 +137,12 @@ pub(crate) fn provider_config(sts: &Sts<'_>) -> ProviderConfig {
 pub(crate) async fn standard(
     sts: &Sts<'_>,
     imds: &aws_config::imds::Client,
+    trail: &mut Trail,
 ) -> Result<(Credentials, &'static str), FetchError> {
+    const PLACES: [&str; 5] = ["environment", "shared files", "web identity", "container", "instance metadata"];
     let config = provider_config(sts);
     let mut tried = Vec::new();
-    for place in ["environment", "shared files", "web identity", "container", "instance metadata"] {
+    for (at, place) in PLACES.into_iter().enumerate() {
         let result = match place {
             "environment" => {
                 EnvironmentVariableCredentialsProvider::new().provide_credentials().await.map_err(|e| explain(&e))
@@ -152,9 +159,28 @@ pub(crate) async fn standard(
             }
         };
         match result {
-            Ok(credentials) => return Ok((credentials, place)),
-            Err(e) if e.absent => tried.push(format!("{place}: {}", e.message)),
-            Err(e) => return Err(FetchError::failed(format!("{place}: {}", e.message))),
+            Ok(credentials) => {
+                trail.note(place, SourceOutcome::Taken, "the first place of the standard chain that has credentials");
+                for later in PLACES.into_iter().skip(at + 1) {
+                    trail.note(later, SourceOutcome::NotAsked, format!("{place} comes first in the standard chain"));
+                }
+                return Ok((credentials, place));
+            }
+            Err(e) if e.absent => {
+                trail.note(place, SourceOutcome::Absent, &e.message);
+                tried.push(format!("{place}: {}", e.message));
+            }
+            Err(e) => {
+                trail.note(place, SourceOutcome::Failed, &e.message);
+                for later in PLACES.into_iter().skip(at + 1) {
+                    trail.note(
+                        later,
+                        SourceOutcome::NotAsked,
+                        format!("{place} is set up and failed, which ends the search"),
+                    );
+                }
+                return Err(FetchError::failed(format!("{place}: {}", e.message)));
+            }
         }
     }
     Err(FetchError::absent(format!(

@@ -79,13 +79,24 @@ impl IdentityContext {
         new
     }
 
-    fn cache(&self, key: CacheKey, origin: impl FnOnce() -> Origin) -> Arc<CredentialCache> {
+    /// Sends by the connections of credential sources: directly to local addresses, else as the environment's proxy says.
+    pub(crate) async fn send(
+        &self,
+        url: &Url,
+        request: http::Request<bytes::Bytes>,
+        timeout: Duration,
+        limit: u64,
+    ) -> Result<net::Reply, net::NetError> {
+        self.connections.for_url(url).send(request, timeout, limit).await
+    }
+
+    fn cache(&self, key: CacheKey, origin: &Arc<Origin>) -> Arc<CredentialCache> {
         let mut caches = self.caches.lock();
         caches.retain(|(_, cache)| cache.strong_count() > 0);
         if let Some(cache) = caches.iter().find(|(k, _)| *k == key).and_then(|(_, cache)| cache.upgrade()) {
             return cache;
         }
-        let cache = Arc::new(CredentialCache::new(Box::new(origin()), self.file_check));
+        let cache = Arc::new(CredentialCache::new(Box::new(Arc::clone(origin)), self.file_check));
         caches.push((key, Arc::downgrade(&cache)));
         cache
     }
@@ -142,12 +153,13 @@ pub fn build(
         region: config.sts.region.clone().or_else(|| region.known().map(|(r, _)| r.clone())),
         session_name: names_session.then(|| session_name.clone()),
     };
-    let cache = context.cache(key, || {
-        let connections = context.connections.clone();
-        Origin::new(config.source.clone(), roles, config.sts.clone(), Arc::clone(&region), connections, session_name)
-    });
+    let connections = context.connections.clone();
+    let source = config.source.clone();
+    let origin =
+        Arc::new(Origin::new(source, roles, config.sts.clone(), Arc::clone(&region), connections, session_name));
+    let cache = context.cache(key, &origin);
     let notices = context.notices(&authority(destination));
-    Ok(Arc::new(Identity::new(destination_name, service, region, cache, notices)))
+    Ok(Arc::new(Identity::new(destination_name, service, region, cache, origin, notices)))
 }
 
 /// Host, and port where the URL names one.

@@ -17,6 +17,8 @@ use crate::{
     RegionOrigin,
     cache::CredentialCache,
     clock::{Clock, ClockNotices},
+    explain::{CallerFacts, CallerIdentity, Explanation, SourceOutcome, Trail, last4},
+    origin::Origin,
     region::{self, SigningRegion},
     signer::{self, Scope},
     verdict::{self, Refusal},
@@ -29,6 +31,8 @@ pub struct Identity {
     service: String,
     region: Arc<SigningRegion>,
     cache: Arc<CredentialCache>,
+    /// For explanations; the cache fetches from one of its own.
+    origin: Arc<Origin>,
     clock: Clock,
     trials: Mutex<Trials>,
 }
@@ -84,13 +88,14 @@ impl Identity {
         service: String,
         region: Arc<SigningRegion>,
         cache: Arc<CredentialCache>,
+        origin: Arc<Origin>,
         notices: Arc<ClockNotices>,
     ) -> Self {
         let destination: Arc<str> = destination.into();
         cache.join(&destination);
         notices.join(&destination);
         let (clock, trials) = (Clock::of_process(notices), Mutex::default());
-        Self { destination, service, region, cache, clock, trials }
+        Self { destination, service, region, cache, origin, clock, trials }
     }
 
     /// What pages and metrics show of it.
@@ -112,6 +117,63 @@ impl Identity {
         }
     }
 
+    /// Asks every source afresh, as the first signature of a new process would, and tells all that was considered and what
+    /// came of it. The credentials in use stay as they are. Ends within two minutes.
+    pub async fn explain(&self) -> Explanation {
+        let mut trail = Trail::default();
+        let fetched = self.origin.fetch_by(&mut trail).await;
+        for (source, why) in self.origin.left_alone() {
+            trail.note(source, SourceOutcome::NotAsked, why);
+        }
+        let (caller, error) = match fetched {
+            Ok(fetched) => {
+                let facts = CallerFacts {
+                    source: fetched.source,
+                    key_last4: last4(fetched.credentials.access_key_id()),
+                    role_arn: self.origin.role_arn(),
+                    expires: fetched.credentials.expiry(),
+                    is_temporary: fetched.credentials.session_token().is_some(),
+                };
+                (Some(facts), None)
+            }
+            Err(error) => (None, Some(error.message)),
+        };
+        let region = self.region.get().await;
+        Explanation {
+            destination: self.destination.as_ref().to_owned(),
+            service: self.service.clone(),
+            sources: trail.sources,
+            roles: trail.roles,
+            caller,
+            error,
+            region: region.as_ref().ok().cloned(),
+            region_places: self.region.places(),
+            region_error: region.err(),
+            sts_endpoint: self.origin.sts_endpoint().await,
+            clock_offset_ms: self.clock.offset_ms(),
+        }
+    }
+
+    /// The region that requests are signed for.
+    pub(crate) async fn signing_region(&self) -> Result<String, String> {
+        self.region.get().await.map(|(region, _)| region)
+    }
+
+    /// The STS of that region, or the configured one.
+    pub(crate) async fn sts_url(&self) -> Result<url::Url, String> {
+        let region = self.signing_region().await?;
+        self.origin.sts_url(&region).map_err(|e| e.message)
+    }
+
+    /// Asks STS who we are with the credentials in use (fetching them if there are none). Needs no permission. The error
+    /// says what STS said, or why it could not be asked.
+    pub async fn caller_identity(&self) -> Result<CallerIdentity, String> {
+        let now = self.clock.now();
+        let held = self.cache.get(now).await.map_err(|e| e.message)?;
+        let (region, _) = self.region.get().await?;
+        self.origin.caller_identity(&held.credentials, &region, now).await.map_err(|e| e.message)
+    }
+
     async fn sign(&self, request: &mut Request<Bytes>) -> Result<(), AuthorizeError> {
         let error = |what: String| AuthorizeError { what, source: None };
         let (region, _) = self.region.get().await.map_err(error)?;
@@ -121,7 +183,8 @@ impl Identity {
             what: format!("no AWS credentials for {}: {e}", self.destination),
             source: None,
         })?;
-        let scope = Scope { region: &region, service: &self.service, time: now };
+        // Later than when the credentials were asked for.
+        let scope = Scope { region: &region, service: &self.service, time: self.clock.now() };
         signer::sign_request(request, &held.credentials, scope).map_err(error)
     }
 

@@ -23,6 +23,7 @@
 )]
 
 mod cache;
+mod canonical;
 mod certificate;
 mod chain;
 mod clock;
@@ -31,6 +32,9 @@ mod connector;
 mod container;
 mod context;
 mod error;
+mod explain;
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod identity;
 mod json;
@@ -39,14 +43,18 @@ mod process;
 mod region;
 mod roles_anywhere;
 mod roster;
+mod secrets;
 mod signer;
 mod sts;
 mod validate;
 mod verdict;
 
+pub use canonical::{CanonicalDifference, CanonicalRequest, CanonicalVerdict, canonical_request, compare_canonical};
 pub use config::{CredentialSource, IdentityConfig, RoleStep, RolesAnywhereConfig, StsConfig};
 pub use context::{IdentityContext, build, identity};
 pub use error::AwsError;
+pub use explain::{CallerFacts, CallerIdentity, Explanation, RegionCheck, RoleCheck, SourceCheck, SourceOutcome};
 pub use host::{AwsHost, Partition, S3Style, parse_host};
 pub use identity::{Identity, IdentityStatus};
 pub use region::RegionOrigin;
+pub use secrets::{SecretKeeper, SecretReference, SecretStatus, SecretStoresConfig, VaultConfig, VaultLogin};

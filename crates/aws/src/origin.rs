@@ -15,6 +15,7 @@ use crate::{
     connector::Connections,
     container,
     error::FetchError,
+    explain::{CallerIdentity, RoleCheck, SourceOutcome, Trail},
     process,
     region::SigningRegion,
     roles_anywhere,
@@ -64,18 +65,33 @@ impl Origin {
 
     /// Fetches once.
     pub(crate) async fn fetch(&self) -> Result<Fetched, FetchError> {
-        match tokio::time::timeout(TIMEOUT, self.fetch_all()).await {
+        self.fetch_by(&mut Trail::default()).await
+    }
+
+    /// Fetches once and notes on the way what was considered.
+    pub(crate) async fn fetch_by(&self, trail: &mut Trail) -> Result<Fetched, FetchError> {
+        match tokio::time::timeout(TIMEOUT, self.fetch_all(trail)).await {
             Ok(result) => result,
             Err(_) => Err(FetchError::failed(format!("{}: no answer within {} s", self.describe(), TIMEOUT.as_secs()))),
         }
     }
 
-    async fn fetch_all(&self) -> Result<Fetched, FetchError> {
+    async fn fetch_all(&self, trail: &mut Trail) -> Result<Fetched, FetchError> {
         let region = self.sts_region().await?;
         let sts = Sts { region: &region, config: &self.sts, connections: &self.connections };
-        let mut fetched = self.base(&sts).await?;
+        let base = self.base(&sts, trail).await;
+        if !matches!(self.source, CredentialSource::StandardChain) {
+            match &base {
+                Ok(fetched) => trail.note(&fetched.source, SourceOutcome::Taken, "the identity block names it"),
+                Err(error) => trail.note(self.base_label(), SourceOutcome::Failed, &error.message),
+            }
+        }
+        let mut fetched = base?;
         for (role, session_name) in &self.roles {
-            fetched.credentials = sts.assume(role, session_name, fetched.credentials).await?;
+            let assumed = sts.assume(role, session_name, fetched.credentials).await;
+            let error = assumed.as_ref().err().map(|e| e.message.clone());
+            trail.roles.push(RoleCheck { role_arn: role.role_arn.clone(), session_name: session_name.clone(), error });
+            fetched.credentials = assumed?;
             fetched.source = format!("role {} on {}", role.role_arn, fetched.source);
             fetched.recheck = None;
         }
@@ -86,7 +102,7 @@ impl Origin {
         Ok(fetched)
     }
 
-    async fn base(&self, sts: &Sts<'_>) -> Result<Fetched, FetchError> {
+    async fn base(&self, sts: &Sts<'_>, trail: &mut Trail) -> Result<Fetched, FetchError> {
         let mut recheck = None;
         let mut label = None;
         let credentials = match &self.source {
@@ -109,7 +125,7 @@ impl Origin {
                 choice.fetch(sts).await?
             }
             CredentialSource::StandardChain => {
-                let (credentials, place) = chain::standard(sts, self.imds(None).await?).await?;
+                let (credentials, place) = chain::standard(sts, self.imds(None).await?, trail).await?;
                 label = Some(format!("{place} (standard chain)"));
                 recheck = Some(RECHECK);
                 credentials
@@ -138,9 +154,70 @@ impl Origin {
                     FetchError { message: format!("instance metadata: {message}; {hint}"), absent }
                 })?
             }
-            CredentialSource::RolesAnywhere(config) => roles_anywhere::fetch(config, &self.connections).await?,
+            CredentialSource::RolesAnywhere(config) => {
+                roles_anywhere::fetch(config, &self.sts, &self.connections).await?
+            }
         };
         Ok(Fetched { credentials, source: label.unwrap_or_else(|| self.fetched_label()), recheck })
+    }
+
+    /// The role that the credentials are of, where this identity assumes one.
+    pub(crate) fn role_arn(&self) -> Option<String> {
+        let base = match &self.source {
+            CredentialSource::WebIdentity { role_arn, .. } => Some(role_arn),
+            CredentialSource::RolesAnywhere(config) => Some(&config.role_arn),
+            _ => None,
+        };
+        self.roles.last().map(|(role, _)| &role.role_arn).or(base).cloned()
+    }
+
+    /// What the environment offers and this identity leaves alone, because its block names a source.
+    pub(crate) fn left_alone(&self) -> Vec<(String, String)> {
+        if matches!(self.source, CredentialSource::StandardChain) {
+            return Vec::new();
+        }
+        let named = self.base_label();
+        [
+            ("environment", "AWS_ACCESS_KEY_ID"),
+            ("shared files", "AWS_PROFILE"),
+            ("web identity", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+            ("container", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+            ("container", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        ]
+        .into_iter()
+        .filter(|(_, variable)| std::env::var_os(variable).is_some_and(|v| !v.is_empty()))
+        .map(|(place, variable)| {
+            (
+                place.to_owned(),
+                format!("{variable} is set, but the identity block names {named}, and then nothing else is asked"),
+            )
+        })
+        .collect()
+    }
+
+    /// The endpoint that roles are assumed at, if this identity asks STS for anything.
+    pub(crate) async fn sts_endpoint(&self) -> Option<String> {
+        let asks = !self.roles.is_empty() || matches!(self.source, CredentialSource::WebIdentity { .. });
+        let region = self.sts_region().await.ok().filter(|_| asks)?;
+        let sts = Sts { region: &region, config: &self.sts, connections: &self.connections };
+        sts.endpoint().ok().map(|url| net::masked(&url))
+    }
+
+    /// STS's endpoint, in `region` where nothing else names STS's.
+    pub(crate) fn sts_url(&self, region: &str) -> Result<url::Url, FetchError> {
+        let region = self.sts.region.clone().unwrap_or_else(|| region.to_owned());
+        Sts { region: &region, config: &self.sts, connections: &self.connections }.endpoint()
+    }
+
+    /// Asks STS who `credentials` are; `region` where nothing else names STS's.
+    pub(crate) async fn caller_identity(
+        &self,
+        credentials: &Credentials,
+        region: &str,
+        now: std::time::SystemTime,
+    ) -> Result<CallerIdentity, FetchError> {
+        let region = self.sts.region.clone().unwrap_or_else(|| region.to_owned());
+        Sts { region: &region, config: &self.sts, connections: &self.connections }.caller(credentials, now).await
     }
 
     async fn imds(&self, endpoint: Option<&url::Url>) -> Result<&aws_config::imds::Client, FetchError> {
@@ -165,7 +242,7 @@ impl Origin {
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let secret = |source: &SecretSource| match source {
             SecretSource::File(path) => Some(path.clone()),
-            SecretSource::Inline(_) => None,
+            SecretSource::Inline(_) | SecretSource::Stored(_) => None,
         };
         match &self.source {
             CredentialSource::Static { access_key, secret_key, session_token } => {
@@ -188,12 +265,34 @@ impl Origin {
                     .flatten()
                     .filter_map(|pem| match pem {
                         Pem::File(path) => Some(path.clone()),
-                        Pem::Inline(_) => None,
+                        Pem::Inline(_) | Pem::Stored(_) => None,
                     })
                     .collect()
             }
             // Their tokens are exchanged, not used: a new token does not end what the old one bought.
             _ => Vec::new(),
+        }
+    }
+
+    /// Changes when something that this source reads from a secret store does.
+    pub(crate) fn stored_version(&self) -> u64 {
+        let of = |source: &SecretSource| match source {
+            SecretSource::Stored(stored) => stored.version(),
+            SecretSource::Inline(_) | SecretSource::File(_) => 0,
+        };
+        match &self.source {
+            CredentialSource::Static { access_key, secret_key, session_token } => {
+                of(access_key) + of(secret_key) + session_token.as_ref().map_or(0, of)
+            }
+            CredentialSource::Process { command } => of(command),
+            CredentialSource::RolesAnywhere(config) => {
+                [Some(&config.certificate), Some(&config.private_key), config.certificate_chain.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .map(|pem| if let Pem::Stored(stored) = pem { stored.version() } else { 0 })
+                    .sum()
+            }
+            _ => 0,
         }
     }
 
@@ -268,6 +367,9 @@ impl Origin {
             CredentialSource::StandardChain => "standard chain".to_owned(),
             CredentialSource::Static { access_key: SecretSource::File(path), .. } => {
                 format!("static keys from {}", path.display())
+            }
+            CredentialSource::Static { access_key: SecretSource::Stored(stored), .. } => {
+                format!("static keys from {}", stored.reference())
             }
             CredentialSource::Static { access_key: SecretSource::Inline(key), .. } => {
                 format!("static keys ({})", show_key(key.expose()))

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     AwsError, CredentialSource, IdentityConfig, chain::ProfileChoice, connector::Connections, error::FetchError,
-    host::AwsHost, sts::Sts,
+    explain::RegionCheck, host::AwsHost, sts::Sts,
 };
 
 const RETRY: Duration = Duration::from_secs(60);
@@ -56,6 +56,7 @@ pub(crate) struct SigningRegion {
     /// Set by an answer that named another region.
     corrected: RwLock<Option<String>>,
     host: String,
+    places: Vec<RegionCheck>,
     asking: Mutex<Option<(Instant, String)>>,
     connections: Connections,
 }
@@ -84,6 +85,7 @@ impl SigningRegion {
             known,
             corrected: RwLock::new(None),
             host: place,
+            places: places(config, host, connections),
             asking: Mutex::new(None),
             connections: connections.clone(),
         })
@@ -92,6 +94,20 @@ impl SigningRegion {
     /// The region, if it is known without asking.
     pub(crate) fn known(&self) -> Option<&(String, RegionOrigin)> {
         self.known.get()
+    }
+
+    /// Where a region was looked for, in order; instance metadata last, if it was asked.
+    pub(crate) fn places(&self) -> Vec<RegionCheck> {
+        let mut places = self.places.clone();
+        let asked = match self.known.get() {
+            Some((region, RegionOrigin::InstanceMetadata)) => Some(Some(region.clone())),
+            None => Some(None),
+            Some(_) => None,
+        };
+        if let Some(region) = asked {
+            places.push(RegionCheck { place: RegionOrigin::InstanceMetadata, region });
+        }
+        places
     }
 
     /// The region to sign with now.
@@ -169,11 +185,20 @@ fn look(
 ) -> Result<Option<(String, RegionOrigin)>, AwsError> {
     if let Some(region) = config.region.as_deref().map(str::trim).filter(|r| !r.is_empty()) {
         check("region", region)?;
-        return Ok(Some((region.to_owned(), RegionOrigin::Configuration)));
     }
-    if let Some(region) = host.and_then(|h| h.region.clone()) {
-        return Ok(Some((region, RegionOrigin::HostName)));
-    }
+    let found = places(config, host, connections).into_iter().find_map(|c| Some((c.region?, c.place)));
+    Ok(found)
+}
+
+/// Every place that may name a region without being asked over the network, in order, with what it names.
+fn places(config: &IdentityConfig, host: Option<&AwsHost>, connections: &Connections) -> Vec<RegionCheck> {
+    let mut places = Vec::new();
+    let mut look = |place: RegionOrigin, region: Option<String>| {
+        let region = region.map(|r| r.trim().to_owned()).filter(|r| !r.is_empty());
+        places.push(RegionCheck { place, region });
+    };
+    look(RegionOrigin::Configuration, config.region.clone());
+    look(RegionOrigin::HostName, host.and_then(|h| h.region.clone()));
     let profile = match &config.source {
         CredentialSource::Profile { name, config_file, credentials_file } => ProfileChoice {
             name: name.clone(),
@@ -183,20 +208,15 @@ fn look(
         _ => ProfileChoice::default(),
     };
     let sts = Sts { region: "", config: &config.sts, connections };
-    if let Some(region) = profile.region(&sts) {
-        return Ok(Some((region, RegionOrigin::Profile(profile.name()))));
-    }
+    look(RegionOrigin::Profile(profile.name()), profile.region(&sts));
     for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-        if let Some(region) = std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()) {
-            return Ok(Some((region, RegionOrigin::Environment(name))));
-        }
+        look(RegionOrigin::Environment(name), std::env::var(name).ok());
     }
-    if let CredentialSource::RolesAnywhere(anywhere) = &config.source
-        && let Some(region) = anywhere.region.clone().or_else(|| arn_region(&anywhere.trust_anchor_arn))
-    {
-        return Ok(Some((region, RegionOrigin::TrustAnchor)));
+    if let CredentialSource::RolesAnywhere(anywhere) = &config.source {
+        let region = anywhere.region.clone().or_else(|| arn_region(&anywhere.trust_anchor_arn));
+        look(RegionOrigin::TrustAnchor, region);
     }
-    Ok(None)
+    places
 }
 
 /// `arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/...` names its region fourth.

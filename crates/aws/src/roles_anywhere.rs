@@ -2,17 +2,17 @@
 //!
 //! Keeps nothing between calls. Keeps true: certificate and key are read at each call and must belong together; the key
 //! signs only CreateSession. The signature is SigV4 with `AWS4-X509-...` algorithms, as in AWS's credential helper:
-//! RSA PKCS#1 v1.5 or ECDSA over SHA-256, whatever the curve. P-384 is refused: the crypto library signs with it only
-//! over SHA-384.
+//! RSA PKCS#1 v1.5 or ECDSA over SHA-256, whatever the curve.
 
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_lc_rs::{
+    digest,
     rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P521_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256,
-        RsaKeyPair,
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA256_ASN1_SIGNING, EcdsaKeyPair,
+        KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -25,22 +25,27 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::{
-    RolesAnywhereConfig,
+    RolesAnywhereConfig, StsConfig,
     certificate::{self, Facts},
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
     json,
     region::arn_region,
     signer::STRICT,
+    sts::endpoint_suffix,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Fetches once.
-pub(crate) async fn fetch(config: &RolesAnywhereConfig, connections: &Connections) -> Result<Credentials, FetchError> {
+pub(crate) async fn fetch(
+    config: &RolesAnywhereConfig,
+    switches: &StsConfig,
+    connections: &Connections,
+) -> Result<Credentials, FetchError> {
     let failed = |what: String| FetchError::failed(format!("Roles Anywhere, role {}: {what}", config.role_arn));
-    let request = create_session(config, SystemTime::now()).map_err(&failed)?;
-    let endpoint = endpoint(config).map_err(&failed)?;
+    let endpoint = endpoint(config, switches).map_err(&failed)?;
+    let request = create_session(config, &endpoint, SystemTime::now()).map_err(&failed)?;
     let reply =
         connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| failed(e.to_string()))?;
     if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
@@ -85,39 +90,32 @@ fn region(config: &RolesAnywhereConfig) -> Result<String, String> {
     Ok(config.region.clone().unwrap_or(anchor))
 }
 
-fn endpoint(config: &RolesAnywhereConfig) -> Result<Url, String> {
+fn endpoint(config: &RolesAnywhereConfig, switches: &StsConfig) -> Result<Url, String> {
     if let Some(url) = &config.endpoint {
         return Ok(url.clone());
     }
     let region = region(config)?;
-    let suffix = match region.as_str() {
-        r if r.starts_with("cn-") => "amazonaws.com.cn",
-        r if r.starts_with("eusc-") => "amazonaws.eu",
-        _ => "amazonaws.com",
-    };
-    Url::parse(&format!("https://rolesanywhere.{region}.{suffix}/"))
+    let name = if switches.use_fips { "rolesanywhere-fips" } else { "rolesanywhere" };
+    let suffix = endpoint_suffix(&region, switches.use_dualstack);
+    Url::parse(&format!("https://{name}.{region}.{suffix}/"))
         .map_err(|e| format!("no endpoint for region {region:?}: {e}"))
 }
 
 /// The signed request.
-fn create_session(config: &RolesAnywhereConfig, now: SystemTime) -> Result<Request<Bytes>, String> {
+fn create_session(config: &RolesAnywhereConfig, endpoint: &Url, now: SystemTime) -> Result<Request<Bytes>, String> {
+    let key = SigningKey::read(config)?;
     let mut chain = pem::certificates(&config.certificate, "certificate").map_err(|e| e.to_string())?;
+    // Bundles often end with the root, which AWS has as the trust anchor. What certificate_chain names is sent as named.
+    let is_root = |der: &[u8]| certificate::facts(der).is_some_and(|facts| facts.subject == facts.issuer);
+    chain.retain(|der| key.belongs_to(der) || !is_root(der));
     if let Some(more) = &config.certificate_chain {
         chain.extend(pem::certificates(more, "certificate_chain").map_err(|e| e.to_string())?);
     }
-    let (leaf, intermediates) = chain.split_first().ok_or("there is no certificate")?;
-    let facts = certificate::facts(leaf).ok_or("the certificate is not X.509")?;
+    let (leaf, intermediates) = in_order(chain, &key)?;
+    let facts = certificate::facts(&leaf).ok_or("the certificate is not X.509")?;
     check_validity(&facts, now)?;
-    let key = SigningKey::read(config)?;
-    if !key.belongs_to(leaf) {
-        return Err(
-            "the private key does not belong to the certificate (is the leaf the first certificate in the file?)"
-                .to_owned(),
-        );
-    }
 
     let region = region(config)?;
-    let endpoint = endpoint(config)?;
     let stamp = jiff::Timestamp::try_from(now).map_err(|e| e.to_string())?.strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = stamp.get(..8).unwrap_or_default();
     let mut body = serde_json::Map::new();
@@ -144,7 +142,7 @@ fn create_session(config: &RolesAnywhereConfig, now: SystemTime) -> Result<Reque
         ("content-type", "application/json".to_owned()),
         ("host", host.clone()),
         ("x-amz-date", stamp.clone()),
-        ("x-amz-x509", STANDARD.encode(leaf)),
+        ("x-amz-x509", STANDARD.encode(&leaf)),
     ];
     if !intermediates.is_empty() {
         let joined = intermediates.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>().join(",");
@@ -168,6 +166,28 @@ fn create_session(config: &RolesAnywhereConfig, now: SystemTime) -> Result<Reque
     request.body(Bytes::from(body)).map_err(|e| format!("the request cannot be made: {e}"))
 }
 
+/// The certificate that `key` belongs to, and the others each after the one it issued.
+fn in_order(mut rest: Vec<Vec<u8>>, key: &SigningKey) -> Result<(Vec<u8>, Vec<Vec<u8>>), String> {
+    if rest.is_empty() {
+        return Err("there is no certificate".to_owned());
+    }
+    let leaf = rest.iter().position(|certificate| key.belongs_to(certificate)).ok_or(
+        "the private key does not belong to the certificate: they come from two issuances, or one of the two files was not renewed",
+    )?;
+    let leaf = rest.remove(leaf);
+    let mut chain = Vec::new();
+    let mut issuer = certificate::facts(&leaf).map(|facts| facts.issuer);
+    while let Some(at) =
+        rest.iter().position(|c| certificate::facts(c).map(|f| f.subject) == issuer && issuer.is_some())
+    {
+        let next = rest.remove(at);
+        issuer = certificate::facts(&next).map(|facts| facts.issuer);
+        chain.push(next);
+    }
+    chain.append(&mut rest);
+    Ok((leaf, chain))
+}
+
 fn check_validity(facts: &Facts, now: SystemTime) -> Result<(), String> {
     let show = |at: SystemTime| {
         jiff::Timestamp::try_from(at).map_or_else(|_| "an impossible time".to_owned(), |t| t.to_string())
@@ -189,6 +209,8 @@ fn check_validity(facts: &Facts, now: SystemTime) -> Result<(), String> {
 enum SigningKey {
     Rsa(Box<RsaKeyPair>),
     Ecdsa(Box<EcdsaKeyPair>),
+    /// The library pairs this curve with SHA-384 only; see `sign`.
+    P384(Box<EcdsaKeyPair>),
 }
 
 impl SigningKey {
@@ -200,20 +222,22 @@ impl SigningKey {
             KeyDer::Pkcs1(der) => RsaKeyPair::from_der(der).ok().map(rsa),
             KeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der).ok().map(rsa).or_else(|| {
                 let ecdsa = curves.iter().find_map(|curve| EcdsaKeyPair::from_pkcs8(curve, der).ok());
-                ecdsa.map(|key| Self::Ecdsa(Box::new(key)))
+                let p384 = || EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, der).ok();
+                ecdsa.map(|key| Self::Ecdsa(Box::new(key))).or_else(|| p384().map(|key| Self::P384(Box::new(key))))
             }),
             KeyDer::Sec1(der) => {
                 let ecdsa = curves.iter().find_map(|curve| EcdsaKeyPair::from_private_key_der(curve, der).ok());
-                ecdsa.map(|key| Self::Ecdsa(Box::new(key)))
+                let p384 = || EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_ASN1_SIGNING, der).ok();
+                ecdsa.map(|key| Self::Ecdsa(Box::new(key))).or_else(|| p384().map(|key| Self::P384(Box::new(key))))
             }
         };
-        found.ok_or_else(|| "the private key is none of RSA (2048 to 8192 bits), ECDSA P-256 and ECDSA P-521; other keys work through credential_process with aws_signing_helper".to_owned())
+        found.ok_or_else(|| "the private key is none of RSA (2048 to 8192 bits), ECDSA P-256, P-384 and P-521; other keys work through credential_process with aws_signing_helper".to_owned())
     }
 
     fn algorithm(&self) -> &'static str {
         match self {
             Self::Rsa(_) => "AWS4-X509-RSA-SHA256",
-            Self::Ecdsa(_) => "AWS4-X509-ECDSA-SHA256",
+            Self::Ecdsa(_) | Self::P384(_) => "AWS4-X509-ECDSA-SHA256",
         }
     }
 
@@ -221,7 +245,7 @@ impl SigningKey {
     fn belongs_to(&self, certificate: &[u8]) -> bool {
         let public = match self {
             Self::Rsa(key) => key.public_key().as_ref(),
-            Self::Ecdsa(key) => key.public_key().as_ref(),
+            Self::Ecdsa(key) | Self::P384(key) => key.public_key().as_ref(),
         };
         !public.is_empty() && certificate.windows(public.len()).any(|window| window == public)
     }
@@ -234,6 +258,16 @@ impl SigningKey {
                 key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
                     .map_err(|_| "the private key cannot sign".to_owned())?;
                 Ok(signature)
+            }
+            Self::P384(key) => {
+                // ECDSA takes a digest as a number (FIPS 186-5 section 6.4.1), so SHA-256's 32 bytes behind 16 zeros are, to
+                // the curve, SHA-256 itself, in the 48 bytes that the library wants for this curve.
+                let mut padded = vec![0; digest::SHA384.output_len() - digest::SHA256.output_len()];
+                padded.extend_from_slice(digest::digest(&digest::SHA256, message).as_ref());
+                digest::Digest::import_less_safe(&padded, &digest::SHA384)
+                    .and_then(|digest| key.sign_digest(&digest))
+                    .map(|s| s.as_ref().to_vec())
+                    .map_err(|_| "the private key cannot sign".to_owned())
             }
             Self::Ecdsa(key) => key
                 .sign(&random, message)

@@ -113,6 +113,7 @@ fn signed_headers(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, String> {
             || *name == header::CONTENT_ENCODING
             || name.as_str().starts_with("x-amz-")
             || name.as_str().starts_with("x-aws-")
+            || name.as_str() == "x-vault-aws-iam-server-id"
     };
     headers
         .iter()

@@ -2,7 +2,11 @@
 //!
 //! Keeps nothing between calls. Keeps true: a token file is read at each call, its path is in every message about it.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
@@ -18,7 +22,9 @@ use crate::{
     chain::explain,
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
+    explain::CallerIdentity,
     json,
+    signer::{self, Scope},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -87,22 +93,45 @@ impl Sts<'_> {
         })
     }
 
+    /// Who STS says that `credentials` are. Needs no permission, whatever policies say.
+    pub(crate) async fn caller(
+        &self,
+        credentials: &Credentials,
+        now: SystemTime,
+    ) -> Result<CallerIdentity, FetchError> {
+        let endpoint = self.endpoint()?;
+        let context =
+            |what: String| FetchError::failed(format!("asking {} who we are: {what}", net::masked(&endpoint)));
+        let mut request = Request::post(endpoint.as_str())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/xml")
+            .body(Bytes::from_static(b"Action=GetCallerIdentity&Version=2011-06-15"))
+            .map_err(|e| context(e.to_string()))?;
+        let scope = Scope { region: self.region, service: "sts", time: now };
+        signer::sign_request(&mut request, credentials, scope).map_err(context)?;
+        let reply = self
+            .connections
+            .for_url(&endpoint)
+            .send(request, TIMEOUT, ANSWER_LIMIT)
+            .await
+            .map_err(|e| context(e.to_string()))?;
+        if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
+            return Err(context(format!("STS said {}", crate::verdict::said(reply.status, &refusal))));
+        }
+        let mut found = elements(&reply.body, &["Arn", "Account", "UserId"]).map_err(context)?;
+        let mut take = |name: &str| found.remove(name).ok_or_else(|| context(format!("its answer has no {name}")));
+        Ok(CallerIdentity { arn: take("Arn")?, account: take("Account")?, user_id: take("UserId")? })
+    }
+
     /// The STS endpoint for calls made by hand.
-    fn endpoint(&self) -> Result<Url, FetchError> {
+    pub(crate) fn endpoint(&self) -> Result<Url, FetchError> {
         if let Some(endpoint) = &self.config.endpoint {
             return Ok(endpoint.clone());
         }
         let region = self.region;
         let (fips, dual) = (self.config.use_fips && !region.starts_with("us-gov-"), self.config.use_dualstack);
         let name = if fips { "sts-fips" } else { "sts" };
-        let suffix = match (region, dual) {
-            (r, false) if r.starts_with("cn-") => "amazonaws.com.cn",
-            (r, true) if r.starts_with("cn-") => "api.amazonwebservices.com.cn",
-            (r, false) if r.starts_with("eusc-") => "amazonaws.eu",
-            (r, true) if r.starts_with("eusc-") => "api.amazonwebservices.eu",
-            (_, true) => "api.aws",
-            (_, false) => "amazonaws.com",
-        };
+        let suffix = endpoint_suffix(region, dual);
         Url::parse(&format!("https://{name}.{region}.{suffix}/"))
             .map_err(|e| FetchError::failed(format!("the STS endpoint of {region:?} is no URL: {e}")))
     }
@@ -157,6 +186,18 @@ impl Sts<'_> {
     }
 }
 
+/// What follows the region in an endpoint's host name.
+pub(crate) fn endpoint_suffix(region: &str, dualstack: bool) -> &'static str {
+    match (region, dualstack) {
+        (r, false) if r.starts_with("cn-") => "amazonaws.com.cn",
+        (r, true) if r.starts_with("cn-") => "api.amazonwebservices.com.cn",
+        (r, false) if r.starts_with("eusc-") => "amazonaws.eu",
+        (r, true) if r.starts_with("eusc-") => "api.amazonwebservices.eu",
+        (_, true) => "api.aws",
+        (_, false) => "amazonaws.com",
+    }
+}
+
 fn role_hint(message: &str, has_external_id: bool) -> String {
     if message.contains("AccessDenied") {
         let external = if has_external_id { "check external_id" } else { "an external id may be demanded" };
@@ -186,9 +227,8 @@ fn web_identity_hint(code: &str) -> &'static str {
     }
 }
 
-/// The `Credentials` element of an STS answer.
-fn from_xml(body: &[u8]) -> Result<Credentials, String> {
-    let wanted = ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"];
+/// The text of each of the `wanted` elements that is there and not empty, wherever it stands.
+fn elements<'w>(body: &[u8], wanted: &[&'w str]) -> Result<BTreeMap<&'w str, String>, String> {
     let mut found: BTreeMap<&str, String> = BTreeMap::new();
     let body = String::from_utf8_lossy(body);
     let mut reader = quick_xml::Reader::from_str(&body);
@@ -197,7 +237,7 @@ fn from_xml(body: &[u8]) -> Result<Credentials, String> {
         match reader.read_event() {
             Ok(quick_xml::events::Event::Start(e)) => {
                 let name = e.local_name();
-                current = wanted.into_iter().find(|w| *w == name.as_ref());
+                current = wanted.iter().copied().find(|w| *w == name.as_ref());
             }
             Ok(quick_xml::events::Event::Text(text)) => {
                 if let Some(name) = current {
@@ -210,9 +250,13 @@ fn from_xml(body: &[u8]) -> Result<Credentials, String> {
             Err(_) => return Err("is not XML".to_owned()),
         }
     }
-    let mut take = |name: &str| {
-        found.remove(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).ok_or(format!("has no {name}"))
-    };
+    Ok(found.into_iter().map(|(name, text)| (name, text.trim().to_owned())).filter(|(_, t)| !t.is_empty()).collect())
+}
+
+/// The `Credentials` element of an STS answer.
+pub(crate) fn from_xml(body: &[u8]) -> Result<Credentials, String> {
+    let mut found = elements(body, &["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"])?;
+    let mut take = |name: &str| found.remove(name).ok_or(format!("has no {name}"));
     let (key, secret, token) = (take("AccessKeyId")?, take("SecretAccessKey")?, take("SessionToken")?);
     let expiry = json::parse_time(&take("Expiration")?).ok_or("has an Expiration that is not a time")?;
     Ok(Credentials::new(key, secret, Some(token), Some(expiry), "WebIdentity"))

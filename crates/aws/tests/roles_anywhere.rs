@@ -4,8 +4,8 @@ mod support;
 
 use aws::{CredentialSource, IdentityConfig, RolesAnywhereConfig};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P521_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
-    VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P521_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 use axum::{
     http::StatusCode,
@@ -95,8 +95,9 @@ fn verify(seen: &Seen, algorithm: &'static dyn VerificationAlgorithm, public: &[
 
 #[tokio::test]
 async fn every_supported_key_opens_a_session_that_signs() {
-    let kinds: [(&rcgen::SignatureAlgorithm, &'static dyn VerificationAlgorithm, &str); 3] = [
+    let kinds: [(&rcgen::SignatureAlgorithm, &'static dyn VerificationAlgorithm, &str); 4] = [
         (&rcgen::PKCS_ECDSA_P256_SHA256, &ECDSA_P256_SHA256_ASN1, "AWS4-X509-ECDSA-SHA256"),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, &ECDSA_P384_SHA256_ASN1, "AWS4-X509-ECDSA-SHA256"),
         (&rcgen::PKCS_ECDSA_P521_SHA512, &ECDSA_P521_SHA256_ASN1, "AWS4-X509-ECDSA-SHA256"),
         (&rcgen::PKCS_RSA_SHA256, &RSA_PKCS1_2048_8192_SHA256, "AWS4-X509-RSA-SHA256"),
     ];
@@ -143,15 +144,55 @@ fn unwrapped(key: &KeyPair, label: &str) -> String {
 
 #[tokio::test]
 async fn keys_in_their_older_wrappings_work_too() {
-    for (kind, label) in
-        [(&rcgen::PKCS_RSA_SHA256, "RSA PRIVATE KEY"), (&rcgen::PKCS_ECDSA_P256_SHA256, "EC PRIVATE KEY")]
-    {
+    for (kind, label) in [
+        (&rcgen::PKCS_RSA_SHA256, "RSA PRIVATE KEY"),
+        (&rcgen::PKCS_ECDSA_P256_SHA256, "EC PRIVATE KEY"),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, "EC PRIVATE KEY"),
+        (&rcgen::PKCS_ECDSA_P521_SHA512, "EC PRIVATE KEY"),
+    ] {
         let leaf = leaf(KeyPair::generate_for(kind).unwrap(), |_| {});
         let fake = Fake::start(|_, n| session(n)).await;
         let config =
             RolesAnywhereConfig { private_key: inline_pem(&unwrapped(&leaf.key, label)), ..anywhere(&leaf, &fake) };
         assert_eq!(key(&build(&block(config))).await.unwrap(), "ASIARA0", "{label}");
     }
+}
+
+#[tokio::test]
+async fn the_leaf_is_found_and_the_chain_ordered_whatever_the_order_in_the_file_and_the_root_stays_here() {
+    let named = |name: &str| {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let [root_key, upper_key, lower_key, leaf_key] = [(); 4].map(|()| KeyPair::generate().unwrap());
+    let root = named("root").self_signed(&root_key).unwrap();
+    let root_issuer = Issuer::new(named("root"), root_key);
+    let upper = named("upper").signed_by(&upper_key, &root_issuer).unwrap();
+    let upper_issuer = Issuer::new(named("upper"), upper_key);
+    let lower = named("lower").signed_by(&lower_key, &upper_issuer).unwrap();
+    let lower_issuer = Issuer::new(named("lower"), lower_key);
+    let leaf = named("agent").signed_by(&leaf_key, &lower_issuer).unwrap();
+    let fake = Fake::start(|_, n| session(n)).await;
+    let bundle = [&root, &upper, &leaf, &lower].map(rcgen::Certificate::pem).concat();
+    let config = RolesAnywhereConfig {
+        trust_anchor_arn: ANCHOR.to_owned(),
+        profile_arn: PROFILE.to_owned(),
+        role_arn: ROLE.to_owned(),
+        certificate: inline_pem(&bundle),
+        private_key: inline_pem(&leaf_key.serialize_pem()),
+        certificate_chain: None,
+        session_duration: None,
+        session_name: None,
+        region: None,
+        endpoint: Some(fake.url("/")),
+    };
+    assert_eq!(key(&build(&block(config))).await.unwrap(), "ASIARA0");
+    let seen = &fake.seen()[0];
+    assert_eq!(seen.header("x-amz-x509"), STANDARD.encode(leaf.der()));
+    let expected = [&lower, &upper].map(|c| STANDARD.encode(c.der())).join(",");
+    assert_eq!(seen.header("x-amz-x509-chain"), expected);
 }
 
 #[tokio::test]
@@ -184,7 +225,7 @@ async fn what_cannot_work_says_so_before_anything_is_sent() {
     let other = leaf(KeyPair::generate().unwrap(), |_| {});
     let expired = leaf(KeyPair::generate().unwrap(), |p| p.not_after = rcgen::date_time_ymd(2001, 1, 1));
     let future = leaf(KeyPair::generate().unwrap(), |p| p.not_before = rcgen::date_time_ymd(2090, 1, 1));
-    let p384 = leaf(KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap(), |_| {});
+    let edwards = leaf(KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(), |_| {});
     let fake = Fake::start(|_, n| session(n)).await;
     let base = anywhere(&good, &fake);
     let cases = [
@@ -194,7 +235,7 @@ async fn what_cannot_work_says_so_before_anything_is_sent() {
         ),
         (anywhere(&expired, &fake), "expired at 2001"),
         (anywhere(&future, &fake), "clock"),
-        (anywhere(&p384, &fake), "P-521"),
+        (anywhere(&edwards, &fake), "P-521"),
         (RolesAnywhereConfig { certificate: inline_pem("x"), ..base.clone() }, "BEGIN CERTIFICATE"),
         (
             RolesAnywhereConfig { private_key: Pem::File("/nonexistent/key.pem".into()), ..base.clone() },

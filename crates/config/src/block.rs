@@ -5,7 +5,7 @@
 
 use std::{ops::Range, path::PathBuf, time::Duration};
 
-use net::{Secret, SecretSource};
+use net::SecretSource;
 use url::Url;
 
 pub(crate) use crate::reader::{Field, Reader};
@@ -230,37 +230,11 @@ impl<'a> Block<'a> {
         Some(text).filter(|t| !t.is_empty())
     }
 
-    /// A secret under one of several spellings, or a reference to one (`env://NAME`, `file:///path`).
+    /// A secret under one of several spellings, or a reference to one (`env://NAME`, `file:///path`, a store's).
     pub fn secret(&self, keys: &[&str], needed: bool) -> Option<SecretSource> {
         let text = self.identity_text(keys, needed)?;
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Some(SecretSource::Inline(Secret::new(text)));
-        };
-        let field = self.either(keys)?;
-        match scheme {
-            "env" => match (self.reader.environment)(rest).filter(|v| !v.is_empty()) {
-                Some(value) => Some(SecretSource::Inline(Secret::new(value))),
-                None => {
-                    self.reader.empty_by(Severity::Error, &field, rest);
-                    None
-                }
-            },
-            "file" if rest.starts_with('/') => Some(SecretSource::File(PathBuf::from(rest))),
-            "file" => {
-                self.reader.error(
-                    &field,
-                    "a file reference has an absolute path",
-                    Some("write file:///path/to/secret"),
-                );
-                None
-            }
-            "aws-secretsmanager" | "aws-ssm" | "vault" => {
-                let message = format!("`{scheme}://` references are not supported in this version of sigpost");
-                self.reader.error(&field, message, Some("use file:///path, env://NAME, or the key's `_file` variant"));
-                None
-            }
-            _ => Some(SecretSource::Inline(Secret::new(text))),
-        }
+        let field = keys.iter().find_map(|key| self.raw(key))?;
+        self.reader.secret_source(&field, text)
     }
 
     /// A secret given as text (`key`) or as a file (`key_file`); both is an error.

@@ -2,7 +2,7 @@
 //!
 //! Does nothing. Keeps true: every default is already applied; names of routes and destinations are unique.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use model::Labels;
 use relabel::Rule;
@@ -18,6 +18,10 @@ pub struct Plan {
     pub queue: QueuePlan,
     /// One per `metrics.configs[]`.
     pub metrics: Vec<MetricsRoute>,
+    /// `secrets:` and `vault:`.
+    pub secret_stores: aws::SecretStoresConfig,
+    /// Every secret of a store that the plan refers to, once for each reference; who reads the stores fills them.
+    pub stored_secrets: Vec<Arc<net::StoredSecret>>,
     /// Things a person should know although the file is valid, in the order of the file.
     pub warnings: Vec<Problem>,
 }

@@ -4,8 +4,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     ops::Range,
+    path::PathBuf,
+    sync::Arc,
 };
+
+use aws::SecretReference;
+use net::{Secret, SecretSource, StoredSecret};
 
 use crate::{
     Problem, Severity,
@@ -25,6 +31,21 @@ pub(crate) struct Reader<'a> {
     pub expand_env: bool,
     problems: RefCell<Vec<Problem>>,
     told_about_flag: Cell<bool>,
+    /// Every secret of a store that the file refers to, once for each reference.
+    stored: RefCell<BTreeMap<String, Arc<StoredSecret>>>,
+    /// What is being read, where a reference to some stores would need itself.
+    pub(crate) stores_refused: Cell<StoresRefused>,
+}
+
+/// Which references cannot be given at this place, because reading them would need what is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum StoresRefused {
+    #[default]
+    None,
+    /// In `vault:`: those of Vault.
+    Vault,
+    /// In `secrets:`: all, since every store may need the identity there.
+    All,
 }
 
 /// A value with its key path.
@@ -37,7 +58,15 @@ pub(crate) struct Field<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(source: &'a Source, environment: Environment<'a>, expand_env: bool) -> Self {
-        Self { source, environment, expand_env, problems: RefCell::default(), told_about_flag: Cell::new(false) }
+        Self {
+            source,
+            environment,
+            expand_env,
+            problems: RefCell::default(),
+            told_about_flag: Cell::new(false),
+            stored: RefCell::default(),
+            stores_refused: Cell::default(),
+        }
     }
 
     /// Errors and warnings in the order of the file; what was said of the same place twice (an alias) is said once.
@@ -207,6 +236,60 @@ impl<'a> Reader<'a> {
             self.empty_by(Severity::Warning, field, &variable);
         }
         Some(text)
+    }
+
+    /// A secret as written, or what its reference (`env://NAME`, `file:///path`, or one to a store) means.
+    pub fn secret_source(&self, field: &Field<'_>, text: String) -> Option<SecretSource> {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Some(SecretSource::Inline(Secret::new(text)));
+        };
+        match scheme {
+            "env" => match (self.environment)(rest).filter(|v| !v.is_empty()) {
+                Some(value) => Some(SecretSource::Inline(Secret::new(value))),
+                None => {
+                    self.empty_by(Severity::Error, field, rest);
+                    None
+                }
+            },
+            "file" if rest.starts_with('/') => Some(SecretSource::File(PathBuf::from(rest))),
+            "file" => {
+                self.error(field, "a file reference has an absolute path", Some("write file:///path/to/secret"));
+                None
+            }
+            _ => match SecretReference::parse(&text) {
+                None => Some(SecretSource::Inline(Secret::new(text))),
+                Some(Ok(reference)) => self.stored(field, &reference, text),
+                Some(Err(message)) => {
+                    self.error(field, format!("`{scheme}://`: {message}"), None);
+                    None
+                }
+            },
+        }
+    }
+
+    fn stored(&self, field: &Field<'_>, reference: &SecretReference, text: String) -> Option<SecretSource> {
+        let refusal = match self.stores_refused.get() {
+            StoresRefused::All => {
+                Some("the identity for secrets cannot itself be kept in a secret store: reading it would need itself")
+            }
+            StoresRefused::Vault if !reference.is_of_aws() => {
+                Some("what logs in to Vault cannot be kept in Vault: reading it would need itself")
+            }
+            StoresRefused::Vault | StoresRefused::None => None,
+        };
+        if let Some(message) = refusal {
+            let help = "use file:///path or env://NAME here, or an identity without keys (a role of the machine)";
+            self.error(field, message, Some(help));
+            return None;
+        }
+        let mut all = self.stored.borrow_mut();
+        let held = all.entry(text.clone()).or_insert_with(|| Arc::new(StoredSecret::new(text)));
+        Some(SecretSource::Stored(Arc::clone(held)))
+    }
+
+    /// Every secret of a store that was referred to so far.
+    pub fn all_stored(&self) -> Vec<Arc<StoredSecret>> {
+        self.stored.borrow().values().cloned().collect()
     }
 
     /// The variable whose emptiness left a value with nothing in it.

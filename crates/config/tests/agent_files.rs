@@ -326,6 +326,67 @@ fn secrets_may_be_references() {
 }
 
 #[test]
+fn every_secret_field_takes_references_to_stores() {
+    let reference = |n: usize| format!("vault://kv/agent#{n}");
+    let fields = [
+        "basic_auth: {username: u, password: 'REF'}",
+        "basic_auth: {username: 'REF', password: p}",
+        "authorization: {credentials: 'REF'}",
+        "bearer_token: 'REF'",
+        "oauth2: {client_id: c, client_secret: 'REF', token_url: 'http://h/t'}",
+        "tls_config: {ca: 'REF'}",
+        "tls_config: {cert_file: /c, key: 'REF'}",
+        "tls_config: {cert: 'REF', key_file: /k}",
+        "headers: {X-Key: 'REF'}",
+        "http_headers: {X-Key: {secrets: ['REF']}}",
+        "sigv4: {region: us-east-1, access_key: 'REF', secret_key: s}",
+        "sigv4: {region: us-east-1, access_key: a, secret_key: 'REF'}",
+        "sigv4: {region: us-east-1, access_key: a, secret_key: s, session_token: 'REF'}",
+        "sigv4: {region: us-east-1, credential_process: 'REF'}",
+        "sigv4: {roles_anywhere: {trust_anchor_arn: 'arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a', \
+         profile_arn: 'arn:aws:rolesanywhere:us-east-1:123456789012:profile/p', role_arn: 'arn:aws:iam::123456789012:role/r', \
+         certificate: /c, private_key: 'REF'}}",
+    ];
+    let entries: Vec<String> = (fields.iter().enumerate())
+        .map(|(n, field)| format!("{{name: d{n}, url: 'http://h/w', {}}}", field.replace("REF", &reference(n))))
+        .collect();
+    let text = format!(
+        "vault: {{address: 'http://v:8200', token: t}}\nmetrics: {{configs: [{{name: a, remote_write: [{}]}}]}}",
+        entries.join(", ")
+    );
+    let plan = load(&text, LoadOptions::new("f", &|_| None)).unwrap_or_else(|e| panic!("{e}"));
+    let found: std::collections::BTreeSet<String> =
+        plan.stored_secrets.iter().map(|s| s.reference().to_owned()).collect();
+    assert_eq!(found, (0..fields.len()).map(reference).collect());
+    for destination in &plan.metrics[0].destinations {
+        assert!(format!("{destination:?}").contains("StoredSecret"), "{destination:?}");
+    }
+    let again = plan.render_masked();
+    let plan = load(&again, LoadOptions::new("f", &|_| None)).unwrap_or_else(|e| panic!("{e}\n{again}"));
+    assert_eq!(plan.stored_secrets.len(), fields.len(), "{again}");
+}
+
+#[test]
+fn a_secret_that_would_need_itself_is_refused() {
+    let refused = |blocks: &str, words: &str| {
+        let text = format!("{blocks}\nmetrics: {{configs: [{{name: a}}]}}");
+        let error = load(&text, LoadOptions::new("f", &|_| None)).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    };
+    refused("secrets: {aws: {region: us-east-1, access_key: 'vault://kv/a#id', secret_key: s}}", "would need itself");
+    refused("secrets: {aws: {region: us-east-1, access_key: a, secret_key: 'aws-ssm:///s'}}", "would need itself");
+    refused("vault: {address: 'http://v', token: 'vault://kv/a#t'}", "would need itself");
+    refused("vault: {address: 'http://v'}", "how to log in");
+    refused("vault: {address: 'http://v', token: t, kubernetes: {role: r}}", "one way to log in");
+    refused("vault: {address: 'http://v', token: 'aws-ssm://'}", "aws-ssm:///path");
+    let text = "vault: {address: 'http://v', token: 'aws-ssm:///vault/token'}\nmetrics: {configs: [{name: a}]}";
+    assert_eq!(load(text, LoadOptions::new("f", &|_| None)).unwrap().stored_secrets.len(), 1);
+    let text = "metrics: {configs: [{name: a, remote_write: [{url: 'http://h/w', bearer_token: 'vault://kv/a#t'}]}]}";
+    let error = load(text, LoadOptions::new("f", &|_| None)).unwrap_err().to_string();
+    assert!(error.contains("no `vault` block"), "{error}");
+}
+
+#[test]
 fn queue_keys_bound_shards_and_age() {
     let queue = |keys: &str| one_destination(&format!("url: 'http://h/w', {keys}")).config;
     assert_eq!(queue("queue_config: {max_shards: 2}").shards, 2);

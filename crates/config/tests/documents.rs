@@ -53,6 +53,33 @@ fn every_file_under_config_loads_and_collects_something() {
     }
 }
 
+#[test]
+fn every_configuration_under_deploy_loads_without_a_warning() {
+    let mut found = Vec::new();
+    files(&root().join("deploy"), "yaml", &mut found);
+    found.retain(|p| p.ends_with("agent.yaml"));
+    assert!(found.len() >= 2);
+    for path in found {
+        let plan = plan(&path.display().to_string(), &fs::read_to_string(&path).unwrap());
+        assert!(plan.warnings.is_empty(), "{}: {:?}", path.display(), plan.warnings);
+        assert!(plan.metrics.iter().all(|r| !r.jobs.is_empty() && !r.destinations.is_empty()), "{}", path.display());
+    }
+}
+
+#[test]
+fn every_yaml_file_under_deploy_parses() {
+    let mut found = Vec::new();
+    files(&root().join("deploy"), "yaml", &mut found);
+    assert!(found.len() > 5);
+    for path in found {
+        let text = fs::read_to_string(&path).unwrap();
+        for document in text.split("\n---\n") {
+            let value: Result<serde::de::IgnoredAny, _> = serde_yaml::from_str(document);
+            assert!(value.is_ok(), "{}: {value:?}", path.display());
+        }
+    }
+}
+
 /// Kubernetes manifests and the like are none of ours.
 #[test]
 fn every_yaml_block_of_the_documents_loads() {

@@ -39,6 +39,7 @@ mod error;
 mod family;
 mod key;
 mod labels;
+mod log;
 mod stale;
 mod table;
 mod wire;
@@ -50,5 +51,9 @@ pub use error::ModelError;
 pub use family::{FamilyView, MetricType};
 pub use key::ContextKey;
 pub use labels::Labels;
+pub use log::{
+    FileMark, LogBatch, LogBatchView, LogEntries, LogEntry, LogStream, MAX_LOG_BATCH, MAX_LOG_LABELS, MAX_LOG_STREAMS,
+    SourceMark, read_marks,
+};
 pub use stale::{NORMAL_NAN_BITS, STALE_NAN_BITS, is_stale, stale_marker};
 pub use table::{EncodedTable, SERIES_PER_TABLE, SeriesTable, SeriesTableBuilder};

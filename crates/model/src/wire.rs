@@ -25,6 +25,7 @@ pub(crate) fn unzigzag(number: u64) -> i64 {
 }
 
 /// Reads `part` from the front of a slice.
+#[derive(Clone)]
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
     part: &'static str,

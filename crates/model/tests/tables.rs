@@ -152,3 +152,19 @@ fn a_stated_size_beyond_the_limit_is_refused_before_memory_is_taken() {
     let bytes = [1, 1, 0x80, 0x80, 0x80, 0x80, 0x04, 0x28, 0xb5, 0x2f, 0xfd];
     assert!(matches!(SeriesTable::decode(&bytes), Err(ModelError::TooLarge { .. })));
 }
+
+#[test]
+fn a_family_with_more_text_than_a_table_has_place_for_is_unknown_and_the_table_reads_back() {
+    let mut builder = SeriesTableBuilder::new();
+    let long = "h".repeat(9 << 20);
+    let one = builder.family("a", MetricType::Gauge, &long, "");
+    builder.push(one, &[("__name__", "a")].into_iter().collect()).unwrap();
+    let full = (0..).find(|at| {
+        let family = builder.family("b", MetricType::Gauge, &format!("{at:060000}"), "");
+        builder.push(family, &[("__name__", "b"), ("at", &at.to_string())].into_iter().collect()).is_err()
+    });
+    assert!(full.is_some_and(|at| at < SERIES_PER_TABLE), "text fills it, and not the number of series");
+    let table = SeriesTable::decode(builder.build().bytes()).unwrap();
+    assert!(table.family(0).is_unknown());
+    assert_eq!(table.family(table.series() - 1).help.len(), 60_000);
+}

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::{
     Answer, NetError,
-    body::{self, BodyError, BodyReader},
+    body::{self, BodyBuffer, BodyError, BodyReader},
     error::{classify, masked, place},
 };
 
@@ -80,14 +80,18 @@ impl<'a> Incoming<'a> {
         declared: u64,
         url: &'a Url,
         limit: u64,
-        buf: &'a mut Vec<u8>,
+        buf: &'a mut dyn BodyBuffer,
     ) -> Result<Self, NetError> {
-        let encoded = body::encoding(&headers).is_some();
+        let encoded = body::encoding(&headers).is_some_and(|name| buf.decompresses(name));
         if !encoded && status.is_success() && declared > limit {
             return Err(NetError::BodyTooLarge { host: place(url), limit });
         }
         if !encoded {
-            buf.reserve(usize::try_from(declared.min(limit).min(1 << 20)).unwrap_or_default());
+            // Where there is none, that shows when the bytes come.
+            let _ = buf.make_room(
+                usize::try_from(declared.min(limit).min(1 << 20)).unwrap_or_default(),
+                usize::try_from(limit).unwrap_or(usize::MAX),
+            );
         }
         let reader = BodyReader::new(&headers, buf, limit).map_err(|e| failed(e, url, limit))?;
         Ok(Self { status, headers, url, limit, reader, encoded, wire_bytes: 0, truncated: false })
@@ -144,7 +148,7 @@ pub(crate) async fn read_body(
     mut response: reqwest::Response,
     url: &Url,
     limit: u64,
-    buf: &mut Vec<u8>,
+    buf: &mut dyn BodyBuffer,
     sent_at: SystemTime,
     received_at: SystemTime,
 ) -> Result<ReplyHead, NetError> {

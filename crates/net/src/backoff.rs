@@ -18,7 +18,8 @@ pub struct Backoff {
 impl Backoff {
     /// `min` bounds the first delay, `max` every delay.
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self { min: min.max(Duration::from_millis(1)), max: max.max(min), failures: 0 }
+        let min = min.max(Duration::from_millis(1));
+        Self { min, max: max.max(min), failures: 0 }
     }
 
     /// The delay after one more failure.
@@ -102,6 +103,14 @@ mod tests {
         assert_eq!(backoff.ceiling(), Duration::from_secs(5));
         backoff.reset();
         assert_eq!(backoff.ceiling(), Duration::from_millis(30));
+    }
+
+    #[test]
+    fn delays_of_zero_do_not_make_a_loop_spin() {
+        let mut backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+        assert_eq!(backoff.ceiling(), Duration::from_millis(1));
+        let sum: Duration = (0..1000).map(|_| backoff.next_delay()).sum();
+        assert!(sum > Duration::from_millis(100), "{sum:?}");
     }
 
     #[test]

@@ -15,27 +15,56 @@ pub(crate) enum BodyError {
     Decode { encoding: &'static str, detail: String },
 }
 
-/// A vector that refuses to grow past its limit.
+/// Where the body of an answer goes: bytes, and a say in how many there may be. A plain vector grows by doubling.
+pub trait BodyBuffer: Send {
+    /// What there is so far. Emptied at the start; bytes are added only after [`make_room`](Self::make_room) granted them.
+    fn bytes(&mut self) -> &mut Vec<u8>;
+
+    /// Makes room for `more` bytes behind those that are there; there will never be more than `most` in all. False: none is
+    /// left, and the body counts as too large.
+    fn make_room(&mut self, more: usize, most: usize) -> bool;
+
+    /// Whether a body in this encoding (`gzip`, `deflate`, `zstd`) is to be decompressed. What is not passes through.
+    fn decompresses(&self, encoding: &str) -> bool {
+        let _ = encoding;
+        true
+    }
+}
+
+impl BodyBuffer for Vec<u8> {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        self
+    }
+
+    fn make_room(&mut self, more: usize, most: usize) -> bool {
+        if more > self.capacity() - self.len() {
+            // By doubling as usual, but never past the limit.
+            self.reserve_exact(self.capacity().max(more).min(most.saturating_sub(self.len())));
+        }
+        true
+    }
+}
+
+/// A buffer that is never filled past its limit.
 pub(crate) struct Bounded<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut dyn BodyBuffer,
     limit: u64,
     full: bool,
 }
 
 impl Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.limit).unwrap_or(usize::MAX).saturating_sub(self.out.len());
-        if bytes.len() > room {
-            self.out.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let room = most.saturating_sub(self.out.bytes().len());
+        let fitting = bytes.get(..room).unwrap_or(bytes);
+        let granted = self.out.make_room(fitting.len(), most);
+        if granted {
+            self.out.bytes().extend_from_slice(fitting);
+        }
+        if !granted || fitting.len() < bytes.len() {
             self.full = true;
             return Err(io::Error::other("the limit is reached"));
         }
-        if bytes.len() > self.out.capacity() - self.out.len() {
-            // By doubling as usual, but never past the limit.
-            let more = self.out.capacity().max(bytes.len()).min(room);
-            self.out.reserve_exact(more);
-        }
-        self.out.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -62,9 +91,10 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 
 impl<'a> BodyReader<'a> {
     /// Chooses the decoder that the answer's headers ask for. An encoding we did not offer passes through untouched.
-    pub(crate) fn new(headers: &HeaderMap, out: &'a mut Vec<u8>, limit: u64) -> Result<Self, BodyError> {
+    pub(crate) fn new(headers: &HeaderMap, out: &'a mut dyn BodyBuffer, limit: u64) -> Result<Self, BodyError> {
+        let encoding = encoding(headers).filter(|name| out.decompresses(name));
         let sink = Bounded { out, limit, full: false };
-        Ok(match encoding(headers) {
+        Ok(match encoding {
             Some("gzip") => Self::Gzip(Box::new(MultiGzDecoder::new(sink))),
             Some("deflate") => Self::DeflateUndecided(Vec::with_capacity(2), sink),
             Some("zstd") => {

@@ -4,18 +4,21 @@
 //! are read at each use; no secret and no signature follows a redirect to another origin.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use base64::Engine;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use parking_lot::Mutex;
 use url::Url;
 
 use crate::{
     HttpAuth, HttpClientConfig, NetError, ProxyEnvironment, StandingRequest,
     answer::{Reply, ReplyHead, read_body, redirect},
+    body::BodyBuffer,
     connections::Connections,
     dial::Dialer,
     error::{classify, masked, place},
@@ -58,7 +61,6 @@ pub struct Client {
     pub(crate) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: HttpClientConfig,
     pub(crate) options: ClientOptions,
@@ -66,6 +68,15 @@ pub(crate) struct Inner {
     headers: Vec<(HeaderName, crate::SecretSource)>,
     pub(crate) connections: Connections,
     pub(crate) dialer: Dialer,
+    /// The last address called, taken apart: most clients call one only.
+    last: Mutex<Option<(Uri, Url)>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The last address may hold a user name and a password.
+        f.debug_struct("Inner").field("config", &self.config).field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 const REDIRECTS: usize = 10;
@@ -88,7 +99,8 @@ impl Client {
             .map(|(name, source)| Ok((header_name(name, "headers")?, source.clone())))
             .collect::<Result<Vec<_>, NetError>>()?;
         let dialer = Dialer::new(options.connect_timeout);
-        Ok(Self { inner: Arc::new(Inner { config: config.clone(), options, tokens, headers, connections, dialer }) })
+        let (config, last) = (config.clone(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { config, options, tokens, headers, connections, dialer, last }) })
     }
 
     /// Adds the configured headers and `HttpAuth` to a request, unless it has them already. `send` does the same; a
@@ -123,9 +135,9 @@ impl Client {
         request: Request<Bytes>,
         timeout: Duration,
         limit: u64,
-        buf: &mut Vec<u8>,
+        buf: &mut dyn BodyBuffer,
     ) -> Result<ReplyHead, NetError> {
-        let url = parse_url(&request)?;
+        let url = self.inner.url_of(request.uri())?;
         let mut phase = CONNECTING;
         let work = self.inner.follow(request, url.clone(), limit, buf, &mut phase);
         match tokio::time::timeout(timeout, work).await {
@@ -136,11 +148,27 @@ impl Client {
 }
 
 impl Inner {
+    /// The address as a URL that can be called.
+    fn url_of(&self, uri: &Uri) -> Result<Url, NetError> {
+        if let Some((last, url)) = &*self.last.lock()
+            && last == uri
+        {
+            return Ok(url.clone());
+        }
+        let url = Url::parse(&uri.to_string())
+            .map_err(|e| NetError::Url { url: "the address".to_owned(), why: e.to_string() })?;
+        check_url(&url)?;
+        *self.last.lock() = Some((uri.clone(), url.clone()));
+        Ok(url)
+    }
+
     pub(crate) async fn prepare(&self, headers: &mut HeaderMap) -> Result<(), NetError> {
         for (name, source) in &self.headers {
             if !headers.contains_key(name) {
                 let secret = source.read().map_err(|source| NetError::File { what: source.to_string(), source })?;
-                headers.insert(name.clone(), header_value(secret.expose(), name.as_str())?);
+                let mut value = header_value(secret.expose(), name.as_str())?;
+                value.set_sensitive(true);
+                headers.insert(name.clone(), value);
             }
         }
         if headers.contains_key(header::AUTHORIZATION) {
@@ -175,7 +203,7 @@ impl Inner {
         request: Request<Bytes>,
         mut url: Url,
         limit: u64,
-        buf: &mut Vec<u8>,
+        buf: &mut dyn BodyBuffer,
         phase: &mut &'static str,
     ) -> Result<ReplyHead, NetError> {
         let (parts, mut body) = request.into_parts();
@@ -185,22 +213,24 @@ impl Inner {
             own.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate, zstd"));
         }
         let signed = is_signed(&own);
+        // Whether there may be a second hop, which needs the headers again.
+        let asks_for_tokens = self.tokens.is_some() && !own.contains_key(header::AUTHORIZATION);
+        let once = !asks_for_tokens && (signed || !self.config.follow_redirects);
         let mut same_origin = true;
         let mut asked_for_token = false;
         let mut hops = 0;
         loop {
-            let mut headers = own.clone();
+            let mut headers = if once { std::mem::take(&mut own) } else { own.clone() };
             if same_origin {
                 self.prepare(&mut headers).await?;
             }
-            let authorization = headers.get(header::AUTHORIZATION).cloned();
+            let authorization = if asks_for_tokens { headers.get(header::AUTHORIZATION).cloned() } else { None };
             let (response, sent_at, received_at) = self.hop(&method, &url, headers, body.clone()).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED
                 && !asked_for_token
                 && same_origin
                 && let (Some(tokens), Some(refused)) = (&self.tokens, &authorization)
-                && !own.contains_key(header::AUTHORIZATION)
             {
                 tokens.refused(refused);
                 asked_for_token = true;
@@ -248,8 +278,7 @@ impl Inner {
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<(reqwest::Response, SystemTime, SystemTime), NetError> {
-        let proxy = self.connections.proxy_for(url);
-        let (client, target) = self.connections.choose(url, proxy.is_some(), &mut headers)?;
+        let (client, target) = self.connections.choose(url, &mut headers)?;
         if self.config.disable_keepalives && !self.config.enable_http2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -262,11 +291,11 @@ impl Inner {
         let response = client
             .execute(request)
             .await
-            .map_err(|e| classify(&e, url, proxy.as_ref(), self.options.connect_timeout))?;
+            .map_err(|e| classify(&e, url, self.connections.proxy_for(url).as_ref(), self.options.connect_timeout))?;
         let received_at = SystemTime::now();
         // A proxy that forwards plain HTTP answers for itself with this status, and only proxies use it.
         if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            && let Some(proxy) = &proxy
+            && let Some(proxy) = &self.connections.proxy_for(url)
         {
             let detail = "it wants a user name and password (407); put them in the proxy's URL".to_owned();
             return Err(NetError::Proxy {
@@ -277,13 +306,6 @@ impl Inner {
         }
         Ok((response, sent_at, received_at))
     }
-}
-
-fn parse_url(request: &Request<Bytes>) -> Result<Url, NetError> {
-    let text = request.uri().to_string();
-    let url = Url::parse(&text).map_err(|e| NetError::Url { url: "the address".to_owned(), why: e.to_string() })?;
-    check_url(&url)?;
-    Ok(url)
 }
 
 /// A signature names its host and its path; elsewhere it is only a leak.

@@ -1,10 +1,10 @@
 //! What an HTTP client is made from: the "HTTP client block" of Prometheus, Loki and Grafana Agent files, already read.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use url::Url;
 
-use crate::{Secret, SecretSource};
+use crate::{Secret, SecretSource, StoredSecret, error::masked};
 
 /// Everything that shapes one HTTP client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub enum HttpAuth {
 }
 
 /// RFC 6749 section 4.4.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OAuth2Config {
     pub client_id: String,
     pub client_secret: SecretSource,
@@ -67,6 +67,8 @@ pub struct OAuth2Config {
 pub enum Pem {
     Inline(Secret),
     File(PathBuf),
+    /// Kept in a store; used anew when it changes.
+    Stored(Arc<StoredSecret>),
 }
 
 /// `tls_config`.
@@ -94,7 +96,7 @@ pub enum TlsVersion {
 }
 
 /// Which proxy carries the requests.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub enum ProxyConfig {
     /// No proxy at all (the default of scrapes).
     #[default]
@@ -103,4 +105,61 @@ pub enum ProxyConfig {
     Environment,
     /// `proxy_url` with its `no_proxy` list and CONNECT headers.
     Url { url: Url, no_proxy: String, connect_headers: Vec<(String, Secret)> },
+}
+
+impl fmt::Debug for OAuth2Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Endpoint parameters may be secrets, and a URL may hold a password.
+        f.debug_struct("OAuth2Config")
+            .field("client_id", &self.client_id)
+            .field("client_secret", &self.client_secret)
+            .field("token_url", &masked(&self.token_url))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ProxyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Environment => f.write_str("Environment"),
+            Self::Url { url, no_proxy, .. } => {
+                f.debug_struct("Url").field("url", &masked(url)).field("no_proxy", no_proxy).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Client, ClientOptions, ProxyEnvironment};
+
+    #[test]
+    fn nothing_that_a_client_is_made_from_shows_a_secret() {
+        let word = "not-a-real-secret";
+        let url: Url = format!("http://user:{word}@proxy.example:3128/?key={word}").parse().unwrap();
+        let environment = ProxyEnvironment::from_lookup(&|name| (name == "HTTPS_PROXY").then(|| url.to_string()));
+        let connect_headers = vec![("x-key".to_owned(), Secret::new(word))];
+        let proxy = ProxyConfig::Url { url: url.clone(), no_proxy: String::new(), connect_headers };
+        let oauth2 = OAuth2Config {
+            client_id: "id".into(),
+            client_secret: SecretSource::Inline(Secret::new(word)),
+            scopes: Vec::new(),
+            token_url: url,
+            endpoint_params: [("password".to_owned(), word.to_owned())].into(),
+            tls: TlsConfig::default(),
+            proxy: proxy.clone(),
+        };
+        for proxy in [proxy, ProxyConfig::Environment] {
+            let auth = Some(HttpAuth::OAuth2(Box::new(oauth2.clone())));
+            let headers = vec![("x-key".to_owned(), SecretSource::Inline(Secret::new(word)))];
+            let config = HttpClientConfig { auth, proxy, headers, ..HttpClientConfig::default() };
+            let proxy_environment = Some(environment.clone());
+            let client = Client::new(&config, ClientOptions { proxy_environment, ..ClientOptions::default() }).unwrap();
+            let shown = format!("{config:?} {client:?} {environment:?}");
+            assert!(!shown.contains(word), "{shown}");
+            assert!(shown.contains("proxy.example"), "{shown}");
+        }
+    }
 }

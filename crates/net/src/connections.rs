@@ -5,11 +5,12 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::{Mutex, RwLock};
 use url::{Host, Url};
 
@@ -36,6 +37,8 @@ pub(crate) struct Connections {
 struct Slot {
     built: Arc<Built>,
     stamps: FileStamps,
+    /// Of what is kept in stores.
+    stored: u64,
     checked: Instant,
 }
 
@@ -55,7 +58,10 @@ impl Built {
             tls::server_name(name)?;
         }
         let name = server_name.map_or(VerifiedName::OfUrl, VerifiedName::Fixed);
-        let mut tls = tls::client_config(&config.tls, config.enable_http2, name)?;
+        let mut tls = match tls::missing(&config.tls) {
+            None => tls::client_config(&config.tls, config.enable_http2, name)?,
+            Some(_) => tls::trusting_nobody()?,
+        };
         let plain = build(config, options, carrier, None, tls.clone())?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { plain, tls: Arc::new(tls), named: Mutex::default() })
@@ -66,15 +72,24 @@ impl Built {
 const NAMED_CLIENTS: usize = 4096;
 
 /// Which proxy, decided per request.
-#[derive(Debug)]
-enum Carrier {
+pub(crate) enum Carrier {
     Direct,
     Environment(ProxyEnvironment),
     Fixed { url: Url, no_proxy: NoProxy, headers: HeaderMap },
 }
 
+impl fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("Direct"),
+            Self::Environment(environment) => environment.fmt(f),
+            Self::Fixed { url, .. } => write!(f, "Fixed({})", masked(url)),
+        }
+    }
+}
+
 impl Carrier {
-    fn new(config: &ProxyConfig, options: &ClientOptions) -> Result<Self, NetError> {
+    pub(crate) fn new(config: &ProxyConfig, options: &ClientOptions) -> Result<Self, NetError> {
         Ok(match config {
             ProxyConfig::None => Self::Direct,
             ProxyConfig::Environment => {
@@ -90,8 +105,9 @@ impl Carrier {
                 };
                 let mut headers = HeaderMap::new();
                 for (name, value) in connect_headers {
-                    let (name, value) =
+                    let (name, mut value) =
                         (header_name(name, "proxy_connect_header")?, header_value(value.expose(), name)?);
+                    value.set_sensitive(true);
                     headers.append(name, value);
                 }
                 Self::Fixed { url, no_proxy: NoProxy::parse(no_proxy), headers }
@@ -99,7 +115,16 @@ impl Carrier {
         })
     }
 
-    fn proxy_for(&self, url: &Url) -> Option<Url> {
+    /// What the configuration adds to CONNECT.
+    pub(crate) fn connect_headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let headers = match self {
+            Self::Fixed { headers, .. } => Some(headers),
+            _ => None,
+        };
+        headers.into_iter().flatten()
+    }
+
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<Url> {
         match self {
             Self::Direct => None,
             Self::Environment(environment) => environment.proxy_for(url),
@@ -112,8 +137,9 @@ impl Connections {
     pub(crate) fn new(config: &HttpClientConfig, options: &ClientOptions) -> Result<Self, NetError> {
         let carrier = Arc::new(Carrier::new(&config.proxy, options)?);
         let stamps = FileStamps::take(tls::files(&config.tls));
+        let stored = tls::stored_version(&config.tls);
         let built = Arc::new(Built::new(config, options, &carrier)?);
-        let slot = RwLock::new(Slot { built, stamps, checked: Instant::now() });
+        let slot = RwLock::new(Slot { built, stamps, stored, checked: Instant::now() });
         Ok(Self { config: config.clone(), options: options.clone(), carrier, slot })
     }
 
@@ -128,14 +154,14 @@ impl Connections {
     }
 
     /// The client for one request, and the URL to give it; may set the request's `Host`.
-    pub(crate) fn choose(
-        &self,
-        url: &Url,
-        proxied: bool,
-        headers: &mut HeaderMap,
-    ) -> Result<(reqwest::Client, Url), NetError> {
+    pub(crate) fn choose(&self, url: &Url, headers: &mut HeaderMap) -> Result<(reqwest::Client, Url), NetError> {
         let built = self.current();
-        match self.renamed(&built, url, proxied, headers)? {
+        if url.scheme() == "https"
+            && let Some(error) = tls::missing(&self.config.tls)
+        {
+            return Err(error);
+        }
+        match self.renamed(&built, url, headers)? {
             Some(chosen) => Ok(chosen),
             None => Ok((built.plain.clone(), url.clone())),
         }
@@ -148,7 +174,6 @@ impl Connections {
         &self,
         built: &Built,
         url: &Url,
-        proxied: bool,
         headers: &mut HeaderMap,
     ) -> Result<Option<(reqwest::Client, Url)>, NetError> {
         let Some(name) = self.config.tls.server_name.as_deref().filter(|n| !n.is_empty()) else {
@@ -158,7 +183,8 @@ impl Connections {
         let (Some(real), Some(port)) = (url.host(), url.port_or_known_default()) else {
             return Ok(None);
         };
-        if url.scheme() != "https" || proxied || !is_dns_name || real == Host::Domain(name) {
+        let proxied = || self.proxy_for(url).is_some();
+        if url.scheme() != "https" || !is_dns_name || real == Host::Domain(name) || proxied() {
             return Ok(None);
         }
         let mut target = url.clone();
@@ -190,19 +216,24 @@ impl Connections {
 
     /// The connections of the newest readable state of the files.
     fn current(&self) -> Arc<Built> {
+        let stored = tls::stored_version(&self.config.tls);
+        let due = |slot: &Slot| {
+            let files_due = !slot.stamps.is_empty() && slot.checked.elapsed() >= self.options.file_check;
+            files_due || slot.stored != stored
+        };
         {
             let slot = self.slot.read();
-            if slot.stamps.is_empty() || slot.checked.elapsed() < self.options.file_check {
+            if !due(&slot) {
                 return Arc::clone(&slot.built);
             }
         }
         let mut slot = self.slot.write();
-        if slot.checked.elapsed() < self.options.file_check {
+        if !due(&slot) {
             return Arc::clone(&slot.built);
         }
         slot.checked = Instant::now();
         let now = slot.stamps.again();
-        if now != slot.stamps {
+        if now != slot.stamps || stored != slot.stored {
             match Built::new(&self.config, &self.options, &self.carrier) {
                 Ok(built) => {
                     tracing::info!("certificate files changed; new connections use them");
@@ -214,6 +245,7 @@ impl Connections {
                 }
             }
             slot.stamps = now;
+            slot.stored = stored;
         }
         Arc::clone(&slot.built)
     }

@@ -1,7 +1,8 @@
 //! Notices that files changed, cheaply: one `stat` each, no content kept.
 //!
 //! Does not watch; whoever holds the stamps asks. Keeps true: replacing, truncating, rewriting, removing or creating one
-//! of the files gives a different stamp (kubelet swaps symlinks, so the inode behind the link is what is compared).
+//! of the files, or who may read it, gives a different stamp (kubelet swaps symlinks, so the inode behind the link is what
+//! is compared).
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -18,6 +19,8 @@ struct Stamp {
     inode: u64,
     length: u64,
     modified: (i64, i64),
+    /// The last change of anything, permissions and owner included.
+    changed: (i64, i64),
 }
 
 impl FileStamps {
@@ -50,6 +53,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
         inode: meta.ino(),
         length: meta.size(),
         modified: (meta.mtime(), meta.mtime_nsec()),
+        changed: (meta.ctime(), meta.ctime_nsec()),
     })
 }
 
@@ -72,6 +76,23 @@ mod tests {
         let stamps = stamps.again();
         assert!(!stamps.changed());
         std::fs::write(&b, "").unwrap();
+        assert!(stamps.changed());
+    }
+
+    #[test]
+    fn a_file_that_may_be_read_now_is_a_change() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "1").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+        let stamps = FileStamps::take([&path]);
+        // The clock of file times ticks slower than this test runs.
+        let again = || std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !stamps.changed() && std::time::Instant::now() < deadline {
+            again();
+        }
         assert!(stamps.changed());
     }
 }

@@ -2,17 +2,32 @@
 //!
 //! Opens nothing. Keeps true: loopback, link-local and metadata addresses never go through a proxy of the environment.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use crate::error::masked;
+
 /// The proxy variables of a process, read once.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct ProxyEnvironment {
     http: Option<Url>,
     https: Option<Url>,
     no_proxy: NoProxy,
+}
+
+impl fmt::Debug for ProxyEnvironment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyEnvironment")
+            .field("http", &self.http.as_ref().map(masked))
+            .field("https", &self.https.as_ref().map(masked))
+            .field("no_proxy", &self.no_proxy)
+            .finish()
+    }
 }
 
 impl ProxyEnvironment {

@@ -80,6 +80,13 @@ pub struct ServerTls {
     pub require_client_cert: bool,
 }
 
+impl ServerTls {
+    /// What is wrong with the certificate or the key, before anything listens.
+    pub fn check(&self) -> Result<(), NetError> {
+        TlsSlot::new(self.clone()).map(drop)
+    }
+}
+
 /// Serves until `shutdown`, then drains. Only an unusable TLS configuration is an error.
 pub async fn serve<S, B>(
     listener: TcpListener,
@@ -282,7 +289,7 @@ fn files(tls: &ServerTls) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|pem| match pem {
             Pem::File(path) => Some(path.clone()),
-            Pem::Inline(_) => None,
+            Pem::Inline(_) | Pem::Stored(_) => None,
         })
         .collect()
 }

@@ -21,6 +21,7 @@ use url::{Host, Url};
 use crate::{
     Client, NetError,
     answer::{Incoming, ReplyHead, redirect},
+    body::BodyBuffer,
     client::{CONNECTING, READING, check_url, header_value, is_signed, take_userinfo},
     dial::{NoLine, Stream},
     error::{classify_exchange, masked, place},
@@ -133,14 +134,14 @@ impl StandingRequest {
     }
 
     /// Sends the request and reads the whole answer into `buf`, which is emptied first and holds the decompressed body
-    /// after. Limits, redirects and errors are those of [`Client::send`]. A future that is dropped closes the connection.
+    /// after; a buffer that refuses room makes the body too large. Limits, redirects and errors are those of [`Client::send`]. A future that is dropped closes the connection.
     pub async fn send_into(
         &mut self,
         timeout: Duration,
         body_limit: u64,
-        buf: &mut Vec<u8>,
+        buf: &mut dyn BodyBuffer,
     ) -> Result<ReplyHead, NetError> {
-        buf.clear();
+        buf.bytes().clear();
         let mut phase = CONNECTING;
         match tokio::time::timeout(timeout, self.send(body_limit, buf, &mut phase)).await {
             Ok(result) => result,
@@ -148,7 +149,12 @@ impl StandingRequest {
         }
     }
 
-    async fn send(&mut self, limit: u64, buf: &mut Vec<u8>, phase: &mut &'static str) -> Result<ReplyHead, NetError> {
+    async fn send(
+        &mut self,
+        limit: u64,
+        buf: &mut dyn BodyBuffer,
+        phase: &mut &'static str,
+    ) -> Result<ReplyHead, NetError> {
         let client = self.client.clone();
         let inner = &*client.inner;
         let mut asked_for_token = false;
@@ -235,7 +241,7 @@ impl StandingRequest {
         Ok(request)
     }
 
-    async fn read(&mut self, begun: Begun, limit: u64, buf: &mut Vec<u8>) -> Result<ReplyHead, NetError> {
+    async fn read(&mut self, begun: Begun, limit: u64, buf: &mut dyn BodyBuffer) -> Result<ReplyHead, NetError> {
         let Begun { mut exchange, response, tls, sent_at, received_at, .. } = begun;
         let (head, mut body) = response.into_parts();
         let declared = body.size_hint().exact().unwrap_or(0);

@@ -20,7 +20,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::{NetError, Pem, TlsConfig, TlsVersion, crypto, file_stamps::FileStamps};
+use crate::{NetError, Pem, StoredSecret, TlsConfig, TlsVersion, crypto, file_stamps::FileStamps};
 
 /// The files a client of this configuration depends on, the system's roots included where a variable names them.
 pub(crate) fn files(config: &TlsConfig) -> Vec<PathBuf> {
@@ -29,13 +29,40 @@ pub(crate) fn files(config: &TlsConfig) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|pem| match pem {
             Pem::File(path) => Some(path.clone()),
-            Pem::Inline(_) => None,
+            Pem::Inline(_) | Pem::Stored(_) => None,
         })
         .collect();
     if config.ca.is_none() && !config.insecure_skip_verify {
         files.extend(system_root_files());
     }
     files
+}
+
+/// The secrets of stores that a client of this configuration depends on.
+fn stored(config: &TlsConfig) -> impl Iterator<Item = &Arc<StoredSecret>> {
+    [&config.ca, &config.cert, &config.key].into_iter().flatten().filter_map(|pem| match pem {
+        Pem::Stored(stored) => Some(stored),
+        Pem::Inline(_) | Pem::File(_) => None,
+    })
+}
+
+/// Another number than before: something in a store changed.
+pub(crate) fn stored_version(config: &TlsConfig) -> u64 {
+    stored(config).map(|secret| secret.version()).sum()
+}
+
+/// Why no connection can be made yet: a certificate or key in a store that was not read so far.
+pub(crate) fn missing(config: &TlsConfig) -> Option<NetError> {
+    let source = stored(config).find_map(|secret| secret.read().err())?;
+    Some(NetError::File { what: format!("tls_config: {source}"), source })
+}
+
+/// What stands in until everything can be read: trusts nobody, so that nothing is sent with less than was asked for.
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, NetError> {
+    let builder = ClientConfig::builder_with_provider(crypto::provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|e| NetError::Config { what: format!("tls_config: {e}") })?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// What the system's roots are read from: what the variables name, else the usual bundles (a package upgrade replaces them).
@@ -65,7 +92,8 @@ pub(crate) fn client_config(config: &TlsConfig, http2: bool, name: VerifiedName<
         .with_protocol_versions(versions(config)?)
         .map_err(|e| NetError::Config { what: format!("tls_config: {e}") })?;
     let builder = if config.insecure_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        let verifier = Lenient { provider, rule: Rule::Any };
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
     } else {
         let roots = match &config.ca {
             Some(pem) => Arc::new(roots_from(pem)?),
@@ -73,11 +101,12 @@ pub(crate) fn client_config(config: &TlsConfig, http2: bool, name: VerifiedName<
         };
         match name {
             VerifiedName::Fixed(name) if !roots.is_empty() => {
-                let inner = WebPkiServerVerifier::builder_with_provider(roots, provider).build().map_err(|e| {
+                let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().map_err(|e| {
                     NetError::Config { what: format!("tls_config: the trusted certificates are unusable: {e}") }
                 })?;
                 let name = server_name(name)?;
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(FixedName { inner, name }))
+                let verifier = Lenient { provider, rule: Rule::Named { inner, name } };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
             _ => builder.with_root_certificates(roots),
         }
@@ -124,7 +153,7 @@ fn versions(config: &TlsConfig) -> Result<&'static [&'static SupportedProtocolVe
 }
 
 /// The system's roots, parsed once and again only when the files that variables name have changed.
-fn system_roots() -> Arc<RootCertStore> {
+pub(crate) fn system_roots() -> Arc<RootCertStore> {
     static CACHE: Mutex<Option<(FileStamps, Arc<RootCertStore>)>> = Mutex::new(None);
     let stamps = FileStamps::take(system_root_files());
     let mut cache = CACHE.lock();
@@ -152,7 +181,7 @@ fn system_roots() -> Arc<RootCertStore> {
     roots
 }
 
-fn roots_from(pem: &Pem) -> Result<RootCertStore, NetError> {
+pub(crate) fn roots_from(pem: &Pem) -> Result<RootCertStore, NetError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem, "trusted certificates")? {
         roots.add(certificate).map_err(|e| NetError::Config {
@@ -196,6 +225,10 @@ fn read(pem: &Pem, role: &str) -> Result<zeroize::Zeroizing<String>, NetError> {
     match pem {
         Pem::Inline(secret) => Ok(secret.expose().to_owned().into()),
         Pem::File(path) => read_file(path, role),
+        Pem::Stored(stored) => match stored.read() {
+            Ok(secret) => Ok(secret.expose().to_owned().into()),
+            Err(source) => Err(NetError::File { what: format!("the {role}: {source}"), source }),
+        },
     }
 }
 
@@ -210,56 +243,26 @@ fn origin(pem: &Pem) -> String {
     match pem {
         Pem::Inline(_) => "given in the configuration".to_owned(),
         Pem::File(path) => path.display().to_string(),
+        Pem::Stored(stored) => stored.reference().to_owned(),
     }
 }
 
-/// `insecure_skip_verify`: any certificate, but the handshake's signatures are still checked.
+/// Which certificates are accepted where the usual rule does not do; the handshake's signatures are always checked.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+struct Lenient {
+    provider: Arc<CryptoProvider>,
+    rule: Rule,
 }
 
-/// The usual verification, of another name than the URL's.
 #[derive(Debug)]
-struct FixedName {
-    inner: Arc<WebPkiServerVerifier>,
-    name: ServerName<'static>,
+enum Rule {
+    /// `insecure_skip_verify`.
+    Any,
+    /// The usual verification, of another name than the URL's.
+    Named { inner: Arc<WebPkiServerVerifier>, name: ServerName<'static> },
 }
 
-impl ServerCertVerifier for FixedName {
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -268,7 +271,12 @@ impl ServerCertVerifier for FixedName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+        match &self.rule {
+            Rule::Any => Ok(ServerCertVerified::assertion()),
+            Rule::Named { inner, name } => {
+                inner.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+            }
+        }
     }
 
     fn verify_tls12_signature(
@@ -277,7 +285,7 @@ impl ServerCertVerifier for FixedName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -286,10 +294,10 @@ impl ServerCertVerifier for FixedName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -6,17 +6,17 @@ use queue::QueueError;
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     /// The queue did not take it.
-    #[error("appending a batch of {items} samples to the queue: {source}")]
+    #[error("appending a batch of {items} items to the queue: {source}")]
     Queue {
-        /// Samples in the batch.
+        /// Samples or lines in the batch.
         items: u32,
         #[source]
         source: QueueError,
     },
     /// It cannot be encoded.
-    #[error("encoding a batch of {items} samples: {why}")]
+    #[error("encoding a batch of {items} items: {why}")]
     Encode {
-        /// Samples in the batch.
+        /// Samples or lines in the batch.
         items: u32,
         /// What is wrong with it.
         why: String,

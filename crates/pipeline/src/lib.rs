@@ -9,6 +9,7 @@
 //!
 //! - [`MetricIntake`] encodes a `model::MetricBatch` and appends it to a lane.
 //! - [`Outlet`] gives [`MetricClaim`]s: the decoded chunks of one frame and the duty to settle it.
+//! - [`LogIntake`], [`LogOutlet`] and [`LogClaim`] are the same for log lines.
 //! - [`BaseVectors`] is the memory of base vectors that all outlets of a process share.
 //!
 //! Invariants: samples of a frame come out in the order in which they went in; a claim is settled once or comes back;
@@ -18,11 +19,13 @@ mod bases;
 mod cpu;
 mod error;
 mod intake;
+mod logs;
 mod outlet;
 
 pub use bases::BaseVectors;
 pub use cpu::off_reactor;
 pub use error::{IntakeError, OutletError};
 pub use intake::{Compression, MetricIntake};
+pub use logs::{LogClaim, LogIntake, LogOutlet};
 pub use outlet::{MetricClaim, Outlet};
-pub use queue::{ContextKey, FrameMeta, LaneId, Outcome, QueueError, Reason, Receipt};
+pub use queue::{ContextKey, Durability, FrameMeta, LaneId, Outcome, QueueError, Reason, Receipt};

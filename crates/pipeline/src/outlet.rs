@@ -62,6 +62,8 @@ impl Outlet {
             }
             match self.decode(&claim) {
                 Ok(chunks) => return Ok(MetricClaim { claim, chunks }),
+                // The queue gave it up meanwhile, and has booked it.
+                Err(Unreadable::Context(QueueError::Evicted { .. })) => {}
                 Err(Unreadable::Payload(why)) => self.refuse(claim, Outcome::Rejected(Reason::UNDECODABLE), &why),
                 Err(Unreadable::Context(why)) => self.refuse(claim, Outcome::Damaged, &why.to_string()),
             }
@@ -70,20 +72,29 @@ impl Outlet {
 
     fn decode(&self, claim: &Claim) -> Result<Vec<DecodedChunk>, Unreadable> {
         let items = claim.frame().items;
-        let mut read_error = None;
-        let decoded = off_reactor(items > LONG, || {
-            model::decode_batch(claim.payload(), &mut |key| self.base(claim, key, &mut read_error))
-        });
-        let chunks = match (decoded, read_error) {
-            (Ok(chunks), _) => chunks,
-            (Err(_), Some(error)) => return Err(Unreadable::Context(error)),
-            (Err(error), None) => return Err(Unreadable::Payload(error.to_string())),
+        let remembered = |key: &model::ContextKey| self.bases.get(key).ok_or(ModelError::MissingContext { key: *key });
+        let decoded = off_reactor(items > LONG, || model::decode_batch(claim.payload(), &mut |key| remembered(key)));
+        let chunks = match decoded {
+            Ok(chunks) => chunks,
+            // All that have to be read are read in one go.
+            Err(ModelError::MissingContext { .. }) => off_reactor(true, || self.decode_with_disk(claim))?,
+            Err(error) => return Err(Unreadable::Payload(error.to_string())),
         };
         let found: u64 = chunks.iter().map(|chunk| chunk.items() as u64).sum();
         if found != u64::from(items) {
             return Err(Unreadable::Payload(format!("it holds {found} samples and its header says {items}")));
         }
         Ok(chunks)
+    }
+
+    fn decode_with_disk(&self, claim: &Claim) -> Result<Vec<DecodedChunk>, Unreadable> {
+        let mut read_error = None;
+        let decoded = model::decode_batch(claim.payload(), &mut |key| self.base(claim, key, &mut read_error));
+        match (decoded, read_error) {
+            (Ok(chunks), _) => Ok(chunks),
+            (Err(_), Some(error)) => Err(Unreadable::Context(error)),
+            (Err(error), None) => Err(Unreadable::Payload(error.to_string())),
+        }
     }
 
     fn base(
@@ -95,7 +106,7 @@ impl Outlet {
         if let Some(vector) = self.bases.get(key) {
             return Ok(vector);
         }
-        let bytes = off_reactor(true, || claim.context(&queue::ContextKey(key.0))).map_err(|e| {
+        let bytes = claim.context(&queue::ContextKey(key.0)).map_err(|e| {
             *error = Some(e);
             ModelError::MissingContext { key: *key }
         })?;
@@ -135,6 +146,17 @@ impl MetricClaim {
     /// The encoded series table under `key`. Reads the disk: see [`off_reactor`].
     pub fn table_bytes(&self, key: &model::ContextKey) -> Result<Bytes, QueueError> {
         self.claim.context(&queue::ContextKey(key.0))
+    }
+
+    /// True once the queue took the frame from this destination (a full lane, a removed destination) and booked it: sending it
+    /// is no duty any more.
+    pub fn evicted(&self) -> bool {
+        self.claim.evicted()
+    }
+
+    /// Resolves when [`MetricClaim::evicted`] becomes true; never, if it does not. Borrows nothing.
+    pub fn evicted_wait(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.claim.evicted_wait()
     }
 
     /// Books the frame.

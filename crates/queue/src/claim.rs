@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::cursor::Settled;
 use crate::destination::Destination;
@@ -21,6 +21,7 @@ pub(crate) struct Desk {
     pub lane: Arc<Lane>,
     pub destination: Arc<Destination>,
     pub turn: Arc<Notify>,
+    pub given_up: watch::Receiver<u64>,
     pub incarnation: u64,
 }
 
@@ -64,15 +65,19 @@ impl Claim {
 
     /// The bytes of a context, as they were appended. One blocking read: call it off the reactor, and keep the
     /// result by its key. If the copy is damaged, another one in the same segment will do; if there is none, settle the
-    /// claim as [`Outcome::Damaged`].
+    /// claim as [`Outcome::Damaged`]. [`QueueError::Evicted`]: see [`Claim::evicted`]; drop or settle the claim.
     pub fn context(&self, key: &ContextKey) -> Result<Bytes, QueueError> {
         let unknown = || QueueError::UnknownContext { offset: self.meta.offset, key: *key };
         let fetched = self.fetched.as_ref().ok_or_else(unknown)?;
         let index = fetched.keys.iter().position(|held| held == key).ok_or_else(unknown)?;
         let offset = *fetched.offsets.get(index).ok_or_else(unknown)?;
-        self.named_copy(fetched, offset, key)
-            .or_else(|| any_copy(fetched, key))
-            .ok_or_else(|| QueueError::ContextDamaged { offset, path: fetched.path.to_path_buf() })
+        self.named_copy(fetched, offset, key).or_else(|| any_copy(fetched, key)).ok_or_else(|| {
+            if fetched.segment.is_closed() {
+                QueueError::Evicted { offset: self.meta.offset }
+            } else {
+                QueueError::ContextDamaged { offset, path: fetched.path.to_path_buf() }
+            }
+        })
     }
 
     /// The copy that the record names.
@@ -90,10 +95,31 @@ impl Claim {
             segment.read(offset + frame::HEADER_LEN as u64, usize::try_from(header.stored_len).unwrap_or_default());
         let named = body.get(..16).is_some_and(|name| name == key.0);
         if !named || crc32c::crc32c(&body) != header.stored_crc {
+            if segment.is_closed() {
+                return None;
+            }
             self.desk.lane.quarantine.keep(&self.desk.lane.id, offset, &body);
             return None;
         }
         Some(Bytes::from(body).slice(16..))
+    }
+
+    /// True once the frame was taken from this destination: evicted from a full lane, or the destination was removed. Its
+    /// items are in the book already. To go on sending is allowed ([`LedgerRow::late_delivered`](crate::LedgerRow)
+    /// counts what arrives), but contexts that were not read yet are gone.
+    pub fn evicted(&self) -> bool {
+        *self.desk.given_up.borrow() > self.meta.offset
+    }
+
+    /// Resolves when [`Claim::evicted`] becomes true; never, if it does not. It borrows nothing, so a sender can wait for
+    /// it beside the request that carries the frame, and give the request up.
+    pub fn evicted_wait(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut given_up = self.desk.given_up.clone();
+        let offset = self.meta.offset;
+        async move {
+            // The sending half lives as long as the destination; its last word is that everything was given up.
+            let _ = given_up.wait_for(|to| *to > offset).await;
+        }
     }
 
     /// Says what became of the frame's items. The cursor moves when all older claims are settled too.

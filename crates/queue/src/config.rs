@@ -190,16 +190,16 @@ impl QueueConfig {
         let derived = (lane_budget / 16).clamp(8 * MIB, 64 * MIB).min(lane_budget / 2);
         self.segment_bytes.unwrap_or(derived).max(4096)
     }
+}
 
-    /// Budget of each lane, in the order given.
-    pub(crate) fn budgets(&self, lanes: &[LaneSpec]) -> Vec<u64> {
-        let sum: u128 = lanes.iter().map(|lane| u128::from(lane.weight)).sum::<u128>().max(1);
-        lanes
-            .iter()
-            .map(|lane| {
-                let share = u128::from(self.max_bytes) * u128::from(lane.weight) / sum;
-                u64::try_from(share).unwrap_or(u64::MAX)
-            })
-            .collect()
-    }
+/// Budget of each lane, in the order given.
+pub(crate) fn budgets(max_bytes: u64, lanes: &[LaneSpec]) -> Vec<u64> {
+    let sum: u128 = lanes.iter().map(|lane| u128::from(lane.weight)).sum::<u128>().max(1);
+    lanes
+        .iter()
+        .map(|lane| {
+            let share = u128::from(max_bytes) * u128::from(lane.weight) / sum;
+            u64::try_from(share).unwrap_or(u64::MAX)
+        })
+        .collect()
 }

@@ -3,12 +3,13 @@
 //! Lock order: a destination's file, then a lane's board; never the other way round.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
+use crate::bell::{Bell, Dirt};
 use crate::config::DestinationSpec;
 use crate::cursor::CursorFile;
 use crate::cursor::slot::{LaneCursor, Slot};
@@ -22,8 +23,9 @@ pub(crate) struct Destination {
     pub room: RwLock<Arc<Semaphore>>,
     pub file: Mutex<CursorFile>,
     pub lanes: RwLock<Vec<Weak<Lane>>>,
-    pub dirty: AtomicBool,
-    pub caretaker: Arc<Bell>,
+    pub dirt: Dirt,
+    /// Before this the caretaker does not write the file again.
+    due: Mutex<Instant>,
 }
 
 impl Destination {
@@ -34,8 +36,8 @@ impl Destination {
             spec: RwLock::new(spec),
             file: Mutex::new(file),
             lanes: RwLock::new(Vec::new()),
-            dirty: AtomicBool::new(false),
-            caretaker,
+            dirt: Dirt::new(caretaker),
+            due: Mutex::new(Instant::now()),
         }
     }
 
@@ -50,15 +52,29 @@ impl Destination {
 
     /// Notes that a cursor moved; the caretaker writes it within its interval.
     pub(crate) fn mark_dirty(&self) {
-        if !self.dirty.swap(true, Ordering::AcqRel) {
-            self.caretaker.ring();
+        self.dirt.mark();
+    }
+
+    /// Writes the cursor file if it changed and the last write is an interval ago, whatever other destinations do. Gives
+    /// when it is to be looked at again, if there is something to write.
+    pub(crate) fn tend(&self, now: Instant, interval: Duration) -> (io::Result<()>, Option<Instant>) {
+        if !self.dirt.is_set() {
+            return (Ok(()), None);
         }
+        let mut due = self.due.lock();
+        if *due > now {
+            return (Ok(()), Some(*due));
+        }
+        *due = now + interval;
+        let result = self.sync();
+        let again = result.is_err().then_some(*due);
+        (result, again)
     }
 
     /// Writes the cursor file and syncs it; afterwards the segments below the written offsets may go.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let mut file = self.file.lock();
-        self.dirty.store(false, Ordering::Release);
+        self.dirt.clear();
         let lanes: Vec<Arc<Lane>> = self.lanes.read().iter().filter_map(Weak::upgrade).collect();
         let mut slot = Slot { destination: self.name.to_string(), lanes: Vec::with_capacity(lanes.len()) };
         for lane in &lanes {
@@ -72,11 +88,11 @@ impl Destination {
                 settled: pair.cursor.settled,
                 counts: pair.cursor.counts.clone(),
                 lane_end: board.durable,
+                claimed: pair.cursor.claimed.offset,
             });
         }
         if let Err(error) = file.write(&slot) {
-            self.dirty.store(true, Ordering::Release);
-            self.caretaker.ring();
+            self.dirt.restore();
             return Err(error);
         }
         for written in &slot.lanes {
@@ -95,30 +111,4 @@ impl Destination {
 fn room_for(spec: &DestinationSpec) -> Arc<Semaphore> {
     let bytes = spec.max_in_flight_bytes.clamp(1, u64::from(u32::MAX));
     Arc::new(Semaphore::new(usize::try_from(bytes).unwrap_or(Semaphore::MAX_PERMITS)))
-}
-
-/// Wakes a thread that sleeps without a timeout: a flag and a condition.
-#[derive(Default)]
-pub(crate) struct Bell {
-    pub state: Mutex<BellState>,
-    pub wake: Condvar,
-}
-
-/// What the bell says.
-#[derive(Default)]
-pub(crate) struct BellState {
-    pub rung: bool,
-    pub closing: bool,
-}
-
-impl Bell {
-    pub(crate) fn ring(&self) {
-        self.state.lock().rung = true;
-        self.wake.notify_all();
-    }
-
-    pub(crate) fn close(&self) {
-        self.state.lock().closing = true;
-        self.wake.notify_all();
-    }
 }

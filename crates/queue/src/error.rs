@@ -122,6 +122,12 @@ pub enum QueueError {
         /// Segment file.
         path: PathBuf,
     },
+    /// The record was evicted, or its destination removed, while it was in a claim: its items are in the book.
+    #[error("record at offset {offset} was given up by the queue while it was being sent: its contexts are gone")]
+    Evicted {
+        /// Lane offset of the record.
+        offset: u64,
+    },
     /// [`crate::Queue::close`] ran out of time; what was appended last may not be durable.
     #[error("the queue did not finish writing before its deadline")]
     Deadline,

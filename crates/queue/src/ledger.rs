@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::config::LaneId;
 use crate::lane::{Lane, LaneState, LaneStats};
 use crate::record::Reason;
+use crate::store::Removed;
 
 /// All pairs and all lanes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Ledger {
     pub lanes: Vec<LaneRow>,
     /// Bytes of damaged ranges kept for inspection.
     pub quarantine_bytes: u64,
+    /// What was pending for destinations that were removed since the start, summed by destination and lane.
+    pub removed: Vec<Removed>,
 }
 
 /// One destination in one lane. All counts are items unless a name says otherwise.
@@ -51,10 +54,16 @@ pub struct LedgerRow {
     pub pending_bytes: u64,
     /// Of the pending, in claims.
     pub in_flight_items: u64,
+    /// Bytes of decompressed payload in those claims.
+    pub in_flight_bytes: u64,
+    /// Frames handed out again since the start: claims that were given back, and after a restart those that the last
+    /// cursor file knew to have been handed out. An upper bound of what arrives twice on our account, but for the last
+    /// cursor interval before a crash.
+    pub repeats: u64,
     /// Append time of the oldest pending item, ms since the epoch. When no claim is open this is a lower bound: the
     /// newest settled frame, or the begin of the segment.
     pub oldest_pending_ms: Option<i64>,
-    /// Claims that ended after their frame had been evicted; counted in `evicted`, informational here.
+    /// Items delivered after their frame had been evicted; counted in `evicted`, informational here.
     pub late_delivered: u64,
 }
 
@@ -92,12 +101,18 @@ pub struct LaneRow {
     pub budget: u64,
     /// Segment files.
     pub segments: usize,
+    /// When the oldest segment was begun, ms since the epoch.
+    pub oldest_ms: Option<i64>,
+    /// When the oldest record that is not durable yet was handed over, ms since the epoch.
+    pub oldest_unsynced_ms: Option<i64>,
     /// Counters since start.
     pub stats: LaneStats,
 }
 
 pub(crate) fn snapshot(lane: &Lane, ledger: &mut Ledger) {
     let state = lane.state();
+    // What waits there is younger than what the writer holds.
+    let in_mailbox = lane.mailbox.oldest_ms();
     let board = lane.board.lock();
     for (name, pair) in &board.pairs {
         let cursor = &pair.cursor;
@@ -120,6 +135,8 @@ pub(crate) fn snapshot(lane: &Lane, ledger: &mut Ledger) {
             pending_items,
             pending_bytes: board.bytes_after(cursor.settled.offset),
             in_flight_items: cursor.open_items(),
+            in_flight_bytes: cursor.open_bytes(),
+            repeats: cursor.repeats,
             oldest_pending_ms,
             late_delivered: cursor.late_delivered,
         });
@@ -132,6 +149,8 @@ pub(crate) fn snapshot(lane: &Lane, ledger: &mut Ledger) {
         bytes: board.used(),
         budget: board.budget,
         segments: board.segments.len(),
+        oldest_ms: board.segments.front().map(|segment| segment.created_ms).filter(|ms| *ms > 0),
+        oldest_unsynced_ms: board.oldest_unsynced_ms.or(in_mailbox),
         stats: board.stats.clone(),
     });
 }

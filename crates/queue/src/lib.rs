@@ -34,6 +34,7 @@
 )]
 
 mod appender;
+mod bell;
 mod claim;
 mod config;
 mod cursor;
@@ -42,6 +43,8 @@ mod disk;
 mod error;
 mod fields;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod inflate;
 mod inspect;
 mod lane;
@@ -52,6 +55,7 @@ mod reader;
 mod record;
 mod segment;
 mod store;
+mod sync;
 mod throttle;
 mod walk;
 

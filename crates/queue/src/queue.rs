@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::appender::Appender;
-use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig};
+use crate::config::{DestinationSpec, LaneId, LaneSpec, MinFree, QueueConfig};
 use crate::disk::{DirectoryLock, Disk, RealDisk};
 use crate::error::QueueError;
 use crate::lane::{Lane, LaneCore, spawn};
@@ -98,6 +98,12 @@ impl Queue {
         Ok(report)
     }
 
+    /// Changes the disk budget (bytes) of all lanes together, and the space left to others, while running. Each lane gets
+    /// its share by weight; one that uses more evicts down to it at its next commit, as far as policies allow.
+    pub fn resize(&self, max_bytes: u64, min_free: MinFree) {
+        self.inner.store.resize(max_bytes, min_free);
+    }
+
     /// Writes and syncs everything that was appended, and the cursors; readers and appenders then get
     /// [`QueueError::Closed`]. [`QueueError::Deadline`] if that takes longer than `within`: what was not durable may
     /// be lost, as in a crash.
@@ -130,34 +136,18 @@ impl Inner {
         Ok(())
     }
 
-    /// The thread that writes cursor files, at most once in an interval and only when something moved.
+    /// The thread that writes cursor files: each at most once in an interval, and only when it moved. The first answer
+    /// after a pause is written at once.
     fn start_caretaker(&self) -> Result<(), QueueError> {
         let store = Arc::clone(&self.store);
         let interval = self.store.config.cursor_interval;
         let thread = std::thread::Builder::new().name("queue-cursors".to_owned()).spawn(move || {
-            let bell = Arc::clone(&store.bell);
-            // The first answer after a pause is written at once, the next ones an interval later.
-            let mut next = std::time::Instant::now();
-            loop {
-                {
-                    let mut state = bell.state.lock();
-                    while !state.rung && !state.closing {
-                        bell.wake.wait(&mut state);
-                    }
-                    while !state.closing {
-                        if bell.wake.wait_until(&mut state, next).timed_out() {
-                            break;
-                        }
-                    }
-                    if state.closing {
-                        return;
-                    }
-                    state.rung = false;
-                }
-                next = std::time::Instant::now() + interval;
-                if let Err(error) = store.tend() {
-                    tracing::warn!(%error, "cannot write cursor files: after a crash more would be sent twice; trying again");
-                    bell.state.lock().rung = true;
+            let mut next = None;
+            while store.bell.wait(next) {
+                let (result, again) = store.tend_due(interval);
+                next = again;
+                if let Err(error) = result {
+                    tracing::warn!(%error, "cannot write cursor files: trying again; after a crash, more would be sent twice");
                 }
             }
         });
@@ -168,7 +158,11 @@ impl Inner {
     }
 
     fn ledger(&self) -> Ledger {
-        let mut ledger = Ledger { quarantine_bytes: self.store.quarantine.bytes(), ..Ledger::default() };
+        let mut ledger = Ledger {
+            quarantine_bytes: self.store.quarantine.bytes(),
+            removed: self.store.removed(),
+            ..Ledger::default()
+        };
         let lanes: Vec<Arc<Lane>> = self.store.lanes.read().values().cloned().collect();
         for lane in lanes {
             ledger::snapshot(&lane, &mut ledger);

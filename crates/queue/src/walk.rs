@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 
 use crate::disk::{DiskFile, read_full};
 use crate::frame::{self, FrameHeader, SYNC};
@@ -14,33 +15,56 @@ use crate::frame::{self, FrameHeader, SYNC};
 const BLOCK: u64 = 256 << 10;
 const PAGE: usize = 4096;
 
-/// A segment file opened for reading.
+/// A segment file opened for reading. It can be closed under its readers: an unlinked file keeps its space for as long
+/// as somebody has it open, and the space of what was evicted is needed at once.
 pub(crate) struct SegmentFile {
-    pub file: Arc<dyn DiskFile>,
+    file: RwLock<Option<Arc<dyn DiskFile>>>,
     pub base: u64,
     pub nonce: u64,
     pub header_len: u64,
 }
 
 impl SegmentFile {
+    pub(crate) fn new(file: Arc<dyn DiskFile>, base: u64, nonce: u64, header_len: u64) -> SegmentFile {
+        SegmentFile { file: RwLock::new(Some(file)), base, nonce, header_len }
+    }
+
+    /// Gives the file back; what is read from here on is zeros.
+    pub(crate) fn close(&self) {
+        *self.file.write() = None;
+    }
+
+    /// The file was given back: zeros say nothing of what it held.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.file.read().is_none()
+    }
+
+    /// The file, for one call.
+    pub(crate) fn file(&self) -> Option<Arc<dyn DiskFile>> {
+        self.file.read().clone()
+    }
+
     /// Position in the file of a lane offset, which must not be below `base`.
     pub(crate) fn position(&self, offset: u64) -> u64 {
         offset.saturating_sub(self.base).saturating_add(self.header_len)
     }
 
-    /// `len` bytes at a lane offset; what cannot be read after three tries is zeros.
+    /// `len` bytes at a lane offset; what cannot be read after three tries, or is closed, is zeros.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let mut buf = vec![0; len];
         let pos = self.position(offset);
         for _ in 0..3 {
-            if read_full(self.file.as_ref(), &mut buf, pos).is_ok() {
+            let Some(file) = self.file() else {
+                return vec![0; len];
+            };
+            if read_full(file.as_ref(), &mut buf, pos).is_ok() {
                 return buf;
             }
         }
         let mut at = pos;
         for page in buf.chunks_mut(PAGE) {
-            let result: io::Result<usize> = read_full(self.file.as_ref(), page, at);
-            if result.is_err() {
+            let result: Option<io::Result<usize>> = self.file().map(|file| read_full(file.as_ref(), page, at));
+            if !matches!(result, Some(Ok(_))) {
                 page.fill(0);
             }
             at = at.saturating_add(PAGE as u64);
@@ -129,6 +153,43 @@ impl Walk {
         let to = self.find(offset + 8);
         self.at = to;
         Step::Gap { from: offset, to }
+    }
+
+    /// Has everything up to the end in the block, if that is at most `limit` bytes and takes no waiting for a device.
+    pub(crate) fn load_cached(&mut self, limit: u64) -> bool {
+        let wanted = self.end.saturating_sub(self.at);
+        let Some(len) = usize::try_from(wanted).ok().filter(|_| wanted <= limit) else {
+            return false;
+        };
+        if self.in_block(self.at, len).is_some() {
+            return true;
+        }
+        let Some(file) = self.segment.file() else {
+            return false;
+        };
+        let mut buf = vec![0; len];
+        let whole = file.read_cached(&mut buf, self.segment.position(self.at)) == Some(len);
+        if whole {
+            self.block = Bytes::from(buf);
+            self.block_start = self.at;
+        }
+        whole
+    }
+
+    /// The frame here, moving past it, if it is wholly in the block, sound, and at most `room` bytes when decompressed.
+    /// Reads nothing; in every other case it stays where it is.
+    pub(crate) fn step_in_block(&mut self, room: usize) -> Option<(u64, FrameHeader, Bytes)> {
+        let offset = self.at;
+        let header = FrameHeader::decode(&self.in_block(offset, frame::HEADER_LEN)?, self.segment.nonce, offset)?;
+        let end = offset.checked_add(header.span()).filter(|end| *end <= self.end)?;
+        if usize::try_from(header.raw_len).ok()? > room {
+            return None;
+        }
+        let body = self.in_block(offset + frame::HEADER_LEN as u64, usize::try_from(header.stored_len).ok()?)?;
+        (crc32c::crc32c(&body) == header.stored_crc).then(|| {
+            self.at = end;
+            (offset, header, body)
+        })
     }
 
     /// The next valid header at or after `from`, or the end.

@@ -476,3 +476,164 @@ fn listing(dir: &Path) -> Vec<(std::path::PathBuf, u64, std::time::SystemTime)> 
     out.sort();
     out
 }
+
+/// Waits until it holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A destination's first answer after a pause is on disk at once, also while another's file was written a moment ago.
+#[tokio::test]
+async fn each_destination_has_its_own_cursor_interval() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut config = config(dir.path());
+    config.cursor_interval = Duration::from_secs(3600);
+    let (queue, _) = open(config, vec![destination("fast"), destination("slow")]);
+    append(&queue, 0..3, 10).await;
+    let settled = |name: &str| {
+        let found = queue::inspect(dir.path()).expect("inspect");
+        found.cursors.iter().find(|cursor| cursor.row.destination == name).map(|cursor| cursor.settled_item)
+    };
+    let mut fast = queue.reader("fast", &lane()).expect("reader");
+    next(&mut fast).await.settle(Outcome::Delivered);
+    until("the fast one's file", || settled("fast") == Some(10)).await;
+    next(&mut fast).await.settle(Outcome::Delivered);
+    let mut slow = queue.reader("slow", &lane()).expect("reader");
+    next(&mut slow).await.settle(Outcome::Delivered);
+    until("the slow one's file", || settled("slow") == Some(10)).await;
+    // The fast one's next write is an hour away, or at the end.
+    assert_eq!(settled("fast"), Some(10));
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    assert_eq!(settled("fast"), Some(20));
+}
+
+/// Invariant 12: a destination that is a little behind loses nothing while finished segments can go instead.
+#[tokio::test]
+async fn nothing_is_evicted_while_finished_segments_can_go() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut config = config(dir.path());
+    config.max_bytes = 512 << 10;
+    config.segment_bytes = Some(64 << 10);
+    config.cursor_interval = Duration::from_millis(1);
+    let (queue, _) = open(config, vec![destination("behind")]);
+    let mut reader = queue.reader("behind", &lane()).expect("reader");
+    let mut held = std::collections::VecDeque::new();
+    for n in 0..1500u32 {
+        append(&queue, n..n + 1, 10_000).await;
+        held.push_back(next(&mut reader).await);
+        // Three to four segments of six records.
+        if held.len() > 20 {
+            held.pop_front().expect("some").settle(Outcome::Delivered);
+        }
+    }
+    assert_eq!(row(&queue.ledger(), "behind").evicted, 0);
+}
+
+/// Invariants 11, 12, 22: a smaller budget is kept to from the next commit on, and what that costs is booked.
+#[tokio::test]
+async fn a_smaller_budget_evicts_down_to_it() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut config = config(dir.path());
+    config.max_bytes = 4 << 20;
+    config.segment_bytes = Some(128 << 10);
+    let (queue, _) = open(config, vec![destination("dead")]);
+    append(&queue, 0..300, 10_000).await;
+    assert_eq!(row(&queue.ledger(), "dead").evicted, 0);
+    queue.resize(1 << 20, MinFree::NONE);
+    append(&queue, 300..301, 10_000).await;
+    until("the evictions", || queue.ledger().lanes[0].bytes <= 1 << 20).await;
+    let ledger = queue.ledger();
+    assert_balance(&ledger);
+    let dead = row(&ledger, "dead");
+    assert!(dead.evicted > 1500 && dead.pending_items > 500, "{dead:?}");
+    assert_eq!(ledger.lanes[0].budget, 1 << 20);
+    // Shares are of the new budget: another lane with three times the weight takes three quarters of it.
+    let logs = LaneSpec { weight: 3, ..LaneSpec::new(LaneId::new("logs-default").expect("a good name")) };
+    queue.apply(vec![LaneSpec::new(lane()), logs], vec![destination("dead")]).expect("apply");
+    append(&queue, 301..302, 10_000).await;
+    until("more evictions", || queue.ledger().lanes.iter().all(|lane| lane.bytes <= lane.budget)).await;
+    let budgets: Vec<u64> = queue.ledger().lanes.iter().map(|lane| lane.budget).collect();
+    assert_eq!(budgets, [3 << 18, 1 << 18]);
+    assert_balance(&queue.ledger());
+    // And a larger one gives the room back.
+    queue.resize(16 << 20, MinFree::NONE);
+    let evicted = row(&queue.ledger(), "dead").evicted;
+    append(&queue, 302..500, 10_000).await;
+    assert_eq!(row(&queue.ledger(), "dead").evicted, evicted);
+}
+
+#[tokio::test]
+async fn the_age_of_what_is_not_durable_is_told() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut config = config(dir.path());
+    config.commit_interval = Duration::from_secs(3600);
+    let (queue, _) = open(config, vec![destination("a")]);
+    let appender = queue.appender(&lane()).expect("appender");
+    assert_eq!(queue.ledger().lanes[0].oldest_unsynced_ms, None);
+    appender.append(record(0, 1, 10), Durability::Soon).await.expect("append");
+    let first = queue.ledger().lanes[0].oldest_unsynced_ms.expect("one waits");
+    let receipt = appender.append(record(1, 1, 10), Durability::Now).await.expect("append");
+    assert!(queue.ledger().lanes[0].oldest_unsynced_ms.is_none_or(|ms| ms == first));
+    receipt.durable().await.expect("durable");
+    until("the age to go", || queue.ledger().lanes[0].oldest_unsynced_ms.is_none()).await;
+    assert!(queue.ledger().lanes[0].oldest_ms.is_some());
+}
+
+/// What is taken from a destination is told to whoever works on it.
+#[tokio::test]
+async fn a_claim_tells_when_it_was_evicted() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut config = config(dir.path());
+    config.max_bytes = 1 << 20;
+    config.segment_bytes = Some(128 << 10);
+    let (queue, _) = open(config, vec![destination("dead"), destination("gone")]);
+    append(&queue, 0..20, 10_000).await;
+    let mut dead = queue.reader("dead", &lane()).expect("reader");
+    let first = next(&mut dead).await;
+    let mut gone = queue.reader("gone", &lane()).expect("reader");
+    let removed = next(&mut gone).await;
+    assert!(!first.evicted() && !removed.evicted());
+    let (waiting, waiting_too) = (tokio::spawn(first.evicted_wait()), tokio::spawn(removed.evicted_wait()));
+    append(&queue, 20..200, 10_000).await;
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("in time").expect("task");
+    assert!(first.evicted());
+    let newest = loop {
+        let claim = next(&mut dead).await;
+        if !claim.evicted() {
+            break claim;
+        }
+    };
+    queue.apply(vec![LaneSpec::new(lane())], vec![destination("dead")]).expect("apply");
+    tokio::time::timeout(Duration::from_secs(20), waiting_too).await.expect("in time").expect("task");
+    assert!(removed.evicted() && !newest.evicted());
+    let removed_rows = queue.ledger().removed;
+    assert_eq!(removed_rows.len(), 1);
+    assert!(removed_rows[0].destination == "gone" && removed_rows[0].items > 0, "{removed_rows:?}");
+    // A late success is informational, and anything else is not.
+    first.settle(Outcome::Delivered);
+    assert_eq!(row(&queue.ledger(), "dead").late_delivered, 10);
+}
+
+/// `try_next` gives what can be had at once, and says nothing else.
+#[tokio::test]
+async fn what_can_be_had_at_once_is_had_without_waiting() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a")]);
+    let mut reader = queue.reader("a", &lane()).expect("reader");
+    assert!(reader.try_next().expect("open").is_none());
+    append(&queue, 0..5, 100).await;
+    // The first of a segment is read by a blocking task, together with what is there.
+    let mut held = vec![next(&mut reader).await];
+    while let Some(claim) = reader.try_next().expect("open") {
+        held.push(claim);
+    }
+    assert_eq!(held.iter().map(number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    held.pop();
+    assert_eq!(number(&reader.try_next().expect("open").expect("given back")), 4);
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    assert!(matches!(reader.try_next(), Err(QueueError::Closed)));
+}

@@ -153,3 +153,110 @@ async fn flipped_bits_in_golden_files_never_stop_a_start() {
         assert!(row.balances() && row.pending_items == 0, "round {round}: {row:?}");
     }
 }
+
+/// docs/queue-format.md is enough to write a reader: `read_by_document.py` was written from it alone, in another language.
+/// It and this crate must see the same in the golden files, and in files of this version with a torn and a rotten place.
+#[tokio::test]
+async fn a_reader_written_from_the_document_sees_the_same() {
+    let Ok(version) = std::process::Command::new("python3").arg("--version").output() else {
+        println!("SKIPPED: there is no python3 here");
+        return;
+    };
+    assert!(version.status.success(), "{version:?}");
+    assert_same(&golden());
+
+    let directory = tempfile::tempdir().expect("dir");
+    let queue = open(directory.path());
+    let appender = queue.appender(&lane()).expect("appender");
+    for record in records().into_iter().chain(records()).chain(records()) {
+        appender.append(record, Durability::Now).await.expect("append").durable().await.expect("durable");
+    }
+    let mut reader = queue.reader("https://example.com/api/v1/write", &lane()).expect("reader");
+    for reason in ["too_old", "refused", "too_old"] {
+        reader.next().await.expect("claim").settle(Outcome::Rejected(Reason::new(reason)));
+    }
+    reader.next().await.expect("claim").settle(Outcome::Delivered);
+    drop(reader);
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    assert_same(directory.path());
+
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(directory.path().join("lanes/metrics-default"))
+        .expect("list")
+        .map(|entry| entry.expect("entry").path())
+        .collect();
+    segments.sort();
+    assert!(segments.len() > 3, "{segments:?}");
+    let change = |path: &Path, work: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = std::fs::read(path).expect("read");
+        work(&mut bytes);
+        std::fs::write(path, bytes).expect("write");
+    };
+    // A header that only the next segment can replace, a rotten body, and a last write that was cut off.
+    change(&segments[1], &|bytes| bytes[20] ^= 1);
+    change(&segments[2], &|bytes| bytes[128 + 64 + 3] ^= 1);
+    change(segments.last().expect("some"), &|bytes| bytes.extend_from_slice(&[0xf7, b'S', b'Q', 0x1b, 1, 2, 3]));
+    assert_same(directory.path());
+}
+
+fn assert_same(directory: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/read_by_document.py");
+    let out = std::process::Command::new("python3").arg(script).arg(directory).output().expect("python3");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let theirs: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let ours = queue::verify(directory).expect("verify");
+
+    let lanes: Vec<serde_json::Value> = ours
+        .inspection
+        .lanes
+        .iter()
+        .map(|lane| {
+            let segment = |segment: &queue::SegmentInspection| {
+                serde_json::json!({
+                    "base": segment.base,
+                    "end": segment.end,
+                    "first_item": segment.first_item,
+                    "items": segment.items,
+                    "created_ms": segment.created_ms,
+                })
+            };
+            let segments: Vec<_> = lane.segments.iter().map(segment).collect();
+            serde_json::json!({"lane": lane.lane.as_str(), "next_item": lane.next_item, "segments": segments})
+        })
+        .collect();
+    for (ours, theirs) in lanes.iter().zip(theirs["lanes"].as_array().expect("lanes")) {
+        for key in ["lane", "next_item", "segments"] {
+            assert_eq!(ours[key], theirs[key], "{key} in {}", directory.display());
+        }
+    }
+    let of = |key: &str| -> u64 {
+        let sum = |lane: &serde_json::Value| match &lane[key] {
+            serde_json::Value::Array(list) => list.len() as u64,
+            other => other.as_u64().unwrap_or(0),
+        };
+        theirs["lanes"].as_array().expect("lanes").iter().map(sum).sum()
+    };
+    assert_eq!((of("records"), of("contexts")), (ours.frames, ours.contexts));
+
+    let cursors = theirs["cursors"].as_array().expect("cursors");
+    assert_eq!(cursors.len(), ours.inspection.cursors.len());
+    for (cursor, theirs) in ours.inspection.cursors.iter().zip(cursors) {
+        let row = &cursor.row;
+        assert_eq!(theirs["destination"], row.destination.as_str());
+        let numbers = [
+            ("start_item", cursor.start_item),
+            ("settled_offset", cursor.settled_offset),
+            ("settled_item", cursor.settled_item),
+            ("delivered", row.delivered),
+            ("rejected", row.rejected),
+            ("evicted", row.evicted),
+            ("pending_items", row.pending_items),
+        ];
+        for (key, number) in numbers {
+            assert_eq!(theirs[key], number, "{key}");
+        }
+        assert_eq!(theirs["oldest_pending_ms"].as_i64(), row.oldest_pending_ms);
+        for (reason, items) in &row.rejected_by {
+            assert_eq!(theirs["rejected_by"][reason.as_str()], *items);
+        }
+    }
+}

@@ -267,3 +267,30 @@ async fn what_is_no_queue_is_refused_with_a_reason() {
     let newer = verify(data.path()).expect_err("a newer format");
     assert!(matches!(newer, QueueError::Format { found: 2, supported: 1, .. }), "{newer}");
 }
+
+/// The first record that is not settled says how old the backlog is, not the segment it happens to be in.
+#[tokio::test]
+async fn the_age_of_a_backlog_is_that_of_its_oldest_record() {
+    let directory = tempfile::tempdir().expect("dir");
+    let queue = open(directory.path());
+    let appender = queue.appender(&lane()).expect("appender");
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_millis();
+    let mut times = Vec::new();
+    for number in 0..3 {
+        let begun = now();
+        while now() == begun {
+            tokio::task::yield_now().await;
+        }
+        times.push(i64::try_from(now()).expect("small"));
+        let receipt = appender.append(record(number), Durability::Now).await.expect("append");
+        receipt.durable().await.expect("durable");
+    }
+    let mut reader = queue.reader(NAME, &lane()).expect("reader");
+    let first = reader.next().await.expect("claim");
+    assert_eq!(queue.ledger().rows[0].in_flight_bytes, first.payload().len() as u64);
+    first.settle(Outcome::Delivered);
+    drop(reader);
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    let told = inspect(directory.path()).expect("inspect").cursors.remove(0).row.oldest_pending_ms.expect("a time");
+    assert!((times[1]..=times[2]).contains(&told), "{told} is not of the second of {times:?}");
+}

@@ -1,6 +1,6 @@
 //! What a destination's worker is made from, defaults applied.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use model::Labels;
 use net::HttpClientConfig;
@@ -8,7 +8,7 @@ use relabel::Rule;
 use url::Url;
 
 /// One `remote_write[]` entry (logs and traces come with their own `ProtocolConfig` variants).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct DestinationConfig {
     /// Its identity in the queue, on pages and in metrics; holds no secret.
     pub name: String,
@@ -31,6 +31,21 @@ pub struct DestinationConfig {
     pub max_in_flight_bytes: u64,
     /// Older samples are settled as expired without sending (`sample_age_limit`, `queue.max_age`; AMP: 1 h).
     pub max_age: Option<Duration>,
+}
+
+impl fmt::Debug for DestinationConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL may hold a user name and a password.
+        f.debug_struct("DestinationConfig")
+            .field("name", &self.name)
+            .field("url", &net::masked(&self.url))
+            .field("endpoint_url", &self.endpoint_url.as_ref().map(net::masked))
+            .field("protocol", &self.protocol)
+            .field("client", &self.client)
+            .field("batching", &self.batching)
+            .field("backoff", &self.backoff)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The wire protocol, with what only it needs.

@@ -80,7 +80,9 @@ impl Courier {
             let address = request.uri().clone();
             let began = Instant::now();
             let result = client.send(request, self.config.timeout, ANSWER_LIMIT).await;
-            self.metrics.duration.observe(began.elapsed().as_secs_f64());
+            if result.as_ref().err().and_then(unusable).is_none() {
+                self.metrics.duration.observe(began.elapsed().as_secs_f64());
+            }
             let reply = match result {
                 Ok(reply) => reply,
                 Err(error) => return self.unanswered(&error),
@@ -126,14 +128,15 @@ impl Courier {
             .request(parcel, attempt)
             .map_err(|e| hold(format!("making a request: {e}; check the url")))?;
         if let Some(moved) = moved {
-            let uri = moved.as_str().parse().map_err(|e| hold(format!("following a redirect to {moved}: {e}")))?;
+            let uri = moved.as_str().parse().map_err(|e| hold(format!("following a redirect to {}: {e}", net::masked(moved))))?;
             *request.uri_mut() = uri;
         }
-        match client.prepare(&mut request).await {
-            Ok(()) => {}
-            Err(error) => return Err(unusable(&error).unwrap_or_else(|| self.unanswered(&error))),
-        }
+        // Without a signer the client adds what is configured when it sends, and asks for a new token when one is refused.
         if let Some(authorize) = &self.authorize {
+            match client.prepare(&mut request).await {
+                Ok(()) => {}
+                Err(error) => return Err(self.unanswered(&error)),
+            }
             authorize.authorize(&mut request).await.map_err(|error| {
                 let mut why = error.to_string();
                 let mut source = error.source();
@@ -151,12 +154,12 @@ impl Courier {
 
     /// No (usable) answer came.
     fn unanswered(&self, error: &NetError) -> Verdict {
-        let why = error.to_string();
-        self.metrics.request(None);
-        self.status.answered(None, why.clone());
         if let Some(verdict) = unusable(error) {
             return verdict;
         }
+        let why = error.to_string();
+        self.metrics.request(None);
+        self.status.answered(None, why.clone());
         match error {
             // A success with a long text: whoever says that does not take data.
             NetError::BodyTooLarge { .. } => {

@@ -21,7 +21,7 @@ use crate::{
     lot::{Dealt, Lot},
     metadata::{MetadataBook, post_metadata},
     pace::{Pace, Probes},
-    roster::{Binding, Dealer, Roster, Seat, Taken},
+    roster::{Binding, Dealer, Found, Roster, Seat},
     tables::WireTables,
     wire::press::Presses,
 };
@@ -40,6 +40,9 @@ pub struct Tuning {
     pub unready_max: Duration,
     /// A body that is not full waits this long for the frames that became durable in the same instant.
     pub linger: Duration,
+    /// The rest of a frame whose beginning filled a request waits this long for others: two commits of the queue, so that what
+    /// the next one brings takes it along.
+    pub rest_linger: Duration,
     /// How long after the end of its step an object waits for frames that are late to become durable.
     pub late: Duration,
     /// At a stop, a request under way may end within this.
@@ -66,6 +69,7 @@ impl Default for Tuning {
             unready_min: Duration::from_secs(1),
             unready_max: Duration::from_secs(30),
             linger: Duration::from_millis(5),
+            rest_linger: Duration::from_millis(500),
             late: Duration::from_secs(2),
             stop_grace: Duration::from_secs(5),
             longest_wish: Duration::from_secs(300),
@@ -227,13 +231,21 @@ async fn deal(shared: Arc<Shared>, mut outlet: Outlet, dealer: Dealer<Dealt>, ro
     while let Ok(claim) = next_claim(&shared, &mut outlet).await {
         let (stream, items) = (claim.frame().stream, claim.frame().items);
         let permits = items.clamp(1, shared.tuning.samples_in_flight.max(1));
-        let permit = tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return,
-            permit = Arc::clone(&room).acquire_many_owned(permits) => permit,
+        let permit = match Arc::clone(&room).try_acquire_many_owned(permits) {
+            Ok(permit) => permit,
+            Err(_) => {
+                dealer.starve();
+                tokio::select! {
+                    biased;
+                    () = shared.stop.cancelled() => return,
+                    permit = Arc::clone(&room).acquire_many_owned(permits) => match permit {
+                        Ok(permit) => permit,
+                        // The semaphore is never closed.
+                        Err(_) => return,
+                    },
+                }
+            }
         };
-        // The semaphore is never closed.
-        let Ok(permit) = permit else { return };
         if !dealer.deal(stream, u64::from(items), (claim, permit)) {
             return;
         }
@@ -243,46 +255,54 @@ async fn deal(shared: Arc<Shared>, mut outlet: Outlet, dealer: Dealer<Dealt>, ro
 /// A remote-write shard: sends what there is, as soon as there is something.
 async fn shard(shared: Arc<Shared>, number: u32, seat: Seat<Dealt>) {
     let batching = shared.config.batching;
-    let bytes = batching.max_bytes.clamp(1, LARGEST_BODY);
-    let linger = batching.max_age.max(shared.tuning.linger);
+    let limits = Limits {
+        samples: batching.max_samples.max(1) as u64,
+        bytes: batching.max_bytes.clamp(1, LARGEST_BODY),
+    };
     let mut line = Line::new(Arc::clone(&shared), number);
     loop {
-        let some = async {
-            if !line.is_empty() {
-                return true;
-            }
-            match tokio::time::timeout(shared.tuning.rest, seat.some()).await {
-                Ok(some) => some,
-                Err(_) => {
-                    line.shrink();
-                    seat.shrink();
-                    seat.some().await
-                }
-            }
-        };
-        let some = tokio::select! {
+        let enough = tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
-            some = some => some,
+            enough = gather(&shared, &seat, &mut line) => enough,
         };
-        if !some {
+        if !enough {
             return;
         }
-        tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return,
-            () = seat.full() => {}
-            () = tokio::time::sleep(linger) => {}
-        }
-        let Taken { frames, limit } = seat.take();
-        for ((claim, room), binding) in frames {
+        for ((claim, room), binding) in seat.take() {
             line.push(arrived(&shared, claim, Some(room), Some(binding)));
         }
-        if line.send_some(Limits { samples: limit, bytes }).await == Err(Stopped) {
-            return;
-        }
-        seat.sent(line.waiting());
+        let Ok(kept) = line.send_some(limits).await else { return };
+        seat.sent(kept, line.waiting());
     }
+}
+
+/// Waits until there is something to send and, for a short time, until it is a full request. False: nothing will come.
+/// Cancel-safe.
+async fn gather(shared: &Shared, seat: &Seat<Dealt>, line: &mut Line) -> bool {
+    let linger = shared.config.batching.max_age.max(shared.tuning.linger);
+    if line.is_empty() {
+        let some = match tokio::time::timeout(shared.tuning.rest, seat.some()).await {
+            Ok(some) => some,
+            Err(_) => {
+                line.shrink();
+                seat.shrink();
+                seat.some().await
+            }
+        };
+        if !some {
+            return false;
+        }
+    } else {
+        // A few samples left over from a full request: the next frames take them along, if they come soon.
+        match tokio::time::timeout(shared.tuning.rest_linger.max(linger), seat.more()).await {
+            Ok(Found::Some) => {}
+            Ok(Found::Enough) | Err(_) => return true,
+        }
+    }
+    // The result is the same: there is something.
+    let _ = tokio::time::timeout(linger, seat.full()).await;
+    true
 }
 
 /// Snappy blocks end at 4 GiB; nobody takes bodies near that.
@@ -311,8 +331,9 @@ async fn lane(shared: Arc<Shared>, number: u32, mut outlet: Outlet) {
                 Err(Stopped) => return,
             },
         };
-        let step = first.claim.frame().ingest_ms.div_euclid(step_ms);
-        let (mut frames, mut wire, mut raw) = (1, first.wire_len(), first.claim.payload().len() as u64);
+        // Given up by the queue before its turn.
+        let Some(step) = step_of(&first, step_ms) else { continue };
+        let (mut frames, mut wire, mut raw) = (1, first.wire_len(), raw_len(&first));
         let mut full = wire >= limits.bytes;
         line.push(first);
         let deadline = step_end(step, step_ms, &shared.tuning);
@@ -325,9 +346,8 @@ async fn lane(shared: Arc<Shared>, number: u32, mut outlet: Outlet) {
             let lot = arrived(&shared, claim, None, None);
             frames += 1;
             wire += lot.wire_len();
-            raw += lot.claim.payload().len() as u64;
-            let same_step = lot.claim.frame().ingest_ms.div_euclid(step_ms) == step;
-            if same_step && frames <= FRAMES_PER_OBJECT && wire <= limits.bytes && raw <= in_flight {
+            raw += raw_len(&lot);
+            if step_of(&lot, step_ms) == Some(step) && frames <= FRAMES_PER_OBJECT && wire <= limits.bytes && raw <= in_flight {
                 line.push(lot);
             } else {
                 full = true;
@@ -338,6 +358,14 @@ async fn lane(shared: Arc<Shared>, number: u32, mut outlet: Outlet) {
             return;
         }
     }
+}
+
+fn step_of(lot: &Lot, step_ms: i64) -> Option<i64> {
+    Some(lot.claim()?.frame().ingest_ms.div_euclid(step_ms))
+}
+
+fn raw_len(lot: &Lot) -> u64 {
+    lot.claim().map_or(0, |claim| claim.payload().len() as u64)
 }
 
 /// When no frame of a step can become readable any more, by the clock. After the clock was set back, frames carry times in

@@ -23,12 +23,15 @@
 mod config;
 mod courier;
 mod destination;
+#[doc(hidden)]
+pub mod fuzz;
 mod line;
 mod load;
 mod lot;
 mod metadata;
 mod metrics;
 mod pace;
+mod probe;
 mod protocol;
 mod replay;
 mod roster;
@@ -40,6 +43,7 @@ pub mod wire;
 pub use config::{Backoff, Batching, DestinationConfig, MetadataConfig, ProtocolConfig};
 pub use destination::{Destination, Tuning};
 pub use metrics::{RemoteLabels, RemoteStorageMetrics};
+pub use probe::{PROBE_METRIC, Probe, probe};
 pub use replay::{ObjectSource, ReplayConfig, ReplayError, ReplayProgress, replay};
 pub use status::{DestinationSnapshot, DestinationState, DestinationStatus, LastAnswer};
 pub use verdict::Loss;

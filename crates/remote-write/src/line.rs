@@ -10,6 +10,7 @@ use bytes::Bytes;
 use net::Backoff;
 use pipeline::off_reactor;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -86,9 +87,10 @@ impl Line {
     }
 
     /// Makes one body of what waits, up to `limits`, and brings each of its samples to an end. Settles the lots that are
-    /// through, oldest first.
-    pub(crate) async fn send_some(&mut self, limits: Limits) -> Result<(), Stopped> {
-        let end = self.deliver(limits).await?;
+    /// through, oldest first, and says how many samples were in the body.
+    pub(crate) async fn send_some(&mut self, limits: Limits) -> Result<u64, Stopped> {
+        let sent = self.lots.front().map_or(0, |lot| lot.sent);
+        let (end, kept) = self.deliver(Place { lot: 0, sample: sent }, limits).await?;
         for _ in 0..end.lot {
             if let Some(lot) = self.lots.pop_front() {
                 lot.settle();
@@ -97,7 +99,7 @@ impl Line {
         if let Some(lot) = self.lots.front_mut() {
             lot.sent = end.sample;
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// Brings every sample of every lot to an end, then settles all lots, newest first: the queue's cursor is the end of
@@ -106,7 +108,7 @@ impl Line {
         let mut at = Place::default();
         let last = Place { lot: self.lots.len(), sample: 0 };
         while at < last {
-            at = self.deliver_from(at, limits).await?;
+            (at, _) = self.deliver(at, limits).await?;
         }
         while let Some(lot) = self.lots.pop_back() {
             lot.settle();
@@ -114,21 +116,17 @@ impl Line {
         Ok(())
     }
 
-    async fn deliver(&mut self, limits: Limits) -> Result<Place, Stopped> {
-        let sent = self.lots.front().map_or(0, |lot| lot.sent);
-        self.deliver_from(Place { lot: 0, sample: sent }, limits).await
-    }
-
-    /// Brings to an end what fits into one body from `from` on, in halves where the far end wants less or refuses a part.
-    async fn deliver_from(&mut self, from: Place, limits: Limits) -> Result<Place, Stopped> {
+    /// Brings to an end what fits into one body from `from` on, in halves where the far end wants less or refuses a part. Gives
+    /// the place behind it and the number of its samples.
+    async fn deliver(&mut self, from: Place, limits: Limits) -> Result<(Place, u64), Stopped> {
         let all = Place { lot: self.lots.len(), sample: 0 };
         let first = self.pack(from, all, limits);
-        let end = first.load.end;
+        let (end, kept) = (first.load.end, first.load.kept);
         // A refused body is halved between frames first, which costs two requests a frame at most: after a crash, frames
         // that a strict receiver has already are in one body with frames that it has not. Within a frame a poisoned sample
         // among n is found in about 2 log2(n) requests; the budget bounds what a far end that refuses everything can cost.
         // Past it, a refused part of a frame is refused whole.
-        let mut isolations = isolation_budget(first.load.kept);
+        let mut isolations = isolation_budget(kept);
         let mut parts = vec![(from, end)];
         let mut ready = Some(first);
         while let Some((from, to)) = parts.pop() {
@@ -165,7 +163,7 @@ impl Line {
                 self.book(&load, 0, Some((loss, &message)));
             }
         }
-        Ok(end)
+        Ok((end, kept))
     }
 
     /// Sends one body until the far end says something final about it. `None`: nothing of it was left to send.
@@ -173,27 +171,36 @@ impl Line {
         let Packed { mut load, mut parcel } = packed;
         let shared = Arc::clone(&self.shared);
         let mut backoff = Backoff::new(shared.config.backoff.min, shared.config.backoff.max);
+        // When the next attempt may be made.
+        let mut earliest = None;
         loop {
+            // It may have waited for long: what is too old by now, or was given up by the queue, is not sent.
+            if self.let_go(&load) || self.cutoff().is_some_and(|cutoff| load.oldest_ms < cutoff) {
+                Packed { load, parcel } = self.pack(load.from, load.end, Limits::NONE);
+            }
             if load.kept == 0 {
                 self.book(&load, 0, None);
                 return Ok(None);
             }
+            let turn = async {
+                if let Some(earliest) = earliest {
+                    tokio::time::sleep_until(earliest).await;
+                }
+                shared.pace.acquire().await
+            };
             let permit = tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => return Err(Stopped),
-                permit = shared.pace.acquire() => permit,
+                permit = turn => permit,
+                () = self.oldest_given_up(&load) => continue,
             };
-            // It may have waited for long: what is too old by now is not sent.
             if self.cutoff().is_some_and(|cutoff| load.oldest_ms < cutoff) {
-                Packed { load, parcel } = self.pack(load.from, load.end, Limits::NONE);
-                if load.kept == 0 {
-                    continue;
-                }
+                continue;
             }
-            let attempt = shared.courier.attempt(&parcel, backoff.failures());
             let verdict = tokio::select! {
-                verdict = attempt => verdict,
+                verdict = shared.courier.attempt(&parcel, backoff.failures()) => verdict,
                 () = grace(&shared.stop, shared.tuning.stop_grace) => return Err(Stopped),
+                () = self.all_given_up(&load) => continue,
             };
             let wait = match verdict {
                 Verdict::Retry { after, pressure, why } => {
@@ -222,10 +229,32 @@ impl Line {
             };
             shared.metrics.shards.set(i64::from(shared.pace.window()));
             drop(permit);
-            tokio::select! {
-                () = shared.stop.cancelled() => return Err(Stopped),
-                () = tokio::time::sleep(wait) => {}
-            }
+            earliest = Some(Instant::now() + wait);
+        }
+    }
+
+    /// Lets go of the frames of a body that the queue gave up. True if there were some.
+    fn let_go(&mut self, load: &Load) -> bool {
+        let mut some = false;
+        for lot in self.lots.range_mut(load.lots(self.lots.len())) {
+            some |= lot.let_go();
+        }
+        some
+    }
+
+    /// Resolves when the queue gives up the oldest frame of a body; it takes the oldest first.
+    async fn oldest_given_up(&self, load: &Load) {
+        let first = self.lots.range(load.lots(self.lots.len())).find_map(Lot::claim);
+        match first {
+            Some(claim) => claim.evicted_wait().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when the queue has given up every frame of a body: its answer has nothing to say any more.
+    async fn all_given_up(&self, load: &Load) {
+        for claim in self.lots.range(load.lots(self.lots.len())).rev().filter_map(Lot::claim) {
+            claim.evicted_wait().await;
         }
     }
 
@@ -263,21 +292,24 @@ impl Line {
     }
 
     fn extent(&self, load: &Load) -> Option<Extent> {
-        let first = self.lots.get(load.from.lot)?.claim.frame();
-        let (last_lot, after) = match load.end.sample {
-            0 => (load.end.lot.checked_sub(1)?, self.lots.get(load.end.lot.checked_sub(1)?)?.items()),
-            sample => (load.end.lot, sample),
-        };
-        let last = self.lots.get(last_lot)?.claim.frame();
+        let lots = load.lots(self.lots.len());
+        let mut held = self.lots.range(lots.clone()).zip(lots).filter_map(|(lot, at)| Some((at, lot, lot.claim()?)));
+        let (first_at, _, first) = held.next()?;
+        let mut last = (first_at, first);
         let mut digest = Sha256::new();
-        for lot in self.lots.range(load.from.lot..=last_lot) {
-            digest.update(lot.claim.payload());
+        digest.update(first.payload());
+        for (at, _, claim) in held {
+            digest.update(claim.payload());
+            last = (at, claim);
         }
         let mut short = [0; 8];
         short.copy_from_slice(&digest.finalize()[..8]);
+        let (first, last_at, last) = (first.frame(), last.0, last.1.frame());
+        let skipped = if first_at == load.from.lot { load.from.sample } else { 0 };
+        let after = if last_at == load.end.lot { load.end.sample } else { last.items };
         Some(Extent {
             lane: first.lane.clone(),
-            first_item: first.first_item + u64::from(load.from.sample),
+            first_item: first.first_item + u64::from(skipped),
             last_item: (last.first_item + u64::from(after)).saturating_sub(1),
             ingest_ms: first.ingest_ms,
             digest: short,

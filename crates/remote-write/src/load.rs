@@ -3,7 +3,7 @@
 //! Pure: no clock, no socket. It keeps true: every sample between `from` and `end` is counted in exactly one column of
 //! exactly one share; samples keep the order of the lots.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use crate::{
     lot::Lot,
@@ -57,6 +57,12 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// The lots that it has samples of, of `all` that there are.
+    pub(crate) fn lots(&self, all: usize) -> Range<usize> {
+        let end = self.end.lot + usize::from(self.end.sample > 0);
+        self.from.lot.min(all)..end.min(all).max(self.from.lot.min(all))
+    }
+
     /// How many of the kept samples are in the first of two parts: cut between frames, or in the middle of a single one.
     pub(crate) fn first_half(&self) -> u64 {
         let half = self.kept / 2;
@@ -96,7 +102,7 @@ pub(crate) fn write_body(
         let stop = if index == to.lot { to.sample } else { u32::MAX };
         // Position of the chunk's first sample in the lot.
         let mut base = 0u32;
-        for (chunk, table) in lot.claim.chunks.iter().zip(&lot.tables) {
+        for (chunk, table) in lot.chunks().iter().zip(&lot.tables) {
             let items = u32::try_from(chunk.items()).unwrap_or(u32::MAX);
             let (skip, take) = (begin.saturating_sub(base).min(items), stop.saturating_sub(base).min(items));
             let at = base;

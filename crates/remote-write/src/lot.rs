@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use model::ContextKey;
+use model::{ContextKey, DecodedChunk};
 use pipeline::{MetricClaim, Outcome, QueueError, Reason, off_reactor};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,16 +26,18 @@ pub(crate) type Dealt = (MetricClaim, OwnedSemaphorePermit);
 /// See the file's head.
 #[derive(Debug)]
 pub(crate) struct Lot {
-    pub(crate) claim: MetricClaim,
+    /// `None`: the queue gave the frame up, and nothing of it is sent any more.
+    claim: Option<MetricClaim>,
+    items: u32,
     /// One for each chunk, or why there is none.
     pub(crate) tables: Vec<Result<Arc<WireTable>, Loss>>,
     /// Samples at its front that are booked.
     pub(crate) sent: u32,
     pub(crate) tally: Tally,
     /// Given back when the lot ends, settled or not.
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
     _binding: Option<Binding<Dealt>>,
-    _pending: Pending,
+    pending: Option<Pending>,
 }
 
 /// Samples in hand, as a gauge shows them.
@@ -109,28 +111,45 @@ impl Lot {
         binding: Option<Binding<Dealt>>,
         pending: &Gauge,
     ) -> Self {
-        let pending = Pending::new(pending, claim.frame().items);
-        let found = tables_of(&claim, tables);
-        Self {
-            claim,
-            tables: found,
-            sent: 0,
-            tally: Tally::default(),
-            _room: room,
-            _binding: binding,
-            _pending: pending,
-        }
+        let items = claim.frame().items;
+        let pending = Some(Pending::new(pending, items));
+        let tables = tables_of(&claim, tables);
+        let mut lot =
+            Self { claim: Some(claim), items, tables, sent: 0, tally: Tally::default(), room, _binding: binding, pending };
+        lot.let_go();
+        lot
     }
 
     pub(crate) fn items(&self) -> u32 {
-        self.claim.frame().items
+        self.items
+    }
+
+    /// Unless the queue gave it up.
+    pub(crate) fn claim(&self) -> Option<&MetricClaim> {
+        self.claim.as_ref()
+    }
+
+    pub(crate) fn chunks(&self) -> &[DecodedChunk] {
+        self.claim.as_ref().map_or(&[], |claim| &claim.chunks)
+    }
+
+    /// Lets go of a frame that the queue gave up: its memory and its place among what is in flight are free at once. True if
+    /// it did. Its stream stays bound to this line until the lot's turn has come.
+    pub(crate) fn let_go(&mut self) -> bool {
+        let gone = self.claim.take_if(|claim| claim.evicted()).is_some();
+        if gone {
+            self.tables = Vec::new();
+            self.room = None;
+            self.pending = None;
+        }
+        gone
     }
 
     /// Bytes of a body that holds all its samples, whatever their age: a function of the frame and the configuration
     /// alone, so that batches can be cut the same way twice.
     pub(crate) fn wire_len(&self) -> usize {
         let mut length = 0;
-        for (chunk, table) in self.claim.chunks.iter().zip(&self.tables) {
+        for (chunk, table) in self.chunks().iter().zip(&self.tables) {
             let Ok(table) = table else { continue };
             for sample in chunk.samples() {
                 if let Fate::Kept(labels) = table.fate(sample.series) {
@@ -144,17 +163,18 @@ impl Lot {
     /// The newest timestamp, if it has samples.
     pub(crate) fn newest_ms(&self) -> Option<i64> {
         use model::DecodedTimestamps::{Common, Each};
-        let newest = |chunk: &model::DecodedChunk| match &chunk.timestamps {
+        let newest = |chunk: &DecodedChunk| match &chunk.timestamps {
             Common(at) => Some(*at),
             Each(each) => each.iter().max().copied(),
         };
-        self.claim.chunks.iter().filter_map(newest).max()
+        self.chunks().iter().filter_map(newest).max()
     }
 
     /// Tells the queue where every sample ended.
     pub(crate) fn settle(self) {
-        let outcome = self.tally.outcome(self.items());
-        self.claim.settle(outcome);
+        if let Some(claim) = self.claim {
+            claim.settle(self.tally.outcome(self.items));
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! It sends nothing and knows nothing of samples but their number. It keeps true: while frames of a stream are dealt and not
 //! settled, they are all at one line, in the order they were dealt; a stream without such frames is at no line and takes no
-//! memory. A stream that is free goes where requests get fullest: to the first line that is not sending and has room in the
-//! request it collects; if there is none, to the line with the least to do. So a small load leaves by one line in few
-//! requests, and a backlog by all of them.
+//! memory. A stream that is free goes where requests get fullest: to the first line that is not sending and whose next
+//! request is not full yet; if there is none, to the line with the least to do. So a small load leaves by one line in few
+//! requests, and a backlog by all of them. What is too much for one request leaves as full ones, and the rest of it goes in
+//! front of what comes next.
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
@@ -17,8 +18,6 @@ pub(crate) struct Roster<T> {
     state: Mutex<State<T>>,
     /// One for each line.
     bells: Vec<Notify>,
-    /// Samples in a full request.
-    full: u64,
 }
 
 struct State<T> {
@@ -26,7 +25,18 @@ struct State<T> {
     bound: HashMap<u64, Bound>,
     dealers: usize,
     closed: bool,
+    /// A dealer has a frame and no room for it: nothing comes until lines settle what they have.
+    starved: bool,
+    /// Samples in a full request.
+    full: u64,
+    /// Which part of the samples is sent at all; relabelling drops the others when a request is made.
+    kept: f64,
 }
+
+/// A destination that keeps less than this part of its samples gets requests that are not full: what waits is memory.
+const LEAST_KEPT: f64 = 0.02;
+/// Weight of the newest request in `kept`.
+const NEWEST: f64 = 0.2;
 
 struct Desk<T> {
     inbox: VecDeque<Frame<T>>,
@@ -36,6 +46,17 @@ struct Desk<T> {
     left: u64,
     /// Samples that the line took for the request it is sending.
     sending: Option<u64>,
+    /// The last request was full before it had all its samples, so what is left is a request already.
+    heavy: bool,
+}
+
+/// What a line that has something finds at its desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The next request is full, or nothing more can come for it.
+    Enough,
+    /// New frames, and room for more.
+    Some,
 }
 
 struct Frame<T> {
@@ -65,13 +86,6 @@ pub(crate) struct Seat<T> {
     line: usize,
 }
 
-/// What a line takes for its next request.
-pub(crate) struct Taken<T> {
-    pub(crate) frames: Vec<(T, Binding<T>)>,
-    /// Samples that the request should have at most.
-    pub(crate) limit: u64,
-}
-
 impl<T> Desk<T> {
     fn collecting(&self) -> u64 {
         self.left + self.queued
@@ -80,20 +94,27 @@ impl<T> Desk<T> {
     fn to_do(&self) -> u64 {
         self.collecting() + self.sending.unwrap_or_default()
     }
+
+    fn has_enough(&self, state: &State<T>) -> bool {
+        state.closed || state.starved || self.heavy || self.collecting() >= state.enough()
+    }
 }
 
 impl<T> Roster<T> {
     /// `lines` places and `dealers` rights to deal.
     pub(crate) fn open(lines: u32, dealers: usize, full: u64) -> (Vec<Dealer<T>>, Vec<Seat<T>>) {
-        let desk = |_| Desk { inbox: VecDeque::new(), queued: 0, left: 0, sending: None };
+        let desk = |_| Desk { inbox: VecDeque::new(), queued: 0, left: 0, sending: None, heavy: false };
         let state = State {
             desks: (0..lines.max(1)).map(desk).collect(),
             bound: HashMap::new(),
             dealers,
             closed: dealers == 0,
+            starved: false,
+            full: full.max(1),
+            kept: 1.0,
         };
         let bells = (0..lines.max(1)).map(|_| Notify::new()).collect();
-        let roster = Arc::new(Self { state: Mutex::new(state), bells, full: full.max(1) });
+        let roster = Arc::new(Self { state: Mutex::new(state), bells });
         let seat = |line| Seat { roster: Arc::clone(&roster), line };
         let seats = (0..roster.bells.len()).map(seat).collect();
         ((0..dealers).map(|_| Dealer(Arc::clone(&roster))).collect(), seats)
@@ -106,46 +127,59 @@ impl<T> Roster<T> {
 }
 
 impl<T> State<T> {
-    fn line_for(&self, stream: u64, samples: u64, full: u64) -> usize {
+    /// Samples, dropped ones included, that make a full request.
+    fn enough(&self) -> u64 {
+        if self.kept < 1.0 { (self.full as f64 / self.kept.max(LEAST_KEPT)) as u64 } else { self.full }
+    }
+
+    fn line_for(&self, stream: u64) -> usize {
+        let enough = self.enough();
         if let Some(bound) = self.bound.get(&stream) {
             return bound.line;
         }
-        let has_room =
-            |desk: &Desk<T>| desk.sending.is_none() && (desk.collecting() == 0 || desk.collecting() + samples <= full);
+        let has_room = |desk: &Desk<T>| desk.sending.is_none() && desk.collecting() < enough;
+        // What is left over somewhere would have to go alone.
+        let takes_along = |desk: &Desk<T>| desk.left > 0 && has_room(desk);
         let least = || (0..self.desks.len()).min_by_key(|line| self.desks[*line].to_do()).unwrap_or_default();
-        self.desks.iter().position(has_room).unwrap_or_else(least)
+        self.desks.iter().position(takes_along).or_else(|| self.desks.iter().position(has_room)).unwrap_or_else(least)
     }
 }
 
 impl<T> Dealer<T> {
     /// Gives a frame to its line. `false` (and the frame is dropped): a line has ended.
     pub(crate) fn deal(&self, stream: u64, samples: u64, frame: T) -> bool {
-        let full = self.0.full;
         let mut state = self.0.state.lock();
         if state.closed {
             drop(state);
             return false;
         }
-        let line = state.line_for(stream, samples, full);
+        state.starved = false;
+        let (line, enough) = (state.line_for(stream), state.enough());
         state.bound.entry(stream).or_insert(Bound { line, frames: 0 }).frames += 1;
         let desk = &mut state.desks[line];
         let (first, before) = (desk.inbox.is_empty(), desk.collecting());
         desk.inbox.push_back(Frame { stream, samples, frame });
         desk.queued += samples;
         // A line that lingers sleeps until its time or until it has enough: not once for each frame.
-        let wake = desk.sending.is_none() && (first || (before < full && desk.collecting() >= full));
+        let wake = desk.sending.is_none() && (first || (before < enough && desk.collecting() >= enough));
         drop(state);
         if wake {
             self.0.bells[line].notify_one();
         }
         true
     }
+
+    /// Says that the next frame has to wait until others are settled, so that no line waits for it.
+    pub(crate) fn starve(&self) {
+        self.0.state.lock().starved = true;
+        self.0.bells.iter().for_each(Notify::notify_one);
+    }
 }
 
 impl<T> Seat<T> {
     /// Waits for a frame. `false`: there is none and none will come. Cancel-safe.
     pub(crate) async fn some(&self) -> bool {
-        self.until(|desk, closed| match (desk.inbox.is_empty(), closed) {
+        self.until(|desk, state| match (desk.inbox.is_empty(), state.closed) {
             (false, _) => Some(true),
             (true, true) => Some(false),
             (true, false) => None,
@@ -153,17 +187,26 @@ impl<T> Seat<T> {
         .await
     }
 
-    /// Waits until the next request is full, or no more will come. Cancel-safe.
+    /// Waits until the next request is full, or no more can come. Cancel-safe.
     pub(crate) async fn full(&self) {
-        let full = self.roster.full;
-        self.until(|desk, closed| (closed || desk.collecting() >= full).then_some(())).await;
+        self.until(|desk, state| desk.has_enough(state).then_some(())).await;
     }
 
-    async fn until<R>(&self, ready: impl Fn(&Desk<T>, bool) -> Option<R>) -> R {
+    /// For a line that has something left: waits for more. Cancel-safe.
+    pub(crate) async fn more(&self) -> Found {
+        self.until(|desk, state| match (desk.has_enough(state), desk.inbox.is_empty()) {
+            (true, _) => Some(Found::Enough),
+            (false, false) => Some(Found::Some),
+            (false, true) => None,
+        })
+        .await
+    }
+
+    async fn until<R>(&self, ready: impl Fn(&Desk<T>, &State<T>) -> Option<R>) -> R {
         loop {
             {
                 let state = self.roster.state.lock();
-                if let Some(result) = ready(&state.desks[self.line], state.closed) {
+                if let Some(result) = ready(&state.desks[self.line], &state) {
                     return result;
                 }
             }
@@ -172,21 +215,15 @@ impl<T> Seat<T> {
         }
     }
 
-    /// Takes what goes into the next request, in order. Whole frames: what is a little too much for one request is taken for
-    /// two of about the same size. From now until `sent`, free streams go to other lines.
-    pub(crate) fn take(&self) -> Taken<T> {
-        let full = self.roster.full;
+    /// Takes what goes into the next request, in order. Whole frames, so it may be more than fits. From now until `sent`, free
+    /// streams go to other lines.
+    pub(crate) fn take(&self) -> Vec<(T, Binding<T>)> {
         let mut state = self.roster.state.lock();
+        let enough = state.enough();
         let desk = &mut state.desks[self.line];
-        let total = desk.collecting();
-        let aim = match total {
-            few if few <= full => u64::MAX,
-            more if more < full.saturating_mul(2) => more.div_ceil(2),
-            _ => full,
-        };
         let mut have = desk.left;
         let mut frames = Vec::new();
-        while have < aim
+        while have < enough
             && let Some(Frame { stream, samples, frame }) = desk.inbox.pop_front()
         {
             have += samples;
@@ -195,15 +232,21 @@ impl<T> Seat<T> {
         }
         desk.left = 0;
         desk.sending = Some(have);
-        Taken { frames, limit: if have <= full { full } else { aim.min(full) } }
+        frames
     }
 
-    /// The request has come to its end; `left` samples of what was taken were not in it.
-    pub(crate) fn sent(&self, left: u64) {
+    /// The request has come to its end: it held `kept` samples, and `left` of what was taken are still to come.
+    pub(crate) fn sent(&self, kept: u64, left: u64) {
         let mut state = self.roster.state.lock();
+        let full = state.full;
         let desk = &mut state.desks[self.line];
+        let through = desk.sending.take().unwrap_or_default().saturating_sub(left);
         desk.left = left;
-        desk.sending = None;
+        desk.heavy = left > 0 && kept < full;
+        if through > 0 {
+            let newest = kept.min(through) as f64 / through as f64;
+            state.kept += (newest - state.kept) * NEWEST;
+        }
     }
 
     /// Nothing has come for a while: gives memory back.
@@ -277,11 +320,11 @@ mod tests {
         }
         assert_eq!(inboxes(&seats), [vec![0, 1, 2, 3, 4], vec![], vec![], vec![]]);
         let taken = seats[0].take();
-        assert_eq!((taken.frames.len(), taken.limit), (5, 100));
+        assert_eq!(taken.len(), 5);
         dealer.deal(9, 20, 9);
         assert_eq!(inboxes(&seats), [vec![], vec![9], vec![], vec![]], "the first line is sending");
         drop(taken);
-        seats[0].sent(0);
+        seats[0].sent(100, 0);
         dealer.deal(10, 20, 10);
         assert_eq!(inboxes(&seats), [vec![10], vec![9], vec![], vec![]], "and then it is free again");
     }
@@ -308,9 +351,9 @@ mod tests {
         dealer.deal(2, 10, 2);
         assert_eq!(inboxes(&seats), [vec![1], vec![2]]);
         drop(first);
-        seats[0].sent(0);
+        seats[0].sent(100, 0);
         let second = seats[0].take();
-        assert_eq!(second.frames[0].0, 1);
+        assert_eq!(second[0].0, 1);
         drop(second);
         assert!(!seats[0].roster.state.lock().bound.contains_key(&1), "nothing is remembered of it");
         dealer.deal(1, 10, 3);
@@ -322,24 +365,80 @@ mod tests {
     }
 
     #[test]
-    fn a_little_too_much_is_two_requests_of_about_the_same_size() {
-        let (dealer, seats) = open(1, 100);
-        for number in 0..6 {
-            dealer.deal(u64::from(number), 20, number);
-        }
-        let taken = seats[0].take();
-        assert_eq!((taken.frames.len(), taken.limit), (3, 100));
-        seats[0].sent(0);
-        assert_eq!(seats[0].take().frames.len(), 3);
-        seats[0].sent(0);
+    fn what_is_too_much_for_a_request_leaves_as_full_ones_and_the_rest_goes_before_what_comes_next() {
+        let (dealer, seats) = open(2, 100);
         dealer.deal(1, 130, 0);
-        assert_eq!(seats[0].take().limit, 65, "a frame that is too large is cut in its middle");
-        seats[0].sent(65);
-        for number in 0..30 {
-            dealer.deal(u64::from(number), 20, number);
+        dealer.deal(2, 20, 1);
+        assert_eq!(inboxes(&seats), [vec![0], vec![1]], "a full request takes no more");
+        assert!(seats[0].full().now_or_never().is_some());
+        assert_eq!(seats[0].take().len(), 1);
+        seats[0].sent(100, 30);
+        assert!(seats[0].more().now_or_never().is_none(), "30 are left, and more may come");
+        for number in 2..5 {
+            dealer.deal(10 + number, 40, number as Number);
         }
-        let taken = seats[0].take();
-        assert_eq!((taken.frames.len(), taken.limit), (2, 100), "65 are left; a backlog leaves in full requests");
+        assert_eq!(inboxes(&seats), [vec![2, 3], vec![1, 4]], "30 and 80 are full again");
+        assert_eq!(seats[1].take().len(), 2);
+        seats[1].sent(50, 10);
+        dealer.deal(15, 40, 5);
+        assert_eq!(inboxes(&seats), [vec![2, 3], vec![5]], "what is left over goes with it");
+        drop(seats[1].take());
+        seats[1].sent(50, 0);
+        assert_eq!(seats[0].more().now_or_never(), Some(Found::Enough));
+        assert_eq!(seats[0].take().len(), 2);
+        seats[0].sent(100, 10);
+        dealer.deal(9, 20, 9);
+        assert_eq!(seats[0].more().now_or_never(), Some(Found::Some));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_cannot_come() {
+        let (dealer, seats) = open(1, 100);
+        dealer.deal(1, 130, 0);
+        drop(seats[0].take());
+        seats[0].sent(50, 80);
+        assert_eq!(seats[0].more().now_or_never(), Some(Found::Enough), "bytes, not samples, made the request full");
+        seats[0].take();
+        seats[0].sent(70, 10);
+        assert_eq!(seats[0].more().now_or_never(), Some(Found::Enough), "and again");
+        seats[0].take();
+        seats[0].sent(10, 0);
+        dealer.deal(1, 130, 1);
+        drop(seats[0].take());
+        seats[0].sent(100, 30);
+        assert!(seats[0].more().now_or_never().is_none());
+        dealer.starve();
+        assert_eq!(seats[0].more().now_or_never(), Some(Found::Enough), "the next frame waits for this one's end");
+        dealer.deal(1, 10, 2);
+        assert_eq!(seats[0].more().now_or_never(), Some(Found::Some));
+    }
+
+    #[test]
+    fn where_most_samples_are_dropped_a_full_request_takes_more_frames() {
+        let (dealer, seats) = open(1, 100);
+        for number in 0..40 {
+            dealer.deal(number, 100, number as Number);
+            drop(seats[0].take());
+            seats[0].sent(25, 0);
+        }
+        for number in 0..3 {
+            dealer.deal(number, 100, number as Number);
+        }
+        assert!(seats[0].full().now_or_never().is_none(), "three frames make 75 samples");
+        dealer.deal(3, 110, 3);
+        assert!(seats[0].full().now_or_never().is_some());
+        assert_eq!(seats[0].take().len(), 4);
+        for _ in 0..40 {
+            dealer.deal(1, 100, 0);
+            drop(seats[0].take());
+            seats[0].sent(0, 0);
+        }
+        for number in 0..49 {
+            dealer.deal(1, 100, number);
+        }
+        assert!(seats[0].full().now_or_never().is_none());
+        dealer.deal(1, 110, 0);
+        assert!(seats[0].full().now_or_never().is_some(), "there is an end to it");
     }
 
     #[test]
@@ -395,7 +494,7 @@ mod tests {
                     let Some((number, binding)) = hands[line].pop_front() else { break };
                     settled.entry(binding.stream).or_default().push(number);
                 }
-                seats[line].sent(0);
+                seats[line].sent(0, 0);
             };
             for (number, step) in (0..).zip(steps) {
                 match step {
@@ -405,7 +504,7 @@ mod tests {
                     }
                     Step::Take(line) if !sending[line] => {
                         sending[line] = true;
-                        hands[line].extend(seats[line].take().frames);
+                        hands[line].extend(seats[line].take());
                     }
                     Step::Take(_) => {}
                     Step::Settle { line, frames } => {
@@ -433,7 +532,7 @@ mod tests {
             }
             for line in 0..3 {
                 while !hands[line].is_empty() || !inboxes(&seats)[line].is_empty() {
-                    hands[line].extend(seats[line].take().frames);
+                    hands[line].extend(seats[line].take());
                     settle(line, usize::MAX, &mut hands, &mut settled);
                 }
             }

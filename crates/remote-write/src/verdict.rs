@@ -242,14 +242,6 @@ pub fn spoken(message: &[u8]) -> Option<Spoken> {
 
 /// Verdicts that do not depend on the protocol: success, load, identity, address. `None`: the answer is about the data.
 pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_on_429: bool) -> Option<Verdict> {
-    let code = error_code(status, headers, body);
-    let code = code.as_deref();
-    let what = match code {
-        Some(code) => format!("{} ({code})", status.as_u16()),
-        None => status.as_u16().to_string(),
-    };
-    let after = net::retry_after(headers, SystemTime::now());
-    let why = described(&what, body);
     if status.is_success() {
         let page =
             headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
@@ -259,6 +251,14 @@ pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_
         }
         return Some(Verdict::Accepted);
     }
+    let code = error_code(status, headers, body);
+    let code = code.as_deref();
+    let what = match code {
+        Some(code) => format!("{} ({code})", status.as_u16()),
+        None => status.as_u16().to_string(),
+    };
+    let after = net::retry_after(headers, SystemTime::now());
+    let why = described(&what, body);
     if status == StatusCode::TOO_MANY_REQUESTS && !retry_on_429 {
         return Some(Verdict::Refused { loss: Loss::RateLimited, message: why, isolate: false });
     }
@@ -278,8 +278,10 @@ pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_
         return Some(Verdict::Retry { after, pressure, why });
     }
     if status.is_redirection() {
-        let to =
-            headers.get(http::header::LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("an address it does not name");
+        let to = headers.get(http::header::LOCATION).and_then(|value| value.to_str().ok());
+        // Without the query, which may hold what is not for a log, and not longer than any other words from there.
+        let to = to.map_or("an address it does not name", |to| to.split(['?', '#']).next().unwrap_or_default());
+        let to = message_of(to.as_bytes());
         return Some(Verdict::Hold {
             why: format!("{why}; it redirects to {to}: write that address as this destination's url"),
         });
@@ -289,7 +291,7 @@ pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_
         404 | 410 => {
             Some(Verdict::Hold { why: format!("{why}; nothing takes data at this address: check the url's path") })
         }
-        405 | 501 => Some(Verdict::Hold {
+        405 => Some(Verdict::Hold {
             why: format!("{why}; this address does not take such requests: check the url's path"),
         }),
         415 => {
@@ -323,6 +325,16 @@ mod tests {
             judge(400, "{\"__type\":\"ThrottlingException\"}"),
             Some(Verdict::Retry { pressure: true, .. })
         ));
+    }
+
+    #[test]
+    fn a_redirect_is_told_without_its_query_and_in_few_words() {
+        let mut headers = HeaderMap::new();
+        let location = format!("https://login.example/{}?token=not-a-real-secret", "x".repeat(5000));
+        headers.insert(http::header::LOCATION, location.parse().unwrap());
+        let Some(Verdict::Hold { why }) = judge_common(StatusCode::FOUND, &headers, b"", true) else { panic!("held") };
+        assert!(why.contains("https://login.example/") && !why.contains("token"), "{why}");
+        assert!(why.len() < 500, "{why}");
     }
 
     #[test]

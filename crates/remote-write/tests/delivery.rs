@@ -663,3 +663,43 @@ proptest! {
         });
     }
 }
+
+/// Appends frames of incompressible size until the lane has lost something for this destination.
+async fn overfill(house: &House, destination: &str) {
+    let mut seed = 1.0f64;
+    let mut time = NOW;
+    while house.row(destination).evicted == 0 {
+        time += 1;
+        let values: Vec<f64> = (0..2000).map(|_| {
+            seed = (seed * 1.000_123_7 + 0.137).fract() + 1.0;
+            seed
+        }).collect();
+        house.append_values(99, time, &values).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_queue_gave_up_is_not_tried_any_more_and_the_rest_arrives() {
+    // One answer that never comes, and one that asks for patience: a request and a wait to be given up.
+    let patience = Reply { status: 503, headers: vec![("retry-after", "200".into())], ..Reply::default() };
+    for stuck in [Reply { hang: true, ..Reply::default() }, patience] {
+        let house = House::small(&["a"], 512 << 10);
+        let fake = Fake::new(move |_, _| stuck.clone()).await;
+        house.append(1, 100, NOW, 1.0).await;
+        let mut config = config("a", &fake.url);
+        config.shards = 1;
+        config.timeout = Duration::from_secs(3600);
+        let running = Running::new(&house, config, None);
+        until("the first request", || async { !fake.seen().is_empty() }).await;
+        let first = fake.seen()[0].samples();
+        assert!(first.iter().all(|(key, _, _)| key.starts_with("1/")));
+        // What comes next is taken.
+        fake.follow(|_, _| status(200));
+        overfill(&house, "a").await;
+        let row = house.settled("a").await;
+        assert!(row.evicted >= 100 && row.delivered > 0 && row.rejected == 0, "{row:?}");
+        assert!(fake.stored().iter().all(|(key, _, _)| key.starts_with("99/")), "the old samples were let go");
+        assert_eq!(running.status.state(), DestinationState::Healthy);
+        running.stop().await;
+    }
+}

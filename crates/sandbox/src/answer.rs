@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     clock::{basic_utc, extended_utc},
-    refusal::Refusal,
+    refusal::{Refusal, shown_long},
 };
 
 /// A response before the headers common to all are added.
@@ -61,6 +61,8 @@ pub(crate) enum ErrorStyle {
     S3Xml,
     /// `<ErrorResponse>` (STS and other query services).
     QueryXml,
+    /// `{"errors": [...]}` (Vault).
+    Vault,
     /// Plain text (Prometheus and the sandbox itself).
     Text,
 }
@@ -75,11 +77,19 @@ pub(crate) struct ServiceError {
     pub(crate) facts: Vec<(&'static str, String)>,
     /// Samples stored nevertheless.
     pub(crate) stored: u64,
+    /// Set when the caller was not believed or not let in, for the books.
+    pub(crate) refusal: Option<Box<Refusal>>,
 }
 
 impl ServiceError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), facts: Vec::new(), stored: 0 }
+        Self { status, code: code.to_owned(), message: message.into(), facts: Vec::new(), stored: 0, refusal: None }
+    }
+
+    /// The same, to be entered in the books as a refusal.
+    pub(crate) fn because(mut self, refusal: Refusal) -> Self {
+        self.refusal = Some(Box::new(refusal));
+        self
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -128,6 +138,10 @@ impl ServiceError {
                     escape(&self.message)
                 ),
             ),
+            ErrorStyle::Vault => {
+                let errors: Vec<&str> = Some(self.message.as_str()).filter(|text| !text.is_empty()).into_iter().collect();
+                Reply::json(self.status, &json!({ "errors": errors }))
+            }
             ErrorStyle::Text => Reply::text(self.status, format!("{}\n", self.message)),
         }
     }
@@ -159,7 +173,7 @@ pub(crate) fn refusal_error(refusal: &Refusal, style: ErrorStyle, now_ms: i64) -
             let (code, message) = common_words(refusal);
             ServiceError::new(StatusCode::BAD_REQUEST, code, message)
         }
-        ErrorStyle::RestJson | ErrorStyle::Text => {
+        ErrorStyle::RestJson | ErrorStyle::Vault | ErrorStyle::Text => {
             let (code, message) = common_words(refusal);
             ServiceError::new(StatusCode::FORBIDDEN, code, message)
         }
@@ -172,7 +186,9 @@ fn common_words(refusal: &Refusal) -> (&'static str, String) {
     match refusal {
         Refusal::Unsigned => ("MissingAuthenticationTokenException", "Missing Authentication Token".to_owned()),
         Refusal::Malformed { what } => ("IncompleteSignatureException", what.clone()),
-        Refusal::UnknownKey { .. } | Refusal::TokenMissing { .. } | Refusal::TokenWrong { .. } => {
+        Refusal::UnknownKey { .. }
+        | Refusal::InactiveKey { .. }
+        | Refusal::TokenMissing { .. } | Refusal::TokenWrong { .. } => {
             ("UnrecognizedClientException", "The security token included in the request is invalid.".to_owned())
         }
         Refusal::Expired { .. } => {
@@ -238,10 +254,29 @@ fn common_words(refusal: &Refusal) -> (&'static str, String) {
         | Refusal::PayloadHash { .. }
         | Refusal::UnsignedPayload
         | Refusal::StreamingPayload => (SIGNATURE, refusal.reason()),
-        Refusal::NotAllowed { arn, action, resource } => (
+        Refusal::NotAllowed { arn, action, resource, is_denied } => (
             "AccessDeniedException",
-            format!("User: {arn} is not authorized to perform: {action} on resource: {resource}"),
+            format!(
+                "User: {arn} is not authorized to perform: {action} on resource: {resource} {}",
+                because(action, *is_denied)
+            ),
         ),
+        Refusal::NotTrusted { who, action, role, .. } => (
+            "AccessDeniedException",
+            format!("User: {} is not authorized to perform: {action} on resource: {role}", shown_long(who)),
+        ),
+        Refusal::WebIdentity { what } | Refusal::Certificate { what } | Refusal::BearerToken { what } => {
+            ("AccessDeniedException", what.clone())
+        }
+    }
+}
+
+/// The end of AWS's sentence about a missing permission.
+fn because(action: &str, is_denied: bool) -> String {
+    if is_denied {
+        "with an explicit deny in an identity-based policy".to_owned()
+    } else {
+        format!("because no identity-based policy allows the {action} action")
     }
 }
 
@@ -261,7 +296,7 @@ fn s3_error(refusal: &Refusal, now_ms: i64) -> ServiceError {
     match refusal {
         Refusal::Unsigned => ServiceError::new(FORBIDDEN, "AccessDenied", "Access Denied"),
         Refusal::Malformed { what } => malformed(what.clone()),
-        Refusal::UnknownKey { access_key_id } => ServiceError::new(
+        Refusal::UnknownKey { access_key_id } | Refusal::InactiveKey { access_key_id } => ServiceError::new(
             FORBIDDEN,
             "InvalidAccessKeyId",
             "The AWS Access Key Id you provided does not exist in our records.",
@@ -346,11 +381,18 @@ fn s3_error(refusal: &Refusal, now_ms: i64) -> ServiceError {
         .with("StringToSign", &mismatch.string_to_sign)
         .with("SignatureProvided", &mismatch.provided)
         .with("CanonicalRequest", &mismatch.canonical_request),
-        Refusal::NotAllowed { arn, action, resource } => ServiceError::new(
+        Refusal::NotAllowed { arn, action, resource, is_denied } => ServiceError::new(
             FORBIDDEN,
             "AccessDenied",
-            format!("User: {arn} is not authorized to perform: {action} on resource: \"{resource}\""),
+            format!(
+                "User: {arn} is not authorized to perform: {action} on resource: \"{resource}\" {}",
+                because(action, *is_denied)
+            ),
         ),
+        Refusal::NotTrusted { .. }
+        | Refusal::WebIdentity { .. }
+        | Refusal::Certificate { .. }
+        | Refusal::BearerToken { .. } => ServiceError::new(FORBIDDEN, "AccessDenied", "Access Denied"),
     }
 }
 

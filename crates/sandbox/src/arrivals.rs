@@ -15,6 +15,7 @@ use crate::{
 };
 
 const MOST_DESTINATIONS: usize = 256;
+const MOST_PRINCIPALS: usize = 1000;
 const MOST_REFUSAL_COUNTS: usize = 256;
 const RECENT_REFUSALS: usize = 50;
 
@@ -41,6 +42,8 @@ pub struct State {
     pub destinations: Vec<DestinationState>,
     /// Destinations beyond the number shown.
     pub destinations_not_kept: u64,
+    /// Who was verified, and what each delivered, whatever keys it used.
+    pub principals: Vec<PrincipalState>,
     /// Refusals by key id, service and reason.
     pub refusals: Vec<RefusalCount>,
     /// The last refusals, newest first.
@@ -106,6 +109,27 @@ pub struct DestinationState {
     pub user_agent: String,
 }
 
+/// One verified caller, over all its keys, sessions of one name included.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PrincipalState {
+    /// The caller's ARN.
+    pub arn: String,
+    /// The key it used last.
+    pub access_key_id: String,
+    /// How often it came with another key than the time before, the first time included.
+    pub keys: u64,
+    /// Requests answered with success, by service.
+    pub accepted: BTreeMap<String, u64>,
+    /// Requests that were verified and failed otherwise.
+    pub failed: u64,
+    /// Samples stored.
+    pub samples: u64,
+    /// Body bytes of accepted requests, as on the wire.
+    pub bytes: u64,
+    /// The last verified request, milliseconds since the Unix epoch.
+    pub last_seen_ms: i64,
+}
+
 /// How often one key was refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RefusalCount {
@@ -153,8 +177,12 @@ pub struct IdentityState {
     pub is_temporary: bool,
     /// When it ends, milliseconds since the Unix epoch.
     pub expires_ms: Option<i64>,
-    /// Allowed actions.
+    /// Allowed actions; of a session its role's count instead.
     pub allow: Vec<String>,
+    /// Whether the key is active and within its dates (expiry aside).
+    pub is_valid: bool,
+    /// A session's tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Which row of the destinations a request belongs to. All parts are cut to a printable 128 characters.
@@ -189,7 +217,7 @@ pub(crate) enum End {
     },
     /// Verified (or unsigned), then failed, perhaps after storing some samples.
     Failed {
-        is_verified: bool,
+        caller_arn: Option<String>,
         problem: String,
         samples: u64,
     },
@@ -221,6 +249,7 @@ pub(crate) struct Arrivals {
     pub(crate) unserved: u64,
     pub(crate) destinations_not_kept: u64,
     destinations: BTreeMap<Sender, Row>,
+    principals: BTreeMap<String, PrincipalState>,
     refusals: BTreeMap<(String, String, &'static str), u64>,
     recent: VecDeque<RefusalState>,
     tunnels: BTreeMap<String, u64>,
@@ -229,6 +258,7 @@ pub(crate) struct Arrivals {
 impl Arrivals {
     /// Enters one request. `sender` is already cut.
     pub(crate) fn enter(&mut self, sender: &Sender, about: About, now_ms: i64, end: End) {
+        self.enter_principal(sender, now_ms, &end);
         let row = self.row(sender);
         if let Some(row) = row {
             let state = &mut row.state;
@@ -263,11 +293,39 @@ impl Arrivals {
             }
         }
         match end {
-            End::Accepted { caller_arn: Some(_), .. } | End::Failed { is_verified: true, .. } => self.verified += 1,
+            End::Accepted { caller_arn: Some(_), .. } | End::Failed { caller_arn: Some(_), .. } => self.verified += 1,
             End::Accepted { .. } | End::Failed { .. } => self.unsigned += 1,
             End::Faulted { .. } => self.faulted += 1,
             End::Unserved { .. } => self.unserved += 1,
             End::Refused { refusal, path } => self.refuse(sender, &refusal, &path, now_ms),
+        }
+    }
+
+    fn enter_principal(&mut self, sender: &Sender, now_ms: i64, end: &End) {
+        let (End::Accepted { caller_arn: Some(arn), .. } | End::Failed { caller_arn: Some(arn), .. }) = end else {
+            return;
+        };
+        if !self.principals.contains_key(arn) && self.principals.len() >= MOST_PRINCIPALS {
+            return;
+        }
+        let state = self.principals.entry(arn.clone()).or_default();
+        state.arn.clone_from(arn);
+        state.last_seen_ms = now_ms;
+        if state.access_key_id != sender.access_key_id {
+            state.access_key_id.clone_from(&sender.access_key_id);
+            state.keys += 1;
+        }
+        match end {
+            End::Accepted { samples, bytes, .. } => {
+                *state.accepted.entry(sender.service.clone()).or_default() += 1;
+                state.samples += samples;
+                state.bytes += bytes;
+            }
+            End::Failed { samples, .. } => {
+                state.failed += 1;
+                state.samples += samples;
+            }
+            _ => {}
         }
     }
 
@@ -340,6 +398,10 @@ impl Arrivals {
             .values()
             .map(|row| DestinationState { samples_per_second: row.rate.per_second(now_ms, 60), ..row.state.clone() })
             .collect()
+    }
+
+    pub(crate) fn principals(&self) -> Vec<PrincipalState> {
+        self.principals.values().cloned().collect()
     }
 
     pub(crate) fn refusals(&self) -> Vec<RefusalCount> {

@@ -2,7 +2,7 @@
 //!
 //! Its key exists in memory only and is never written out; what it signs is trusted by nobody who was not told to.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
 use rcgen::{
@@ -64,6 +64,30 @@ impl Authority {
         let (certificate, key) = self.leaf(host)?;
         let chain = format!("{}{}", certificate.pem(), self.0.certificate_pem);
         Ok((chain, net::Secret::new(key.serialize_pem())))
+    }
+
+    /// A certificate that may sign, for a client (IAM Roles Anywhere), and its ECDSA P-256 key, both PEM.
+    ///
+    /// # Errors
+    /// [`SandboxError::Authority`] when the certificate library refuses.
+    pub fn issue_client(
+        &self,
+        common_name: &str,
+        valid_from: SystemTime,
+        valid_until: SystemTime,
+    ) -> Result<(String, net::Secret), SandboxError> {
+        let failed = |source| SandboxError::Authority { source };
+        let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
+        params.distinguished_name = named(common_name);
+        params.not_before = valid_from.into();
+        params.not_after = valid_until.into();
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().map_err(failed)?;
+        let certificate = params.signed_by(&key, &self.0.issuer).map_err(failed)?;
+        Ok((certificate.pem(), net::Secret::new(key.serialize_pem())))
     }
 
     fn leaf(&self, host: &str) -> Result<(rcgen::Certificate, KeyPair), SandboxError> {

@@ -75,6 +75,15 @@ pub(crate) fn extended_utc(ms: i64) -> String {
     format!("{}.{:03}Z", stamp.strftime("%Y-%m-%dT%H:%M:%S"), ms.rem_euclid(1000))
 }
 
+/// The same, without the fraction when there is none, as JSON documents and STS have it.
+pub(crate) fn iso_utc(ms: i64) -> String {
+    let text = extended_utc(ms);
+    match text.strip_suffix(".000Z") {
+        Some(whole) => format!("{whole}Z"),
+        None => text,
+    }
+}
+
 /// `Sun, 30 Aug 2015 12:36:00 GMT`, the form of the `Date` header (RFC 9110).
 pub(crate) fn http_date(ms: i64) -> String {
     let stamp = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);

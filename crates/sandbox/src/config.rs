@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{authority::Authority, clock::Clock, identity::Identity};
+use crate::{authority::Authority, clock::Clock, identity::Identity, world::World};
 
 /// Where to listen, who may call, what to keep.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct SandboxConfig {
     pub proxy: Option<ProxyListener>,
     /// Keys that exist. Default: [`Identity::example`].
     pub identities: Vec<Identity>,
+    /// Roles, token issuers, certificate authorities, instance, containers, secrets.
+    pub world: World,
     /// The only signing region accepted on hosts that name none (such as 127.0.0.1). `None`: any.
     pub region: Option<String>,
     /// Keep every (series, timestamp, value) with its count, for exactness checks.
@@ -40,6 +42,7 @@ impl Default for SandboxConfig {
             tls: None,
             proxy: None,
             identities: vec![Identity::example()],
+            world: World::default(),
             region: None,
             record: false,
             sample_rules: None,

@@ -1,8 +1,9 @@
 //! The sandbox's own face over HTTP: the page at `/`, and the control API under `/_sandbox/`.
 //!
-//! `GET state?series=N&objects=N&metric=NAME`, `GET samples?metric=NAME&destination=D`, `POST faults` (one fault or a
-//! list), `DELETE faults`, `POST identities`, `POST clock {"skew_ms": N}`, `POST reset`. JSON in and out. No secret is
-//! ever given out. For users: docs/reference/sandbox.md.
+//! `GET state?series=N&objects=N&metric=NAME`, `GET samples?metric=NAME&destination=D&caller=ARN`, `POST faults` (one fault or a
+//! list), `DELETE faults`, `POST identities`, `POST world`, `POST sessions`, `POST token`, `POST certificate`,
+//! `POST clock {"skew_ms": N}`, `POST reset`. JSON in and out. No secret that was told to the sandbox is ever given out;
+//! tokens and keys are made anew for who asks. For users: docs/reference/sandbox.md.
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -12,10 +13,11 @@ use crate::{
     answer::Reply,
     core::{Core, Scope},
     fault::Fault,
-    identity::Identity,
+    identity::{Identity, moment},
     order::{hushed, read, read_list, refuse},
     page,
     target::Target,
+    world::World,
 };
 
 /// Series and objects in a state unless more are asked for.
@@ -27,6 +29,45 @@ const MOST: usize = 10_000;
 #[serde(deny_unknown_fields)]
 struct ClockOrder {
     skew_ms: i64,
+}
+
+/// What to do with sessions and the documents of instances and containers.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct SessionOrder {
+    expire: bool,
+    rotate: bool,
+    lifetime_ms: Option<i64>,
+    role_arn: Option<String>,
+}
+
+/// A token of the sandbox's own issuer.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenOrder {
+    subject: String,
+    #[serde(default = "sts_audience")]
+    audience: String,
+    #[serde(default = "a_day")]
+    lifetime_s: u32,
+}
+
+/// A certificate of the sandbox's own authority.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateOrder {
+    common_name: String,
+    #[serde(default = "a_day")]
+    lifetime_s: u32,
+}
+
+fn sts_audience() -> String {
+    "sts.amazonaws.com".to_owned()
+}
+
+fn a_day() -> u32 {
+    86_400
 }
 
 /// What to do with a key: `expire` or `remove` an existing one, or else put this one.
@@ -46,7 +87,11 @@ struct IdentityOrder {
     allow: Option<Vec<String>>,
     /// Milliseconds since the Unix epoch.
     #[serde(default)]
-    expires_ms: Option<u64>,
+    expires_ms: Option<i64>,
+    valid_from_ms: Option<i64>,
+    valid_until_ms: Option<i64>,
+    active: Option<bool>,
+    deny: Option<Vec<String>>,
     #[serde(default)]
     remove: bool,
 }
@@ -60,8 +105,9 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
         "/favicon.ico" if is_get => Reply::empty(StatusCode::NO_CONTENT),
         "/_sandbox/state" if is_get => state(core, target),
         "/_sandbox/samples" if is_get => {
-            let (destination, metric) = (target.parameter("destination"), target.parameter("metric"));
-            let dump = core.series.lock().dump(destination.as_deref(), metric.as_deref());
+            let wanted = ["destination", "metric", "caller"].map(|name| target.parameter(name));
+            let [destination, metric, caller] = &wanted;
+            let dump = core.series.lock().dump(destination.as_deref(), metric.as_deref(), caller.as_deref());
             Reply::json(StatusCode::OK, &dump)
         }
         "/_sandbox/faults" if is_post => read_list(body, |list: Vec<Fault>| {
@@ -78,6 +124,10 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
             Reply::json(StatusCode::OK, &json!({ "waiting": 0 }))
         }
         "/_sandbox/identities" if is_post => read(body, |order: IdentityOrder| identity(core, order)),
+        "/_sandbox/world" if is_post => read(body, |world: World| merge(core, world)),
+        "/_sandbox/sessions" if is_post => read(body, |order: SessionOrder| sessions(core, &order)),
+        "/_sandbox/token" if is_post => read(body, |order: TokenOrder| token(core, &order)),
+        "/_sandbox/certificate" if is_post => read(body, |order: CertificateOrder| certificate(core, &order)),
         "/_sandbox/clock" if is_post => read(body, |order: ClockOrder| {
             core.clock.set_skew_ms(order.skew_ms);
             Reply::json(StatusCode::OK, &json!({ "now_ms": core.clock.now_ms() }))
@@ -92,13 +142,18 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
         | "/_sandbox/faults"
         | "/_sandbox/identities"
         | "/_sandbox/clock"
+        | "/_sandbox/world"
+        | "/_sandbox/sessions"
+        | "/_sandbox/token"
+        | "/_sandbox/certificate"
         | "/_sandbox/reset" => Reply::text(
             StatusCode::METHOD_NOT_ALLOWED,
             "state and samples are read with GET, the rest is POST (and DELETE faults); see docs/reference/sandbox.md\n",
         ),
         _ => Reply::text(
             StatusCode::NOT_FOUND,
-            "/_sandbox/ has: state, samples, faults, identities, clock, reset; see docs/reference/sandbox.md\n",
+            "/_sandbox/ has: state, samples, faults, identities, world, sessions, token, certificate, clock, reset; \
+             see docs/reference/sandbox.md\n",
         ),
     }
 }
@@ -108,6 +163,68 @@ fn state(core: &Core, target: &Target) -> Reply {
         |name: &str| target.parameter(name).and_then(|text| text.parse::<usize>().ok()).unwrap_or(SHOWN).min(MOST);
     let scope = Scope { series: number("series"), objects: number("objects"), metric: target.parameter("metric") };
     Reply::json(StatusCode::OK, &core.state(&scope)).with("cache-control", "no-store")
+}
+
+fn merge(core: &Core, world: World) -> Reply {
+    if let Some(problem) = world.problem() {
+        return refuse(&problem);
+    }
+    let mut known = core.world.write();
+    if !known.merge(world) {
+        return refuse("there would be more than a thousand items of one kind");
+    }
+    let counts = json!({
+        "roles": known.roles.len(),
+        "issuers": known.issuers.len(),
+        "trust_anchors": known.trust_anchors.len(),
+        "profiles": known.profiles.len(),
+        "containers": known.containers.len(),
+        "secrets": known.secrets.len(),
+        "parameters": known.parameters.len(),
+    });
+    Reply::json(StatusCode::OK, &counts)
+}
+
+fn sessions(core: &Core, order: &SessionOrder) -> Reply {
+    if let Some(ms) = order.lifetime_ms {
+        core.sessions.set_longest_ms(ms);
+    }
+    if order.rotate {
+        core.sessions.rotate();
+    }
+    let ended = if order.expire { core.expire_sessions(order.role_arn.as_deref()) } else { 0 };
+    Reply::json(StatusCode::OK, &json!({ "expired": ended, "lifetime_ms": core.sessions.longest_ms() }))
+}
+
+fn token(core: &Core, order: &TokenOrder) -> Reply {
+    match core.own_issuer() {
+        Ok(issuer) => {
+            let expires_ms = core.clock.now_ms().saturating_add(i64::from(order.lifetime_s) * 1000);
+            let token = issuer.token(&order.subject, &order.audience, moment(expires_ms));
+            let answer = json!({ "issuer": issuer.url(), "token": token.expose(), "expires_ms": expires_ms });
+            Reply::json(StatusCode::OK, &answer).with("cache-control", "no-store")
+        }
+        Err(e) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
+    }
+}
+
+fn certificate(core: &Core, order: &CertificateOrder) -> Reply {
+    let now_ms = core.clock.now_ms();
+    let ends = moment(now_ms.saturating_add(i64::from(order.lifetime_s) * 1000));
+    let made = core.own_anchor().and_then(|(anchor_arn, authority)| {
+        Ok((anchor_arn, authority.issue_client(&order.common_name, moment(now_ms.saturating_sub(60_000)), ends)?))
+    });
+    match made {
+        Ok((anchor_arn, (certificate_pem, key_pem))) => {
+            let answer = json!({
+                "trust_anchor_arn": anchor_arn,
+                "certificate_pem": certificate_pem,
+                "private_key_pem": key_pem.expose(),
+            });
+            Reply::json(StatusCode::OK, &answer).with("cache-control", "no-store")
+        }
+        Err(e) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
+    }
 }
 
 fn identity(core: &Core, order: IdentityOrder) -> Reply {
@@ -127,11 +244,11 @@ fn identity(core: &Core, order: IdentityOrder) -> Reply {
     if let Some(token) = order.session_token {
         put = put.with_session_token(token);
     }
-    if let Some(at) =
-        order.expires_ms.and_then(|ms| std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(ms)))
-    {
-        put = put.expiring_at(at);
-    }
+    put.expires_at = order.expires_ms.map(moment).or(put.expires_at);
+    put.valid_from = order.valid_from_ms.map(moment).or(put.valid_from);
+    put.valid_until = order.valid_until_ms.map(moment).or(put.valid_until);
+    put.is_active = order.active.unwrap_or(put.is_active);
+    put.deny = order.deny.unwrap_or(put.deny);
     put.account_id = order.account_id.unwrap_or(put.account_id);
     put.arn = order.arn.unwrap_or(put.arn);
     put.allow = order.allow.unwrap_or(put.allow);

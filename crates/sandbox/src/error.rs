@@ -27,6 +27,15 @@ pub enum SandboxError {
         /// What the certificate library said.
         source: rcgen::Error,
     },
+    /// A throwaway key could not be made.
+    #[error("cannot make a throwaway signing key; the crypto library refused")]
+    Key,
+    /// The world around the data planes cannot be used.
+    #[error("the sandbox's world: {what}")]
+    World {
+        /// What is wrong with it.
+        what: String,
+    },
     /// The directory for objects cannot be used.
     #[error("cannot use {path} for objects; give a directory that this user may write", path = path.display())]
     Directory {

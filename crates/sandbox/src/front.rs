@@ -19,8 +19,9 @@ use crate::{
     control,
     core::Core,
     fault::{Fault, Outcome, Stage},
+    identity::Permission,
     refusal::Refusal,
-    service::{self, Call, Caller, Done, Service},
+    service::{self, Asked, Call, Caller, Done, Service},
     sigv4::{SignedRequest, sha256_hex, verify},
     target::Target,
 };
@@ -117,7 +118,8 @@ impl Front {
             return Ok(self.finish(reply, visit.style, &visit.request_id, date_shift_ms));
         }
         let region = target.aws.as_ref().map(|aws| aws.region.clone()).or_else(|| self.core.region.clone());
-        let caller = match self.identify(visit.service, &signed, region) {
+        let asked = Asked { target: &target, body: &body.bytes, region, is_tls: self.is_tls };
+        let caller = match self.identify(visit.service, &signed, &asked) {
             Ok(caller) => caller,
             Err(refusal) => {
                 let reply = visit.error(&refusal_error(&refusal, visit.style, self.core.clock.now_ms()));
@@ -148,9 +150,9 @@ impl Front {
         &self,
         service: &dyn Service,
         signed: &SignedRequest<'_>,
-        region: Option<String>,
+        asked: &Asked<'_>,
     ) -> Result<Option<Caller>, Refusal> {
-        let Some(policy) = service.policy(region, self.is_tls) else {
+        let Some(policy) = service.policy(asked) else {
             return Ok(None);
         };
         let identities = self.core.identities.read();
@@ -169,10 +171,10 @@ impl Front {
     async fn work(&self, visit: &Visit, call: Call, body: ReadBody) -> Reply {
         let service = visit.service;
         if let (Some(caller), Some((action, resource))) = (&call.caller, service.action(&call)) {
-            let is_allowed =
-                self.core.identities.read().get(&caller.access_key_id).is_some_and(|identity| identity.allows(&action));
-            if !is_allowed {
-                let refusal = Refusal::NotAllowed { arn: caller.arn.clone(), action, resource };
+            let permission = self.core.permission(&caller.access_key_id, &action);
+            if permission != Permission::Granted {
+                let is_denied = permission == Permission::Denied;
+                let refusal = Refusal::NotAllowed { arn: caller.arn.clone(), action, resource, is_denied };
                 let reply = visit.error(&refusal_error(&refusal, visit.style, call.now_ms));
                 self.enter(visit, End::Refused { refusal, path: visit.path.clone() });
                 return reply;
@@ -191,16 +193,24 @@ impl Front {
             tracing::error!(error = %e, "the sandbox failed to serve a request");
             Err(ServiceError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", "the sandbox failed"))
         });
+        let error_reply = match &done {
+            Err(error) => visit.error(error),
+            Ok(_) => Reply::empty(StatusCode::OK),
+        };
         match done {
-            Ok(Done { reply, samples }) => {
-                self.enter(visit, End::Accepted { caller_arn, samples, bytes });
+            Ok(Done { reply, samples, caller_arn: found }) => {
+                self.enter(visit, End::Accepted { caller_arn: found.or(caller_arn), samples, bytes });
                 reply
             }
+            Err(ServiceError { refusal: Some(refusal), .. }) => {
+                tracing::debug!(service = service.name(), reason = refusal.name(), "refused");
+                self.enter(visit, End::Refused { refusal: *refusal, path: visit.path.clone() });
+                error_reply
+            }
             Err(error) => {
-                let reply = visit.error(&error);
                 let problem = visit.problem(&error);
-                self.enter(visit, End::Failed { is_verified: caller_arn.is_some(), problem, samples: error.stored });
-                reply
+                self.enter(visit, End::Failed { caller_arn, problem, samples: error.stored });
+                error_reply
             }
         }
     }
@@ -321,7 +331,7 @@ impl Front {
         let reply = reply.with("date", &date);
         let reply = match style {
             ErrorStyle::S3Xml => reply.with("x-amz-request-id", request_id).with("x-amz-id-2", "sandbox"),
-            ErrorStyle::Text => reply,
+            ErrorStyle::Text | ErrorStyle::Vault => reply,
             ErrorStyle::RestJson | ErrorStyle::Json11 | ErrorStyle::QueryXml => {
                 reply.with("x-amzn-requestid", request_id)
             }

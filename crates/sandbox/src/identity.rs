@@ -3,11 +3,13 @@
 //! Keeps true: secrets and tokens are compared in constant time and never appear in `Debug`.
 
 use std::{
-    collections::HashMap,
-    time::{SystemTime, UNIX_EPOCH},
+    collections::{BTreeMap, HashMap},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use net::Secret;
+
+use crate::arn::Arn;
 
 /// One access key, the way STS or IAM would have made it.
 #[derive(Debug, Clone)]
@@ -28,6 +30,39 @@ pub struct Identity {
     pub user_id: String,
     /// Allowed actions such as `aps:RemoteWrite`, `s3:*` or `*`. A `*` stands for any run of characters.
     pub allow: Vec<String>,
+    /// Denied actions; they win over `allow`.
+    pub deny: Vec<String>,
+    /// False: the key is deactivated, and refused as if it did not exist.
+    pub is_active: bool,
+    /// Before this moment the key does not exist yet (a key that is being rotated in).
+    pub valid_from: Option<SystemTime>,
+    /// From this moment on it no longer exists (a key that is being rotated out); unlike `expires_at` for lasting keys.
+    pub valid_until: Option<SystemTime>,
+    /// For sessions: the role, whose permissions hold instead of `allow` and `deny`.
+    pub role_arn: Option<String>,
+    /// For sessions: their tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What policies say about an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Permission {
+    Granted,
+    /// Nothing allows it.
+    Missing,
+    /// Something denies it.
+    Denied,
+}
+
+/// What lists of allowed and denied actions say; letter case aside, as in IAM.
+pub(crate) fn permission(allow: &[String], deny: &[String], action: &str) -> Permission {
+    let action = action.to_ascii_lowercase();
+    let matches = |list: &[String]| list.iter().any(|pattern| matches_pattern(&pattern.to_ascii_lowercase(), &action));
+    match (matches(deny), matches(allow)) {
+        (true, _) => Permission::Denied,
+        (false, true) => Permission::Granted,
+        (false, false) => Permission::Missing,
+    }
 }
 
 impl Identity {
@@ -47,6 +82,12 @@ impl Identity {
             arn: "arn:aws:iam::000000000000:user/sandbox".to_owned(),
             user_id: "AIDASANDBOXEXAMPLE".to_owned(),
             allow: vec!["*".to_owned()],
+            deny: Vec::new(),
+            is_active: true,
+            valid_from: None,
+            valid_until: None,
+            role_arn: None,
+            tags: BTreeMap::new(),
         }
     }
 
@@ -73,17 +114,53 @@ impl Identity {
         self
     }
 
-    /// True when one of the allowed patterns matches `action`, letter case aside, as IAM does.
+    /// The same under another name: its ARN, and the account in it.
+    pub fn named(mut self, arn: impl Into<String>) -> Self {
+        self.arn = arn.into();
+        if let Some(arn) = Arn::read(&self.arn) {
+            self.account_id = arn.account.to_owned();
+        }
+        self
+    }
+
+    /// The same, refused these actions whatever is allowed.
+    pub fn denying<S: Into<String>>(mut self, actions: impl IntoIterator<Item = S>) -> Self {
+        self.deny = actions.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// True when an allowed pattern matches `action` and no denied one does. Says nothing about sessions, whose role
+    /// decides.
     pub fn allows(&self, action: &str) -> bool {
-        self.allow.iter().any(|pattern| matches_pattern(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase()))
+        permission(&self.allow, &self.deny, action) == Permission::Granted
+    }
+
+    /// Whether the key exists at this moment, expiry aside.
+    pub(crate) fn is_valid_at(&self, now_ms: i64) -> bool {
+        self.is_active
+            && self.valid_from.is_none_or(|from| since_epoch_ms(from) <= now_ms)
+            && self.valid_until.is_none_or(|until| since_epoch_ms(until) > now_ms)
     }
 
     /// The moment of expiry in milliseconds since the Unix epoch.
     pub(crate) fn expires_at_ms(&self) -> Option<i64> {
-        let at = self.expires_at?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Some(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
+        self.expires_at.map(since_epoch_ms)
     }
 }
+
+fn since_epoch_ms(at: SystemTime) -> i64 {
+    i64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A moment from milliseconds since the Unix epoch; earlier ones are the epoch.
+pub(crate) fn moment(ms: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0).min(MOST_MS))
+}
+
+/// The end of the year 9999, beyond which times are not written.
+const MOST_MS: u64 = 253_402_300_799_000;
+/// Most sessions kept; those that ended first make room.
+const MOST_SESSIONS: usize = 10_000;
 
 /// The identities that exist, by access key id.
 #[derive(Debug, Default)]
@@ -117,6 +194,32 @@ impl Identities {
         }
     }
 
+    /// Adds a session's key; false when there is no room, because too many sessions are still valid.
+    pub(crate) fn put_session(&mut self, identity: Identity, now_ms: i64) -> bool {
+        if self.0.len() >= MOST_SESSIONS {
+            self.0.retain(|_, known| known.role_arn.is_none() || known.expires_at_ms().is_none_or(|at| at > now_ms));
+        }
+        let is_room = self.0.len() < MOST_SESSIONS;
+        if is_room {
+            self.put(identity);
+        }
+        is_room
+    }
+
+    /// Ends the sessions of a role (`None`: of all) at `now_ms`; how many were still valid.
+    pub(crate) fn expire_sessions(&mut self, role_arn: Option<&str>, now_ms: i64) -> usize {
+        let mut ended = 0;
+        for identity in self.0.values_mut() {
+            let is_meant =
+                identity.role_arn.as_deref().is_some_and(|arn| role_arn.is_none_or(|wanted| wanted == arn));
+            if is_meant && identity.expires_at_ms().is_none_or(|at| at > now_ms) {
+                identity.expires_at = Some(moment(now_ms));
+                ended += 1;
+            }
+        }
+        ended
+    }
+
     /// Key ids with their ARNs, sorted by key id.
     pub(crate) fn list(&self) -> Vec<&Identity> {
         let mut all: Vec<&Identity> = self.0.values().collect();
@@ -126,7 +229,7 @@ impl Identities {
 }
 
 /// Glob matching with `*` only, linear in the text for each star.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else {

@@ -31,16 +31,21 @@
 )]
 
 mod answer;
+mod arn;
 mod arrivals;
 mod authority;
 mod clock;
 mod config;
 mod control;
 mod core;
+mod der;
 mod error;
 mod fault;
 mod front;
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
+mod jwt;
 mod listen;
 mod objects;
 mod order;
@@ -49,22 +54,33 @@ mod rate;
 mod refusal;
 mod remote_write;
 mod running;
+mod seal;
 mod series;
 mod service;
+mod session;
 mod sigv4;
 mod target;
+mod token_issuer;
+mod world;
+mod x509;
 
 pub use crate::{
-    arrivals::{DestinationState, RefusalState, State},
+    arrivals::{DestinationState, IdentityState, PrincipalState, RefusalCount, RefusalState, State},
     authority::Authority,
     clock::Clock,
     config::{Limits, ObjectStorage, ProxyListener, SampleRules, SandboxConfig, TlsListener},
     error::SandboxError,
     fault::{Fault, Outcome, Stage},
     identity::Identity,
+    jwt::{Jwk, Jwks},
     objects::ObjectState,
     refusal::Refusal,
     running::{Running, Sandbox, run},
     series::{RecordedSample, SampleTotals, SeriesDump, SeriesState},
+    token_issuer::TokenIssuer,
+    world::{
+        AnywhereProfile, Container, Instance, Parameter, Role, StoredSecret, TokenIssuerTrust, Trust, TrustAnchor, VaultWorld,
+        World,
+    },
     sigv4::{Claim, PathRule, Placement, Policy, Scope, SignedRequest, verify},
 };

@@ -34,6 +34,11 @@ pub(crate) fn refuse(why: &str) -> Reply {
     Reply::text(StatusCode::BAD_REQUEST, format!("the order is not understood: {why}; see {PAGE}\n"))
 }
 
+/// The same as a secret.
+pub(crate) fn hushed_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<net::Secret>, D::Error> {
+    Ok(hushed(deserializer)?.map(net::Secret::new))
+}
+
 /// A text that no message may quote.
 pub(crate) fn hushed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     match Value::deserialize(deserializer)? {
@@ -43,7 +48,7 @@ pub(crate) fn hushed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     }
 }
 
-fn explain(body: &[u8], error: &serde_json::Error) -> String {
+pub(crate) fn explain(body: &[u8], error: &serde_json::Error) -> String {
     if body.iter().all(u8::is_ascii_whitespace) {
         return "the body is empty; it must be JSON".to_owned();
     }

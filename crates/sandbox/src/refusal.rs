@@ -45,6 +45,11 @@ pub enum Refusal {
         /// The key id sent.
         access_key_id: String,
     },
+    /// The key is deactivated, not valid yet, or no longer valid.
+    InactiveKey {
+        /// The key id sent.
+        access_key_id: String,
+    },
     /// Temporary credentials without their token.
     TokenMissing {
         /// The key id sent.
@@ -124,6 +129,34 @@ pub enum Refusal {
         action: String,
         /// What it was to be done to.
         resource: String,
+        /// Whether a policy denies it, rather than none allowing it.
+        is_denied: bool,
+    },
+    /// The caller is who it says; the role does not let it in.
+    NotTrusted {
+        /// The caller's ARN, or the token's subject, or the certificate's.
+        who: String,
+        /// Such as `sts:AssumeRole`.
+        action: String,
+        /// The role.
+        role: String,
+        /// What the trust policy lacks.
+        what: String,
+    },
+    /// A web identity token that is not believed.
+    WebIdentity {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A certificate that is not believed.
+    Certificate {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A token of a metadata service, container endpoint or Vault that is missing, unknown or past its end.
+    BearerToken {
+        /// What is wrong with it.
+        what: String,
     },
 }
 
@@ -134,6 +167,7 @@ impl Refusal {
             Self::Unsigned => "unsigned",
             Self::Malformed { .. } => "malformed",
             Self::UnknownKey { .. } => "unknown_key",
+            Self::InactiveKey { .. } => "inactive_key",
             Self::TokenMissing { .. } => "token_missing",
             Self::TokenWrong { .. } => "token_wrong",
             Self::Expired { .. } => "expired",
@@ -152,6 +186,10 @@ impl Refusal {
             Self::StreamingPayload => "streaming_payload",
             Self::Signature(_) => "signature",
             Self::NotAllowed { .. } => "not_allowed",
+            Self::NotTrusted { .. } => "not_trusted",
+            Self::WebIdentity { .. } => "web_identity",
+            Self::Certificate { .. } => "certificate",
+            Self::BearerToken { .. } => "bearer_token",
         }
     }
 
@@ -162,6 +200,9 @@ impl Refusal {
             Self::Malformed { what } => format!("the signature cannot be read: {what}"),
             Self::UnknownKey { access_key_id } => {
                 format!("there is no access key {}", shown(access_key_id))
+            }
+            Self::InactiveKey { access_key_id } => {
+                format!("key {} is deactivated, not valid yet, or no longer valid", shown(access_key_id))
             }
             Self::TokenMissing { access_key_id } => {
                 format!("key {} is temporary and came without its session token", shown(access_key_id))
@@ -207,7 +248,14 @@ impl Refusal {
             Self::Signature(mismatch) => {
                 format!("the signature of key {} does not match the request", shown(&mismatch.access_key_id))
             }
-            Self::NotAllowed { arn, action, .. } => format!("{arn} may not {action}"),
+            Self::NotAllowed { arn, action, is_denied: false, .. } => {
+                format!("{arn} may not {action}: no policy allows it")
+            }
+            Self::NotAllowed { arn, action, .. } => format!("{arn} may not {action}: a policy denies it"),
+            Self::NotTrusted { who, action, role, what } => {
+                format!("{} may not {action} on {}: {}", shown(who), shown(role), shown_long(what))
+            }
+            Self::WebIdentity { what } | Self::Certificate { what } | Self::BearerToken { what } => shown_long(what),
         }
     }
 
@@ -217,6 +265,7 @@ impl Refusal {
             Self::Unsigned => "give this destination a sigv4 block with access_key and secret_key",
             Self::Malformed { .. } => "look for a proxy that rewrites the Authorization or X-Amz-Date header",
             Self::UnknownKey { .. } => "use the access key that the sandbox printed when it started",
+            Self::InactiveKey { .. } => "use the key that replaced it, or activate it again",
             Self::TokenMissing { .. } => "set session_token, or use the credential source that supplies it",
             Self::TokenWrong { .. } => "take key id, secret and token from the same set of temporary credentials",
             Self::Expired { .. } => "renew the credentials; look at why their source did not",
@@ -237,6 +286,14 @@ impl Refusal {
                  a header, path or body was changed after signing"
             }
             Self::NotAllowed { .. } => "allow the action for this identity",
+            Self::NotTrusted { .. } => "let the role's trust policy name the caller, with the conditions it meets",
+            Self::WebIdentity { .. } => {
+                "compare the token's iss, aud and sub with the provider's and the role's; look at what renews the file"
+            }
+            Self::Certificate { .. } => {
+                "renew the certificate, or send it with its chain up to the trust anchor that was named"
+            }
+            Self::BearerToken { .. } => "read the token anew before each call",
         }
     }
 }

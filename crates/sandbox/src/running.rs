@@ -22,6 +22,7 @@ use crate::{
     listen::{Hall, Role, bind},
     objects::ObjectState,
     series::SeriesDump,
+    world::World,
 };
 
 /// The way in.
@@ -128,6 +129,11 @@ impl Running {
         &self.welcome
     }
 
+    /// The names of the services that are played, as the state and faults have them.
+    pub fn services(&self) -> Vec<&'static str> {
+        crate::service::ALL.iter().map(|service| service.name()).collect()
+    }
+
     /// Everything known at this moment, with up to 1000 series and objects.
     pub fn state(&self) -> State {
         self.core.state(&Scope { series: 1000, objects: 1000, metric: None })
@@ -136,7 +142,12 @@ impl Running {
     /// Every recorded sample, of one destination (`aps:ws-EXAMPLE`, `s3:bucket`, `prometheus:/api/v1/write`) and one
     /// metric if given. Empty sample lists unless [`SandboxConfig::record`] is set.
     pub fn samples(&self, destination: Option<&str>, metric: Option<&str>) -> Vec<SeriesDump> {
-        self.core.series.lock().dump(destination, metric)
+        self.core.series.lock().dump(destination, metric, None)
+    }
+
+    /// The recorded samples that this verified caller (an ARN, of a session with its name) was the first to send.
+    pub fn samples_of(&self, caller_arn: &str) -> Vec<SeriesDump> {
+        self.core.series.lock().dump(None, None, Some(caller_arn))
     }
 
     /// All objects, newest first.
@@ -168,6 +179,34 @@ impl Running {
     /// Ends a key's validity at `at`; false when there is no such key.
     pub fn expire(&self, access_key_id: &str, at: SystemTime) -> bool {
         self.core.identities.write().expire(access_key_id, at)
+    }
+
+    /// Adds to the world, or changes it: items replace those of the same name.
+    ///
+    /// # Errors
+    /// [`SandboxError::World`] when an item is unusable; nothing is changed then.
+    pub fn put_world(&self, world: World) -> Result<(), SandboxError> {
+        let what = match world.problem() {
+            None if self.core.world.write().merge(world) => return Ok(()),
+            None => "it would have more than a thousand items of one kind".to_owned(),
+            Some(what) => what,
+        };
+        Err(SandboxError::World { what })
+    }
+
+    /// From now on no new session lives longer than this; zero: as long as asked for.
+    pub fn shorten_sessions(&self, longest: Duration) {
+        self.core.sessions.set_longest_ms(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    /// Ends the sessions of a role (`None`: of all roles) now; how many were still valid.
+    pub fn expire_sessions(&self, role_arn: Option<&str>) -> usize {
+        self.core.expire_sessions(role_arn)
+    }
+
+    /// The next reading of each instance's and container's document gives a new session; the old ones stay valid.
+    pub fn rotate_documents(&self) {
+        self.core.sessions.rotate();
     }
 
     /// The sandbox's clock, to shift it.

@@ -65,6 +65,8 @@ pub struct SeriesState {
     pub samples: u64,
     /// When the last one arrived, by the sandbox's clock.
     pub arrived_ms: i64,
+    /// Who sent the last one: a verified ARN, or empty.
+    pub caller_arn: String,
 }
 
 /// Everything recorded of one series, in order of timestamp.
@@ -107,7 +109,43 @@ struct Row {
     last: Option<(i64, f64)>,
     samples: u64,
     arrived_ms: i64,
-    recorded: BTreeMap<(i64, u64), u32>,
+    caller: u16,
+    recorded: BTreeMap<(i64, u64), Recorded>,
+}
+
+/// How often a sample arrived, and who was the first to send it.
+#[derive(Debug, Clone, Copy)]
+struct Recorded {
+    count: u32,
+    caller: u16,
+}
+
+/// ARNs by number, so that a sample can name its caller in two bytes.
+#[derive(Debug, Default)]
+struct Callers {
+    numbers: HashMap<String, u16>,
+    names: Vec<String>,
+}
+
+impl Callers {
+    /// The number of an ARN. All those beyond the first 65,534 share one.
+    fn number(&mut self, arn: &str) -> u16 {
+        if let Some(known) = self.numbers.get(arn) {
+            return *known;
+        }
+        let Ok(number) = u16::try_from(self.names.len()) else {
+            return u16::MAX;
+        };
+        if number < u16::MAX {
+            self.numbers.insert(arn.to_owned(), number);
+            self.names.push(arn.to_owned());
+        }
+        number
+    }
+
+    fn name(&self, number: u16) -> &str {
+        self.names.get(usize::from(number)).map(String::as_str).unwrap_or("(one of too many)")
+    }
 }
 
 /// What became of one body.
@@ -132,6 +170,7 @@ impl Stored {
 #[derive(Debug)]
 pub(crate) struct SeriesStore {
     rows: HashMap<String, HashMap<Vec<u8>, Row>>,
+    callers: Callers,
     totals: SampleTotals,
     label_bytes: usize,
     rate: Rate,
@@ -144,6 +183,7 @@ impl SeriesStore {
     pub(crate) fn new(limits: Limits, record: bool, rules: Option<SampleRules>) -> Self {
         Self {
             rows: HashMap::new(),
+            callers: Callers::default(),
             totals: SampleTotals::default(),
             label_bytes: 0,
             rate: Rate::new(),
@@ -159,18 +199,25 @@ impl SeriesStore {
 
     /// Stores a decompressed `WriteRequest`. Nothing is stored when it is not valid protobuf; series or samples that a
     /// receiver refuses are left out and named, the rest is stored (as Cortex and AMP do).
-    pub(crate) fn ingest(&mut self, destination: &str, now_ms: i64, raw: &[u8]) -> Result<Stored, WriteError> {
+    pub(crate) fn ingest(
+        &mut self,
+        destination: &str,
+        caller_arn: &str,
+        now_ms: i64,
+        raw: &[u8],
+    ) -> Result<Stored, WriteError> {
         let counts = walk(raw, |_| {})?;
         self.totals.metadata += counts.metadata;
         let mut stored = Stored::default();
-        walk(raw, |series| self.put(destination, now_ms, &series, &mut stored))?;
+        let caller = self.callers.number(caller_arn);
+        walk(raw, |series| self.put(destination, caller, now_ms, &series, &mut stored))?;
         self.totals.samples += stored.samples;
         self.totals.refused += stored.refused;
         self.rate.add(now_ms, stored.samples);
         Ok(stored)
     }
 
-    fn put(&mut self, destination: &str, now_ms: i64, series: &Series<'_>, stored: &mut Stored) {
+    fn put(&mut self, destination: &str, caller: u16, now_ms: i64, series: &Series<'_>, stored: &mut Stored) {
         self.totals.exemplars += series.exemplars;
         self.totals.histograms += series.histograms;
         if let Some(problem) = series.problem() {
@@ -203,6 +250,7 @@ impl SeriesStore {
             last: None,
             samples: 0,
             arrived_ms: now_ms,
+            caller,
             recorded: BTreeMap::new(),
         });
         for (timestamp, value) in series.samples() {
@@ -213,6 +261,7 @@ impl SeriesStore {
             stored.samples += 1;
             row.samples += 1;
             row.arrived_ms = now_ms;
+            row.caller = caller;
             self.totals.stale_markers += u64::from(value.to_bits() == STALE_NAN_BITS);
             match row.last {
                 Some((last, _)) if timestamp < last => self.totals.out_of_order += 1,
@@ -224,10 +273,10 @@ impl SeriesStore {
             }
             if self.record {
                 let entry = (timestamp, value.to_bits());
-                if let Some(count) = row.recorded.get_mut(&entry) {
-                    *count = count.saturating_add(1);
+                if let Some(known) = row.recorded.get_mut(&entry) {
+                    known.count = known.count.saturating_add(1);
                 } else if self.totals.recorded < self.limits.recorded_samples as u64 {
-                    row.recorded.insert(entry, 1);
+                    row.recorded.insert(entry, Recorded { count: 1, caller });
                     self.totals.recorded += 1;
                 } else {
                     self.totals.recording_overflowed = true;
@@ -270,13 +319,20 @@ impl SeriesStore {
                     is_stale: value.to_bits() == STALE_NAN_BITS,
                     samples: row.samples,
                     arrived_ms: row.arrived_ms,
+                    caller_arn: self.callers.name(row.caller).to_owned(),
                 }
             })
             .collect()
     }
 
-    /// Everything recorded, sorted by destination and labels.
-    pub(crate) fn dump(&self, destination: Option<&str>, metric: Option<&str>) -> Vec<SeriesDump> {
+    /// Everything recorded, sorted by destination and labels. With a caller: only what that one was the first to send,
+    /// and no series without such samples.
+    pub(crate) fn dump(
+        &self,
+        destination: Option<&str>,
+        metric: Option<&str>,
+        caller: Option<&str>,
+    ) -> Vec<SeriesDump> {
         let mut all: Vec<SeriesDump> = self
             .named(metric)
             .filter(|(to, _)| destination.is_none_or(|wanted| wanted == *to))
@@ -286,13 +342,15 @@ impl SeriesStore {
                 samples: row
                     .recorded
                     .iter()
-                    .map(|((timestamp_ms, value_bits), count)| RecordedSample {
+                    .filter(|(_, known)| caller.is_none_or(|wanted| self.callers.name(known.caller) == wanted))
+                    .map(|((timestamp_ms, value_bits), known)| RecordedSample {
                         timestamp_ms: *timestamp_ms,
                         value_bits: *value_bits,
-                        count: *count,
+                        count: known.count,
                     })
                     .collect(),
             })
+            .filter(|dump| caller.is_none() || !dump.samples.is_empty())
             .collect();
         all.sort_unstable_by(|a, b| (&a.destination, &a.labels).cmp(&(&b.destination, &b.labels)));
         all
@@ -353,20 +411,20 @@ mod tests {
     fn every_sample_is_recorded_with_its_count() {
         let mut store = store(true, None);
         let raw = one_series(&[("__name__", "up")], &[(1, 1.0), (2, 0.0)]);
-        store.ingest("aps:ws", 10, &raw).unwrap();
-        store.ingest("aps:ws", 11, &raw).unwrap();
-        let dump = store.dump(Some("aps:ws"), Some("up"));
+        store.ingest("aps:ws", "", 10, &raw).unwrap();
+        store.ingest("aps:ws", "", 11, &raw).unwrap();
+        let dump = store.dump(Some("aps:ws"), Some("up"), None);
         let seen: Vec<(i64, f64, u32)> = dump[0].samples.iter().map(|s| (s.timestamp_ms, s.value(), s.count)).collect();
         assert_eq!(seen, [(1, 1.0, 2), (2, 0.0, 2)]);
         assert_eq!((store.totals().samples, store.totals().out_of_order, store.totals().duplicates), (4, 1, 1));
-        assert!(store.dump(Some("aps:other"), None).is_empty());
+        assert!(store.dump(Some("aps:other"), None, None).is_empty());
     }
 
     #[test]
     fn limits_are_counted_not_hidden() {
         let mut store = store(true, None);
         for name in ["a", "b", "c"] {
-            store.ingest("d", 10, &one_series(&[("__name__", name)], &[(1, 1.0), (2, 1.0)])).unwrap();
+            store.ingest("d", "", 10, &one_series(&[("__name__", name)], &[(1, 1.0), (2, 1.0)])).unwrap();
         }
         let totals = store.totals();
         assert_eq!((totals.series, totals.samples, totals.not_kept, totals.recorded), (2, 6, 2, 3));
@@ -378,7 +436,7 @@ mod tests {
         let mut store = store(false, Some(SampleRules::AMP));
         let now = 10_000_000;
         let samples = [(now, 1.0), (now - 60_000, 1.0), (now - 60_001, 1.0), (now - 3_600_001, 1.0), (now, 2.0)];
-        let stored = store.ingest("d", now, &one_series(&[("__name__", "a")], &samples)).unwrap();
+        let stored = store.ingest("d", "", now, &one_series(&[("__name__", "a")], &samples)).unwrap();
         assert_eq!((stored.samples, stored.refused), (2, 3));
         assert!(stored.reasons[0].starts_with("sample-out-of-order"));
         assert!(stored.reasons[1].starts_with("greater_than_max_sample_age"));
@@ -390,7 +448,7 @@ mod tests {
         let mut store = store(true, None);
         let mut raw = one_series(&[("__name__", "a")], &[(1, 1.0)]);
         raw.push(0x0a);
-        assert!(store.ingest("d", 10, &raw).is_err());
+        assert!(store.ingest("d", "", 10, &raw).is_err());
         assert_eq!(store.totals(), &SampleTotals::default());
     }
 
@@ -398,7 +456,7 @@ mod tests {
     fn stale_markers_are_told_from_other_nans() {
         let mut store = store(false, None);
         let marker = f64::from_bits(STALE_NAN_BITS);
-        store.ingest("d", 10, &one_series(&[("__name__", "a")], &[(1, f64::NAN), (2, marker)])).unwrap();
+        store.ingest("d", "", 10, &one_series(&[("__name__", "a")], &[(1, f64::NAN), (2, marker)])).unwrap();
         let latest = store.latest(None, 10);
         assert!(latest[0].is_stale);
         assert_eq!(store.totals().stale_markers, 1);

@@ -18,6 +18,8 @@ pub(crate) struct Target {
     pub(crate) aws: Option<AwsHost>,
     /// The signing name in the credential, if the request is signed.
     pub(crate) signed_for: Option<String>,
+    /// `X-Amz-Target` of the JSON protocols, such as `Logs_20140328.PutLogEvents`.
+    pub(crate) operation: Option<String>,
 }
 
 /// `<prefix>.<service>.<region>.amazonaws.com`, taken apart.
@@ -45,6 +47,11 @@ impl Target {
         Self {
             method: request.method().clone(),
             aws: AwsHost::read(host_name(&host)),
+            operation: request
+                .headers()
+                .get("x-amz-target")
+                .and_then(|value| value.to_str().ok())
+                .map(|text| text.chars().take(128).collect()),
             signed_for: claimed_service(request.headers(), &query),
             path: uri.path().to_owned(),
             host,

@@ -84,6 +84,10 @@ async fn every_command_of_the_page_is_understood() {
         ("POST", "faults"),
         ("DELETE", "faults"),
         ("POST", "identities"),
+        ("POST", "world"),
+        ("POST", "sessions"),
+        ("POST", "token"),
+        ("POST", "certificate"),
         ("POST", "clock"),
         ("POST", "reset"),
     ] {
@@ -112,6 +116,9 @@ async fn the_page_names_every_field() {
     let fault = serde_json::to_value(Fault::answer("aps", 500)).unwrap();
     let answer = &fault["outcome"]["answer"];
     let mut seen = 0;
+    for service in running.services() {
+        assert!(PAGE.contains(&format!("| `{service}` |")), "{service}");
+    }
     for object in [&state, &state["samples"], &fault, answer] {
         for name in object.as_object().unwrap().keys() {
             assert!(PAGE.contains(&format!("`{name}`")), "{name}");

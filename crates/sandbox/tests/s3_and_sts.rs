@@ -182,7 +182,7 @@ async fn sts_says_who_calls() {
     let wrong = Signer { secret: "wrong".into(), ..Signer::new("sts") };
     let answer = signed(&running, &wrong, "POST", "/", body, form).await;
     assert_eq!((answer.status, codes(&answer.body, "Code")), (403, vec!["SignatureDoesNotMatch".to_owned()]));
-    let other = signed(&running, &Signer::new("sts"), "POST", "/", b"Action=AssumeRole", form).await;
+    let other = signed(&running, &Signer::new("sts"), "POST", "/", b"Action=GetSessionToken", form).await;
     assert_eq!((other.status, codes(&other.body, "Code")), (400, vec!["InvalidAction".to_owned()]));
 }
 

@@ -217,7 +217,6 @@ impl Circle {
             grid: Grid::new(target.interval, target.hash, self.context.seed),
             order,
             line: Line::default(),
-            large: false,
             last: None,
         });
         self.spawn(task.run());

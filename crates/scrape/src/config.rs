@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use net::HttpClientConfig;
 use relabel::Rule;
 
+use crate::bodies;
+
 /// One `scrape_configs[]` entry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobConfig {
@@ -62,6 +64,18 @@ pub struct Limits {
     pub label_value_length: u64,
     /// Dropped targets kept for the targets page.
     pub keep_dropped_targets: u64,
+}
+
+/// Bytes of a body for each sample that it may have where no `sample_limit` is set. A line of an exporter has about a
+/// hundred; what has many more, shorter ones is made to fill memory, of which a series takes more than such a line.
+const BYTES_A_SAMPLE: u64 = 64;
+
+impl Limits {
+    /// Samples after metric relabelling that a body may have: the limit that is set, else as many as a body of the largest
+    /// size has of an exporter's kind, a million without `body_size_limit`.
+    pub(crate) fn most_samples(&self) -> u64 {
+        if self.samples == 0 { bodies::limit_of(self) / BYTES_A_SAMPLE } else { self.samples }
+    }
 }
 
 /// A job as the tests use it.

@@ -22,6 +22,8 @@ pub(crate) enum ScrapeFailure {
     Status { status: StatusCode },
     #[error("other targets with very large bodies took all of its {}s", .after.as_secs_f64())]
     Turn { after: Duration },
+    #[error("reading its very large body was broken off for the sake of other targets")]
+    Recalled,
     #[error("{0}")]
     Ingest(#[from] IngestError),
 }

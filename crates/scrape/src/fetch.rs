@@ -1,7 +1,7 @@
 //! One request and its body, and what is kept from one scrape of a target to the next.
 //!
-//! Keeps true: within the target's timeout, whatever happens; at most the job's body limit, and above `LARGE` only by turns,
-//! so that many huge answers at once cannot take the memory of the machine.
+//! Keeps true: within the target's timeout, whatever happens; at most the job's body limit; and no more memory than
+//! [`Bodies`] grants. What does not fit is asked for again once it may be read as a very large body.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,33 +10,37 @@ use tokio::time::Instant;
 
 use crate::{
     Bodies, Format,
-    bodies::LARGE,
+    bodies::{Body, LARGE, Refusal},
     failure::ScrapeFailure,
     request::{self, check},
     settings::Settings,
     target::Target,
 };
 
-/// A target's side of its fetches: the prepared request with its connection, and how large the answers are.
+/// A target's side of its fetches: the prepared request with its connection, and what the last answer was like.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     /// Made for these settings.
     request: Option<(Arc<Settings>, StandingRequest)>,
-    /// The last body was a large one: the next needs a turn.
+    /// The last body was a very large one: the next needs a turn.
     large: bool,
+    /// The last fetch succeeded.
+    reliable: bool,
 }
 
 impl Line {
-    /// Fills `body`.
     pub(crate) async fn fetch(
         &mut self,
         settings: &Arc<Settings>,
         target: &Target,
         bodies: &Bodies,
-        body: &mut Vec<u8>,
-    ) -> Result<Format, ScrapeFailure> {
+    ) -> Result<(Body, Format), ScrapeFailure> {
         let request = prepared(&mut self.request, settings, target)?;
-        let result = within_limits(request, settings, target, bodies, body, &mut self.large).await;
+        let body = bodies.body(self.reliable);
+        // Until it succeeded: a fetch that is broken off says nothing good.
+        self.reliable = false;
+        let result = within_limits(request, settings, target, body, &mut self.large).await;
+        self.reliable = result.is_ok();
         request.rest(target.interval);
         result
     }
@@ -63,41 +67,43 @@ async fn within_limits(
     request: &mut StandingRequest,
     settings: &Settings,
     target: &Target,
-    bodies: &Bodies,
-    body: &mut Vec<u8>,
+    mut body: Body,
     large: &mut bool,
-) -> Result<Format, ScrapeFailure> {
+) -> Result<(Body, Format), ScrapeFailure> {
     let end = Instant::now() + target.timeout;
     if !*large {
-        let limit = settings.body_limit.min(LARGE);
-        match attempt(request, settings, target.timeout, limit, body).await {
-            Err(ScrapeFailure::Net(NetError::BodyTooLarge { .. })) if limit < settings.body_limit => *large = true,
-            other => return other,
+        let result = attempt(request, settings, target.timeout, &mut body).await;
+        match (&result, body.refusal()) {
+            // Asked for twice only where the size keeps crossing the line.
+            (Err(ScrapeFailure::Net(NetError::BodyTooLarge { .. })), Some(refusal)) => *large = refusal == Refusal::Large,
+            _ => return result.map(|format| (body, format)),
         }
     }
-    let Ok(_turn) = tokio::time::timeout_at(end, bodies.large_turn()).await else {
-        return Err(ScrapeFailure::Turn { after: target.timeout });
+    let waited = ScrapeFailure::Turn { after: target.timeout };
+    let Ok(recall) = tokio::time::timeout_at(end, body.wait_for_turn()).await else {
+        return Err(waited);
     };
     let left = end.saturating_duration_since(Instant::now());
-    let mut result = attempt(request, settings, left, settings.body_limit, body).await;
+    let mut result = tokio::select! {
+        result = attempt(request, settings, left, &mut body) => result,
+        () = recall.wait() => return Err(ScrapeFailure::Recalled),
+    };
     if let Err(ScrapeFailure::Net(NetError::Timeout { after, .. })) = &mut result {
         // What a person set, not what was left of it.
         *after = target.timeout;
     }
-    // Asked for twice only where the size keeps crossing the line.
-    *large = body.len() as u64 > LARGE / 2;
-    result
+    *large = body.bytes().len() > LARGE / 2;
+    result.map(|format| (body, format))
 }
 
 async fn attempt(
     request: &mut StandingRequest,
     settings: &Settings,
     timeout: Duration,
-    limit: u64,
-    body: &mut Vec<u8>,
+    body: &mut Body,
 ) -> Result<Format, ScrapeFailure> {
     request::announce(request.headers_mut(), timeout);
-    let head = request.send_into(timeout, limit, body).await?;
+    let head = request.send_into(timeout, settings.body_limit, body).await?;
     check(head.status)?;
     let open = request::is_openmetrics(&head.headers, settings.job.fallback_protocol);
     Ok(if open { Format::OpenMetrics1 } else { Format::Text004 })

@@ -31,6 +31,7 @@ mod status;
 mod target;
 mod target_loop;
 mod tick;
+mod turns;
 mod value;
 
 pub use bodies::{BODY_LIMIT, Bodies};

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     CacheConfig, Format, IngestFault, Ingested, ScrapeCache, ScrapeContext, ScrapeMetrics, TargetState,
-    bodies::{Body, LARGE},
+    bodies::Body,
     circle::{Circle, Release},
     duration,
     failure::ScrapeFailure,
@@ -70,8 +70,6 @@ pub(crate) struct TargetLoop {
     pub order: Order,
     pub grid: Grid,
     pub line: Line,
-    /// The last body was a large one: the next gets a buffer for such a one.
-    pub large: bool,
     /// Timestamp of the last scrape.
     pub last: Option<i64>,
 }
@@ -216,19 +214,14 @@ impl TargetLoop {
         }
         let fetched = match &self.order.forced {
             Some(reason) => Err(ScrapeFailure::Forced(reason.clone())),
-            None => {
-                let mut body = self.context.bodies.take(self.large);
-                let result = tokio::select! {
-                    result = self.line.fetch(&settings, &target, &self.context.bodies, &mut body) => result,
-                    // A process that stops does not wait for slow targets; what to do about it is read from the order.
-                    () = stopping(&self.stop, self.orders.clone()) => return,
-                };
-                self.large = body.len() as u64 > LARGE / 2;
-                result.map(|format| (body, format))
-            }
+            None => tokio::select! {
+                result = self.line.fetch(&settings, &target, &self.context.bodies) => result,
+                // A process that stops does not wait for slow targets; what to do about it is read from the order.
+                () = stopping(&self.stop, self.orders.clone()) => return,
+            },
         };
         let outcome = match fetched {
-            Ok((body, format)) => self.ingest(&body, format, timestamp).await,
+            Ok((body, format)) => self.ingest(body, format, timestamp).await,
             Err(failure) => {
                 let failure = failure.with_limit_of(&settings.job.limits);
                 let too_large =
@@ -293,17 +286,18 @@ impl TargetLoop {
         }
     }
 
-    async fn ingest(&mut self, body: &Body, format: Format, timestamp: i64) -> Outcome {
-        let turn = self.context.bodies.turn().await;
-        let long = body.len() > if self.cache.series() == 0 { LONG_NEW } else { LONG_KNOWN };
-        let result = off_reactor(long, || self.cache.ingest(body, format, timestamp));
+    async fn ingest(&mut self, body: Body, format: Format, timestamp: i64) -> Outcome {
+        let turn = self.context.bodies.parsing_turn().await;
+        let text = body.bytes();
+        let long = text.len() > if self.cache.series() == 0 { LONG_NEW } else { LONG_KNOWN };
+        let result = off_reactor(long, || self.cache.ingest(text, format, timestamp));
         drop(turn);
-        let body_bytes = body.len() as f64;
+        let body_bytes = text.len() as f64;
         match result {
             Ok(counts) => Outcome { counts, body_bytes, failure: None },
             Err(error) => {
                 match error.fault {
-                    IngestFault::SampleLimit { .. } => {
+                    IngestFault::SampleLimit { .. } | IngestFault::TooManySamples { .. } => {
                         self.metrics.exceeded_sample_limit.inc();
                     }
                     IngestFault::LabelLimit { .. }

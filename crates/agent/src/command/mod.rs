@@ -1,6 +1,7 @@
 //! One file per command of the binary.
 
 pub mod check;
+pub mod doctor;
 pub mod queue;
 pub mod replay;
 pub mod run;

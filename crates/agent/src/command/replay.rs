@@ -13,7 +13,7 @@ use net::Authorize;
 use remote_write::{ObjectSource, ProtocolConfig, ReplayConfig, ReplayProgress, replay};
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::ReplayArgs, command, complaint::complaint};
+use crate::{cli::ReplayArgs, command, complaint::complaint, stored_secrets::StoredSecrets};
 
 pub fn run(args: ReplayArgs) -> ExitCode {
     let plan = match command::load(&args.config_file, args.expand_env, None, false) {
@@ -45,6 +45,7 @@ async fn post(args: &ReplayArgs, plan: &Plan) -> Result<ReplayProgress> {
     let identities =
         aws::IdentityContext::new(&crate::hostname::of_this_machine()).context("preparing the AWS clients")?;
     let to = destination(plan, &args.to)?;
+    let _secrets = StoredSecrets::of(plan).await?;
     let config = ReplayConfig {
         source: source(plan, &args.from, &identities)?,
         destination: to.config.clone(),
@@ -61,7 +62,8 @@ async fn post(args: &ReplayArgs, plan: &Plan) -> Result<ReplayProgress> {
     let mut said = String::new();
     let mut report = |progress: &ReplayProgress| {
         if terminal {
-            bar(progress);
+            let mut err = std::io::stderr();
+            let _ = err.write_all(progress.bar().as_bytes()).and_then(|()| err.flush());
         } else if let Some(why) = progress.waiting.as_ref().filter(|why| **why != said) {
             said.clone_from(why);
             command::fail(&format!("waiting: {why}"));
@@ -75,29 +77,6 @@ async fn post(args: &ReplayArgs, plan: &Plan) -> Result<ReplayProgress> {
         return Ok(end?);
     }
     end.with_context(|| format!("run the same command again to go on (progress is in {})", args.progress.display()))
-}
-
-/// One line that is written over and over.
-fn bar(progress: &ReplayProgress) {
-    const WIDTH: usize = 30;
-    let share = progress.objects.saturating_mul(WIDTH as u64).checked_div(progress.found).unwrap_or(0);
-    let part = usize::try_from(share).unwrap_or(WIDTH).min(WIDTH);
-    let more = if progress.found_all { "" } else { "+" };
-    let waiting = progress
-        .waiting
-        .as_deref()
-        .map_or_else(String::new, |why| format!("  waiting: {}", why.chars().take(60).collect::<String>()));
-    let mut err = std::io::stderr();
-    let _ = write!(
-        err,
-        "\r\x1b[K[{}{}] {}/{}{more} objects  {} samples{waiting}",
-        "#".repeat(part),
-        " ".repeat(WIDTH - part),
-        progress.objects,
-        progress.found,
-        progress.delivered,
-    );
-    let _ = err.flush();
 }
 
 fn source(plan: &Plan, from: &str, identities: &aws::IdentityContext) -> Result<ObjectSource> {

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ use crate::{
     load_metrics::{ActiveSeries, LoadMetrics},
     logging::{self, LogLevel},
     process_metrics,
+    stored_secrets::StoredSecrets,
+    supervisor,
 };
 
 pub fn run(flags: RunFlags) -> ExitCode {
@@ -66,27 +68,34 @@ pub fn run(flags: RunFlags) -> ExitCode {
 }
 
 async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel) -> Result<()> {
+    // First of all: until they are listened for, both end the process, in the middle of a start.
+    let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+    let asked = StopSignal::listen()?;
     let listener = bind(&flags.http_address).await?;
+    let address = listener.local_addr()?;
     let options = server_options(flags, plan)?;
+    let front = http::Front::default();
+    let stop = CancellationToken::new();
+    // Before the queue, whose recovery may take long: who asks is told that we live and are not ready.
+    let mut server = tokio::spawn(server::serve(listener, http::service(front.clone()), options, stop.clone()));
     let mut registry = Registry::default();
     process_metrics::register(&mut registry);
     let loads = LoadMetrics::register(&mut registry);
     let series = ActiveSeries::register(&mut registry);
+    let secrets = StoredSecrets::of(plan).await?;
+    secrets.register(&mut registry);
     let house = Arc::new(House::start(plan, &mut registry)?);
     loads.succeeded();
     let (reload, mut reloads) = mpsc::channel(1);
     let shown = Arc::new(RwLock::new(plan.render_masked()));
-    let site = http::Site {
+    front.open(http::Site {
         house: Arc::clone(&house),
         registry: Arc::new(registry),
         series,
         config: flags.enable_read_api.then(|| Arc::clone(&shown)),
         metrics: flags.register_instrumentation,
         reload,
-    };
-    let stop = CancellationToken::new();
-    let address = listener.local_addr()?;
-    let server = tokio::spawn(server::serve(listener, http::service(site), options, stop.clone()));
+    });
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         address = %address,
@@ -94,11 +103,10 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
         destinations = house.destinations().len(),
         "sigpost is running"
     );
-    // Without systemd there is no socket and this does nothing.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    supervisor::ready(&house);
+    let alive = tokio::spawn(supervisor::tend(Arc::clone(&house)));
 
-    let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
-    let asked = stop_signal();
+    let asked = asked.received();
     tokio::pin!(asked);
     loop {
         let answer: Option<oneshot::Sender<Result<(), String>>> = tokio::select! {
@@ -106,7 +114,8 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
             Some(answer) = reloads.recv() => Some(answer),
             _ = hang_up.recv() => None,
         };
-        let outcome = reload_from(file, flags, &house, log_level, &shown).await;
+        supervisor::reloading();
+        let outcome = reload_from(file, flags, &house, &secrets, log_level, &shown).await;
         match &outcome {
             Ok(()) => {
                 loads.succeeded();
@@ -117,13 +126,14 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
                 tracing::error!(file = %file.display(), why, "configuration not loaded; the old one stays in force");
             }
         }
+        supervisor::ready(&house);
         if let Some(answer) = answer {
             // The client may have gone.
             let _ = answer.send(outcome);
         }
     }
     tracing::info!("asked to stop; draining");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    supervisor::stopping();
     let impatient = async {
         stop_signal().await;
         tracing::warn!("asked again; stopping at once, what is pending stays on disk");
@@ -133,20 +143,26 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
         () = house.drain(flags.graceful_shutdown_timeout) => {}
         () = impatient => {}
     }
+    alive.abort();
     stop.cancel();
-    server.await.context("the HTTP server")??;
+    (&mut server).await.context("the HTTP server")??;
     Ok(())
 }
 
 async fn reload_from(
     file: &Path,
     flags: &RunFlags,
-    house: &House,
+    house: &Arc<House>,
+    secrets: &StoredSecrets,
     log_level: &LogLevel,
     shown: &RwLock<String>,
 ) -> Result<(), String> {
     let plan = command::read(file, flags.expand_env, flags.wal_directory.as_deref(), flags.extra_scrape_metrics())?;
-    house.reload(&plan).await.map_err(|error| complaint(error.as_ref()))?;
+    let stores = secrets.follow(&plan).await.map_err(|error| complaint(error.as_ref()))?;
+    if let Err(error) = house.reload(&plan).await {
+        secrets.back_to(&stores);
+        return Err(complaint(error.as_ref()));
+    }
     say_warnings(&plan);
     log_level.set(level(&plan));
     *shown.write() = plan.render_masked();
@@ -193,7 +209,7 @@ fn server_options(flags: &RunFlags, plan: &Plan) -> Result<ServerOptions> {
         let tls = plan.server.http_tls.as_ref().context(
             "-server.http.enable-tls is set and server.http_tls_config is missing: write cert_file and key_file there",
         )?;
-        options.tls = Some(ServerTls {
+        let served = ServerTls {
             cert: net::Pem::File(tls.cert_file.clone()),
             key: net::Pem::File(tls.key_file.clone()),
             client_ca: tls.client_ca_file.clone().map(net::Pem::File),
@@ -201,21 +217,38 @@ fn server_options(flags: &RunFlags, plan: &Plan) -> Result<ServerOptions> {
                 tls.client_auth,
                 config::ClientAuthType::RequireAnyClientCert | config::ClientAuthType::RequireAndVerifyClientCert
             ),
-        });
+        };
+        served.check().context("preparing TLS for the HTTP API (server.http_tls_config)")?;
+        options.tls = Some(served);
     }
     Ok(options)
 }
 
 /// Resolves at the next SIGINT or SIGTERM.
 pub async fn stop_signal() {
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        }
+    match StopSignal::listen() {
+        Ok(asked) => asked.received().await,
         // No signal handling: only SIGKILL can end the process, and the queue is made for that.
-        _ => std::future::pending().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// SIGINT and SIGTERM, caught from `listen` on.
+struct StopSignal {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignal {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listening for SIGINT and SIGTERM");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use sandbox::{Authority, Identity, ObjectStorage, ProxyListener, SampleRules, SandboxConfig};
+use anyhow::Context;
+use sandbox::{Authority, Identity, ObjectStorage, ProxyListener, SampleRules, SandboxConfig, World};
 
 use crate::{cli::SandboxArgs, command, complaint::complaint};
 
@@ -24,11 +25,19 @@ fn start(args: SandboxArgs) -> anyhow::Result<()> {
         }
         None => None,
     };
+    let world = match &args.world {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            World::from_json(&text).map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))?
+        }
+        None => World::default(),
+    };
     let config = SandboxConfig {
         listen: args.listen,
         identities: vec![Identity::user(args.access_key, args.secret_key)],
         record: args.record,
         region: args.region,
+        world,
         sample_rules: args.amp_sample_rules.then_some(SampleRules::AMP),
         objects: args.objects.map_or(ObjectStorage::Memory, ObjectStorage::Directory),
         proxy,

@@ -8,14 +8,25 @@ use anyhow::{Context, Result};
 use config::DestinationPlan;
 use net::Authorize;
 use pipeline::{LaneId, Outlet};
+use queue::Reader;
 use remote_write::{Destination, DestinationStatus};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::wiring::{Parts, Wiring};
 
+/// What starts the worker again as it was.
+pub struct Ended {
+    pub plan: DestinationPlan,
+    pub identity: Option<Arc<aws::Identity>>,
+}
+
+/// Longer than a worker's own grace.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// A running worker.
 pub struct Delivery {
     plan: DestinationPlan,
+    identity: Option<Arc<aws::Identity>>,
     status: DestinationStatus,
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -29,26 +40,31 @@ impl Delivery {
         plan.identity.as_ref().map(build).transpose().with_context(|| format!("destination {}", config.name))
     }
 
-    /// Starts the worker on its lane.
+    /// The way out of the queue. Separate for the same reason: whoever has it can start.
+    pub fn reader(wiring: &Wiring, lane: &LaneId, plan: &DestinationPlan) -> Result<Reader> {
+        let name = &plan.config.name;
+        wiring.queue.reader(name, lane).with_context(|| format!("destination {name}"))
+    }
+
+    /// Starts the worker. Cannot fail.
     pub fn start(
         wiring: &Wiring,
         instance: &str,
-        lane: &LaneId,
         plan: &DestinationPlan,
         identity: Option<Arc<aws::Identity>>,
-    ) -> Result<Self> {
-        let reader = wiring.queue.reader(&plan.config.name, lane)?;
+        reader: Reader,
+    ) -> Self {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         wiring.parts.identity_metrics.put(&plan.config.name, identity.as_ref());
         let status = Destination::spawn(
             plan.config.clone(),
-            identity.map(|i| i as Arc<dyn Authorize>),
+            identity.clone().map(|i| i as Arc<dyn Authorize>),
             vec![Outlet::new(reader, wiring.parts.bases.clone())],
             &wiring.parts.remote.for_instance(instance),
             &tracker,
             stop.clone(),
         );
-        Ok(Self { plan: plan.clone(), status, stop, tracker })
+        Self { plan: plan.clone(), identity, status, stop, tracker }
     }
 
     pub fn plan(&self) -> &DestinationPlan {
@@ -63,13 +79,24 @@ impl Delivery {
         &self.status
     }
 
-    /// Stops the worker and waits for it (the worker itself bounds its grace). Gives back the plan.
-    pub async fn end(self) -> DestinationPlan {
+    /// Stops the worker and waits for it, at most for [`PATIENCE`] (the worker itself bounds its grace).
+    pub async fn end(self) -> Ended {
         self.stop.cancel();
         self.tracker.close();
-        if tokio::time::timeout(Duration::from_secs(30), self.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(PATIENCE, self.tracker.wait()).await.is_err() {
             tracing::error!(destination = self.plan.config.name, "the worker does not end");
         }
-        self.plan
+        Ended { plan: self.plan, identity: self.identity }
+    }
+}
+
+#[cfg(test)]
+impl Delivery {
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tracker
     }
 }

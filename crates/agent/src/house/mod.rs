@@ -4,15 +4,23 @@
 //! after everything that did; a destination that cannot work as configured is held, it never ends the process; a reload
 //! that fails leaves everything as it was.
 
+mod change;
 mod delivery;
+mod job;
 mod report;
 mod route;
 mod specs;
 mod wiring;
 
+#[cfg(test)]
+mod reload_test;
+
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,15 +32,19 @@ use queue::Queue;
 use remote_write::{DestinationSnapshot, DestinationState};
 use scrape::TargetStatus;
 
-use crate::ledger_metrics;
-use delivery::Delivery;
-use route::{Prepared, Route};
+use crate::{complaint::complaint, ledger_metrics};
+use change::{Prepared, Ready};
+use delivery::{Delivery, Ended};
+use route::Route;
+use specs::Specs;
 use wiring::{Parts, Wiring};
 
 /// Everything that runs.
 pub struct House {
     wiring: Wiring,
     routes: RwLock<BTreeMap<String, Route>>,
+    /// What the queue was told last.
+    specs: RwLock<Specs>,
     /// One reload at a time.
     changing: tokio::sync::Mutex<()>,
     ready: AtomicBool,
@@ -48,7 +60,7 @@ impl House {
     /// Starts everything the plan names. Fails only on what must stop the process: the queue's directory, a client that
     /// cannot be built.
     pub fn start(plan: &Plan, registry: &mut Registry) -> Result<Self> {
-        let (lanes, destinations) = specs::queue_specs(plan)?;
+        let specs = specs::queue_specs(plan)?;
         // Everything that a bad plan can make fail comes before the queue is opened: opening gives up what is pending for
         // destinations that are no longer configured, and a start that fails must not have done that.
         let parts = Parts::new(registry)?;
@@ -56,73 +68,186 @@ impl House {
         for plan in &plan.metrics {
             prepared.push((plan, Prepared::new(&parts, None, plan)?));
         }
-        let (queue, opened) =
-            Queue::open(specs::queue_config(plan), lanes, destinations).context("opening the queue")?;
+        let (queue, opened) = Queue::open(specs::queue_config(plan), specs.lanes.clone(), specs.destinations.clone())
+            .context("opening the queue")?;
         report::opened(plan, &opened, &queue.ledger());
         ledger_metrics::register(registry, queue.clone());
         let wiring = Wiring { queue, commit_interval: plan.queue.commit_interval, parts };
         let mut routes = BTreeMap::new();
         for (plan, prepared) in prepared {
-            routes.insert(plan.name.clone(), prepared.start(&wiring, plan)?);
+            routes.insert(plan.name.clone(), prepared.ready(&wiring, None)?.start(&wiring));
         }
         Ok(Self {
             wiring,
             routes: RwLock::new(routes),
+            specs: RwLock::new(specs),
             changing: tokio::sync::Mutex::default(),
             ready: AtomicBool::new(true),
         })
     }
 
-    /// Goes over to another plan, all or nothing: what did not change keeps running.
-    pub async fn reload(&self, plan: &Plan) -> Result<()> {
+    /// Goes over to another plan, all or nothing: what did not change keeps running, and on an error everything does.
+    ///
+    /// What can fail comes first. Only workers that change have to stop before it is certain that their successors can start
+    /// (a destination has one reader); they start again as they were if those cannot.
+    pub async fn reload(self: &Arc<Self>, plan: &Plan) -> Result<()> {
         let _one = self.changing.lock().await;
-        let (lanes, destinations) = specs::queue_specs(plan)?;
-        let mut prepared = {
-            let routes = self.routes.read();
-            let mut prepared = BTreeMap::new();
-            for plan in &plan.metrics {
-                prepared.insert(plan.name.clone(), Prepared::new(&self.wiring.parts, routes.get(&plan.name), plan)?);
-            }
-            prepared
-        };
-        // From here on only the disk can fail. Workers whose destination changes let go of the queue first.
-        let leaving: Vec<Delivery> = {
-            let mut routes = self.routes.write();
-            let of_route = |(name, route): (&String, &mut Route)| match prepared.get(name) {
-                Some(prepared) => route.take_changed(prepared),
-                None => route.take_all(),
-            };
-            routes.iter_mut().flat_map(of_route).collect()
-        };
-        let old: Vec<_> = futures_util::future::join_all(leaving.into_iter().map(Delivery::end)).await;
-        let applied = self.wiring.queue.apply(lanes, destinations).context("changing the queue");
-        let applied = match applied {
-            Ok(applied) => applied,
+        let wanted = specs::queue_specs(plan)?;
+        let prepared = self.prepare(plan)?;
+        let held = self.specs.read().clone();
+        if let Err(error) = self.tell_queue(held.with(&wanted)).await {
+            self.back_to(held).await;
+            return Err(error.context("changing the queue"));
+        }
+        let mut ready = match self.ready(prepared) {
+            Ok(ready) => ready,
             Err(error) => {
-                let mut routes = self.routes.write();
-                for plan in old {
-                    for route in routes.values_mut() {
-                        route.restore(&self.wiring, &plan);
-                    }
-                }
+                self.back_to(held).await;
                 return Err(error);
             }
         };
-        report::changed(&applied);
-        let removed: Vec<Route> = {
+        let stopped = self.stop_changed(&ready).await;
+        if let Err(error) = self.last_checks(&mut ready) {
+            // Its readers go back.
+            drop(ready);
+            self.start_again(stopped);
+            self.back_to(held).await;
+            return Err(error);
+        }
+        // From here on nothing fails.
+        self.take_over(plan, ready).await;
+        self.shrink_to(wanted).await;
+        Ok(())
+    }
+
+    fn prepare(&self, plan: &Plan) -> Result<Vec<Prepared>> {
+        let routes = self.routes.read();
+        plan.metrics.iter().map(|plan| Prepared::new(&self.wiring.parts, routes.get(&plan.name), plan)).collect()
+    }
+
+    fn ready(&self, prepared: Vec<Prepared>) -> Result<Vec<Ready>> {
+        let routes = self.routes.read();
+        prepared
+            .into_iter()
+            .map(|p| {
+                let before = routes.get(p.instance());
+                p.ready(&self.wiring, before)
+            })
+            .collect()
+    }
+
+    /// The queue's own changes are file operations.
+    async fn tell_queue(&self, specs: Specs) -> Result<queue::ApplyReport> {
+        let queue = self.wiring.queue.clone();
+        let told = tokio::task::spawn_blocking(move || queue.apply(specs.lanes, specs.destinations));
+        Ok(told.await.context("waiting for the queue")??)
+    }
+
+    /// Forgets what was added for a plan that does not come.
+    async fn back_to(&self, held: Specs) {
+        if let Err(error) = self.tell_queue(held).await {
+            tracing::warn!(
+                error = complaint(error.as_ref()),
+                "the queue holds lanes or destinations of the refused configuration; the next reload or start removes them"
+            );
+        }
+    }
+
+    /// The new plan runs; what only the old one had goes.
+    async fn shrink_to(&self, wanted: Specs) {
+        match self.tell_queue(wanted.clone()).await {
+            Ok(applied) => report::changed(&applied),
+            Err(error) => tracing::warn!(
+                error = complaint(error.as_ref()),
+                "the queue cannot remove everything that is no longer configured; the next reload or start tries again"
+            ),
+        }
+        *self.specs.write() = wanted;
+    }
+
+    /// Stops the workers whose successors need their readers: (instance, worker).
+    async fn stop_changed(&self, ready: &[Ready]) -> Vec<(String, Ended)> {
+        let mut changed: Vec<(String, Delivery)> = Vec::new();
+        {
             let mut routes = self.routes.write();
-            let names: Vec<String> = routes.keys().filter(|name| !prepared.contains_key(*name)).cloned().collect();
-            names.iter().filter_map(|name| routes.remove(name)).collect()
-        };
-        for route in removed {
-            route.end(false).await;
+            for ready in ready {
+                let taken = routes.get_mut(ready.instance()).map(|route| ready.take_changed(route));
+                let named = |delivery| (ready.instance().to_owned(), delivery);
+                changed.extend(taken.into_iter().flatten().map(named));
+            }
         }
-        for plan in &plan.metrics {
-            let Some(prepared) = prepared.remove(&plan.name) else { continue };
-            let before = self.routes.write().remove(&plan.name);
-            let route = prepared.apply(&self.wiring, before, plan).await?;
-            self.routes.write().insert(plan.name.clone(), route);
+        let ends = changed.into_iter().map(|(instance, delivery)| async move { (instance, delivery.end().await) });
+        futures_util::future::join_all(ends).await
+    }
+
+    /// The last things that can fail. On an error jobs are as before.
+    fn last_checks(&self, ready: &mut [Ready]) -> Result<()> {
+        ready.iter_mut().try_for_each(|ready| ready.take_readers(&self.wiring))?;
+        let routes = self.routes.read();
+        let mut applied = Vec::new();
+        for ready in ready.iter() {
+            let Some(route) = routes.get(ready.instance()) else { continue };
+            match ready.apply_jobs(route) {
+                Ok(were) => applied.push((route, were)),
+                Err(error) => {
+                    applied.iter().for_each(|(route, were)| change::undo_jobs(route, were));
+                    return Err(error);
+                }
+            }
         }
+        Ok(())
+    }
+
+    async fn take_over(&self, plan: &Plan, ready: Vec<Ready>) {
+        let mut left = Vec::new();
+        let mut removed = Vec::new();
+        {
+            let mut routes = self.routes.write();
+            let names: Vec<String> = routes.keys().cloned().collect();
+            for name in names.into_iter().filter(|name| plan.metrics.iter().all(|route| route.name != *name)) {
+                removed.extend(routes.remove(&name));
+            }
+            for ready in ready {
+                let instance = ready.instance().to_owned();
+                match routes.get_mut(&instance) {
+                    Some(route) => left.push((instance, ready.take_over(&self.wiring, route))),
+                    None => drop(routes.insert(instance, ready.start(&self.wiring))),
+                }
+            }
+        }
+        for route in &mut removed {
+            route.end_sources(false).await;
+        }
+        let gone: Vec<Delivery> = removed.iter_mut().flat_map(Route::take_all).collect();
+        futures_util::future::join_all(gone.into_iter().map(Delivery::end)).await;
+        for (instance, left) in left {
+            let jobs = left.end().await;
+            let routes = self.routes.read();
+            routes.get(&instance).into_iter().for_each(|route| route.go(&jobs));
+        }
+    }
+
+    /// Starts workers as they were, now or as soon as their readers are free.
+    fn start_again(self: &Arc<Self>, stopped: Vec<(String, Ended)>) {
+        for (instance, ended) in stopped {
+            if let Err(error) = self.restart(&instance, &ended) {
+                tracing::error!(
+                    destination = ended.plan.config.name,
+                    error = complaint(error.as_ref()),
+                    "cannot start the destination again yet; its data waits on disk"
+                );
+                tokio::spawn(restart_when_free(Arc::downgrade(self), instance, ended));
+            }
+        }
+    }
+
+    /// Does nothing where the plan has that worker no more, or it runs.
+    fn restart(&self, instance: &str, ended: &Ended) -> Result<()> {
+        let mut routes = self.routes.write();
+        let Some(route) = routes.get_mut(instance).filter(|route| route.lacks(&ended.plan)) else { return Ok(()) };
+        let reader = Delivery::reader(&self.wiring, &route.lane, &ended.plan)?;
+        let delivery = Delivery::start(&self.wiring, instance, &ended.plan, ended.identity.clone(), reader);
+        route.deliveries.insert(ended.plan.config.name.clone(), delivery);
         Ok(())
     }
 
@@ -208,6 +333,18 @@ impl House {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+}
+
+/// Waits for what holds the reader of a stopped worker, then starts the worker; ends with the house.
+async fn restart_when_free(house: Weak<House>, instance: String, ended: Ended) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let Some(house) = house.upgrade() else { return };
+        let _one = house.changing.lock().await;
+        if house.restart(&instance, &ended).is_ok() {
+            return;
         }
     }
 }

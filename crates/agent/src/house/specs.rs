@@ -1,4 +1,6 @@
-//! From the plan to what the queue is told.
+//! From the plan to what the queue is told, at rest and while one plan follows another.
+
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use config::Plan;
@@ -26,8 +28,41 @@ pub fn queue_config(plan: &Plan) -> QueueConfig {
     }
 }
 
+/// What the queue holds for a plan.
+#[derive(Debug, Clone)]
+pub struct Specs {
+    pub lanes: Vec<LaneSpec>,
+    pub destinations: Vec<DestinationSpec>,
+}
+
+impl Specs {
+    /// These, and what only `wanted` has: the queue's shape while one plan follows another. Nothing of these is taken from:
+    /// added lanes get almost nothing of the budget (nobody writes to them yet), so that no data is evicted for their sake.
+    pub fn with(&self, wanted: &Self) -> Self {
+        let mut lanes: Vec<LaneSpec> = self.lanes.iter().map(|l| LaneSpec { weight: STAYING, ..l.clone() }).collect();
+        lanes.extend(wanted.lanes.iter().filter(|w| self.lanes.iter().all(|l| l.id != w.id)).cloned());
+        let mut destinations: BTreeMap<&str, DestinationSpec> =
+            self.destinations.iter().map(|d| (d.name.as_str(), d.clone())).collect();
+        for added in &wanted.destinations {
+            destinations
+                .entry(&added.name)
+                .and_modify(|held| {
+                    held.enabled |= added.enabled;
+                    held.lanes.extend(
+                        added.lanes.iter().filter(|lane| !held.lanes.contains(lane)).cloned().collect::<Vec<_>>(),
+                    );
+                })
+                .or_insert_with(|| added.clone());
+        }
+        Self { lanes, destinations: destinations.into_values().collect() }
+    }
+}
+
+/// Weight of a lane that stays beside added ones of weight 1.
+const STAYING: u32 = 1 << 20;
+
 /// A lane for each route, a destination for each `remote_write`.
-pub fn queue_specs(plan: &Plan) -> Result<(Vec<LaneSpec>, Vec<DestinationSpec>)> {
+pub fn queue_specs(plan: &Plan) -> Result<Specs> {
     let mut lanes = Vec::new();
     let mut destinations = Vec::new();
     for route in &plan.metrics {
@@ -48,5 +83,5 @@ pub fn queue_specs(plan: &Plan) -> Result<(Vec<LaneSpec>, Vec<DestinationSpec>)>
             });
         }
     }
-    Ok((lanes, destinations))
+    Ok(Specs { lanes, destinations })
 }

@@ -6,7 +6,7 @@ mod instances;
 mod page;
 mod targets;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Router,
@@ -35,9 +35,30 @@ pub struct Site {
     pub reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
 }
 
+/// What stands at the door: nobody is home until the site opens.
+#[derive(Clone, Default)]
+pub struct Front(Arc<OnceLock<Router>>);
+
+impl Front {
+    pub fn open(&self, site: Site) {
+        // A second site would be a second house; there is none.
+        let _ = self.0.set(router(site));
+    }
+
+    fn router(&self) -> Router {
+        self.0.get().cloned().unwrap_or_else(|| {
+            Router::new()
+                .route("/-/healthy", get(healthy))
+                .fallback(|| async { (StatusCode::SERVICE_UNAVAILABLE, NOT_READY) })
+        })
+    }
+}
+
+const NOT_READY: &str = "Metrics are not ready yet.\n";
+
 /// What `net::server` serves.
 pub fn service(
-    site: Site,
+    front: Front,
 ) -> impl tower::Service<
     axum::http::Request<hyper::body::Incoming>,
     Response = Response,
@@ -46,13 +67,15 @@ pub fn service(
 > + Clone
 + Send
 + 'static {
-    router(site).map_request(|request: axum::http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new))
+    tower::service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
+        front.router().oneshot(request.map(axum::body::Body::new))
+    })
 }
 
 fn router(site: Site) -> Router {
     let mut router = Router::new()
         .route("/", get(page::show))
-        .route("/-/healthy", get(|| async { "Agent is Healthy.\n" }))
+        .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/-/config", get(config))
         .route("/-/reload", get(reload).post(reload))
@@ -66,11 +89,15 @@ fn router(site: Site) -> Router {
     router.with_state(site)
 }
 
+async fn healthy() -> &'static str {
+    "Agent is Healthy.\n"
+}
+
 async fn ready(State(site): State<Site>) -> (StatusCode, &'static str) {
     if site.house.is_ready() {
         (StatusCode::OK, "Agent is Ready.\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "Metrics are not ready yet.\n")
+        (StatusCode::SERVICE_UNAVAILABLE, NOT_READY)
     }
 }
 

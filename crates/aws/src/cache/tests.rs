@@ -126,17 +126,116 @@ async fn near_the_end_the_refresh_runs_behind_and_close_to_it_callers_wait() {
     assert_eq!(bench.key(after(7200 - 59)).await.unwrap(), "AKIA2");
 }
 
+#[test]
+fn windows_leave_a_request_its_time_on_the_way() {
+    let windows = |ms: u64| {
+        let w = Windows::of(Duration::from_millis(ms));
+        (w.advisory.as_millis(), w.mandatory.as_millis(), w.last_moment.as_millis())
+    };
+    assert_eq!(windows(3_600_000), (300_000, 60_000, 500));
+    assert_eq!(windows(600_000), (200_000, 60_000, 500));
+    assert_eq!(windows(30_000), (15_000, 5_000, 500));
+    assert_eq!(windows(3_000), (2_000, 1_000, 150));
+    assert_eq!(windows(999), (666, 333, 49));
+    for ms in [0, 1, 10, 100, 1000, 7000, 20_000, 59_000, 100_000, 899_999, 900_000, u64::MAX / 4] {
+        let (advisory, mandatory, last) = windows(ms);
+        let (half, ms) = (u128::from(ms) / 2, u128::from(ms));
+        assert!(last <= mandatory && mandatory <= advisory && mandatory <= half && advisory <= ms, "{ms}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_of_seconds_always_have_a_third_of_their_life_left_when_they_are_handed_out() {
+    for life_ms in [1_000_u64, 2_000, 3_000] {
+        let clock = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let source_clock = Arc::clone(&clock);
+        let at = |ms: u64| t0() + Duration::from_millis(ms);
+        let bench = bench(false, Vec::new(), move |n| {
+            keys(n, Some(at(source_clock.load(Ordering::SeqCst) + life_ms)))
+        });
+        // Ten lives in steps of a hundredth, with a pause of more than a life in the middle.
+        for step in (0..500).chain(700..1000) {
+            let now_ms = step * life_ms / 100;
+            clock.store(now_ms, Ordering::SeqCst);
+            let held = bench.cache.get(at(now_ms)).await.unwrap();
+            let left = held.remaining(at(now_ms)).unwrap();
+            assert!(left >= Duration::from_millis(life_ms / 3 - 1), "{left:?} of {life_ms} ms left at step {step}");
+            // What runs behind is done before the next step.
+            while bench.cache.state.lock().background {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(bench.fetches() <= 40, "{} fetches in ten lives", bench.fetches());
+    }
+}
+
+#[tokio::test]
+async fn what_ends_while_the_source_is_still_answering_is_not_handed_out() {
+    let bench = bench(true, Vec::new(), |n| keys(n, Some(t0() + Duration::from_millis(if n == 0 { 30 } else { 3_600_000 }))));
+    let cache = Arc::clone(&bench.cache);
+    let slow = tokio::spawn(async move { cache.get(t0()).await.map(|_| ()) });
+    while bench.fetches() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Longer than these credentials live.
+    let answered = Instant::now() + Duration::from_millis(60);
+    while Instant::now() < answered {
+        tokio::task::yield_now().await;
+    }
+    bench.gate.notify_one();
+    assert!(slow.await.unwrap().is_err(), "dead on arrival");
+}
+
+#[tokio::test]
+async fn several_files_that_change_one_after_the_other_are_read_when_they_keep_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, secret) = (dir.path().join("key"), dir.path().join("secret"));
+    let write = |n: u8| {
+        std::fs::write(&key, format!("AKIA{n}")).unwrap();
+        std::fs::write(&secret, format!("s{n}")).unwrap();
+    };
+    write(1);
+    let files = (key.clone(), secret.clone());
+    let source = Scripted {
+        script: Box::new(move |_| {
+            let [key, secret] = [&files.0, &files.1].map(|p| std::fs::read_to_string(p).unwrap());
+            Ok(Credentials::new(key, secret, None, None, "files"))
+        }),
+        fetches: Arc::default(),
+        gate: None,
+        files: vec![key.clone(), secret.clone()],
+    };
+    let cache = Arc::new(CredentialCache::new(Box::new(source), Duration::from_millis(1)));
+    cache.get(t0()).await.unwrap();
+    for n in 2..20 {
+        std::fs::write(&key, format!("AKIA{n}")).unwrap();
+        // Half-way: looked at once since, it may still be changing.
+        cache.state.lock().files_checked = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        let half_way = cache.get(t0()).await.unwrap();
+        assert_eq!(half_way.credentials.access_key_id(), format!("AKIA{}", n - 1));
+        std::fs::write(&secret, format!("s{n}")).unwrap();
+        let new = loop {
+            let held = cache.get(t0()).await.unwrap();
+            if held.credentials.access_key_id() == format!("AKIA{n}") {
+                break held;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(new.credentials.secret_access_key(), format!("s{n}"));
+    }
+}
+
 #[tokio::test]
 async fn short_lives_have_short_windows() {
-    // A second's life: background from a third before the end, waiting from a tenth.
+    // A second's life: background from two thirds before the end at most, waiting from one third.
     let at = |ms: u64| t0() + Duration::from_millis(ms);
     let bench = bench(false, Vec::new(), move |n| keys(n, Some(at(1000 * (n as u64 + 1)))));
     assert_eq!(bench.key(at(0)).await.unwrap(), "AKIA0");
-    assert_eq!(bench.key(at(600)).await.unwrap(), "AKIA0");
+    assert_eq!(bench.key(at(330)).await.unwrap(), "AKIA0");
     assert_eq!(bench.fetches(), 1);
-    assert_eq!(bench.key(at(780)).await.unwrap(), "AKIA0");
+    assert_eq!(bench.key(at(480)).await.unwrap(), "AKIA0");
     bench.settled(2).await;
-    assert_eq!(bench.key(at(800)).await.unwrap(), "AKIA1");
+    assert_eq!(bench.key(at(500)).await.unwrap(), "AKIA1");
     assert_eq!(bench.key(at(1950)).await.unwrap(), "AKIA2");
 }
 

@@ -147,7 +147,7 @@ fn oauth2(block: &Block<'_>) -> Option<HttpAuth> {
     })))
 }
 
-fn tls(block: &Block<'_>) -> TlsConfig {
+pub(super) fn tls(block: &Block<'_>) -> TlsConfig {
     let (ca, cert, key) = (pem(block, "ca", "ca_file"), pem(block, "cert", "cert_file"), pem(block, "key", "key_file"));
     match (&cert, &key) {
         (Some(_), None) => {
@@ -174,6 +174,7 @@ fn pem(block: &Block<'_>, key: &str, file_key: &str) -> Option<Pem> {
     block.secret_or_file(key, file_key).map(|source| match source {
         SecretSource::Inline(text) => Pem::Inline(text),
         SecretSource::File(path) => Pem::File(path),
+        SecretSource::Stored(stored) => Pem::Stored(stored),
     })
 }
 
@@ -254,10 +255,15 @@ fn proxy_url(block: &Block<'_>) -> Option<url::Url> {
 fn connect_headers(block: &Block<'_>) -> Vec<(String, Secret)> {
     let mut headers = Vec::new();
     for (name, field) in block.entries("proxy_connect_header") {
-        let items = block.reader.items(&field);
-        headers.extend(
-            items.iter().filter_map(|item| Some((name.to_owned(), Secret::new(block.reader.secret_text(item)?)))),
-        );
+        for item in block.reader.items(&field) {
+            let Some(text) = block.reader.secret_text(&item) else { continue };
+            match block.reader.secret_source(&item, text) {
+                Some(SecretSource::Inline(secret)) => headers.push((name.to_owned(), secret)),
+                // A proxy's headers are made once with its connections.
+                Some(_) => block.reader.error(&item, "a header for the proxy is text or env://NAME", None),
+                None => {}
+            }
+        }
     }
     headers
 }
@@ -271,7 +277,11 @@ fn headers(block: &Block<'_>) -> Vec<(String, SecretSource)> {
         };
         let inline = |text: String| (name.to_owned(), SecretSource::Inline(Secret::new(text)));
         headers.extend(header.texts("values").into_iter().map(inline));
-        headers.extend(header.items("secrets").iter().filter_map(|item| block.reader.secret_text(item)).map(inline));
+        let secret = |item: &Field<'_>| {
+            let text = block.reader.secret_text(item)?;
+            Some((name.to_owned(), block.reader.secret_source(item, text)?))
+        };
+        headers.extend(header.items("secrets").iter().filter_map(secret));
         headers
             .extend(header.texts("files").into_iter().map(|path| (name.to_owned(), SecretSource::File(path.into()))));
     }

@@ -156,5 +156,6 @@ fn pem(block: &Block<'_>, keys: &[&str]) -> Option<Pem> {
         SecretSource::Inline(text) if text.expose().contains("-----BEGIN") => Pem::Inline(text),
         SecretSource::Inline(path) => Pem::File(path.expose().into()),
         SecretSource::File(path) => Pem::File(path),
+        SecretSource::Stored(stored) => Pem::Stored(stored),
     })
 }

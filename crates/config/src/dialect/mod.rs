@@ -14,6 +14,7 @@ mod queue;
 mod relabel;
 mod remote_write;
 mod scrape;
+mod secrets;
 mod sending;
 mod server;
 
@@ -68,6 +69,11 @@ pub const SHAPES: &[Shape] = &[
     client::HTTP_HEADER,
     queue::QUEUE,
     queue::SHARES,
+    secrets::SECRETS,
+    secrets::VAULT,
+    secrets::VAULT_APPROLE,
+    secrets::VAULT_KUBERNETES,
+    secrets::VAULT_AWS,
     ignored::LOGS,
     ignored::TRACES,
 ];
@@ -86,6 +92,7 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     let metrics = metrics_field.as_ref().and_then(|f| metrics::read(reader, f, settings));
     let metrics = metrics.unwrap_or_else(|| metrics::Metrics::nothing(settings));
     let queue = queue::read(&block, &metrics.data_directory);
+    let secret_stores = secrets::read(&block);
     ignored::logs(reader, renamed(&block, "logs", "loki"));
     ignored::traces(reader, renamed(&block, "traces", "tempo"));
     for (key, why) in [
@@ -94,8 +101,6 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
             "agent_management",
             "agent_management: sigpost does not fetch its configuration from elsewhere; this block is ignored",
         ),
-        ("secrets", "secrets: this version of sigpost does not read secret stores yet; this block is ignored"),
-        ("vault", "vault: this version of sigpost does not read secret stores yet; this block is ignored"),
     ] {
         ignored::block(reader, block.get(key), why);
     }
@@ -105,7 +110,24 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
             Some("see config/agent.yaml for a file to start from"),
         );
     }
-    Some(Plan { server, data_directory: metrics.data_directory, queue, metrics: metrics.routes, warnings: Vec::new() })
+    let stored_secrets = reader.all_stored();
+    if secret_stores.vault.is_none()
+        && block.get("vault").is_none()
+        && let Some(secret) = stored_secrets.iter().find(|s| s.reference().starts_with("vault://"))
+    {
+        let message =
+            format!("{} is in Vault, and there is no `vault` block that says where that is", secret.reference());
+        block.error(message, Some("add at the left margin: vault: {address: https://host:8200, token_file: /path}"));
+    }
+    Some(Plan {
+        server,
+        data_directory: metrics.data_directory,
+        queue,
+        metrics: metrics.routes,
+        secret_stores,
+        stored_secrets,
+        warnings: Vec::new(),
+    })
 }
 
 /// A top-level block under its present or its old name.

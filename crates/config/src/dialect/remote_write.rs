@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::remote_write::{Batching, DestinationConfig, ProtocolConfig};
 use model::Labels;
-use net::{ProxyConfig, Secret, SecretSource};
+use net::{ProxyConfig, SecretSource};
 use url::Url;
 
 use super::{client, destination, identity, relabel, sending};
@@ -248,8 +248,9 @@ fn headers(block: &Block<'_>, is_amp: bool) -> Vec<(String, SecretSource)> {
         }
         if client::check_header_name(block, name, &field)
             && let Some(value) = block.reader.text(&field)
+            && let Some(value) = block.reader.secret_source(&field, value)
         {
-            headers.push((name.to_owned(), SecretSource::Inline(Secret::new(value))));
+            headers.push((name.to_owned(), value));
         }
     }
     headers

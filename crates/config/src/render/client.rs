@@ -50,7 +50,12 @@ pub(super) fn client(map: &mut Map, client: &HttpClientConfig, default: &ProxyCo
         if !headers.iter().any(|(n, _)| n == name) {
             let of_name = || client.headers.iter().filter(|(n, _)| n == name).map(|(_, s)| s);
             let mut block = Map::default();
-            block.texts("secrets", of_name().filter(|s| matches!(s, SecretSource::Inline(_))).map(|_| SECRET));
+            let shown = |source: &SecretSource| match source {
+                SecretSource::Inline(_) => Some(SECRET.to_owned()),
+                SecretSource::Stored(stored) => Some(stored.reference().to_owned()),
+                SecretSource::File(_) => None,
+            };
+            block.texts("secrets", of_name().filter_map(shown));
             block.texts(
                 "files",
                 of_name()
@@ -66,12 +71,13 @@ pub(super) fn client(map: &mut Map, client: &HttpClientConfig, default: &ProxyCo
     map.put("http_headers", Out::Map(block));
 }
 
-fn tls(tls: &TlsConfig) -> Map {
+pub(super) fn tls(tls: &TlsConfig) -> Map {
     let mut map = Map::default();
     for (key, value) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
         match value {
             Some(Pem::Inline(_)) => map.text(key, SECRET),
             Some(Pem::File(path)) => map.text(&format!("{key}_file"), path.to_string_lossy()),
+            Some(Pem::Stored(stored)) => map.text(key, stored.reference()),
             None => &mut map,
         };
     }
@@ -117,6 +123,7 @@ pub(super) fn secret(map: &mut Map, key: &str, source: &SecretSource) {
     match source {
         SecretSource::Inline(_) => map.text(key, SECRET),
         SecretSource::File(path) => map.text(&format!("{key}_file"), path.to_string_lossy()),
+        SecretSource::Stored(stored) => map.text(key, stored.reference()),
     };
 }
 
@@ -124,6 +131,7 @@ pub(super) fn pem(pem: &Pem) -> String {
     match pem {
         Pem::Inline(_) => SECRET.into(),
         Pem::File(path) => path.to_string_lossy().into_owned(),
+        Pem::Stored(stored) => stored.reference().to_owned(),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn identity(config: &IdentityConfig) -> Map {
                 credentials_file.as_ref().map(|p| p.to_string_lossy().into_owned()),
             );
         }
-        CredentialSource::Process { .. } => put(&mut map, "credential_process", Some(SECRET.into())),
+        CredentialSource::Process { command } => secret(&mut map, "credential_process", command),
         CredentialSource::WebIdentity { role_arn, token_file, session_name } => {
             let mut block = Map::default();
             block.text("role_arn", role_arn).text("token_file", token_file.to_string_lossy());

@@ -5,6 +5,7 @@
 mod client;
 mod identity;
 mod job;
+mod secrets;
 
 use model::Labels;
 use net::ProxyConfig;
@@ -52,7 +53,11 @@ impl Plan {
         global.put("external_labels", labels(self.metrics.first().map(|r| &r.external_labels)));
         metrics.put("global", Out::Map(global));
         metrics.put("configs", Out::List(self.metrics.iter().map(|r| Out::Map(route(r))).collect()));
-        root.put("server", Out::Map(server)).put("queue", Out::Map(queue(self))).put("metrics", Out::Map(metrics));
+        root.put("server", Out::Map(server)).put("queue", Out::Map(queue(self)));
+        if !self.stored_secrets.is_empty() || self.secret_stores != aws::SecretStoresConfig::default() {
+            secrets::stores(&mut root, &self.secret_stores);
+        }
+        root.put("metrics", Out::Map(metrics));
         root.document()
     }
 }

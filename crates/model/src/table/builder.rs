@@ -16,6 +16,8 @@ const MAX_PAIRS: usize = 1 << 16;
 /// Text and pair references of one table; keeps the body below what a reader unpacks.
 const MAX_TEXT: usize = 2 << 20;
 const MAX_REFERENCES: usize = 1 << 20;
+/// Text of one family: one with more is not told.
+const MAX_FAMILY: usize = 64 << 10;
 
 /// Collects series; distinct names, values, pairs and families are kept once.
 #[derive(Debug, Default)]
@@ -40,8 +42,12 @@ impl SeriesTableBuilder {
     }
 
     /// The number of a family, added if it is not known. Help and unit may be empty; so may the name, which means that
-    /// the series' family is unknown.
+    /// the series' family is unknown; and so is one with more text than a table has place for.
     pub fn family(&mut self, name: &str, kind: MetricType, help: &str, unit: &str) -> u32 {
+        let bytes = name.len().saturating_add(help.len()).saturating_add(unit.len());
+        if bytes > MAX_FAMILY {
+            return self.family("", MetricType::Unknown, "", "");
+        }
         let family = [self.symbol(name), u32::from(kind.number()), self.symbol(help), self.symbol(unit)];
         // From the back: series of one family come together.
         let at = self.families.iter().rposition(|known| *known == family).unwrap_or_else(|| {

@@ -133,6 +133,8 @@ struct Entry {
     end: Position,
     items: u64,
     ingest_ms: i64,
+    /// Decompressed payload.
+    bytes: u64,
     fate: Fate,
 }
 
@@ -156,7 +158,7 @@ pub(crate) struct Cursor {
     pub counts: Counts,
     /// End of the newest claim; the reader continues here.
     pub claimed: Position,
-    /// Items of claims that ended after their frame had been evicted; informational.
+    /// Items delivered after their frame had been evicted; informational.
     pub late_delivered: u64,
     /// Ingest time of the newest settled frame: nothing pending is older.
     pub settled_ingest_ms: i64,
@@ -164,6 +166,12 @@ pub(crate) struct Cursor {
     /// Tells this cursor from a later one of the same name.
     pub incarnation: u64,
     window: VecDeque<Entry>,
+    /// Frames in the window that were given back.
+    returned: usize,
+    /// Frames handed out again: given back before, or handed out by an earlier process as far as its cursor file knew.
+    pub repeats: u64,
+    /// Lane offset below which an earlier process had handed frames out.
+    pub handed_out: u64,
 }
 
 impl Cursor {
@@ -179,6 +187,9 @@ impl Cursor {
             has_reader: false,
             incarnation,
             window: VecDeque::new(),
+            returned: 0,
+            repeats: 0,
+            handed_out: 0,
         }
     }
 
@@ -192,13 +203,18 @@ impl Cursor {
         self.window.iter().filter(|entry| !matches!(entry.fate, Fate::Settled(_))).map(|entry| entry.items).sum()
     }
 
+    /// Bytes of decompressed payload in them.
+    pub(crate) fn open_bytes(&self) -> u64 {
+        self.window.iter().filter(|entry| !matches!(entry.fate, Fate::Settled(_))).map(|entry| entry.bytes).sum()
+    }
+
     /// Ingest time of the oldest frame in the window, if there is one.
     pub(crate) fn oldest_ingest_ms(&self) -> Option<i64> {
         self.window.front().map(|entry| entry.ingest_ms)
     }
 
     /// Notes a claim of the frame at `offset`. False if the place was passed in the meantime (evicted).
-    pub(crate) fn claim(&mut self, offset: u64, end: Position, items: u32, ingest_ms: i64) -> bool {
+    pub(crate) fn claim(&mut self, offset: u64, end: Position, items: u32, ingest_ms: i64, bytes: u64) -> bool {
         let first = end.item.saturating_sub(u64::from(items));
         if offset < self.claimed.offset || first < self.claimed.item {
             return false;
@@ -207,7 +223,8 @@ impl Cursor {
             let lost = first - self.claimed.item;
             self.pass(Position { offset, item: first }, Tally::damaged(lost), ingest_ms);
         }
-        self.push(offset, end, ingest_ms, Fate::Open);
+        self.repeats += u64::from(offset < self.handed_out);
+        self.push(offset, end, ingest_ms, bytes, Fate::Open);
         true
     }
 
@@ -222,14 +239,14 @@ impl Cursor {
 
     fn pass(&mut self, end: Position, tally: Tally, ingest_ms: i64) {
         let offset = self.claimed.offset;
-        self.push(offset, end, ingest_ms, Fate::Settled(tally));
+        self.push(offset, end, ingest_ms, 0, Fate::Settled(tally));
         self.advance();
     }
 
-    fn push(&mut self, offset: u64, end: Position, ingest_ms: i64, fate: Fate) {
+    fn push(&mut self, offset: u64, end: Position, ingest_ms: i64, bytes: u64, fate: Fate) {
         let end = Position { offset: end.offset, item: end.item.max(self.claimed.item) };
         let items = end.item - self.claimed.item;
-        self.window.push_back(Entry { offset, end, items, ingest_ms, fate });
+        self.window.push_back(Entry { offset, end, items, ingest_ms, bytes, fate });
         self.claimed = end;
     }
 
@@ -245,7 +262,7 @@ impl Cursor {
     /// Settles the claim of the frame at `offset`.
     pub(crate) fn settle(&mut self, offset: u64, items: u32, outcome: Outcome) -> Settled {
         let Some(entry) = self.entry(offset) else {
-            self.late_delivered += u64::from(items);
+            self.late_delivered += Tally::of(outcome, u64::from(items)).delivered;
             return Settled::Late;
         };
         entry.fate = Fate::Settled(Tally::of(outcome, entry.items));
@@ -257,6 +274,7 @@ impl Cursor {
         match self.entry(fetched.meta.offset) {
             Some(entry) => {
                 entry.fate = Fate::Returned(fetched);
+                self.returned += 1;
                 None
             }
             None => Some(fetched),
@@ -265,9 +283,16 @@ impl Cursor {
 
     /// The oldest frame that was given back, claimed anew.
     pub(crate) fn take_back(&mut self) -> Option<Box<Fetched>> {
+        if self.returned == 0 {
+            return None;
+        }
         let entry = self.window.iter_mut().find(|entry| matches!(entry.fate, Fate::Returned(_)))?;
         match std::mem::replace(&mut entry.fate, Fate::Open) {
-            Fate::Returned(fetched) => Some(fetched),
+            Fate::Returned(fetched) => {
+                self.returned -= 1;
+                self.repeats += 1;
+                Some(fetched)
+            }
             other => {
                 entry.fate = other;
                 None
@@ -303,7 +328,11 @@ impl Cursor {
             };
             match &entry.fate {
                 Fate::Settled(tally) => self.counts.add(tally),
-                Fate::Open | Fate::Returned(_) => self.counts.add(&Tally::evicted(entry.items)),
+                Fate::Open => self.counts.add(&Tally::evicted(entry.items)),
+                Fate::Returned(_) => {
+                    self.returned -= 1;
+                    self.counts.add(&Tally::evicted(entry.items));
+                }
             }
             self.settled = entry.end;
         }

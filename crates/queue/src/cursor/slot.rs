@@ -10,7 +10,8 @@ use crate::record::Reason;
 
 pub(crate) const MAGIC: [u8; 8] = *b"SIGQCUR\n";
 pub(crate) const FORMAT_MAJOR: u16 = 1;
-pub(crate) const FORMAT_MINOR: u16 = 0;
+/// 1: the claimed offsets at the end.
+pub(crate) const FORMAT_MINOR: u16 = 1;
 /// Bytes before the content.
 pub(crate) const HEAD: usize = 32;
 /// Slots are multiples of this.
@@ -33,6 +34,8 @@ pub(crate) struct LaneCursor {
     pub counts: Counts,
     /// Durable end of the lane when the slot was written: a witness for the next start.
     pub lane_end: Position,
+    /// Lane offset behind the newest frame that was handed out; what is settled, where it is not known.
+    pub claimed: u64,
 }
 
 /// Why bytes are not a slot.
@@ -74,6 +77,10 @@ impl Slot {
                 out.extend_from_slice(&items.to_le_bytes());
             }
         }
+        // Behind everything that version 1.0 reads.
+        for lane in self.lanes.iter().take(usize::from(u16::MAX)) {
+            out.extend_from_slice(&lane.claimed.to_le_bytes());
+        }
         out
     }
 
@@ -109,12 +116,17 @@ impl Slot {
             if fields.ran_short() {
                 return None;
             }
-            let numbers = [settled.offset, settled.item, lane_end.offset, lane_end.item];
-            if numbers.iter().all(|number| *number < NUMBER_LIMIT) {
-                lanes.push(balanced(LaneCursor { lane, start_item, settled, counts, lane_end }));
-            }
+            lanes.push(LaneCursor { lane, start_item, settled, counts, lane_end, claimed: settled.offset });
         }
-        Some(Slot { destination, lanes })
+        for lane in &mut lanes {
+            // Zero where the file is of version 1.0.
+            lane.claimed = lane.claimed.max(fields.u64());
+        }
+        lanes.retain(|lane| {
+            let numbers = [lane.settled.offset, lane.settled.item, lane.lane_end.offset, lane.lane_end.item];
+            numbers.iter().all(|number| *number < NUMBER_LIMIT)
+        });
+        Some(Slot { destination, lanes: lanes.into_iter().map(balanced).collect() })
     }
 }
 
@@ -225,7 +237,7 @@ mod tests {
         let settled = Position { offset: 4096, item: 20 };
         Slot {
             destination: "amp".into(),
-            lanes: vec![LaneCursor { lane: "metrics".into(), start_item: 4, settled, counts, lane_end: settled }],
+            lanes: vec![LaneCursor { lane: "metrics".into(), start_item: 4, settled, counts, lane_end: settled, claimed: settled.offset + 80 }],
         }
     }
 

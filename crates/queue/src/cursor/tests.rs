@@ -18,8 +18,8 @@ fn balanced(cursor: &Cursor) {
 #[test]
 fn a_settled_frame_behind_an_open_one_does_not_move_the_cursor() {
     let mut cursor = cursor();
-    assert!(cursor.claim(0, at(80, 10), 10, 1));
-    assert!(cursor.claim(80, at(160, 15), 5, 2));
+    assert!(cursor.claim(0, at(80, 10), 10, 1, 100));
+    assert!(cursor.claim(80, at(160, 15), 5, 2, 100));
     assert_eq!(cursor.settle(80, 5, Outcome::Delivered), Settled::Ahead);
     assert_eq!(cursor.settled, at(0, 0));
     assert_eq!(cursor.settle(0, 10, Outcome::Rejected(Reason::new("no"))), Settled::Moved);
@@ -32,8 +32,8 @@ fn a_settled_frame_behind_an_open_one_does_not_move_the_cursor() {
 #[test]
 fn eviction_books_only_what_was_not_settled() {
     let mut cursor = cursor();
-    assert!(cursor.claim(0, at(80, 10), 10, 1));
-    assert!(cursor.claim(80, at(160, 15), 5, 2));
+    assert!(cursor.claim(0, at(80, 10), 10, 1, 100));
+    assert!(cursor.claim(80, at(160, 15), 5, 2, 100));
     cursor.settle(80, 5, Outcome::Delivered);
     assert_eq!(cursor.evict_to(at(400, 40)), 35);
     assert_eq!(cursor.settled, at(400, 40));
@@ -47,7 +47,7 @@ fn eviction_books_only_what_was_not_settled() {
 #[test]
 fn missing_numbers_before_a_frame_are_damage() {
     let mut cursor = cursor();
-    assert!(cursor.claim(200, at(280, 30), 10, 1));
+    assert!(cursor.claim(200, at(280, 30), 10, 1, 100));
     assert_eq!(cursor.counts.damaged, 20);
     cursor.settle(200, 10, Outcome::Delivered);
     assert_eq!(cursor.settled, at(280, 30));
@@ -57,8 +57,8 @@ fn missing_numbers_before_a_frame_are_damage() {
 #[test]
 fn a_frame_before_the_newest_claim_is_not_claimed_again() {
     let mut cursor = cursor();
-    assert!(cursor.claim(0, at(80, 10), 10, 1));
-    assert!(!cursor.claim(0, at(80, 10), 10, 1));
+    assert!(cursor.claim(0, at(80, 10), 10, 1, 100));
+    assert!(!cursor.claim(0, at(80, 10), 10, 1, 100));
 }
 
 #[test]
@@ -74,10 +74,10 @@ fn a_mixed_outcome_that_does_not_sum_is_made_to() {
 #[test]
 fn skips_and_claims_at_one_offset_are_told_apart() {
     let mut cursor = cursor();
-    assert!(cursor.claim(0, at(80, 10), 10, 1));
+    assert!(cursor.claim(0, at(80, 10), 10, 1, 100));
     // Damage between 80 and 160 with items 10..12, then a frame at 160.
     cursor.skip(at(160, 12), 1, Tally::damaged);
-    assert!(cursor.claim(160, at(240, 20), 8, 1));
+    assert!(cursor.claim(160, at(240, 20), 8, 1, 100));
     assert_eq!(cursor.settle(160, 8, Outcome::Delivered), Settled::Ahead);
     assert_eq!(cursor.settle(0, 10, Outcome::Delivered), Settled::Moved);
     assert_eq!(cursor.settled, at(240, 20));

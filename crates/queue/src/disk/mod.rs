@@ -51,6 +51,10 @@ pub(crate) enum Advice {
 pub(crate) trait DiskFile: Send + Sync {
     /// Reads at most `buf.len()` bytes at `pos`; 0 at the end of the file.
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
+    /// The same, but never waiting for a device: gives what is in memory, or `None` if that cannot be told or read.
+    fn read_cached(&self, _buf: &mut [u8], _pos: u64) -> Option<usize> {
+        None
+    }
     /// Writes some of `parts` at `pos`; may write less than asked.
     fn write_at(&self, parts: &[IoSlice<'_>], pos: u64) -> io::Result<usize>;
     /// fdatasync.

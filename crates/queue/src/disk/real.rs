@@ -79,6 +79,13 @@ impl DiskFile for RealFile {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, buf: &mut [u8], pos: u64) -> Option<usize> {
+        // EAGAIN: not in the page cache, or its lock is held. EOPNOTSUPP: this file system cannot tell.
+        let parts = &mut [io::IoSliceMut::new(buf)];
+        rustix::io::preadv2(&self.0, parts, pos, rustix::io::ReadWriteFlags::NOWAIT).ok()
+    }
+
     fn write_at(&self, parts: &[IoSlice<'_>], pos: u64) -> io::Result<usize> {
         loop {
             match rustix::io::pwritev(&self.0, parts, pos) {

@@ -39,6 +39,8 @@ struct Content {
     dirty: BTreeSet<usize>,
     resized: bool,
     path: PathBuf,
+    /// Open files: their space is taken until the last one is closed, whatever became of the name.
+    handles: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -61,9 +63,23 @@ struct State {
     operations: u64,
 }
 
+/// Something that happens once, at the next call of a kind: another thread's work, at the worst moment.
+pub(crate) type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+fn happen(meanwhile: &Meanwhile) {
+    let work = meanwhile.lock().take();
+    if let Some(work) = work {
+        work();
+    }
+}
+
 /// The disk. Clones are the same disk.
 #[derive(Clone)]
 pub(crate) struct SimDisk {
+    /// After a file was opened and before its opener has it.
+    pub on_open: Meanwhile,
+    /// Before a read.
+    pub on_read: Meanwhile,
     state: Arc<Mutex<State>>,
     random: Arc<Mutex<fastrand::Rng>>,
     pub faults: Arc<Mutex<Faults>>,
@@ -74,6 +90,14 @@ struct SimFile {
     id: u64,
 }
 
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if let Some(content) = self.disk.state.lock().files.get_mut(&self.id) {
+            content.handles -= 1;
+        }
+    }
+}
+
 impl SimDisk {
     pub(crate) fn new(seed: u64, capacity: u64) -> SimDisk {
         let state = State { capacity, ..State::default() };
@@ -81,7 +105,14 @@ impl SimDisk {
             state: Arc::new(Mutex::new(state)),
             random: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
             faults: Arc::default(),
+            on_open: Arc::default(),
+            on_read: Arc::default(),
         }
+    }
+
+    /// Files that are open now.
+    pub(crate) fn open_files(&self) -> usize {
+        self.state.lock().files.values().map(|content| content.handles).sum()
     }
 
     /// Takes the power away. Open files are to be dropped first.
@@ -201,7 +232,9 @@ fn apply(names: &mut BTreeMap<PathBuf, u64>, change: NameChange) {
 }
 
 fn total(state: &State) -> u64 {
-    state.names.values().map(|id| state.files[id].cached.len() as u64).sum()
+    let named: BTreeSet<u64> = state.names.values().copied().collect();
+    let takes_space = |id: &u64, content: &Content| content.handles > 0 || named.contains(id);
+    state.files.iter().filter(|(id, content)| takes_space(id, content)).map(|(_, held)| held.cached.len() as u64).sum()
 }
 
 impl Disk for SimDisk {
@@ -233,13 +266,17 @@ impl Disk for SimDisk {
         }
         state.next_id += 1;
         let id = state.next_id;
-        state.files.insert(id, Content { path: path.to_path_buf(), ..Content::default() });
+        state.files.insert(id, Content { path: path.to_path_buf(), handles: 1, ..Content::default() });
         SimDisk::change_name(&mut state, NameChange::Add(path.to_path_buf(), id));
         Ok(Arc::new(SimFile { disk: self.clone(), id }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let id = self.state.lock().names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
+        let mut state = self.state.lock();
+        let id = state.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
+        state.files.get_mut(&id).expect("a named file").handles += 1;
+        drop(state);
+        happen(&self.on_open);
         Ok(Arc::new(SimFile { disk: self.clone(), id }))
     }
 
@@ -289,6 +326,7 @@ impl Disk for SimDisk {
 
 impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        happen(&self.disk.on_read);
         let state = self.disk.state.lock();
         let content = &state.files[&self.id];
         self.disk.fault(&content.path, |faults| &mut faults.failing_reads)?;
@@ -296,6 +334,15 @@ impl DiskFile for SimFile {
         let count = buf.len().min(content.cached.len() - pos);
         buf[..count].copy_from_slice(&content.cached[pos..pos + count]);
         Ok(count)
+    }
+
+    fn read_cached(&self, buf: &mut [u8], pos: u64) -> Option<usize> {
+        let (cached, short) = {
+            let mut random = self.disk.random.lock();
+            (random.u8(0..4) > 0, random.u8(0..8) == 0)
+        };
+        let count = cached.then(|| self.read_at(buf, pos).ok()).flatten()?;
+        Some(if short { count / 2 } else { count })
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], pos: u64) -> io::Result<usize> {

@@ -15,6 +15,7 @@ use crate::cursor::slot::{LaneCursor, Slot};
 use crate::cursor::{Position, newest};
 use crate::disk::{DirectoryLock, Disk, FrozenDisk, RealDisk};
 use crate::error::QueueError;
+use crate::frame::KIND_CONTEXT;
 use crate::lane::{Recovered, Witness, recover};
 use crate::ledger::LedgerRow;
 use crate::quarantine::Quarantine;
@@ -61,7 +62,7 @@ impl Snapshot {
         let cursors = cursors(&disk, &directory.join("cursors"), &mut inspection)?;
         let lanes = lanes(&disk, &directory, &cursors, &mut inspection)?;
         inspection.lanes = lanes.iter().map(lane_row).collect();
-        inspection.cursors = rows(&cursors, &lanes);
+        inspection.cursors = rows(&disk, &cursors, &lanes);
         inspection.quarantine = disk.list(&directory.join("quarantine")).unwrap_or_default();
         Ok(Snapshot { disk, lanes, cursors, inspection })
     }
@@ -153,7 +154,7 @@ fn lanes(
 fn item_at(disk: &Arc<dyn Disk>, segment: &Segment) -> u64 {
     let mut item = segment.first_item;
     let Ok(file) = disk.open(&segment.path) else { return item };
-    let file = SegmentFile { file, base: segment.base, nonce: segment.nonce, header_len: segment.header_len };
+    let file = SegmentFile::new(file, segment.base, segment.nonce, segment.header_len);
     let mut walk = Walk::new(Arc::new(file), segment.base, segment.end);
     loop {
         match walk.step() {
@@ -193,23 +194,51 @@ fn lane_row(lane: &LaneView) -> LaneInspection {
     }
 }
 
-fn rows(cursors: &[Slot], lanes: &[LaneView]) -> Vec<CursorInspection> {
+fn rows(disk: &Arc<dyn Disk>, cursors: &[Slot], lanes: &[LaneView]) -> Vec<CursorInspection> {
     let mut out = Vec::new();
     for slot in cursors {
         for cursor in &slot.lanes {
             let Ok(id) = LaneId::new(&cursor.lane) else { continue };
             let lane = lanes.iter().find(|lane| lane.id == id);
-            out.push(row(&slot.destination, id, cursor, lane));
+            out.push(row(disk, &slot.destination, id, cursor, lane));
         }
     }
     out
 }
 
-fn row(destination: &str, lane: LaneId, cursor: &LaneCursor, view: Option<&LaneView>) -> CursorInspection {
+/// Append time of the first record that a destination at this place would be given.
+fn oldest_after(disk: &Arc<dyn Disk>, segments: &[Segment], at: Position) -> Option<i64> {
+    for segment in segments.iter().filter(|segment| segment.end > at.offset) {
+        let Ok(file) = disk.open(&segment.path) else { continue };
+        let file = SegmentFile::new(file, segment.base, segment.nonce, segment.header_len);
+        let mut walk = Walk::new(Arc::new(file), at.offset, segment.end);
+        loop {
+            match walk.step() {
+                Step::Frame { header, .. } | Step::BadBody { header, .. } => {
+                    let end = header.first_item.saturating_add(u64::from(header.items));
+                    if header.kind != KIND_CONTEXT && end > at.item {
+                        return Some(header.ingest_ms);
+                    }
+                }
+                Step::Gap { .. } => {}
+                Step::End => break,
+            }
+        }
+    }
+    None
+}
+
+fn row(
+    disk: &Arc<dyn Disk>,
+    destination: &str,
+    lane: LaneId,
+    cursor: &LaneCursor,
+    view: Option<&LaneView>,
+) -> CursorInspection {
     let segments = view.map(|view| view.found.segments.as_slice()).unwrap_or_default();
     let next_item = view.map_or(cursor.lane_end.item, |view| view.durable.item);
     let pending_items = next_item.saturating_sub(cursor.settled.item);
-    let holding = segments.iter().find(|segment| segment.end > cursor.settled.offset);
+    let oldest = (pending_items > 0).then(|| oldest_after(disk, segments, cursor.settled)).flatten();
     let counts = cursor.counts.clone();
     CursorInspection {
         start_item: cursor.start_item,
@@ -230,7 +259,9 @@ fn row(destination: &str, lane: LaneId, cursor: &LaneCursor, view: Option<&LaneV
             pending_items,
             pending_bytes: Segment::bytes_after(segments, cursor.settled.offset),
             in_flight_items: 0,
-            oldest_pending_ms: holding.map(|segment| segment.created_ms).filter(|ms| pending_items > 0 && *ms > 0),
+            in_flight_bytes: 0,
+            repeats: 0,
+            oldest_pending_ms: oldest,
             late_delivered: 0,
         },
     }

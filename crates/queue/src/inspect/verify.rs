@@ -187,7 +187,7 @@ impl Reading<'_> {
             );
         }
         self.out.bytes += segment.end.saturating_sub(segment.base);
-        let view = SegmentFile { file, base: segment.base, nonce: segment.nonce, header_len: segment.header_len };
+        let view = SegmentFile::new(file, segment.base, segment.nonce, segment.header_len);
         let mut walk = Walk::new(Arc::new(view), segment.base, segment.end);
         let mut contexts: HashMap<u64, ContextKey> = HashMap::new();
         let mut orphans: Vec<Orphan> = Vec::new();

@@ -29,6 +29,8 @@ pub(crate) struct Pending {
     pub record: Record,
     pub durability: Durability,
     pub ticket: u64,
+    /// When it was handed over, ms since the epoch.
+    pub posted_ms: i64,
     /// Held until the record is durable: that bounds the memory of a lane.
     pub _credit: Option<OwnedSemaphorePermit>,
 }
@@ -148,6 +150,11 @@ impl LaneCore {
         !self.waiting.is_empty()
     }
 
+    /// Items in records that are not durable.
+    pub(crate) fn undurable_items(&self) -> u64 {
+        self.unsynced.iter().chain(&self.waiting).map(|pending| u64::from(pending.record.items)).sum()
+    }
+
     /// Bytes written and not synced.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         let durable = self.lane.board.lock().durable.offset;
@@ -167,9 +174,17 @@ impl LaneCore {
         self.active.as_ref().map(|active| active.base)
     }
 
+    /// Tells the board how long the oldest record here has not been durable.
+    fn tell_oldest(&self) {
+        let oldest = self.unsynced.iter().chain(&self.waiting).map(|pending| pending.posted_ms).next();
+        self.lane.board.lock().oldest_unsynced_ms = oldest;
+    }
+
     /// Hands everything that waits to the system, without syncing it.
     pub(crate) fn write(&mut self, now_ms: i64) -> Result<(), Stall> {
-        self.persevere(|core| core.try_write(now_ms))
+        let result = self.persevere(|core| core.try_write(now_ms));
+        self.tell_oldest();
+        result
     }
 
     /// Writes and syncs. What fits is synced even if the rest has to wait.
@@ -181,6 +196,7 @@ impl LaneCore {
             }
             core.try_sync()
         });
+        self.tell_oldest();
         self.shrink_to_budget();
         // The second attempt may have done what the first could not.
         if self.has_waiting() { synced.and(written) } else { synced }

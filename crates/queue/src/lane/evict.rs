@@ -47,16 +47,23 @@ impl LaneCore {
     }
 
     /// Removes the oldest sealed segment, moving destinations past it. False if there is none or one of them holds.
+    ///
+    /// The thread that writes cursor files does the same when it has written one, at any moment: what counts is whether the
+    /// segment is gone, not who removed it. Otherwise the next one would be taken in its place.
     pub(super) fn evict_oldest(&mut self) -> Result<bool, Stall> {
-        if self.write_blocking_cursors()? > 0 {
-            return Ok(true);
-        }
         let lane = Arc::clone(&self.lane);
+        let Some(base) = lane.board.lock().segments.front().map(|segment| segment.base) else {
+            return Ok(false);
+        };
+        self.write_blocking_cursors()?;
         let mut lost = 0;
         {
             let mut board = lane.board.lock();
-            let Some(end) = board.end_of(0).filter(|_| board.segments.front().is_some_and(|segment| segment.sealed))
-            else {
+            let Some(oldest) = board.segments.front().filter(|segment| segment.base == base) else {
+                return Ok(true);
+            };
+            let sealed = oldest.sealed;
+            let Some(end) = board.end_of(0).filter(|_| sealed) else {
                 return Ok(false);
             };
             let behind = |offset: u64| offset < end.offset;
@@ -64,9 +71,7 @@ impl LaneCore {
                 return Ok(false);
             }
             for pair in board.pairs.values_mut().filter(|pair| behind(pair.cursor.settled.offset)) {
-                lost += pair.cursor.evict_to(end);
-                pair.destination.mark_dirty();
-                pair.turn.notify_one();
+                lost += pair.evict_to(end);
             }
             board.stats.evicted_segments += 1;
         }
@@ -75,11 +80,12 @@ impl LaneCore {
         {
             tracing::warn!(lane = %lane.id, items, "lane is full: items were evicted that a destination had not taken yet");
         }
-        Ok(self.write_blocking_cursors()? > 0)
+        self.write_blocking_cursors()?;
+        Ok(true)
     }
 
-    /// Writes the cursor files that keep a finished segment from going; gives the number of segments removed.
-    fn write_blocking_cursors(&mut self) -> Result<usize, Stall> {
+    /// Writes the cursor files that keep a finished segment from going, and removes what can go.
+    fn write_blocking_cursors(&mut self) -> Result<(), Stall> {
         let blocking: Vec<Arc<Destination>> = self.lane.blocking_cursor_files();
         for destination in blocking {
             if let Err(error) = destination.sync() {
@@ -87,6 +93,7 @@ impl LaneCore {
                 return Err(Stall::Failed);
             }
         }
-        Ok(self.lane.reclaim())
+        self.lane.reclaim();
+        Ok(())
     }
 }

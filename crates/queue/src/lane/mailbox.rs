@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::lane::Pending;
+use super::sync::{Condvar, Mutex};
+use crate::lane::{Pending, now_ms};
 use crate::record::{Durability, Record};
 
 /// Largest amount of payload taken at once, bytes.
@@ -44,10 +44,15 @@ impl Mailbox {
         }
         inbox.last_ticket += 1;
         let ticket = inbox.last_ticket;
-        inbox.pending.push_back(Pending { record, durability, ticket, _credit: Some(credit) });
+        inbox.pending.push_back(Pending { record, durability, ticket, posted_ms: now_ms(), _credit: Some(credit) });
         drop(inbox);
         self.wake.notify_one();
         Some(ticket)
+    }
+
+    /// When the oldest record that was not taken out yet was left here, ms since the epoch.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        self.inbox.lock().pending.front().map(|pending| pending.posted_ms)
     }
 
     /// Makes the thread look again: room was made or settings changed.

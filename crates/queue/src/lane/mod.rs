@@ -12,7 +12,7 @@ mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -23,7 +23,9 @@ use crate::destination::Destination;
 use crate::disk::Disk;
 use crate::quarantine::Quarantine;
 use crate::segment::Segment;
+use crate::sync;
 use crate::throttle::Throttle;
+use crate::walk::SegmentFile;
 
 #[cfg(test)]
 pub(crate) use self::core::Stall;
@@ -78,6 +80,10 @@ pub struct LaneStats {
     pub evicted_segments: u64,
     /// Unreadable ranges met by readers.
     pub damaged_ranges: u64,
+    /// Bytes at the end of the log that the start discarded: written, and promised to nobody.
+    pub unsynced_discarded_bytes: u64,
+    /// Bytes at the end of the log that had been promised and that the start found damaged.
+    pub damaged_tail_bytes: u64,
 }
 
 /// One destination's part of the board.
@@ -86,6 +92,19 @@ pub(crate) struct Pair {
     pub on_full: OnFull,
     pub destination: Arc<Destination>,
     pub turn: Arc<Notify>,
+    /// Lane offset below which everything was taken from this destination; all ones once it is removed.
+    pub given_up: watch::Sender<u64>,
+}
+
+impl Pair {
+    /// Moves the cursor past an evicted segment and tells whoever works on its frames; gives the items lost.
+    pub(crate) fn evict_to(&mut self, end: Position) -> u64 {
+        let lost = self.cursor.evict_to(end);
+        self.given_up.send_if_modified(|offset| end.offset > std::mem::replace(offset, end.offset.max(*offset)));
+        self.destination.mark_dirty();
+        self.turn.notify_one();
+        lost
+    }
 }
 
 /// What writer and readers share.
@@ -98,9 +117,52 @@ pub(crate) struct Board {
     pub pairs: BTreeMap<Arc<str>, Pair>,
     pub stats: LaneStats,
     pub last_ingest_ms: i64,
+    /// When the oldest record that the writer holds and that is not durable was handed over, ms since the epoch.
+    pub oldest_unsynced_ms: Option<i64>,
+    /// Segments that readers and claims have open.
+    opened: Vec<Weak<SegmentFile>>,
 }
 
 impl Board {
+    pub(crate) fn new(found: Recovered, budget: u64, segment_size: u64, min_free: MinFree) -> Board {
+        Board {
+            segments: VecDeque::from(found.segments),
+            durable: found.durable,
+            budget,
+            segment_size,
+            min_free,
+            pairs: BTreeMap::new(),
+            stats: LaneStats {
+                unsynced_discarded_bytes: found.report.unsynced_discarded_bytes,
+                damaged_tail_bytes: found.report.damaged_tail_bytes,
+                ..LaneStats::default()
+            },
+            last_ingest_ms: found.last_ingest_ms,
+            oldest_unsynced_ms: None,
+            opened: Vec::new(),
+        }
+    }
+
+    /// Notes that a segment is open, so that it can be closed when it goes. `None`: it went while it was being opened.
+    pub(crate) fn opened(&mut self, file: SegmentFile) -> Option<Arc<SegmentFile>> {
+        self.segments.iter().any(|segment| segment.base == file.base).then(|| {
+            let file = Arc::new(file);
+            self.opened.retain(|held| held.strong_count() > 0);
+            self.opened.push(Arc::downgrade(&file));
+            file
+        })
+    }
+
+    /// Takes out the open files of segments that are gone.
+    pub(crate) fn orphans(&mut self) -> Vec<Arc<SegmentFile>> {
+        let opened = std::mem::take(&mut self.opened);
+        let files = opened.iter().filter_map(Weak::upgrade);
+        let (kept, orphans): (Vec<_>, Vec<_>) =
+            files.partition(|file| self.segments.iter().any(|segment| segment.base == file.base));
+        self.opened = kept.iter().map(Arc::downgrade).collect();
+        orphans
+    }
+
     /// Real size of all segment files, bytes.
     pub(crate) fn used(&self) -> u64 {
         self.segments.iter().map(|segment| segment.size).sum()
@@ -172,7 +234,7 @@ impl Lane {
             match state {
                 LaneState::Ok => tracing::info!(lane = %self.id, "lane takes records again"),
                 LaneState::Full => {
-                    tracing::warn!(lane = %self.id, "lane has no room (its budget or the disk is full) and nothing can be evicted now: appends wait; free disk space, or see which destination holds it back or disk space is freed");
+                    tracing::warn!(lane = %self.id, "lane has no room, in its budget or on the disk, and no finished segment that may be evicted: appends wait; free disk space, raise queue.max_bytes, or look for a destination with on_full: hold that does not deliver");
                 }
                 LaneState::Failed => {
                     tracing::error!(lane = %self.id, "lane cannot write: appends wait, trying again")
@@ -186,13 +248,15 @@ impl Lane {
     /// that cursors are durable first (invariant 18).
     pub(crate) fn reclaim(&self) -> usize {
         let mut gone = Vec::new();
-        {
+        let orphans = {
             let mut board = self.board.lock();
             let needed = board.pairs.values().map(|pair| pair.cursor.durable_offset).min().unwrap_or(u64::MAX);
             while board.segments.front().is_some_and(|segment| segment.sealed && segment.end <= needed) {
                 gone.extend(board.segments.pop_front());
             }
-        }
+            if gone.is_empty() { Vec::new() } else { board.orphans() }
+        };
+        orphans.iter().for_each(|file| file.close());
         for segment in &gone {
             // A file that stays is below every cursor and is removed at the next start.
             if let Err(error) = self.disk.remove(&segment.path) {

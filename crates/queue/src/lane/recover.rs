@@ -226,7 +226,7 @@ fn inspect(disk: &Arc<dyn Disk>, path: &Path, found: &Found, quarantine: &Quaran
 /// Number of the first item in a segment whose header is damaged.
 fn first_item(disk: &Arc<dyn Disk>, path: &Path, base: u64, nonce: u64, end: u64) -> Option<u64> {
     let file = disk.open(path).ok()?;
-    let segment = SegmentFile { file, base, nonce, header_len: segment::HEADER_SIZE };
+    let segment = SegmentFile::new(file, base, nonce, segment::HEADER_SIZE);
     let mut walk = Walk::new(Arc::new(segment), base, end);
     loop {
         match walk.step() {
@@ -262,7 +262,7 @@ fn scan_last(disk: &Arc<dyn Disk>, last: &Segment, witness: u64, report: &mut La
         Ok(file) => (file, true),
         Err(_) => (disk.open(&last.path).map_err(fail("open segment"))?, false),
     };
-    let view = SegmentFile { file: Arc::clone(&file), base: last.base, nonce: last.nonce, header_len: last.header_len };
+    let view = SegmentFile::new(Arc::clone(&file), last.base, last.nonce, last.header_len);
     let mut walk = Walk::new(Arc::new(view), last.base, last.end);
     let mut end = Position { offset: last.base, item: last.first_item };
     let mut promised = witness;

@@ -17,6 +17,8 @@ use crate::lane::{Lane, LaneState};
 const UNSYNCED_LIMIT: u64 = 8 << 20;
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LAST: Duration = Duration::from_secs(30);
+/// A full disk is looked at more often: looking is one call, and intake waits for it.
+const RETRY_FULL: Duration = Duration::from_secs(5);
 
 /// Milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
@@ -77,7 +79,10 @@ impl Shell {
             let result = self.turn(round.more, round.closing);
             self.after(result);
             if round.closing && self.retry.is_some() {
-                tracing::error!(lane = %lane.id, "closing a lane that cannot write: what was not durable is lost");
+                // What waits in the box is taken over only to be counted.
+                self.core.accept(lane.mailbox.wait(None, false).records);
+                let items = self.core.undurable_items();
+                tracing::error!(lane = %lane.id, items, "closing a lane that has no room or cannot write: items that were handed over and are not on disk are lost");
                 break;
             }
             if round.closing && !round.more {
@@ -117,7 +122,8 @@ impl Shell {
                 if stall == Stall::Full {
                     let _ = self.core.commit(now_ms());
                 }
-                let pause = self.retry.map_or(RETRY_FIRST, |(_, pause)| (pause * 2).min(RETRY_LAST));
+                let last = if stall == Stall::Full { RETRY_FULL } else { RETRY_LAST };
+                let pause = self.retry.map_or(RETRY_FIRST, |(_, pause)| (pause * 2).min(last));
                 self.retry = Some((Instant::now() + pause, pause));
                 self.core.lane.set_state(stall.state());
             }

@@ -1,7 +1,8 @@
 //! The outgoing side: one reader for each destination and lane, giving claims in the order of the lane.
 //!
-//! File reads and decompression run on blocking tasks, a megabyte at a time; the future only waits. Keeps true:
-//! `next` may be dropped at any await without losing a frame, and a reader that waits has looked at the state first,
+//! File reads and decompression run on blocking tasks, a megabyte at a time; the future only waits. The one exception is
+//! what was just written: up to 256 KiB that the kernel hands out of the page cache without waiting are read and checked
+//! where the reader stands, which saves two changes of thread for each commit. Keeps true: `next` may be dropped at any await without losing a frame, and a reader that waits has looked at the state first,
 //! so no wake-up can be lost.
 
 pub(crate) mod fetch;
@@ -9,7 +10,7 @@ pub(crate) mod fetch;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 use tokio::task::JoinHandle;
 
 use crate::claim::{Claim, Desk};
@@ -49,57 +50,82 @@ impl Reader {
     pub async fn next(&mut self) -> Result<Claim, QueueError> {
         loop {
             let turn: Arc<Notify> = Arc::clone(&self.desk.turn);
-            if let Some(claim) = self.taken_back()? {
+            // What changes after this look ends the wait below.
+            self.durable.borrow_and_update();
+            if let Some(claim) = self.try_next()? {
                 return Ok(claim);
             }
-            if self.ready.is_empty() {
-                if self.filling.is_none() {
-                    self.durable.borrow_and_update();
-                    if !self.start_filling() {
-                        if self.durable.borrow().state == LaneState::Closed {
-                            return Err(QueueError::Closed);
-                        }
-                        tokio::select! {
-                            changed = self.durable.changed() => changed.map_err(|_| QueueError::Closed)?,
-                            () = turn.notified() => {}
-                        }
-                        continue;
-                    }
-                }
-                if let Some(filling) = self.filling.as_mut() {
-                    let result = filling.await;
-                    self.filling = None;
-                    match result {
-                        Ok((fetch, items)) => {
-                            self.fetch = Some(fetch);
-                            self.ready.extend(items);
-                        }
-                        // The task was cancelled with the runtime, or there is a defect in it: begin again at the
-                        // newest claim.
-                        Err(error) if error.is_panic() => self.restart()?,
-                        Err(_) => return Err(QueueError::Closed),
-                    }
-                }
-                continue;
-            }
-            let mut closing = self.desk.lane.durable.subscribe();
-            let closed = closing.wait_for(|cell| cell.state == LaneState::Closed);
-            tokio::pin!(closed);
-            tokio::select! {
-                biased;
-                _ = &mut closed => return Err(QueueError::Closed),
-                // A claim may come back while this waits for the room that claim takes.
-                () = turn.notified() => continue,
-                result = self.reserve() => result?,
-            }
-            match self.pop(self.oldest_ms())? {
-                Next::Claim(claim) => return Ok(claim),
-                Next::Passed => {}
-                Next::Wait => tokio::select! {
-                    _ = &mut closed => return Err(QueueError::Closed),
+            if !self.ready.is_empty() {
+                self.room(&turn).await?;
+            } else if self.filling.is_some() || self.start_filling() {
+                self.filled().await?;
+            } else {
+                tokio::select! {
+                    changed = self.durable.changed() => changed.map_err(|_| QueueError::Closed)?,
                     () = turn.notified() => {}
-                },
+                }
             }
+        }
+    }
+
+    /// The next frame if it can be had at once: given back, read ahead, or just written and still in the page cache.
+    /// `None`: perhaps later, or by [`Reader::next`], which also reads what takes waiting.
+    pub fn try_next(&mut self) -> Result<Option<Claim>, QueueError> {
+        loop {
+            if self.durable.borrow().state == LaneState::Closed {
+                return Err(QueueError::Closed);
+            }
+            if let Some(claim) = self.taken_back()? {
+                return Ok(Some(claim));
+            }
+            let oldest_ms = self.oldest_ms();
+            if self.ready.is_empty() {
+                let items = self.fetch.as_mut().map(|fetch| fetch.fill_cached(oldest_ms)).unwrap_or_default();
+                if items.is_empty() {
+                    return Ok(None);
+                }
+                self.ready.extend(items);
+            }
+            if !self.try_reserve()? {
+                return Ok(None);
+            }
+            match self.pop(oldest_ms)? {
+                Next::Claim(claim) => return Ok(Some(claim)),
+                Next::Passed => {}
+                Next::Wait => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes over what the blocking task has read.
+    async fn filled(&mut self) -> Result<(), QueueError> {
+        let Some(filling) = self.filling.as_mut() else {
+            return Ok(());
+        };
+        let result = filling.await;
+        self.filling = None;
+        match result {
+            Ok((fetch, items)) => {
+                self.fetch = Some(fetch);
+                self.ready.extend(items);
+                Ok(())
+            }
+            // The task was cancelled with the runtime, or there is a defect in it: begin again at the newest claim.
+            Err(error) if error.is_panic() => self.restart(),
+            Err(_) => Err(QueueError::Closed),
+        }
+    }
+
+    /// Waits until something may have changed for the front frame, which finds no room in the window.
+    async fn room(&mut self, turn: &Notify) -> Result<(), QueueError> {
+        let mut closing = self.durable.clone();
+        let closed = closing.wait_for(|cell| cell.state == LaneState::Closed);
+        tokio::select! {
+            biased;
+            _ = closed => Err(QueueError::Closed),
+            // A claim may come back while this waits for the room that claim takes.
+            () = turn.notified() => Ok(()),
+            result = self.reserve() => result,
         }
     }
 
@@ -132,21 +158,45 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits for room for the front frame's bytes. A frame larger than the whole room takes all of it.
-    async fn reserve(&mut self) -> Result<(), QueueError> {
-        let Some(Item::Frame(fetched)) = self.ready.front_mut() else {
-            return Ok(());
+    /// The room, and how much of it the front frame needs; `None` if it needs none or has it. A frame larger than the
+    /// whole room takes all of it.
+    fn wanted(&self) -> Option<(Arc<Semaphore>, u32)> {
+        let Some(Item::Frame(fetched)) = self.ready.front().filter(|item| !item.has_room()) else {
+            return None;
         };
-        if fetched.permit.is_some() {
-            return Ok(());
-        }
         let limit = self.desk.destination.spec.read().max_in_flight_bytes.clamp(1, u64::from(u32::MAX));
         let wanted = (fetched.payload.len() as u64).clamp(1, limit);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.desk.destination.room.read());
-        let permit: OwnedSemaphorePermit = room.acquire_many_owned(wanted).await.map_err(|_| QueueError::Closed)?;
-        fetched.permit = Some(permit);
+        Some((Arc::clone(&self.desk.destination.room.read()), u32::try_from(wanted).unwrap_or(u32::MAX)))
+    }
+
+    fn keep(&mut self, permit: OwnedSemaphorePermit) {
+        if let Some(Item::Frame(fetched)) = self.ready.front_mut() {
+            fetched.permit = Some(permit);
+        }
+    }
+
+    /// Waits for room for the front frame's bytes; with that room, for room in the window, which only a turn brings.
+    async fn reserve(&mut self) -> Result<(), QueueError> {
+        let Some((room, wanted)) = self.wanted() else {
+            return std::future::pending().await;
+        };
+        let permit = room.acquire_many_owned(wanted).await.map_err(|_| QueueError::Closed)?;
+        self.keep(permit);
         Ok(())
+    }
+
+    fn try_reserve(&mut self) -> Result<bool, QueueError> {
+        let Some((room, wanted)) = self.wanted() else {
+            return Ok(true);
+        };
+        match room.try_acquire_many_owned(wanted) {
+            Ok(permit) => {
+                self.keep(permit);
+                Ok(true)
+            }
+            Err(TryAcquireError::NoPermits) => Ok(false),
+            Err(TryAcquireError::Closed) => Err(QueueError::Closed),
+        }
     }
 
     fn pop(&mut self, oldest_ms: Option<i64>) -> Result<Next, QueueError> {
@@ -171,7 +221,7 @@ impl Reader {
                 }
                 Item::Frame(fetched) => {
                     let meta = &fetched.meta;
-                    if cursor.claim(meta.offset, fetched.end, meta.items, meta.ingest_ms) {
+                    if cursor.claim(meta.offset, fetched.end, meta.items, meta.ingest_ms, fetched.payload.len() as u64) {
                         (Next::Claim(Claim::new(Arc::clone(&self.desk), fetched)), None)
                     } else {
                         (Next::Passed, None)
@@ -192,14 +242,18 @@ impl Reader {
         Ok(next)
     }
 
-    /// Frames read ahead, for tests that must not wait.
+    /// The next frame at a given time, reading where it stands, for tests that must not wait.
     #[cfg(test)]
-    pub(crate) fn try_next(&mut self, now: i64) -> Option<Claim> {
+    pub(crate) fn next_at(&mut self, now: i64) -> Option<Claim> {
         let age = self.desk.destination.spec.read().max_age;
         let oldest = age.map(|age| now - age.as_millis() as i64);
         loop {
             if let Some(claim) = self.taken_back().ok()? {
                 return Some(claim);
+            }
+            if self.ready.is_empty() {
+                let fetch = self.fetch.as_mut()?;
+                self.ready.extend(fetch.fill_cached(oldest));
             }
             if self.ready.is_empty() {
                 let fetch = self.fetch.as_mut()?;

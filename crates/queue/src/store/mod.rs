@@ -6,23 +6,25 @@
 mod open;
 mod reload;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::bell::Bell;
 use crate::claim::Desk;
-use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig, StartAt};
+use crate::config::{DestinationSpec, LaneId, LaneSpec, MinFree, QueueConfig, StartAt, budgets};
 use crate::cursor::slot::{LaneCursor, Slot};
 use crate::cursor::{Counts, Cursor, CursorFile, Position};
-use crate::destination::{Bell, Destination};
+use crate::destination::Destination;
 use crate::disk::Disk;
 use crate::error::QueueError;
-use crate::lane::{Board, Durable, Lane, LaneReport, LaneState, LaneStats, Mailbox, Pair, Recovered};
+use crate::lane::{Board, Durable, Lane, LaneReport, LaneState, Mailbox, Pair, Recovered};
 use crate::quarantine::Quarantine;
 use crate::throttle::Throttle;
 
@@ -74,9 +76,21 @@ pub(crate) struct Store {
     pub destinations: RwLock<BTreeMap<Arc<str>, Arc<Destination>>>,
     pub quarantine: Arc<Quarantine>,
     pub bell: Arc<Bell>,
+    /// Disk budget and free space as last told.
+    room: RwLock<Room>,
+    /// Items booked as removed since the start.
+    removed: Mutex<BTreeMap<(String, String), u64>>,
     incarnations: AtomicU64,
     /// Reloads run one after the other.
     changing: Mutex<()>,
+}
+
+/// What the lanes may use together, and how it is shared.
+#[derive(Debug, Clone)]
+struct Room {
+    max_bytes: u64,
+    min_free: MinFree,
+    lanes: Vec<LaneSpec>,
 }
 
 impl Store {
@@ -111,16 +125,7 @@ impl Store {
             dir: self.lanes_dir().join(spec.id.as_str()),
             disk: Arc::clone(&self.disk),
             durable: watch::Sender::new(Durable { offset: found.durable.offset, ..Durable::default() }),
-            board: Mutex::new(Board {
-                segments: VecDeque::from(found.segments),
-                durable: found.durable,
-                budget,
-                segment_size: self.config.segment_size(budget),
-                min_free: self.config.min_free,
-                pairs: BTreeMap::new(),
-                stats: LaneStats::default(),
-                last_ingest_ms: found.last_ingest_ms,
-            }),
+            board: Mutex::new(Board::new(found, budget, self.config.segment_size(budget), self.room.read().min_free)),
             credit: Arc::new(Semaphore::new(usize::try_from(credit_bytes).unwrap_or(Semaphore::MAX_PERMITS))),
             credit_bytes,
             mailbox: Mailbox::default(),
@@ -158,7 +163,7 @@ impl Store {
                 changed = true;
                 if let Some(lane) = self.lanes.read().values().find(|lane| lane.id.as_str() == cursor.lane) {
                     let items = lane.board.lock().durable.item.saturating_sub(cursor.settled.item);
-                    removed.push(booked(&spec.name, &cursor.lane, items));
+                    removed.push(self.booked(&spec.name, &cursor.lane, items));
                 }
             }
         }
@@ -180,7 +185,11 @@ impl Store {
         let mut board = lane.board.lock();
         let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
         let cursor = match known {
-            Some(known) => Cursor::new(known.start_item, known.settled, known.counts.clone(), incarnation),
+            Some(known) => {
+                let mut cursor = Cursor::new(known.start_item, known.settled, known.counts.clone(), incarnation);
+                cursor.handed_out = known.claimed;
+                cursor
+            }
             None => {
                 let at: Position = match start {
                     StartAt::Now => board.durable,
@@ -190,11 +199,70 @@ impl Store {
             }
         };
         let on_full = destination.spec.read().on_full;
-        let pair = Pair { cursor, on_full, destination: Arc::clone(destination), turn: Arc::new(Notify::new()) };
+        let pair = Pair {
+            cursor,
+            on_full,
+            destination: Arc::clone(destination),
+            turn: Arc::new(Notify::new()),
+            given_up: watch::Sender::new(0),
+        };
         board.pairs.insert(Arc::clone(&destination.name), pair);
         drop(board);
         destination.lanes.write().push(Arc::downgrade(&lane));
         Ok(())
+    }
+
+    /// Changes the budget of all lanes together and the space left to others. A smaller budget evicts down to itself at
+    /// each lane's next commit, as far as policies allow.
+    pub(crate) fn resize(&self, max_bytes: u64, min_free: MinFree) {
+        let lanes = {
+            let mut room = self.room.write();
+            room.max_bytes = max_bytes;
+            room.min_free = min_free;
+            room.lanes.clone()
+        };
+        self.share(&lanes);
+    }
+
+    /// Tells the lanes that run what they may use.
+    fn share(&self, lanes: &[LaneSpec]) {
+        let mut room = self.room.write();
+        room.lanes = lanes.to_vec();
+        for (spec, budget) in lanes.iter().zip(budgets(room.max_bytes, lanes)) {
+            if let Ok(lane) = self.lane(&spec.id) {
+                let mut board = lane.board.lock();
+                board.budget = budget;
+                board.segment_size = self.config.segment_size(budget);
+                board.min_free = room.min_free;
+                drop(board);
+                lane.mailbox.poke();
+            }
+        }
+    }
+
+    /// Items booked as removed since the start, by destination and lane.
+    pub(crate) fn removed(&self) -> Vec<Removed> {
+        let removed = self.removed.lock();
+        let row = |((destination, lane), items): (&(String, String), &u64)| Removed {
+            destination: destination.clone(),
+            lane: lane.clone(),
+            items: *items,
+        };
+        removed.iter().map(row).collect()
+    }
+
+    fn booked(&self, destination: &str, lane: &str, items: u64) -> Removed {
+        if items > 0 {
+            tracing::warn!(destination, lane, items, "destination removed from lane: what was pending is not delivered");
+        } else {
+            tracing::info!(destination, lane, "destination removed from lane; nothing was pending");
+        }
+        let mut removed = self.removed.lock();
+        let key = (destination.to_owned(), lane.to_owned());
+        if removed.len() < REMOVED_ROWS || removed.contains_key(&key) {
+            *removed.entry(key).or_default() += items;
+        }
+        Removed { destination: destination.to_owned(), lane: lane.to_owned(), items }
     }
 
     pub(crate) fn lane(&self, id: &LaneId) -> Result<Arc<Lane>, QueueError> {
@@ -219,6 +287,7 @@ impl Store {
         let desk = Desk {
             destination: held,
             turn: Arc::clone(&pair.turn),
+            given_up: pair.given_up.subscribe(),
             incarnation: pair.cursor.incarnation,
             lane: Arc::clone(&lane),
         };
@@ -229,21 +298,41 @@ impl Store {
     /// Writes the cursor files that changed and removes what they free. Gives the first failure, after trying all.
     pub(crate) fn tend(&self) -> io::Result<()> {
         let mut result = Ok(());
-        let destinations: Vec<Arc<Destination>> = self.destinations.read().values().cloned().collect();
-        for destination in destinations {
-            if destination.dirty.load(Ordering::Acquire)
+        for destination in self.all_destinations() {
+            if destination.dirt.is_set()
                 && let Err(error) = destination.sync()
             {
                 result = result.and(Err(error));
             }
         }
+        self.reclaim();
+        result
+    }
+
+    /// The same for the files that were not written within `interval`; also gives when to look again.
+    pub(crate) fn tend_due(&self, interval: Duration) -> (io::Result<()>, Option<Instant>) {
+        let now = Instant::now();
+        let (mut result, mut next) = (Ok(()), None);
+        for destination in self.all_destinations() {
+            let (one, again) = destination.tend(now, interval);
+            result = result.and(one);
+            next = [next, again].into_iter().flatten().min();
+        }
+        self.reclaim();
+        (result, next)
+    }
+
+    fn all_destinations(&self) -> Vec<Arc<Destination>> {
+        self.destinations.read().values().cloned().collect()
+    }
+
+    fn reclaim(&self) {
         let lanes: Vec<Arc<Lane>> = self.lanes.read().values().cloned().collect();
         for lane in lanes {
             if lane.reclaim() > 0 && lane.state() != LaneState::Ok {
                 lane.mailbox.poke();
             }
         }
-        result
     }
 
     fn sync(&self, destination: &Destination) -> Result<(), QueueError> {
@@ -251,14 +340,8 @@ impl Store {
     }
 }
 
-fn booked(destination: &str, lane: &str, items: u64) -> Removed {
-    if items > 0 {
-        tracing::warn!(destination, lane, items, "destination removed from lane: pending items are not delivered");
-    } else {
-        tracing::info!(destination, lane, "destination removed from lane; nothing was pending");
-    }
-    Removed { destination: destination.to_owned(), lane: lane.to_owned(), items }
-}
+/// Removed pairs remembered; they come from the configuration, one reload at a time.
+const REMOVED_ROWS: usize = 1000;
 
 fn check(lanes: &[LaneSpec], destinations: &[DestinationSpec]) -> Result<(), QueueError> {
     let mut names = BTreeSet::new();

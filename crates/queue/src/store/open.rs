@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{OpenReport, Store, booked, check};
-use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig};
+use super::{OpenReport, Room, Store, check};
+use crate::bell::Bell;
+use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig, budgets};
 use crate::cursor::CursorFile;
 use crate::cursor::slot::Slot;
-use crate::destination::Bell;
 use crate::disk::{Disk, read_full};
 use crate::error::QueueError;
 use crate::lane::{Recovered, Witness, recover};
@@ -29,7 +29,10 @@ impl Store {
     ) -> Result<(Store, OpenReport), QueueError> {
         check(lanes, destinations)?;
         let quarantine = Arc::new(Quarantine::open(Arc::clone(&disk), config.directory.join("quarantine")));
+        let room = Room { max_bytes: config.max_bytes, min_free: config.min_free, lanes: lanes.to_vec() };
         let store = Store {
+            room: RwLock::new(room),
+            removed: Mutex::default(),
             config,
             disk,
             lanes: RwLock::default(),
@@ -46,7 +49,7 @@ impl Store {
         let mut slots = store.load_cursors(&mut report)?;
         let recovered = store.recover_lanes(lanes, &slots)?;
         let mut discard = Vec::new();
-        for ((spec, budget), mut found) in lanes.iter().zip(store.config.budgets(lanes)).zip(recovered) {
+        for ((spec, budget), mut found) in lanes.iter().zip(budgets(store.config.max_bytes, lanes)).zip(recovered) {
             report.lanes.push(found.report.clone());
             discard.append(&mut found.discard);
             store.add_lane(spec, budget, found);
@@ -64,7 +67,7 @@ impl Store {
             for cursor in &slot.lanes {
                 if let Some(lane) = store.lanes.read().values().find(|lane| lane.id.as_str() == cursor.lane) {
                     let pending = lane.board.lock().durable.item.saturating_sub(cursor.settled.item);
-                    report.removed.push(booked(&name, &cursor.lane, pending));
+                    report.removed.push(store.booked(&name, &cursor.lane, pending));
                 }
             }
             file.remove().map_err(|source| QueueError::io("remove cursor file", file.path(), source))?;
@@ -154,7 +157,7 @@ impl Store {
             for (destination, (_, slot)) in slots {
                 for cursor in slot.lanes.iter().filter(|cursor| cursor.lane == name) {
                     let items = found.durable.item.saturating_sub(cursor.settled.item);
-                    report.removed.push(booked(destination, &name, items));
+                    report.removed.push(self.booked(destination, &name, items));
                 }
             }
             for path in found.segments.iter().map(|segment| &segment.path).chain(&found.discard) {

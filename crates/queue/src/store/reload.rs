@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{ApplyReport, Removed, Store, booked, check};
-use crate::config::{DestinationSpec, LaneSpec};
+use super::{ApplyReport, Removed, Store, check};
+use crate::config::{DestinationSpec, LaneSpec, budgets};
 use crate::destination::Destination;
 use crate::error::QueueError;
 use crate::lane::{Lane, Witness, recover};
@@ -30,8 +30,9 @@ impl Store {
             board.pairs.remove(&destination.name).map(|pair| (durable, pair))
         };
         if let Some((durable, pair)) = gone {
+            pair.given_up.send_replace(u64::MAX);
             pair.turn.notify_one();
-            removed.push(booked(&destination.name, lane.id.as_str(), durable.saturating_sub(pair.cursor.settled.item)));
+            removed.push(self.booked(&destination.name, lane.id.as_str(), durable.saturating_sub(pair.cursor.settled.item)));
         }
         destination.lanes.write().retain(|held| held.upgrade().is_some_and(|held| held.id != lane.id));
     }
@@ -42,23 +43,17 @@ impl Store {
         let _one_at_a_time = self.changing.lock();
         let mut report = ApplyReport::default();
         let mut begun = Vec::new();
-        for (spec, budget) in lanes.iter().zip(self.config.budgets(lanes)) {
-            let held = self.lanes.read().get(&spec.id).cloned();
-            match held {
-                Some(lane) => {
-                    let mut board = lane.board.lock();
-                    board.budget = budget;
-                    board.segment_size = self.config.segment_size(budget);
-                }
-                None => {
-                    let dir = self.lanes_dir().join(spec.id.as_str());
-                    let found = recover(&self.disk, &dir, &spec.id, Witness::default(), &self.quarantine)?;
-                    self.discard(&found.discard)?;
-                    begun.push(self.add_lane(spec, budget, found));
-                    report.added_lanes.push(spec.id.clone());
-                }
+        let max_bytes = self.room.read().max_bytes;
+        for (spec, budget) in lanes.iter().zip(budgets(max_bytes, lanes)) {
+            if !self.lanes.read().contains_key(&spec.id) {
+                let dir = self.lanes_dir().join(spec.id.as_str());
+                let found = recover(&self.disk, &dir, &spec.id, Witness::default(), &self.quarantine)?;
+                self.discard(&found.discard)?;
+                begun.push(self.add_lane(spec, budget, found));
+                report.added_lanes.push(spec.id.clone());
             }
         }
+        self.share(lanes);
         let held: Vec<Arc<Destination>> = self.destinations.read().values().cloned().collect();
         for destination in held {
             match destinations.iter().find(|spec| spec.name == *destination.name) {
@@ -127,11 +122,15 @@ impl Store {
 
     /// Removes the files of a lane whose writer has ended.
     pub(crate) fn drop_lane(&self, lane: &Lane) {
-        let segments = {
+        let (segments, orphans) = {
             let mut board = lane.board.lock();
-            board.pairs.clear();
-            std::mem::take(&mut board.segments)
+            for (_, pair) in std::mem::take(&mut board.pairs) {
+                pair.given_up.send_replace(u64::MAX);
+                pair.turn.notify_one();
+            }
+            (std::mem::take(&mut board.segments), board.orphans())
         };
+        orphans.iter().for_each(|file| file.close());
         for segment in segments {
             let _ = self.disk.remove(&segment.path);
         }

@@ -215,7 +215,8 @@ impl Bench {
         };
         self.records.push(Known { items, stream, size, contexts: contexts.to_vec(), first });
         let ticket = (index + 1 - self.ticket_base) as u64;
-        self.core().accept([Pending { record, durability: Durability::Soon, ticket, _credit: None }]);
+        let posted_ms = self.now;
+        self.core().accept([Pending { record, durability: Durability::Soon, ticket, posted_ms, _credit: None }]);
     }
 
     pub(super) fn write(&mut self) -> Result<(), Stall> {
@@ -261,7 +262,7 @@ impl Bench {
         let now = self.now;
         let durable = self.last_durable;
         let taker = self.takers.get_mut(name)?;
-        let claim = taker.reader.as_mut()?.try_next(now)?;
+        let claim = taker.reader.as_mut()?.next_at(now)?;
         let meta = claim.frame().clone();
         assert!(meta.first_item + u64::from(meta.items) <= durable.1, "invariant 3: {meta:?} {durable:?}");
         assert!(meta.offset < durable.0, "invariant 3");

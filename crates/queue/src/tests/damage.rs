@@ -179,7 +179,7 @@ proptest! {
         let (store, _) = Store::open(disk, config(), &[LaneSpec::new(lane_id())], &[spec]).expect("invariant 15");
         let (desk, at) = store.desk("first", &lane_id()).expect("desk");
         let mut reader = crate::reader::Reader::new(desk, at);
-        while let Some(claim) = reader.try_next(0) {
+        while let Some(claim) = reader.next_at(0) {
             for key in claim.contexts() {
                 let _ = claim.context(key);
             }

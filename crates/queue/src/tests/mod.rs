@@ -2,5 +2,6 @@
 
 mod bench;
 mod damage;
+mod loom;
 mod model;
 mod power;

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::bench::{BUDGET, Bench, SEGMENT, lane_id};
-use crate::Outcome;
+use crate::claim::Claim;
 use crate::config::{DestinationSpec, OnFull, StartAt};
+use crate::disk::Disk;
 use crate::lane::Stall;
+use crate::{ContextKey, Outcome, QueueError};
 
 fn bench(seed: u64, on_full: OnFull) -> Bench {
     let mut spec = DestinationSpec::new("first", vec![lane_id()]);
@@ -107,6 +109,86 @@ fn a_full_disk_evicts_where_that_is_allowed() {
     assert!(row.evicted > 20 && row.pending_items > 0, "{row:?}");
 }
 
+/// Invariant 20, the hard way: the disk is full of others' files, and a dead destination's requests hold frames of the
+/// segments that were evicted from it. Their space comes back at once, not when the requests end.
+#[test]
+fn what_is_evicted_gives_its_space_back_while_claims_are_in_flight() {
+    let mut bench = bench(4, OnFull::Evict);
+    bench.disk.set_capacity(bench.disk.used(Path::new("/q")) + 2 * SEGMENT + 1000);
+    for round in 0..60 {
+        bench.append(1, 0, 900, &[1]);
+        bench.commit().unwrap_or_else(|stall| panic!("round {round}: {stall:?}"));
+        // Taken, read ahead, and never answered.
+        bench.claim("first");
+        bench.check();
+    }
+    let row = bench.row("first");
+    assert!(row.evicted > 40 && row.damaged == 0, "{row:?}");
+    let held = std::mem::take(&mut bench.takers.get_mut("first").expect("taker").held);
+    let (gone, kept): (Vec<_>, Vec<_>) = held.into_iter().partition(Claim::evicted);
+    assert_eq!(gone.len() as u64, row.evicted);
+    for claim in &gone {
+        assert!(matches!(claim.context(&ContextKey([1; 16])), Err(QueueError::Evicted { .. })));
+    }
+    // One request of a given-up frame succeeds after all, the others end without an answer.
+    let mut gone = gone.into_iter();
+    gone.next().expect("some").settle(Outcome::Delivered);
+    gone.next().expect("some").settle(Outcome::Damaged);
+    drop(gone);
+    for claim in kept {
+        assert!(claim.context(&ContextKey([1; 16])).is_ok());
+        claim.settle(Outcome::Delivered);
+    }
+    let row = bench.row("first");
+    assert_eq!((row.late_delivered, row.pending_items, row.damaged), (1, 0, 0), "{row:?}");
+    assert!(bench.disk.list(Path::new("/q/quarantine")).unwrap_or_default().is_empty());
+}
+
+/// What the lane's thread does to the oldest segment when it evicts, for another thread's worst moment.
+fn evict_behind_its_back(bench: &Bench) -> Box<dyn FnOnce() + Send> {
+    let lane = std::sync::Arc::clone(bench.lane());
+    Box::new(move || {
+        let destination = {
+            let mut board = lane.board.lock();
+            let end = board.end_of(0).expect("a segment");
+            let pair = board.pairs.values_mut().next().expect("a pair");
+            pair.evict_to(end);
+            std::sync::Arc::clone(&pair.destination)
+        };
+        destination.sync().expect("sync");
+        assert_eq!(lane.reclaim(), 1);
+    })
+}
+
+/// A reader that has just opened, or is reading, the segment that is evicted: what it cannot read is evicted and not
+/// damaged as well, and it keeps nothing open.
+#[test]
+fn a_reader_whose_segment_is_evicted_books_no_damage_and_keeps_nothing_open() {
+    for while_reading in [false, true] {
+        let mut bench = bench(11, OnFull::Evict);
+        for _ in 0..3 {
+            bench.append(1, 0, 900, &[]);
+        }
+        bench.rotate().expect("rotate");
+        bench.append(1, 0, 900, &[]);
+        bench.rotate().expect("rotate");
+        let before = bench.disk.open_files();
+        if while_reading {
+            bench.disk.faults.lock().failing_reads = 1;
+            *bench.disk.on_read.lock() = Some(evict_behind_its_back(&bench));
+        } else {
+            *bench.disk.on_open.lock() = Some(evict_behind_its_back(&bench));
+        }
+        assert_eq!(settle_all(&mut bench), [3]);
+        let row = bench.row("first");
+        assert_eq!((row.evicted, row.delivered, row.damaged, row.pending_items), (3, 1, 0, 0), "{row:?}");
+        assert!(bench.disk.list(Path::new("/q/quarantine")).unwrap_or_default().is_empty());
+        assert_eq!(bench.lane().board.lock().stats.damaged_ranges, 0);
+        bench.takers.get_mut("first").expect("taker").reader = None;
+        assert_eq!(bench.disk.open_files(), before);
+    }
+}
+
 /// Invariants 11, 12, 18: eviction takes the oldest, writes the cursor first, and books what it took.
 #[test]
 fn eviction_survives_a_power_cut_at_any_moment() {
@@ -148,7 +230,16 @@ fn after_a_crash_only_what_no_cursor_file_knew_is_sent_again() {
     claims.by_ref().take(2).for_each(|claim| claim.settle(Outcome::Delivered));
     drop(claims);
     bench.crash(true);
+    // Eight had been handed out when the cursor file was written.
+    assert_eq!(bench.row("first").repeats, 0);
     assert_eq!(settle_all(&mut bench), [4, 5, 6, 7, 8, 9]);
+    assert_eq!(bench.row("first").repeats, 4);
+    bench.append(1, 0, 100, &[]);
+    bench.commit().expect("commit");
+    bench.claim("first");
+    bench.takers.get_mut("first").expect("taker").held.clear();
+    assert_eq!(settle_all(&mut bench), [10]);
+    assert_eq!(bench.row("first").repeats, 5);
 }
 
 /// Invariant 19: a cursor write that is torn anywhere leaves the slot before it.
@@ -269,4 +360,45 @@ fn frames_behind_a_torn_one_that_were_never_promised_are_discarded() {
     bench.commit().expect("commit");
     assert_eq!(settle_all(&mut bench).len(), 2);
     assert_eq!(bench.row("first").damaged, 0);
+}
+
+/// A reader that keeps up is given what was just written without a blocking task; what is not whole is left to one.
+#[test]
+fn what_was_just_written_is_read_where_the_reader_stands() {
+    let mut bench = bench(12, OnFull::Evict);
+    let mut at_once = 0;
+    for round in 0..60usize {
+        bench.append(1, 0, 100, &[1]);
+        bench.commit().expect("commit");
+        let reader = bench.takers.get_mut("first").expect("taker").reader.as_mut().expect("reader");
+        if let Some(claim) = reader.try_next().expect("open") {
+            let index = u64::from_le_bytes(claim.payload()[..8].try_into().expect("eight"));
+            assert_eq!(index, round as u64);
+            bench.takers.get_mut("first").expect("taker").delivered.insert(round);
+            claim.settle(Outcome::Delivered);
+            at_once += 1;
+        } else {
+            assert_eq!(settle_all(&mut bench), [round]);
+        }
+    }
+    // The page cache of this disk forgets every third read, and each segment is opened by a blocking task.
+    assert!((20..60).contains(&at_once), "{at_once}");
+    // Damage is for the blocking task, which books it.
+    bench.append(7, 0, 100, &[]);
+    bench.commit().expect("commit");
+    bench.damaged = true;
+    let path = bench.segments().pop().expect("a segment");
+    let end = {
+        let board = bench.lane().board.lock();
+        let segment = board.segments.back().expect("a segment");
+        usize::try_from(segment.end - segment.base).expect("small") + 128
+    };
+    bench.disk.damage(&path, |bytes| bytes[end - 20] ^= 1);
+    for _ in 0..20 {
+        let reader = bench.takers.get_mut("first").expect("taker").reader.as_mut().expect("reader");
+        assert!(reader.try_next().expect("open").is_none());
+    }
+    assert_eq!(bench.row("first").damaged, 0);
+    assert!(settle_all(&mut bench).is_empty());
+    assert_eq!((bench.row("first").damaged, bench.row("first").pending_items), (7, 0));
 }

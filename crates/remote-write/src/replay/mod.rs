@@ -3,8 +3,9 @@
 //! It changes no object. It keeps true: an object counts as done when every sample of it came to an end, and only then is
 //! it written to the progress file; so an interrupted replay goes on where it stopped, and repeats one object at most.
 
+mod bar;
 mod objects;
-mod splice;
+pub(crate) mod splice;
 
 use std::{
     path::{Path, PathBuf},
@@ -212,10 +213,10 @@ impl Post {
         progress: &mut ReplayProgress,
         report: &mut (dyn FnMut(&ReplayProgress) + Send),
     ) -> Result<(), ReplayError> {
-        let mut isolations = isolation_budget((end - begin) as u64);
+        let mut isolations = isolation_budget(entries.samples(begin, end));
         let mut parts = vec![(begin, end)];
         while let Some((begin, end)) = parts.pop() {
-            let samples = (end - begin) as u64;
+            let samples = entries.samples(begin, end);
             let (message, halve) = match self.send(key, entries.bytes(begin, end), progress, report).await? {
                 Verdict::Partial { written, message, .. } => {
                     let stored = written.unwrap_or(0).min(samples);

@@ -3,6 +3,7 @@
 //! Keys come in byte order, which is the order of their samples within each lane.
 
 use std::{
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -97,7 +98,7 @@ impl Objects {
         match self {
             Self::Directory(path) => {
                 let file = path.join(key);
-                off_reactor(true, || std::fs::read(&file)).map(Bytes::from).map_err(|e| ReplayError::Source {
+                off_reactor(true, || read_file(&file, OBJECT_LIMIT)).map(Bytes::from).map_err(|e| ReplayError::Source {
                     doing: format!("reading {}", file.display()),
                     why: e.to_string(),
                 })
@@ -105,6 +106,15 @@ impl Objects {
             Self::S3(bucket) => bucket.read(key).await,
         }
     }
+}
+
+fn read_file(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(std::io::Error::other(format!("it has more than {limit} bytes, which no destination writes")));
+    }
+    Ok(bytes)
 }
 
 fn walk(root: &Path, directory: &Path, keys: &mut Vec<String>) -> std::io::Result<()> {
@@ -236,8 +246,8 @@ impl Bucket {
 
     async fn get_once(&self, url: &Url, limit: u64) -> Result<Reply, String> {
         let mut request = Request::get(url.as_str()).body(Bytes::new()).map_err(|e| e.to_string())?;
-        self.client.prepare(&mut request).await.map_err(|e| e.to_string())?;
         if let Some(authorize) = &self.authorize {
+            self.client.prepare(&mut request).await.map_err(|e| e.to_string())?;
             authorize.authorize(&mut request).await.map_err(|e| e.to_string())?;
         }
         self.client.send(request, TIMEOUT, limit).await.map_err(|e| e.to_string())
@@ -281,6 +291,15 @@ mod tests {
             both("http://127.0.0.1:9/b", "p/")
         );
         assert_eq!(case("http://127.0.0.1:9/b", None), both("http://127.0.0.1:9/b", ""));
+    }
+
+    #[test]
+    fn a_file_is_not_read_past_what_an_object_can_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.snappy");
+        std::fs::write(&path, b"12345").unwrap();
+        assert_eq!(read_file(&path, 5).unwrap(), b"12345");
+        assert!(read_file(&path, 4).is_err());
     }
 
     #[test]

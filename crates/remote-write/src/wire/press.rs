@@ -21,8 +21,9 @@ const HEAD: usize = 5;
 pub struct Press {
     fragment: Body,
     encoder: snap::raw::Encoder,
-    /// Room for the head, then compressed fragments.
+    /// Room for the head, then compressed fragments. Always fully initialised; only `..len` counts.
     out: Vec<u8>,
+    len: usize,
     /// Bytes of the message that are in `out`.
     pressed: usize,
     failed: Option<snap::Error>,
@@ -34,6 +35,7 @@ impl Default for Press {
             fragment: Body::default(),
             encoder: snap::raw::Encoder::new(),
             out: vec![0; HEAD],
+            len: HEAD,
             pressed: 0,
             failed: None,
         }
@@ -60,7 +62,7 @@ impl Press {
             (None, None) => Err(snap::Error::TooBig { given: self.pressed as u64, max: u64::from(u32::MAX) }),
             (None, Some(at)) => {
                 self.out[at..HEAD].copy_from_slice(&head);
-                Ok(Bytes::copy_from_slice(&self.out[at..]))
+                Ok(Bytes::copy_from_slice(&self.out[at..self.len]))
             }
         };
         self.clear();
@@ -70,7 +72,7 @@ impl Press {
     /// Forgets what was put, keeps the memory.
     pub fn clear(&mut self) {
         self.fragment.clear();
-        self.out.truncate(HEAD);
+        self.len = HEAD;
         self.pressed = 0;
         self.failed = None;
     }
@@ -80,19 +82,20 @@ impl Press {
         if raw.is_empty() {
             return;
         }
-        let begin = self.out.len();
-        self.out.resize(begin + snap::raw::max_compress_len(raw.len()), 0);
-        match self.encoder.compress(raw, &mut self.out[begin..]) {
+        let begin = self.len;
+        let most = begin + snap::raw::max_compress_len(raw.len());
+        if self.out.len() < most {
+            // By half more at once: what is new has to be filled with zeros.
+            self.out.resize(most + begin / 2, 0);
+        }
+        match self.encoder.compress(raw, &mut self.out[begin..most]) {
             Ok(written) => {
                 // The encoder puts the fragment's own length first.
                 let skip = varint_len(raw.len() as u64);
                 self.out.copy_within(begin + skip..begin + written, begin);
-                self.out.truncate(begin + written - skip);
+                self.len = begin + written - skip;
             }
-            Err(error) => {
-                self.out.truncate(begin);
-                self.failed = Some(error);
-            }
+            Err(error) => self.failed = Some(error),
         }
         self.pressed += raw.len();
         self.fragment.clear();

@@ -63,10 +63,25 @@ impl House {
     }
 
     pub fn at(directory: tempfile::TempDir, destinations: &[&str]) -> Self {
+        Self::sized(directory, destinations, 1 << 30, None)
+    }
+
+    /// With room for a few segments only.
+    pub fn small(destinations: &[&str], max_bytes: u64) -> Self {
+        Self::sized(tempfile::tempdir().unwrap(), destinations, max_bytes, Some(max_bytes / 8))
+    }
+
+    fn sized(
+        directory: tempfile::TempDir,
+        destinations: &[&str],
+        max_bytes: u64,
+        segment_bytes: Option<u64>,
+    ) -> Self {
         install_tls();
         let lane = LaneId::new(LANE).unwrap();
         let config = QueueConfig {
-            max_bytes: 1 << 30,
+            max_bytes,
+            segment_bytes,
             min_free: MinFree::NONE,
             commit_interval: Duration::from_millis(5),
             cursor_interval: Duration::from_millis(20),

@@ -67,7 +67,7 @@ impl Service for Aps {
         let stored = write(core, call, &format!("aps:{workspace}")).map_err(|e| write_error(&e))?;
         match refused(&stored) {
             Some(message) => Err(ServiceError { stored: stored.samples, ..bad(message) }),
-            None => Ok(Done { reply: Reply::empty(StatusCode::OK), samples: stored.samples }),
+            None => Ok(Done::new(Reply::empty(StatusCode::OK), stored.samples)),
         }
     }
 }
@@ -97,7 +97,7 @@ fn workspace(target: &Target) -> Option<&str> {
 pub(super) fn write(core: &Core, call: &Call, destination: &str) -> Result<Stored, WriteError> {
     check_headers(&call.headers)?;
     let raw = decompress(&call.body, core.limits.decompressed)?;
-    core.series.lock().ingest(destination, call.now_ms, &raw)
+    core.series.lock().ingest(destination, call.caller_arn(), call.now_ms, &raw)
 }
 
 /// What to tell the sender about refused samples, if there are any.

@@ -1,10 +1,19 @@
 //! The services the sandbox plays, one file each. Adding one: write its file, implement [`Service`], list it in [`ALL`].
 
 mod aps;
+mod container;
+mod instance;
+mod json11;
 mod other;
 mod prometheus;
+mod roles_anywhere;
 mod s3;
+mod secrets_manager;
+mod ssm;
 mod sts;
+mod vault;
+
+pub(crate) use vault::Leases;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -18,7 +27,19 @@ use crate::{
 };
 
 /// First one that claims a request serves it; the last one claims every signed request.
-pub(crate) const ALL: [&dyn Service; 5] = [&aps::Aps, &sts::Sts, &s3::S3, &prometheus::Prometheus, &other::Other];
+pub(crate) const ALL: [&dyn Service; 11] = [
+    &aps::Aps,
+    &instance::InstanceMetadata,
+    &container::ContainerCredentials,
+    &roles_anywhere::RolesAnywhere,
+    &secrets_manager::SecretsManager,
+    &ssm::ParameterStore,
+    &vault::Vault,
+    &sts::Sts,
+    &s3::S3,
+    &prometheus::Prometheus,
+    &other::Other,
+];
 
 /// A request, read whole, from a verified caller (or from anyone, for services that take no signature).
 #[derive(Debug)]
@@ -30,6 +51,13 @@ pub(crate) struct Call {
     pub(crate) caller: Option<Caller>,
     pub(crate) now_ms: i64,
     pub(crate) request_id: String,
+}
+
+impl Call {
+    /// The verified caller's ARN; empty when the service takes no signature.
+    pub(crate) fn caller_arn(&self) -> &str {
+        self.caller.as_ref().map(|caller| caller.arn.as_str()).unwrap_or_default()
+    }
 }
 
 /// Who was proved to call.
@@ -48,11 +76,35 @@ pub(crate) struct Done {
     pub(crate) reply: Reply,
     /// Samples stored.
     pub(crate) samples: u64,
+    /// Who was proved to call, where that shows only during the work (web identity, certificates, tokens).
+    pub(crate) caller_arn: Option<String>,
+}
+
+impl Done {
+    pub(crate) fn new(reply: Reply, samples: u64) -> Self {
+        Self { reply, samples, caller_arn: None }
+    }
+
+    /// The same, done for a caller that the service proved itself.
+    pub(crate) fn by(mut self, caller_arn: impl Into<String>) -> Self {
+        self.caller_arn = Some(caller_arn.into());
+        self
+    }
+}
+
+/// What the choice of a policy may depend on.
+#[derive(Debug)]
+pub(crate) struct Asked<'r> {
+    pub(crate) target: &'r Target,
+    pub(crate) body: &'r [u8],
+    /// The region of the endpoint, if it has one.
+    pub(crate) region: Option<String>,
+    pub(crate) is_tls: bool,
 }
 
 impl From<Reply> for Done {
     fn from(reply: Reply) -> Self {
-        Self { reply, samples: 0 }
+        Self::new(reply, 0)
     }
 }
 
@@ -71,9 +123,8 @@ pub(crate) trait Service: Sync {
     fn resource(&self, target: &Target) -> String;
 
     /// What its signature must satisfy; `None`: it takes no signature.
-    fn policy(&self, region: Option<String>, is_tls: bool) -> Option<Policy> {
-        let _ = is_tls;
-        Some(Policy::common(self.name(), region))
+    fn policy(&self, asked: &Asked<'_>) -> Option<Policy> {
+        Some(Policy::common(self.name(), asked.region.clone()))
     }
 
     /// The largest body it takes, in bytes.

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Call, Done, Service};
+use super::{Asked, Call, Done, Service};
 use crate::{
     answer::{ErrorStyle, ServiceError},
     core::Core,
@@ -30,8 +30,8 @@ impl Service for Other {
         crate::refusal::shown(service.unwrap_or_default())
     }
 
-    fn policy(&self, region: Option<String>, _is_tls: bool) -> Option<Policy> {
-        Some(Policy { service: None, ..Policy::common("", region) })
+    fn policy(&self, asked: &Asked<'_>) -> Option<Policy> {
+        Some(Policy { service: None, ..Policy::common("", asked.region.clone()) })
     }
 
     fn action(&self, _call: &Call) -> Option<(String, String)> {

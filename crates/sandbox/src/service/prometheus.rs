@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 
 use super::{
-    Call, Done, Service,
+    Asked, Call, Done, Service,
     aps::{refused, write},
 };
 use crate::{
@@ -32,7 +32,7 @@ impl Service for Prometheus {
         crate::refusal::shown(&target.path)
     }
 
-    fn policy(&self, _region: Option<String>, _is_tls: bool) -> Option<Policy> {
+    fn policy(&self, _asked: &Asked<'_>) -> Option<Policy> {
         None
     }
 
@@ -53,7 +53,7 @@ impl Service for Prometheus {
         let stored = write(core, call, &destination).map_err(|e| bad(e.to_string()))?;
         match refused(&stored) {
             Some(message) => Err(ServiceError { stored: stored.samples, ..bad(message) }),
-            None => Ok(Done { reply: Reply::empty(StatusCode::NO_CONTENT), samples: stored.samples }),
+            None => Ok(Done::new(Reply::empty(StatusCode::NO_CONTENT), stored.samples)),
         }
     }
 }

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-use super::{Call, Done, Service};
+use super::{Asked, Call, Done, Service};
 use crate::{
     answer::{ErrorStyle, Reply, ServiceError, escape},
     clock::{extended_utc, http_date},
@@ -51,8 +51,8 @@ impl Service for S3 {
         crate::refusal::shown(&place(target).0)
     }
 
-    fn policy(&self, region: Option<String>, is_tls: bool) -> Option<Policy> {
-        Some(Policy::s3(region, is_tls))
+    fn policy(&self, asked: &Asked<'_>) -> Option<Policy> {
+        Some(Policy::s3(asked.region.clone(), asked.is_tls))
     }
 
     fn body_limit(&self, limits: &Limits) -> usize {
@@ -77,6 +77,13 @@ impl Service for S3 {
     fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError> {
         let (bucket, key) = place(&call.target);
         check_owner(call)?;
+        // A part of an upload that nobody began, as S3 answers whoever may write there.
+        let is_part = call.target.parameter("partNumber").is_some() && call.target.parameter("uploadId").is_some();
+        if call.target.method == Method::PUT && is_part && !key.is_empty() {
+            let words = "The specified upload does not exist. The upload ID may be invalid, or the upload may have been \
+                         aborted or completed.";
+            return Err(ServiceError::new(StatusCode::NOT_FOUND, "NoSuchUpload", words));
+        }
         for unknown in ["uploads", "uploadId", "partNumber", "versionId", "acl", "tagging", "policy", "versioning"] {
             if call.target.parameter(unknown).is_some() {
                 return Err(not_played(&format!("the query parameter '{unknown}'")));
@@ -191,11 +198,14 @@ fn put(core: &Core, call: &Call, bucket: &str, key: &str) -> Result<Done, Servic
     match put {
         Put::Stored { etag } => {
             let stored = match raw.filter(|_| samples.is_some()) {
-                Some(raw) => core.series.lock().ingest(&format!("s3:{bucket}"), call.now_ms, &raw).unwrap_or_default(),
+                Some(raw) => {
+                    let destination = format!("s3:{bucket}");
+                    core.series.lock().ingest(&destination, call.caller_arn(), call.now_ms, &raw).unwrap_or_default()
+                }
                 None => Default::default(),
             };
             let reply = Reply::empty(StatusCode::OK).with("etag", &format!("\"{etag}\""));
-            Ok(Done { reply, samples: stored.samples })
+            Ok(Done::new(reply, stored.samples))
         }
         Put::Exists => Err(ServiceError::new(
             StatusCode::PRECONDITION_FAILED,

@@ -11,6 +11,10 @@ use crate::{
 };
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Signed with an RSA certificate's key, PKCS#1 v1.5.
+pub(super) const X509_RSA: &str = "AWS4-X509-RSA-SHA256";
+/// Signed with an elliptic curve certificate's key, ASN.1.
+pub(super) const X509_ECDSA: &str = "AWS4-X509-ECDSA-SHA256";
 /// Longest key id, scope part or header list accepted; AWS's own are far shorter.
 const LONGEST: usize = 4096;
 
@@ -48,6 +52,8 @@ pub enum Placement {
 /// Who a request says signed it, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
+    /// `AWS4-HMAC-SHA256`, or one of the algorithms of certificates.
+    pub algorithm: String,
     /// Header or query.
     pub placement: Placement,
     /// The access key id.
@@ -70,7 +76,7 @@ pub struct Claim {
 pub(crate) fn read(request: &SignedRequest<'_>) -> Result<Option<Claim>, Refusal> {
     match header(request, "authorization")? {
         Some(value) if value.starts_with("AWS4-") || value.contains("Credential=") => {
-            read_header(request, value).map(Some)
+            read_header(request, value, &[ALGORITHM]).map(Some)
         }
         Some(_) => {
             Err(Refusal::Malformed { what: "Authorization header is not of AWS Signature Version 4".to_owned() })
@@ -78,6 +84,14 @@ pub(crate) fn read(request: &SignedRequest<'_>) -> Result<Option<Claim>, Refusal
         None if request.query.contains("X-Amz-Signature=") || request.query.contains("X-Amz-Credential=") => {
             read_query(request).map(Some)
         }
+        None => Ok(None),
+    }
+}
+
+/// Reads the claim of a request that is to be signed with a certificate's key. `Ok(None)`: it is not signed at all.
+pub(super) fn read_x509(request: &SignedRequest<'_>) -> Result<Option<Claim>, Refusal> {
+    match header(request, "authorization")? {
+        Some(value) => read_header(request, value, &[X509_RSA, X509_ECDSA]).map(Some),
         None => Ok(None),
     }
 }
@@ -108,10 +122,10 @@ fn credential(headers: &http::HeaderMap, query: &str) -> Option<String> {
     }
 }
 
-fn read_header(request: &SignedRequest<'_>, value: &str) -> Result<Claim, Refusal> {
+fn read_header(request: &SignedRequest<'_>, value: &str, algorithms: &[&str]) -> Result<Claim, Refusal> {
     let malformed = |what: String| Refusal::Malformed { what };
     let (algorithm, rest) = value.split_once(' ').unwrap_or((value, ""));
-    if algorithm != ALGORITHM {
+    if !algorithms.contains(&algorithm) {
         return Err(malformed(format!("Unsupported AWS 'algorithm': '{}'.", shorten(algorithm))));
     }
     let (mut credential, mut signed_headers, mut signature) = (None, None, None);
@@ -148,12 +162,14 @@ fn read_header(request: &SignedRequest<'_>, value: &str) -> Result<Claim, Refusa
     let at_ms = at
         .ok_or_else(|| malformed(format!("Date must be in ISO-8601 'basic format'. Got '{}'.", shorten(&timestamp))))?;
     let (access_key_id, scope) = read_credential(credential)?;
+    let signature = if algorithm == ALGORITHM { read_signature(signature)? } else { read_long_signature(signature)? };
     Ok(Claim {
+        algorithm: algorithm.to_owned(),
         placement: Placement::Header,
         access_key_id,
         scope,
         signed_headers: read_names(signed_headers)?,
-        signature: read_signature(signature)?,
+        signature,
         timestamp,
         at_ms,
         session_token: header(request, "x-amz-security-token")?.map(net::Secret::new),
@@ -194,6 +210,7 @@ fn read_query(request: &SignedRequest<'_>) -> Result<Claim, Refusal> {
         .filter(|seconds| (1..=604_800).contains(seconds))
         .ok_or_else(|| malformed("X-Amz-Expires must be between 1 and 604800 seconds".to_owned()))?;
     Ok(Claim {
+        algorithm,
         placement: Placement::Query { expires_s },
         access_key_id,
         scope,
@@ -246,6 +263,16 @@ fn read_signature(text: &str) -> Result<String, Refusal> {
         Ok(text.to_owned())
     } else {
         Err(Refusal::Malformed { what: format!("Signature must be 64 lower-case hex digits, got '{}'", shorten(text)) })
+    }
+}
+
+/// A signature of a certificate's key: up to 1024 bytes (RSA with 8192 bits), as hex.
+fn read_long_signature(text: &str) -> Result<String, Refusal> {
+    let is_hex = text.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_hex && !text.is_empty() && text.len() <= 2048 && text.len() % 2 == 0 {
+        Ok(text.to_owned())
+    } else {
+        Err(Refusal::Malformed { what: format!("Signature must be hex digits, got '{}'", shorten(text)) })
     }
 }
 

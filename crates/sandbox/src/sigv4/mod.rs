@@ -4,6 +4,7 @@
 //! requests", S3 API Reference) and the official vectors. It never shares code with a signer.
 
 mod canonical;
+mod certificate;
 mod claim;
 mod signature;
 mod verify;
@@ -13,5 +14,6 @@ pub use claim::{Claim, Placement, Scope};
 pub use verify::{Policy, verify};
 
 pub(crate) use canonical::{decode_query, percent_decode};
+pub(crate) use certificate::verify_with_certificate;
 pub(crate) use claim::{claimed_key, claimed_service};
 pub(crate) use signature::sha256_hex;

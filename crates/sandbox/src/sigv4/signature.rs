@@ -11,8 +11,8 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 /// The four lines that are signed.
-pub(super) fn string_to_sign(timestamp: &str, scope: &Scope, canonical_request: &str) -> String {
-    format!("AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{}", sha256_hex(canonical_request.as_bytes()))
+pub(super) fn string_to_sign(algorithm: &str, timestamp: &str, scope: &Scope, canonical_request: &str) -> String {
+    format!("{algorithm}\n{timestamp}\n{scope}\n{}", sha256_hex(canonical_request.as_bytes()))
 }
 
 /// Whether `provided` (hex) is the signature of `string_to_sign` under `secret`.

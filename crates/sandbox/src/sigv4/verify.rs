@@ -77,6 +77,9 @@ pub fn verify<'i>(
     let claim = claim::read(request)?.ok_or(Refusal::Unsigned)?;
     let identity =
         find(&claim.access_key_id).ok_or_else(|| Refusal::UnknownKey { access_key_id: claim.access_key_id.clone() })?;
+    if !identity.is_valid_at(now_ms) {
+        return Err(Refusal::InactiveKey { access_key_id: claim.access_key_id });
+    }
     check_token(&claim, identity, now_ms)?;
     check_scope(&claim, policy)?;
     check_clock(&claim, policy, now_ms)?;
@@ -88,7 +91,7 @@ pub fn verify<'i>(
         (Placement::Query { .. }, false) => &[b"X-Amz-Signature", b"X-Amz-Security-Token"],
     };
     let canonical = canonical_request(request, &claim.signed_headers, policy.path, left_out, &payload_hash);
-    let to_sign = string_to_sign(&claim.timestamp, &claim.scope, &canonical);
+    let to_sign = string_to_sign(&claim.algorithm, &claim.timestamp, &claim.scope, &canonical);
     if !is_genuine(identity.secret_access_key.expose(), &claim.scope, &to_sign, &claim.signature) {
         return Err(Refusal::Signature(Box::new(Mismatch {
             access_key_id: claim.access_key_id,
@@ -126,7 +129,7 @@ fn check_token(claim: &Claim, identity: &Identity, now_ms: i64) -> Result<(), Re
     }
 }
 
-fn check_scope(claim: &Claim, policy: &Policy) -> Result<(), Refusal> {
+pub(super) fn check_scope(claim: &Claim, policy: &Policy) -> Result<(), Refusal> {
     let scope = &claim.scope;
     if scope.terminator != "aws4_request" {
         return Err(Refusal::ScopeTerminator { given: scope.terminator.clone() });
@@ -145,7 +148,7 @@ fn check_scope(claim: &Claim, policy: &Policy) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_clock(claim: &Claim, policy: &Policy, now_ms: i64) -> Result<(), Refusal> {
+pub(super) fn check_clock(claim: &Claim, policy: &Policy, now_ms: i64) -> Result<(), Refusal> {
     let window_ms = policy.window_minutes.saturating_mul(60_000);
     let facts = |limit_ms: i64| crate::refusal::ClockGap {
         request: claim.timestamp.clone(),
@@ -172,7 +175,7 @@ fn check_clock(claim: &Claim, policy: &Policy, now_ms: i64) -> Result<(), Refusa
     Ok(())
 }
 
-fn check_signed_headers(request: &SignedRequest<'_>, claim: &Claim, policy: &Policy) -> Result<(), Refusal> {
+pub(super) fn check_signed_headers(request: &SignedRequest<'_>, claim: &Claim, policy: &Policy) -> Result<(), Refusal> {
     let is_signed = |name: &str| claim.signed_headers.iter().any(|signed| signed == name);
     if !is_signed("host") {
         return Err(Refusal::HostNotSigned);

@@ -155,3 +155,57 @@ fn varint(mut number: u64) -> Vec<u8> {
     out.push(number as u8);
     out
 }
+
+/// The credentials in an answer of STS, of a metadata document or of Roles Anywhere.
+pub fn session_of(body: &str) -> Signer {
+    let (key, secret, token) = if body.trim_start().starts_with('{') {
+        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        let of = json.pointer("/credentialSet/0/credentials").unwrap_or(&json);
+        let text = |names: [&str; 2]| names.iter().find_map(|name| of[name].as_str()).expect(body).to_owned();
+        (
+            text(["AccessKeyId", "accessKeyId"]),
+            text(["SecretAccessKey", "secretAccessKey"]),
+            text(["Token", "sessionToken"]),
+        )
+    } else {
+        let text = |name: &str| element(body, name).expect(body);
+        (text("AccessKeyId"), text("SecretAccessKey"), text("SessionToken"))
+    };
+    assert!(key.starts_with("ASIA"), "{key}");
+    Signer { key, secret, token: Some(token), ..Signer::new("aps") }
+}
+
+/// The first XML element of this name.
+pub fn element(body: &str, name: &str) -> Option<String> {
+    let (_, rest) = body.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
+}
+
+/// A form for STS, signed unless there is no signer.
+pub async fn sts(running: &Running, signer: Option<&Signer>, form: &[(&str, &str)]) -> Answer {
+    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let body: Vec<String> = form.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    let mut request = http::Request::post(format!("{}/", running.url()))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body.join("&").into_bytes())
+        .unwrap();
+    if let Some(signer) = signer {
+        Signer { service: "sts".into(), ..signer.clone() }.sign(&mut request);
+    }
+    send(&client(), request).await.unwrap()
+}
+
+/// One signed remote write of one sample.
+pub async fn deliver(running: &Running, signer: &Signer) -> Answer {
+    let mut request = remote_write(&running.remote_write_url("ws-EXAMPLE"), "up", &[(1_700_000_000_000, 1.0)]);
+    signer.sign(&mut request);
+    send(&client(), request).await.unwrap()
+}
+
+/// An order of the control API.
+pub async fn order(running: &Running, path: &str, body: &str) -> serde_json::Value {
+    let request = http::Request::post(format!("{}/_sandbox/{path}", running.url())).body(body.as_bytes().to_vec());
+    let answer = send(&client(), request.unwrap()).await.unwrap();
+    assert_eq!(answer.status, 200, "{path} {body}: {}", answer.body);
+    serde_json::from_str(&answer.body).unwrap()
+}

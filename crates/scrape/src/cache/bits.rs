@@ -56,6 +56,16 @@ impl Bits {
         self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine |= theirs);
     }
 
+    /// Marks what `other` has marked and nothing else, in place.
+    pub(super) fn copy(&mut self, other: &Self) {
+        self.0.clone_from(&other.0);
+    }
+
+    /// Whether there are marks that `other` does not have.
+    pub(super) fn exceeds(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(mine, theirs)| mine & !theirs != 0)
+    }
+
     /// Those that `other` does not have.
     pub(super) fn without(&self, other: &Self) -> Self {
         Self(self.0.iter().zip(&other.0).map(|(mine, theirs)| mine & !theirs).collect())

@@ -29,10 +29,10 @@ impl Walk<'_> {
         if !same {
             cache.slots.described.clear();
         }
-        let wanted = cache.slots.now.without(&cache.slots.described);
-        if same && !wanted.any() {
+        if same && !cache.slots.now.exceeds(&cache.slots.described) {
             return;
         }
+        let wanted = cache.slots.now.without(&cache.slots.described);
         let families = self.families();
         let changes = self.changes(wanted, &families);
         let cache = &mut *self.cache;
@@ -62,7 +62,7 @@ impl Walk<'_> {
             .map(|given| {
                 let number = families.of(&given.name);
                 let found = number.and_then(|number| families.get(number)).map(FamilyText::view).unwrap_or_default();
-                (found != given.family.view()).then_some(number)
+                (self.given_families.get(given.family).map(FamilyText::view) != Some(found)).then_some(number)
             })
             .collect();
         for (slot, given) in &self.fresh {

@@ -22,6 +22,8 @@ impl ScrapeCache {
         match outcome {
             Ok(()) => {
                 walk.describe();
+                // Comments of the next body: mostly as many.
+                walk.cache.comments = walk.comments.len();
                 let mut counts = walk.counts;
                 counts.added = self.count_added();
                 self.finish(&undo, body.is_empty());
@@ -66,7 +68,7 @@ impl ScrapeCache {
         self.mark_vanished();
         self.extras.seal(&self.chunks);
         if !empty {
-            self.slots.known = self.slots.now.clone();
+            self.slots.known.copy(&self.slots.now);
         }
         let added = self.slots.len().saturating_sub(undo.slots);
         self.lines.settle(self.lines.len().saturating_sub(undo.lines));

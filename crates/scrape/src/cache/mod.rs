@@ -109,6 +109,8 @@ pub struct ScrapeCache {
     /// What the last successful scrape said of its families, and whether it contradicted itself.
     digest: Option<Digest>,
     contradictory: bool,
+    /// Runs of comments in it.
+    comments: usize,
     phase: Phase,
     /// Timestamp of the scrape being answered, ms.
     stamp: i64,
@@ -141,6 +143,7 @@ impl ScrapeCache {
             report,
             digest: None,
             contradictory: false,
+            comments: 0,
             phase: Phase::Idle,
             stamp: 0,
             lines_current: false,

@@ -39,29 +39,36 @@ pub(super) struct Walk<'a> {
     /// New slots, with their place in `given`.
     pub(super) fresh: Vec<(u32, usize)>,
     pub(super) given: Vec<Given>,
+    /// The families of those, each as often as it changed.
+    pub(super) given_families: Vec<FamilyText>,
+    /// Samples there may be.
+    limit: u64,
 }
 
 /// New series of one name that were described alike, by the comments before them.
 pub(super) struct Given {
     pub(super) name: String,
-    pub(super) family: FamilyText,
+    /// Its place in `given_families`.
+    pub(super) family: usize,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(cache: &'a mut ScrapeCache, body: &'a [u8], format: Format) -> Self {
         Self {
-            cache,
             body,
             format,
             counts: Ingested::default(),
             appended: 0,
             digest: Digest::new(format.is_open_metrics()),
-            comments: Vec::new(),
+            comments: Vec::with_capacity(cache.comments),
             family: FamilyText::default(),
             family_is_read: true,
             exposed: SeriesText::default(),
             fresh: Vec::new(),
             given: Vec::new(),
+            given_families: Vec::new(),
+            limit: cache.admission.config.limits.most_samples(),
+            cache,
         }
     }
 
@@ -102,11 +109,14 @@ impl<'a> Walk<'a> {
         if !ended {
             return Err(self.explain(Fault::new(self.body.len(), "the body does not end with # EOF")));
         }
-        let limit = self.cache.admission.config.limits.samples;
-        if limit > 0 && self.appended > limit {
-            return Err(Box::new(IngestFault::SampleLimit { found: self.appended, limit }));
+        let (found, limit) = (self.appended, self.limit);
+        match found > limit {
+            false => Ok(()),
+            true if self.cache.admission.config.limits.samples == 0 => {
+                Err(Box::new(IngestFault::TooManySamples { found, limit }))
+            }
+            true => Err(Box::new(IngestFault::SampleLimit { found, limit })),
         }
-        Ok(())
     }
 
     #[inline]
@@ -234,8 +244,7 @@ impl<'a> Walk<'a> {
             self.take(Target::Slot(slot), sample)?;
             return Ok(Some(Target::Slot(slot)));
         }
-        let limit = cache.admission.config.limits.samples;
-        if limit > 0 && self.appended >= limit {
+        if self.appended >= self.limit {
             self.counts.scraped += 1;
             self.counts.post_relabel += 1;
             self.appended += 1;
@@ -253,9 +262,12 @@ impl<'a> Walk<'a> {
                 })
             })?;
         let name = self.exposed.name();
-        if self.given.last().is_none_or(|given| given.name != name || given.family.view() != family) {
-            let family = if is_member { self.family.clone() } else { FamilyText::default() };
-            self.given.push(Given { name: name.to_owned(), family });
+        let is_other = self.given_families.last().is_none_or(|last| last.view() != family);
+        if is_other {
+            self.given_families.push(if is_member { self.family.clone() } else { FamilyText::default() });
+        }
+        if is_other || self.given.last().is_none_or(|given| given.name != name) {
+            self.given.push(Given { name: name.to_owned(), family: self.given_families.len() - 1 });
         }
         self.fresh.push((slot, self.given.len() - 1));
         self.take(Target::Slot(slot), sample)?;
@@ -272,7 +284,6 @@ impl<'a> Walk<'a> {
         self.counts.post_relabel += 1;
         let place = slot as usize;
         let config = &self.cache.admission.config;
-        let limit = config.limits.samples;
         let time = sample.timestamp.filter(|_| config.honor_timestamps);
         let slots = &mut self.cache.slots;
         let repeats = slots.now.get(place);
@@ -286,7 +297,7 @@ impl<'a> Walk<'a> {
             }
         }
         self.appended += 1;
-        if limit > 0 && self.appended > limit {
+        if self.appended > self.limit {
             return Ok(());
         }
         if let Some(time) = time {

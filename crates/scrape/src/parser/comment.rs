@@ -10,6 +10,10 @@ use super::{
     series::{bare_name, quoted_end, unescape},
 };
 
+/// Bytes of a description that are kept. It goes into every table that has a series of the family; what is longer is no
+/// description.
+const HELP_BYTES: usize = 1024;
+
 /// One thing said of a family.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Statement<'a> {
@@ -46,7 +50,9 @@ impl FamilyText {
 
     pub(crate) fn learn(&mut self, fact: Fact<'_>) {
         match fact {
-            Fact::Help(help) => help.clone_into(&mut self.help),
+            Fact::Help(help) => {
+                help.get(..help.floor_char_boundary(HELP_BYTES)).unwrap_or(help).clone_into(&mut self.help);
+            }
             Fact::Kind(kind) => self.kind = kind,
             Fact::Unit(unit) => unit.clone_into(&mut self.unit),
         }

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::{Fault, Format};
 
+/// More than a table takes, and far more than anybody means.
+const MAX_LABELS: usize = 1 << 16;
+
 /// A series taken apart: unescaped, checked to be UTF-8, no label name twice. Reused from line to line.
 #[derive(Debug, Default)]
 pub(crate) struct SeriesText {
@@ -71,6 +74,9 @@ impl SeriesText {
                     let (value, end) = self.read_quoted(body, start, format)?;
                     if name.is_empty() {
                         return Err(Fault::new(at, "a label name is empty"));
+                    }
+                    if self.labels.len() == MAX_LABELS {
+                        return Err(Fault::new(at, "a series has more than 65536 labels"));
                     }
                     self.labels.push((name, value));
                     at = format.skip_blanks(body, end);

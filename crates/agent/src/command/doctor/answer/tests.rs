@@ -1,0 +1,241 @@
+//! Every translation of an answer, as a table.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use net::{HttpAuth, Secret, SecretSource};
+use remote_write::{Backoff, Batching, MetadataConfig};
+use url::Url;
+
+use super::*;
+
+const AMP: &str = "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write";
+const S3: &str = "https://b.s3.eu-west-1.amazonaws.com/p";
+
+fn config(url: &str) -> DestinationConfig {
+    let protocol = if url.contains("s3") {
+        ProtocolConfig::S3 { storage_class: None, expected_bucket_owner: None, sse: None, sse_kms_key_id: None }
+    } else {
+        let send_interval = Duration::from_secs(60);
+        ProtocolConfig::Prometheus { metadata: MetadataConfig { send: true, send_interval, max_samples_per_send: 1 } }
+    };
+    DestinationConfig {
+        name: "d".into(),
+        url: Url::parse(url).unwrap(),
+        endpoint_url: None,
+        protocol,
+        timeout: Duration::from_secs(1),
+        client: net::HttpClientConfig::default(),
+        external_labels: model::Labels::new(),
+        write_relabel: Vec::new(),
+        backoff: Backoff { min: Duration::ZERO, max: Duration::ZERO, retry_on_http_429: true },
+        batching: Batching { max_samples: 1, max_bytes: 1, max_age: Duration::ZERO },
+        shards: 1,
+        max_in_flight_bytes: 1,
+        max_age: None,
+    }
+}
+
+fn answered(status: u16, code: &str, message: &str) -> Answered {
+    let known = if code.is_empty() { format!("HTTP {status}") } else { code.to_owned() };
+    let error = ServiceError { code: known, message: message.to_owned(), request_id: None, extended_request_id: None };
+    Answered {
+        status: StatusCode::from_u16(status).unwrap(),
+        error: (status >= 300).then_some(error),
+        said: words::said(message),
+        location: None,
+        bucket_region: None,
+        is_page: false,
+        offset_ms: None,
+        canonical: None,
+        attempts: 1,
+        signed_again: Vec::new(),
+        took: Duration::ZERO,
+    }
+}
+
+fn case<'a>(config: &'a DestinationConfig, identity: Option<&'a IdentityConfig>) -> Case<'a> {
+    let is_s3 = matches!(config.protocol, ProtocolConfig::S3 { .. });
+    Case {
+        config,
+        identity,
+        service: if is_s3 { "s3" } else { "aps" },
+        region: "us-east-1",
+        good_refusal: is_s3.then_some("NoSuchUpload"),
+        sts_accepts: false,
+        is_write: false,
+    }
+}
+
+#[test]
+fn every_answer_to_a_signed_probe_has_its_cause() {
+    let identity = IdentityConfig::default();
+    let not_allowed = "User: arn:aws:iam::1:user/u is not authorized to perform: aps:RemoteWrite on resource: arn:aws:aps:us-east-1:1:workspace/ws-1";
+    let denied = format!("{not_allowed} with an explicit deny in a service control policy");
+    let other_service = "Credential should be scoped to correct service: 'aps'. ";
+    let other_region = "Credential should be scoped to a valid region, not 'us-west-9'. ";
+    let unmatched = "The request signature we calculated does not match the signature you provided.";
+    let late = "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z (20260101T001500Z - 5 min.)";
+    let no_path = "Missing Authentication Token";
+    let slash = format!("{AMP}/");
+    let table: &[(&str, u16, &str, &str, Option<&str>)] = &[
+        (AMP, 200, "", "", None),
+        (AMP, 204, "", "", None),
+        (AMP, 403, "InvalidSignatureException", unmatched, Some("wrong_secret")),
+        (AMP, 403, "SignatureDoesNotMatch", other_service, Some("wrong_service")),
+        (AMP, 403, "InvalidSignatureException", other_region, Some("wrong_region")),
+        (AMP, 403, "SignatureDoesNotMatch", late, Some("clock_skew")),
+        (AMP, 403, "RequestExpired", late, Some("clock_skew")),
+        (S3, 403, "RequestTimeTooSkewed", "x", Some("clock_skew")),
+        (AMP, 403, "ExpiredTokenException", "x", Some("expired_token")),
+        (AMP, 403, "AccessDenied", "The security token included in the request is expired", Some("expired_token")),
+        (AMP, 403, "UnrecognizedClientException", "x", Some("unknown_key")),
+        (S3, 403, "InvalidAccessKeyId", "x", Some("unknown_key")),
+        (AMP, 403, "AccessDeniedException", not_allowed, Some("missing_permission")),
+        (AMP, 403, "AccessDeniedException", &denied, Some("explicit_deny")),
+        (S3, 403, "AccessDenied", "Access Denied", Some("missing_permission")),
+        (AMP, 403, "MissingAuthenticationToken", no_path, Some("unsigned")),
+        (&slash, 403, "MissingAuthenticationToken", no_path, Some("trailing_slash")),
+        (
+            "https://aps-workspaces.us-east-1.amazonaws.com/ws-1/write",
+            403,
+            "MissingAuthenticationToken",
+            no_path,
+            Some("wrong_path"),
+        ),
+        ("https://aps-workspaces.us-east-1.amazonaws.com/ws-1/write", 404, "", "", Some("wrong_path")),
+        (AMP, 403, "OptInRequired", "x", Some("service_not_enabled")),
+        (AMP, 404, "ResourceNotFoundException", "no workspace", Some("not_found")),
+        (S3, 404, "NoSuchUpload", "x", None),
+        (S3, 404, "NoSuchBucket", "x", Some("not_found")),
+        (S3, 301, "PermanentRedirect", "x", Some("wrong_bucket_region")),
+        (
+            S3,
+            400,
+            "AuthorizationHeaderMalformed",
+            "the region 'a' is wrong; expecting 'eu-west-1'",
+            Some("wrong_bucket_region"),
+        ),
+        (S3, 400, "AuthorizationHeaderMalformed", "incorrect service \"aps\"", Some("wrong_service")),
+        (S3, 501, "NotImplemented", "x", Some("store_unproven")),
+        (S3, 400, "InvalidArgument", "x", Some("store_unproven")),
+        (AMP, 429, "ThrottlingException", "Rate exceeded", Some("throttled")),
+        (AMP, 429, "", "", Some("throttled")),
+        (AMP, 500, "", "", Some("receiver_broken")),
+        (AMP, 503, "ServiceUnavailable", "", Some("receiver_broken")),
+        (AMP, 400, "ValidationException", "empty request", Some("probe_refused")),
+        (AMP, 415, "", "", Some("probe_refused")),
+        (AMP, 302, "", "", Some("redirected")),
+        (AMP, 405, "", "", Some("not_found")),
+        (AMP, 403, "", "Forbidden", Some("unexplained")),
+        (AMP, 418, "", "", Some("unexplained")),
+    ];
+    for (url, status, code, message, id) in table {
+        let config = config(url);
+        let found = refusal(&case(&config, Some(&identity)), &answered(*status, code, message));
+        assert_eq!(found.as_ref().map(|f| f.cause.id), *id, "{url} {status} {code} {message}");
+    }
+}
+
+#[test]
+fn answers_of_other_receivers_have_their_causes() {
+    let plain = config("https://mimir.example/api/v1/push");
+    let mut with_password = plain.clone();
+    let user = SecretSource::Inline(Secret::new("u"));
+    with_password.client.auth = Some(HttpAuth::Basic { username: user, password: None });
+    let unsigned_aws = config(AMP);
+    let table: &[(&DestinationConfig, u16, &str, &str, &str)] = &[
+        (&plain, 401, "", "", "login_refused"),
+        (&with_password, 401, "", "", "login_refused"),
+        (&with_password, 403, "", "", "login_refused"),
+        (&plain, 404, "", "404 page not found", "not_found"),
+        (&unsigned_aws, 403, "MissingAuthenticationToken", "Missing Authentication Token", "unsigned"),
+        (&unsigned_aws, 403, "", "Forbidden", "unsigned"),
+    ];
+    for (config, status, code, message, id) in table {
+        let found = refusal(&case(config, None), &answered(*status, code, message)).unwrap();
+        assert_eq!(found.cause.id, *id, "{} {status}", config.url);
+    }
+    let mut page = answered(200, "", "");
+    page.is_page = true;
+    assert_eq!(refusal(&case(&plain, None), &page).unwrap().cause.id, "not_found");
+}
+
+#[test]
+fn a_tenant_header_is_to_blame_on_amp_alone() {
+    let identity = IdentityConfig::default();
+    let tenant = ("X-Scope-OrgID".to_owned(), SecretSource::Inline(Secret::new("t")));
+    let mut amp = config(AMP);
+    amp.client.headers.push(tenant.clone());
+    let bad = answered(400, "ValidationException", "X-Scope-OrgID is not accepted");
+    assert_eq!(refusal(&case(&amp, Some(&identity)), &bad).unwrap().cause.id, "tenant_header");
+    let denied = answered(
+        403,
+        "AccessDeniedException",
+        "User: arn:aws:iam::1:user/u is not authorized to perform: aps:RemoteWrite on resource: x",
+    );
+    assert_eq!(refusal(&case(&amp, Some(&identity)), &denied).unwrap().cause.id, "missing_permission");
+    let mut mimir = config("https://mimir.example/api/v1/push");
+    mimir.client.headers.push(tenant);
+    let mut other = case(&mimir, None);
+    other.service = "";
+    assert_eq!(refusal(&other, &bad).unwrap().cause.id, "probe_refused");
+}
+
+#[test]
+fn the_missing_action_and_resource_are_named_exactly() {
+    let identity = IdentityConfig::default();
+    let amp = config(AMP);
+    let said = "User: arn:aws:sts::123456789012:assumed-role/writer/x is not authorized to perform: aps:RemoteWrite on resource: \
+                arn:aws:aps:us-east-1:123456789012:workspace/ws-1 because no identity-based policy allows it";
+    let found = refusal(&case(&amp, Some(&identity)), &answered(403, "AccessDeniedException", said)).unwrap();
+    let (action, resource) = found.iam().unwrap();
+    assert_eq!(
+        (action.as_str(), resource.as_str()),
+        ("aps:RemoteWrite", "arn:aws:aps:us-east-1:123456789012:workspace/ws-1")
+    );
+    assert_eq!(found.facts["principal"], "arn:aws:iam::123456789012:role/writer");
+
+    // S3 says no more than "Access Denied" to strangers.
+    let bucket = config(S3);
+    let found = refusal(&case(&bucket, Some(&identity)), &answered(403, "AccessDenied", "Access Denied")).unwrap();
+    assert_eq!(found.iam().unwrap(), ("s3:PutObject".to_owned(), "arn:aws:s3:::b/p/*".to_owned()));
+    let said = "User: arn:aws:iam::1:user/u is not authorized to perform: s3:PutObject on resource: \"arn:aws:s3:::b/p/sigpost-doctor-probe\"";
+    let found = refusal(&case(&bucket, Some(&identity)), &answered(403, "AccessDenied", said)).unwrap();
+    assert_eq!(found.iam().unwrap().1, "arn:aws:s3:::b/p/*");
+}
+
+#[test]
+fn a_canonical_request_decides_between_secret_scope_and_a_changed_request() {
+    let identity = IdentityConfig::default();
+    let amp = config(AMP);
+    let mut case = case(&amp, Some(&identity));
+    let told = |canonical| Answered {
+        canonical: Some(canonical),
+        ..answered(403, "SignatureDoesNotMatch", "The request signature we calculated does not match.")
+    };
+    let same = |explanation: &str| told(CanonicalVerdict::Same { explanation: explanation.to_owned() });
+    assert_eq!(refusal(&case, &same("the secret is wrong")).unwrap().cause.id, "wrong_secret");
+    let scope = "AWS read the request as it was signed, but for the scope 20260101/eu-west-1/aps/aws4_request instead of x: set region";
+    let found = refusal(&case, &same(scope)).unwrap();
+    assert_eq!((found.cause.id, found.facts["right_region"].as_str()), ("wrong_region", "eu-west-1"));
+    let scope = "but for the scope 20260101/us-east-1/execute-api/aws4_request instead of x";
+    let found = refusal(&case, &same(scope)).unwrap();
+    assert_eq!((found.cause.id, found.facts["right_service"].as_str()), ("wrong_service", "execute-api"));
+    let differs = told(CanonicalVerdict::Differs(aws::CanonicalDifference {
+        line: 4,
+        part: "header host".to_owned(),
+        ours: "host:a".to_owned(),
+        theirs: "host:b".to_owned(),
+        explanation: "a proxy changes Host".to_owned(),
+    }));
+    let found = refusal(&case, &differs).unwrap();
+    assert_eq!(found.cause.id, "request_altered");
+    assert!(found.steps()[0].contains("a proxy changes Host") && found.detail.contains("line 4"), "{found:?}");
+
+    case.sts_accepts = true;
+    let quiet = told(CanonicalVerdict::NotTold);
+    assert_eq!(refusal(&case, &quiet).unwrap().cause.id, "signature_unexplained");
+    case.sts_accepts = false;
+    assert_eq!(refusal(&case, &quiet).unwrap().cause.id, "wrong_secret");
+}

@@ -1,0 +1,137 @@
+//! What a cause of refusal is, and how its texts get the facts of a case.
+//!
+//! Knows no case: the table is in `causes`. Keeps true: a text never shows an unfilled placeholder in braces; what is not
+//! known appears as the placeholder's name in capitals.
+
+use std::collections::BTreeMap;
+
+/// One row of the table of causes. `{name}` in a text is replaced by the fact of that name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Stable: machines and the document's anchors use it.
+    pub id: &'static str,
+    pub kind: Kind,
+    /// Completes `would refuse: `; one sentence without a full stop.
+    pub verdict: &'static str,
+    /// What one sees, in logs and answers.
+    pub seen: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do, in order.
+    pub steps: &'static [&'static str],
+    /// Exact commands that show or mend it.
+    pub commands: &'static [&'static str],
+    /// The IAM statement that is missing: action and resource.
+    pub iam: Option<(&'static str, &'static str)>,
+}
+
+/// Where a cause lies; the chapters of the document, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Network,
+    Credentials,
+    Signature,
+    Permission,
+    Answer,
+    /// Worth knowing; refuses nothing.
+    Note,
+}
+
+/// Facts by placeholder name. No secret belongs here.
+pub type Facts = BTreeMap<&'static str, String>;
+
+/// A cause that was found, with the facts of the case.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    pub cause: &'static Cause,
+    pub facts: Facts,
+    /// The words of whoever said so; may be empty.
+    pub detail: String,
+}
+
+impl Finding {
+    pub fn new(cause: &'static Cause, detail: impl Into<String>) -> Self {
+        Self { cause, facts: Facts::new(), detail: detail.into() }
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.facts.insert(name, value.into());
+        self
+    }
+
+    /// Adds facts that are not there yet.
+    pub fn complete(&mut self, facts: &Facts) {
+        for (name, value) in facts {
+            self.facts.entry(name).or_insert_with(|| value.clone());
+        }
+    }
+
+    pub fn is_note(&self) -> bool {
+        self.cause.kind == Kind::Note
+    }
+
+    /// The verdict's sentence with the facts.
+    pub fn sentence(&self) -> String {
+        filled(self.cause.verdict, &self.facts)
+    }
+
+    pub fn meaning(&self) -> String {
+        filled(self.cause.meaning, &self.facts)
+    }
+
+    pub fn steps(&self) -> Vec<String> {
+        self.cause.steps.iter().map(|step| filled(step, &self.facts)).collect()
+    }
+
+    pub fn commands(&self) -> Vec<String> {
+        self.cause.commands.iter().map(|command| filled(command, &self.facts)).collect()
+    }
+
+    pub fn iam(&self) -> Option<(String, String)> {
+        self.cause.iam.map(|(action, resource)| (filled(action, &self.facts), filled(resource, &self.facts)))
+    }
+}
+
+/// Replaces `{name}`; `{{` is not needed by any text.
+pub fn filled(text: &str, facts: &Facts) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        match after.split_once('}') {
+            Some((name, end)) if is_name(name) => {
+                match facts.get(name) {
+                    Some(value) => out.push_str(value),
+                    None => out.push_str(&name.to_ascii_uppercase()),
+                }
+                rest = end;
+            }
+            // Braces of JSON and of configuration.
+            _ => {
+                out.push('{');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_fill_their_places_and_unknown_ones_stand_in_capitals() {
+        let facts = Facts::from([("region", "eu-west-1".to_owned())]);
+        assert_eq!(
+            filled("region: {region}, {file}; {\"a\": 1}, {}", &facts),
+            "region: eu-west-1, FILE; {\"a\": 1}, {}"
+        );
+        assert_eq!(filled("open {region", &facts), "open {region");
+    }
+}

@@ -1,0 +1,352 @@
+//! Examines one destination: the way, the identity, one probe; and draws the conclusion.
+//!
+//! Touches no queue and no running agent. Keeps true: everything ends in about half a minute whatever hangs; the probe's
+//! own answer outranks every other finding; nothing is stored unless asked for.
+
+use std::time::{Duration, SystemTime};
+
+use aws::{Identity, IdentityContext, RegionOrigin};
+use config::DestinationPlan;
+use net::{HttpAuth, Survey};
+use remote_write::ProtocolConfig;
+
+use super::{
+    answer::{self, Case},
+    cause::{Facts, Finding},
+    causes::cause,
+    credentials,
+    metadata::{self, MetadataSight},
+    network,
+    probe::{self, Answered, Sent},
+    report::{IdentityFacts, ProbeFacts, Report, Verdict},
+    words,
+};
+
+/// One step of the way: name, connection, tunnel, handshake.
+const STEP: Duration = Duration::from_secs(3);
+/// All sources of credentials and their roles.
+const SOURCES: Duration = Duration::from_secs(13);
+const PROBE: Duration = Duration::from_secs(8);
+const CALLER: Duration = Duration::from_secs(5);
+/// Whatever is still under way then is given up.
+const ALL: Duration = Duration::from_secs(28);
+/// A clock further off is told.
+const CLOCK_NOTE_MS: i64 = 60_000;
+const ENDS_SOON: Duration = Duration::from_secs(300);
+
+/// What an examination may do.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Really store something.
+    pub write: bool,
+    /// The configuration's path, for commands.
+    pub config_file: String,
+}
+
+/// Examines `plan`.
+pub async fn examine(plan: &DestinationPlan, identities: &IdentityContext, terms: &Terms) -> Report {
+    let mut report = blank(plan);
+    match tokio::time::timeout(ALL, fill(plan, identities, terms, &mut report)).await {
+        Ok(()) => {}
+        Err(_) => report.findings.push(Finding::new(cause("examination_late"), "")),
+    }
+    conclude(plan, terms, &mut report);
+    report
+}
+
+/// The report of a destination that is not examined.
+pub fn switched_off(plan: &DestinationPlan) -> Report {
+    Report { verdict: Verdict::SwitchedOff, ..blank(plan) }
+}
+
+fn blank(plan: &DestinationPlan) -> Report {
+    let config = &plan.config;
+    Report {
+        name: config.name.clone(),
+        url: net::masked(&config.url),
+        endpoint: config.endpoint_url.as_ref().map(net::masked),
+        protocol: match config.protocol {
+            ProtocolConfig::Prometheus { .. } => "prometheus",
+            ProtocolConfig::S3 { .. } => "s3",
+        },
+        verdict: Verdict::Refuses,
+        authentication: authentication(plan),
+        identity: None,
+        survey: None,
+        probe: None,
+        offset_ms: None,
+        findings: Vec::new(),
+    }
+}
+
+fn authentication(plan: &DestinationPlan) -> &'static str {
+    match (&plan.identity, &plan.config.client.auth) {
+        (Some(_), _) => "sigv4",
+        (None, Some(HttpAuth::Basic { .. })) => "basic",
+        (None, Some(HttpAuth::Header { .. })) => "authorization",
+        (None, Some(HttpAuth::OAuth2(_))) => "oauth2",
+        (None, None) if !plan.config.url.username().is_empty() => "basic",
+        (None, None) => "none",
+    }
+}
+
+async fn fill(plan: &DestinationPlan, identities: &IdentityContext, terms: &Terms, report: &mut Report) {
+    let config = &plan.config;
+    let now_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let write = terms.write.then(|| i64::try_from(now_ms).unwrap_or_default());
+    let probe = match remote_write::probe(config, write) {
+        Ok(probe) => probe,
+        Err(error) => {
+            report
+                .findings
+                .push(Finding::new(cause("settings_unusable"), format!("the url makes no request: {error}")));
+            return;
+        }
+    };
+    let Ok(address) = url::Url::parse(&probe.request.uri().to_string()) else {
+        report.findings.push(Finding::new(cause("settings_unusable"), "the url makes no request"));
+        return;
+    };
+    let built = match &plan.identity {
+        None => Ok(None),
+        Some(block) => aws::build(block, &config.url, plan.default_service, &config.name, identities).map(Some),
+    };
+    let identity = match built {
+        Ok(identity) => identity,
+        Err(error) => {
+            let id = match &error {
+                aws::AwsError::NoRegion { .. } => cause("no_region"),
+                _ => cause("settings_unusable"),
+            };
+            report.findings.push(Finding::new(id, error.to_string()));
+            None
+        }
+    };
+    let is_broken = plan.identity.is_some() && identity.is_none();
+
+    let way = net::survey(&config.client, &address, STEP);
+    let (way, known) = tokio::join!(way, look_at_identity(plan, identity.as_deref()));
+    match way {
+        Ok(survey) => report.survey = Some(survey),
+        Err(error) => report.findings.push(network::failure(&error, false)),
+    }
+    let mut can_sign = !is_broken;
+    if let Some((facts, refusal)) = known {
+        can_sign &= refusal.is_none();
+        report.findings.extend(refusal);
+        report.identity = Some(facts);
+    }
+    if can_sign && report.findings.is_empty() {
+        let sent = probe::send(config, identity.as_deref(), &probe, PROBE).await;
+        if let (Some(identity), Some(facts)) = (&identity, &mut report.identity) {
+            // After the probe, because its answer tells the clock.
+            let caller = tokio::time::timeout(CALLER, identity.caller_identity()).await;
+            facts.caller = Some(caller.unwrap_or_else(|_| Err("STS gave no answer in time".to_owned())));
+            facts.access_key_id = identity.status().access_key_id;
+        }
+        read(plan, identity.as_deref(), &probe, sent, terms, report);
+        return;
+    }
+    let is_aws = aws::parse_host(&config.url).is_some();
+    let refusal = report.survey.as_ref().and_then(|survey| network::refusal(survey, is_aws));
+    report.findings.extend(refusal);
+}
+
+/// What the sources say; the finding is why there are no credentials or no region.
+async fn look_at_identity(
+    plan: &DestinationPlan,
+    identity: Option<&Identity>,
+) -> Option<(IdentityFacts, Option<Finding>)> {
+    let (block, identity) = (plan.identity.as_ref()?, identity?);
+    let asked = tokio::time::timeout(SOURCES, identity.explain());
+    let (explained, sight): (_, Option<MetadataSight>) = tokio::join!(asked, metadata::look(block));
+    let service = identity.status().service;
+    let Ok(explanation) = explained else {
+        let finding = credentials::late(sight.as_ref(), SOURCES.as_secs());
+        return Some((IdentityFacts { service, ..IdentityFacts::default() }, Some(finding)));
+    };
+    let refusal = credentials::refusal(&explanation, sight.as_ref())
+        .or_else(|| explanation.region_error.as_ref().map(|why| Finding::new(cause("no_region"), words::said(why))));
+    Some((IdentityFacts { explanation: Some(explanation), service, ..IdentityFacts::default() }, refusal))
+}
+
+/// Takes the outcome of the probe into the report.
+fn read(
+    plan: &DestinationPlan,
+    identity: Option<&Identity>,
+    probe: &remote_write::Probe,
+    sent: Sent,
+    terms: &Terms,
+    report: &mut Report,
+) {
+    let is_aws = aws::parse_host(&plan.config.url).is_some();
+    let mut facts = ProbeFacts {
+        what: probe.what.clone(),
+        outcome: String::new(),
+        said: String::new(),
+        request_id: None,
+        attempts: 0,
+        signed_again: Vec::new(),
+        took_ms: 0,
+        stored: false,
+        shows: "",
+    };
+    let finding = match sent {
+        Sent::Unsigned(why) => {
+            facts.outcome = "not sent: it could not be signed".to_owned();
+            Some(Finding::new(cause("credentials_failed"), words::said(&why)))
+        }
+        Sent::Failed(error) => {
+            facts.outcome = "no answer".to_owned();
+            facts.said = error.to_string();
+            let by_proxy = report.survey.as_ref().is_some_and(|s| s.proxy.is_some());
+            // The survey knows more about certificates and tunnels than a failed exchange does.
+            let seen = report.survey.as_ref().and_then(|survey| network::refusal(survey, is_aws));
+            Some(seen.unwrap_or_else(|| network::failure(&error, by_proxy)))
+        }
+        Sent::Answered(answered) => {
+            facts.outcome = answer::shown_status(&answered);
+            facts.said.clone_from(&answered.said);
+            facts.request_id = answered.error.as_ref().and_then(|e| e.request_id.clone());
+            facts.attempts = answered.attempts;
+            facts.signed_again.clone_from(&answered.signed_again);
+            facts.took_ms = answered.took.as_millis();
+            facts.stored = terms.write && answered.status.is_success();
+            report.offset_ms = identity.and_then(|i| i.status().clock_offset_ms).or(answered.offset_ms);
+            judge(plan, probe, &answered, terms, report)
+        }
+    };
+    match finding {
+        Some(finding) => report.findings.push(finding),
+        None => {
+            facts.shows = shows(plan, terms);
+            report.verdict = Verdict::Accepts;
+        }
+    }
+    report.probe = Some(facts);
+    if let Some(region) = identity.and_then(|i| i.status().region)
+        && region.1 == RegionOrigin::Answer
+    {
+        report.findings.push(Finding::new(cause("region_learnt"), "").with("right_region", region.0));
+    }
+}
+
+/// What an accepted probe proves.
+fn shows(plan: &DestinationPlan, terms: &Terms) -> &'static str {
+    match (&plan.config.protocol, terms.write) {
+        (_, true) => "data is really accepted: this was stored",
+        (ProtocolConfig::Prometheus { .. }, false) => "address, identity and permission are right; nothing was stored",
+        (ProtocolConfig::S3 { .. }, false) => {
+            "S3 says this only to who may write here (s3:PutObject); nothing was stored; encryption keys and policies with \
+             conditions are shown by --write-probe alone"
+        }
+    }
+}
+
+fn judge(
+    plan: &DestinationPlan,
+    probe: &remote_write::Probe,
+    answered: &Answered,
+    terms: &Terms,
+    report: &Report,
+) -> Option<Finding> {
+    let facts = report.identity.as_ref();
+    let region = facts.and_then(|f| f.explanation.as_ref()).and_then(|e| e.region.as_ref()).map(|(r, _)| r.as_str());
+    let case = Case {
+        config: &plan.config,
+        identity: plan.identity.as_ref(),
+        service: facts.map_or(plan.default_service, |f| f.service.as_str()),
+        region: region.unwrap_or_default(),
+        good_refusal: probe.good_refusal,
+        sts_accepts: facts.is_some_and(|f| matches!(f.caller, Some(Ok(_)))),
+        is_write: terms.write,
+    };
+    answer::refusal(&case, answered)
+}
+
+/// Notes, the order of findings, and the facts that their texts name.
+fn conclude(plan: &DestinationPlan, terms: &Terms, report: &mut Report) {
+    let is_aws = aws::parse_host(&plan.config.url).is_some();
+    let accepts = report.verdict == Verdict::Accepts;
+    let verifies = !plan.config.client.tls.insecure_skip_verify;
+    let mut notes: Vec<Finding> = report.survey.as_ref().map_or_else(Vec::new, |s| network::notes(s, is_aws, verifies));
+    if let Some(offset) = report.offset_ms.filter(|ms| ms.abs() > CLOCK_NOTE_MS) {
+        notes.push(Finding::new(cause("clock_off"), "").with("offset", words::offset(offset)));
+    }
+    notes.extend(identity_notes(plan, report));
+    let mut refusals: Vec<Finding> = std::mem::take(&mut report.findings);
+    let (own_notes, rest): (Vec<Finding>, Vec<Finding>) = refusals.drain(..).partition(Finding::is_note);
+    notes.extend(own_notes);
+    let mut refusals = rest;
+    refusals.sort_by_key(|f| f.cause.kind);
+    refusals.dedup_by_key(|f| f.cause.id);
+    if accepts {
+        refusals.clear();
+    }
+    let known = facts(plan, terms, report);
+    report.findings = refusals.into_iter().chain(notes).collect();
+    for finding in &mut report.findings {
+        finding.complete(&known);
+    }
+}
+
+fn identity_notes(plan: &DestinationPlan, report: &Report) -> Vec<Finding> {
+    let mut notes = Vec::new();
+    let Some(facts) = &report.identity else { return notes };
+    if let Some(Err(error)) = &facts.caller
+        && report.verdict == Verdict::Accepts
+    {
+        notes.push(Finding::new(cause("identity_refused_by_sts"), words::said(error)));
+    }
+    let explanation = facts.explanation.as_ref();
+    if let Some(expires) = explanation.and_then(|e| e.caller.as_ref()).and_then(|c| c.expires)
+        && expires.duration_since(SystemTime::now()).is_ok_and(|left| left < ENDS_SOON)
+    {
+        notes.push(Finding::new(cause("credentials_end_soon"), "").with("expires", words::when(expires)));
+    }
+    let of_host = aws::parse_host(&plan.config.url).and_then(|h| h.region);
+    if let (Some((region, _)), Some(of_host)) = (explanation.and_then(|e| e.region.as_ref()), of_host)
+        && *region != of_host
+    {
+        notes.push(Finding::new(cause("region_differs"), "").with("right_region", of_host));
+    }
+    notes
+}
+
+/// What texts of causes may name.
+fn facts(plan: &DestinationPlan, terms: &Terms, report: &Report) -> Facts {
+    let target = plan.config.endpoint_url.as_ref().unwrap_or(&plan.config.url);
+    let mut facts = network::facts_of(target);
+    facts.insert("path", plan.config.url.path().to_owned());
+    facts.insert("name", plan.config.name.clone());
+    facts.insert("config", terms.config_file.clone());
+    facts.insert("bucket", answer::bucket(&plan.config).0);
+    if let Some(offset) = report.offset_ms {
+        facts.insert("offset", words::offset(offset));
+    }
+    if let Some(proxy) = report.survey.as_ref().and_then(|s: &Survey| s.proxy.as_ref()) {
+        facts.insert("proxy", proxy.url.clone());
+    }
+    let Some(identity) = &report.identity else { return facts };
+    facts.insert("service", identity.service.clone());
+    if let Some(key) = &identity.access_key_id {
+        facts.insert("key", key.clone());
+    }
+    if let Some(explanation) = &identity.explanation {
+        if let Some((region, origin)) = &explanation.region {
+            facts.insert("region", region.clone());
+            facts.insert("region_origin", origin.to_string());
+        }
+        if let Some(caller) = &explanation.caller {
+            facts.insert("source", caller.source.clone());
+        }
+        if let Some(sts) = &explanation.sts_endpoint {
+            facts.insert("sts", sts.clone());
+        }
+    }
+    if let Some(Ok(caller)) = &identity.caller {
+        facts.insert("caller", caller.arn.clone());
+        facts.insert("principal", words::principal(&caller.arn));
+    }
+    facts
+}

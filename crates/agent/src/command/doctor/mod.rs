@@ -1,0 +1,119 @@
+//! `sigpost doctor`: would each destination accept data, and if not, why and what to do.
+//!
+//! Reads the same plan as `run` and asks the destinations themselves; changes nothing on disk, in a running agent or (without
+//! `--write-probe`) at a destination. Keeps true: it ends within about half a minute; exit 0 only if every destination that
+//! is switched on would accept data; no secret is printed.
+
+mod answer;
+mod arguments;
+mod cause;
+mod causes;
+mod credentials;
+#[cfg(test)]
+mod document;
+mod examine;
+mod metadata;
+mod network;
+mod page;
+mod probe;
+mod report;
+mod words;
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use config::{DestinationPlan, Plan};
+use examine::Terms;
+use page::Paint;
+use report::{Report, Verdict};
+
+pub use arguments::DoctorArgs;
+
+use crate::{command, complaint::complaint};
+
+/// How long stores of secrets may take, all together.
+const STORES: Duration = Duration::from_secs(5);
+
+pub fn run(args: &DoctorArgs) -> ExitCode {
+    let Some(file) = args.file() else {
+        return command::fail("give a configuration file: sigpost doctor -config.file=agent.yaml");
+    };
+    let plan = match command::load(file, args.expand_env, None, false) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let chosen = match choose(&plan, &args.destinations) {
+        Ok(chosen) => chosen,
+        Err(why) => return command::fail(&why),
+    };
+    let terms = Terms { write: args.write_probe, config_file: file.display().to_string() };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return command::fail(&format!("starting the runtime: {error}")),
+    };
+    let named = !args.destinations.is_empty();
+    let reports = runtime.block_on(examine_all(&plan, &chosen, &terms, named));
+    // A name server that hangs must not keep the process.
+    runtime.shutdown_background();
+    let reports = match reports {
+        Ok(reports) => reports,
+        Err(why) => return command::fail(&why),
+    };
+    let ok = reports.iter().all(|r| r.verdict != Verdict::Refuses);
+    let text = if args.json {
+        format!("{:#}\n", report::document(&reports, ok))
+    } else {
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        page::page(&reports, Paint(colour))
+    };
+    // A closed pipe is nobody's fault.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if ok { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// The destinations to examine: all, or those that were named.
+fn choose<'p>(plan: &'p Plan, names: &[String]) -> Result<Vec<&'p DestinationPlan>, String> {
+    let all: Vec<&DestinationPlan> = plan.metrics.iter().flat_map(|route| &route.destinations).collect();
+    if all.is_empty() {
+        return Err("the configuration has no destination: add remote_write to metrics.configs".to_owned());
+    }
+    let known = || all.iter().map(|d| d.config.name.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|d| d.config.name == **name)) {
+        return Err(format!("no destination is named {unknown}; the configuration has: {}", known()));
+    }
+    Ok(all.into_iter().filter(|d| names.is_empty() || names.contains(&d.config.name)).collect())
+}
+
+async fn examine_all(
+    plan: &Plan,
+    chosen: &[&DestinationPlan],
+    terms: &Terms,
+    named: bool,
+) -> Result<Vec<Report>, String> {
+    let identities = aws::IdentityContext::new(&crate::hostname::of_this_machine())
+        .map_err(|error| format!("preparing the AWS clients: {}", complaint(&error)))?;
+    let identities = Arc::new(identities);
+    // Keeps the plan's stored secrets for as long as the examination lasts.
+    let secrets = aws::SecretKeeper::new(Arc::clone(&identities));
+    secrets
+        .follow(&plan.secret_stores, &plan.stored_secrets)
+        .map_err(|error| format!("preparing to read secret stores: {}", complaint(&error)))?;
+    // What is still missing then is told by whoever needs it.
+    let _ = secrets.settled(STORES).await;
+    let each = chosen.iter().map(|plan| {
+        let identities = &identities;
+        async move {
+            // Whoever names a destination wants to know, on or off.
+            if plan.enabled || named {
+                examine::examine(plan, identities, terms).await
+            } else {
+                examine::switched_off(plan)
+            }
+        }
+    });
+    Ok(futures_util::future::join_all(each).await)
+}

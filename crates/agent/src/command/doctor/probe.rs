@@ -1,0 +1,167 @@
+//! Sends a destination's probe as the agent would send its data, signing again where the identity asks for it.
+//!
+//! Translates nothing (`answer` does). Keeps true: at most three requests, within one time limit; the canonical request is
+//! compared before the signed request is forgotten.
+
+use std::time::Duration;
+
+use aws::{CanonicalVerdict, Identity};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use net::{Authorize, Client, ClientOptions, IdentityVerdict, NetError, Reply, service_error::ServiceError};
+use remote_write::{DestinationConfig, Probe};
+use tokio::time::Instant;
+
+use super::words;
+
+const ANSWER_LIMIT: u64 = 256 << 10;
+/// The first attempt, one after a new clock, one with fresh credentials.
+const ATTEMPTS: u32 = 3;
+
+/// What came of a probe.
+#[derive(Debug)]
+pub enum Sent {
+    /// There is an answer.
+    Answered(Box<Answered>),
+    /// The request could not be signed: the identity's words.
+    Unsigned(String),
+    /// No answer.
+    Failed(NetError),
+}
+
+/// The last answer, without what may hold a secret.
+#[derive(Debug)]
+pub struct Answered {
+    pub status: StatusCode,
+    /// What AWS-shaped services call it; `None` for successes.
+    pub error: Option<ServiceError>,
+    /// The first words of the answer.
+    pub said: String,
+    pub location: Option<String>,
+    pub bucket_region: Option<String>,
+    /// A web page and no answer of a receiver.
+    pub is_page: bool,
+    /// The far end's clock minus ours by its `Date`, in milliseconds.
+    pub offset_ms: Option<i64>,
+    pub canonical: Option<CanonicalVerdict>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// What made it sign again.
+    pub signed_again: Vec<String>,
+    pub took: Duration,
+}
+
+/// Sends the probe within `patience` altogether.
+pub async fn send(config: &DestinationConfig, identity: Option<&Identity>, probe: &Probe, patience: Duration) -> Sent {
+    let mut client = config.client.clone();
+    client.follow_redirects = false;
+    let options = ClientOptions { connect_timeout: patience / 2, ..ClientOptions::default() };
+    let client = match Client::new(&client, options) {
+        Ok(client) => client,
+        Err(error) => return Sent::Failed(error),
+    };
+    let end = Instant::now() + patience;
+    let mut signed_again = Vec::new();
+    for attempt in 1..=ATTEMPTS {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut request = probe.request.clone();
+        if let Err(error) = client.prepare(&mut request).await {
+            return Sent::Failed(error);
+        }
+        if let Some(identity) = identity {
+            match tokio::time::timeout(left, identity.authorize(&mut request)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Sent::Unsigned(error.to_string()),
+                Err(_) => return Sent::Unsigned("no credentials came in time".to_owned()),
+            }
+        }
+        let began = Instant::now();
+        let copy = identity.is_some().then(|| request.clone());
+        let left = end.saturating_duration_since(began).max(Duration::from_millis(500));
+        let reply = match client.send(request, left, ANSWER_LIMIT).await {
+            Ok(reply) => reply,
+            Err(error) => return Sent::Failed(error),
+        };
+        let verdict = identity.map(|identity| identity.judge(&reply.answer()));
+        if let Some(IdentityVerdict::RetryNow { why }) = verdict
+            && attempt < ATTEMPTS
+            && Instant::now() < end
+        {
+            signed_again.push(words::said(&why));
+            continue;
+        }
+        let canonical = copy.filter(|_| !reply.status.is_success()).and_then(|request| compare(&request, &reply));
+        return Sent::Answered(Box::new(read(&reply, canonical, attempt, signed_again, began.elapsed())));
+    }
+    Sent::Unsigned("the identity asks to sign again and again".to_owned())
+}
+
+fn compare(request: &Request<Bytes>, reply: &Reply) -> Option<CanonicalVerdict> {
+    let ours = aws::canonical_request(request).ok()?;
+    Some(aws::compare_canonical(&ours, &String::from_utf8_lossy(&reply.body)))
+}
+
+fn read(
+    reply: &Reply,
+    canonical: Option<CanonicalVerdict>,
+    attempts: u32,
+    signed_again: Vec<String>,
+    took: Duration,
+) -> Answered {
+    let text = |name: &str| reply.headers.get(name).and_then(|v| v.to_str().ok()).map(|v| words::short(v, 300));
+    let error = net::service_error::parse(reply.status, &reply.headers, &reply.body);
+    let is_page = text("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+    let said = match &error {
+        Some(error) if !error.message.is_empty() && !is_page => words::said(&error.message),
+        _ if is_page => title(&reply.body),
+        _ => String::new(),
+    };
+    Answered {
+        status: reply.status,
+        error,
+        said,
+        location: text("location").and_then(|to| url::Url::parse(&to).map(|u| net::masked(&u)).ok().or(Some(to))),
+        bucket_region: text("x-amz-bucket-region"),
+        is_page,
+        offset_ms: offset(&reply.headers, reply),
+        canonical,
+        attempts,
+        signed_again,
+        took,
+    }
+}
+
+/// The title of a web page, which tells who answered.
+fn title(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(body));
+    let lower = text.to_ascii_lowercase();
+    let found = lower.find("<title>").and_then(|from| {
+        let rest = text.get(from + 7..)?;
+        rest.split('<').next().map(words::said)
+    });
+    found.filter(|t| !t.is_empty()).map_or_else(|| "a web page".to_owned(), |t| format!("a web page titled {t:?}"))
+}
+
+fn offset(headers: &HeaderMap, reply: &Reply) -> Option<i64> {
+    if headers.contains_key("age") {
+        return None;
+    }
+    let server = net::parse_http_date(headers.get("date")?.to_str().ok()?)?;
+    let trip = reply.received_at.duration_since(reply.sent_at).ok()?;
+    let middle = reply.sent_at.checked_add(trip / 2)?;
+    let millis = |at: std::time::SystemTime| {
+        i64::try_from(at.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
+    };
+    millis(server)?.checked_sub(millis(middle)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pages_title_tells_who_answered() {
+        assert_eq!(title(b"<html><TITLE>Sign in</TITLE>"), "a web page titled \"Sign in\"");
+        assert_eq!(title(b"<html>"), "a web page");
+    }
+}

@@ -1,0 +1,226 @@
+//! What makes a route run, or run differently, in three steps of which only the last touches what runs.
+//!
+//! [`Prepared`] is all that a plan can make fail; [`Ready`] all that the queue can make fail for what is new;
+//! [`Ready::take_over`] cannot fail. Dropped before, they leave no trace.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context, Result};
+use config::{DestinationPlan, MetricsRoute};
+use pipeline::LaneId;
+use queue::Reader;
+use scrape::JobConfig;
+
+use super::{
+    delivery::Delivery,
+    job::{Found, Job},
+    route::Route,
+    wiring::{Parts, Wiring},
+};
+use crate::lanes::metrics_lane;
+
+/// Clients that can be built, identities, discovery that looks.
+pub struct Prepared {
+    plan: MetricsRoute,
+    lane: LaneId,
+    /// Enabled destinations that do not run as they shall.
+    starting: Vec<Starting>,
+    /// Discovery of the jobs that are new or find their targets differently.
+    found: BTreeMap<String, Found>,
+}
+
+struct Starting {
+    plan: DestinationPlan,
+    identity: Option<Arc<aws::Identity>>,
+    reader: Option<Reader>,
+}
+
+impl Prepared {
+    pub fn instance(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// `before` is the route as it runs, if it does.
+    pub fn new(parts: &Parts, before: Option<&Route>, plan: &MetricsRoute) -> Result<Self> {
+        let mut starting = Vec::new();
+        for destination in plan.destinations.iter().filter(|d| d.enabled) {
+            check_client(&destination.config.client)
+                .with_context(|| format!("destination {}", destination.config.name))?;
+            let runs = before.and_then(|r| r.deliveries.get(&destination.config.name));
+            if runs.is_none_or(|d| d.plan() != destination) {
+                let identity = Delivery::identity(parts, destination)?;
+                starting.push(Starting { plan: destination.clone(), identity, reader: None });
+            }
+        }
+        let mut found = BTreeMap::new();
+        for (job, discoveries) in &plan.jobs {
+            check_client(&job.client).with_context(|| format!("job {}", job.job_name))?;
+            if going_on(before, plan, job).is_none_or(|j| j.discoveries() != discoveries) {
+                found.insert(job.job_name.clone(), Found::look(parts, job, discoveries)?);
+            }
+        }
+        Ok(Self { plan: plan.clone(), lane: metrics_lane(&plan.name)?, starting, found })
+    }
+
+    /// Takes from the queue what nobody has yet. The queue knows the plan's lanes and destinations.
+    pub fn ready(self, wiring: &Wiring, before: Option<&Route>) -> Result<Ready> {
+        let Self { plan, lane, mut starting, mut found } = self;
+        for destination in &mut starting {
+            // A worker that runs has the reader still.
+            if before.is_none_or(|r| !r.deliveries.contains_key(&destination.plan.config.name)) {
+                destination.reader = Some(Delivery::reader(wiring, &lane, &destination.plan)?);
+            }
+        }
+        let mut jobs = BTreeMap::new();
+        for (job, _) in plan.jobs.iter().filter(|(job, _)| going_on(before, &plan, job).is_none()) {
+            let found =
+                found.remove(&job.job_name).with_context(|| format!("job {} was not prepared", job.job_name))?;
+            jobs.insert(job.job_name.clone(), Job::ready(wiring, &plan, &lane, job, found)?);
+        }
+        Ok(Ready { plan, lane, starting, jobs, found })
+    }
+}
+
+/// The job of the same name, if it may go on under `plan`.
+fn going_on<'r>(before: Option<&'r Route>, plan: &MetricsRoute, job: &JobConfig) -> Option<&'r Job> {
+    before.filter(|r| same_surroundings(&r.plan, plan)).and_then(|r| r.jobs.get(&job.job_name))
+}
+
+/// Everything is there but what still belongs to the workers that are to stop.
+pub struct Ready {
+    plan: MetricsRoute,
+    lane: LaneId,
+    starting: Vec<Starting>,
+    /// Jobs that cannot go on in a pool that runs; not going yet.
+    jobs: BTreeMap<String, Job>,
+    /// Other discovery for jobs that go on.
+    found: BTreeMap<String, Found>,
+}
+
+/// What a route leaves behind when it is taken over, to be ended without a lock.
+#[derive(Default)]
+pub struct Leftovers {
+    pub deliveries: Vec<Delivery>,
+    jobs: Vec<Job>,
+    /// Their successors in the route, which go when they have ended.
+    waiting: Vec<String>,
+}
+
+impl Ready {
+    pub fn instance(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// The workers that run and have to let go of their readers for this.
+    pub fn take_changed(&self, route: &mut Route) -> Vec<Delivery> {
+        let names = self.starting.iter().map(|d| &d.plan.config.name);
+        names.filter_map(|name| route.deliveries.remove(name)).collect()
+    }
+
+    /// Takes the readers that the workers of [`Ready::take_changed`] gave back.
+    pub fn take_readers(&mut self, wiring: &Wiring) -> Result<()> {
+        for destination in self.starting.iter_mut().filter(|d| d.reader.is_none()) {
+            destination.reader = Some(Delivery::reader(wiring, &self.lane, &destination.plan)?);
+        }
+        Ok(())
+    }
+
+    /// Changes the jobs that go on, and gives what they were. On error they are as before.
+    pub fn apply_jobs(&self, route: &Route) -> Result<Vec<JobConfig>> {
+        let mut were = Vec::new();
+        for (job, _) in &self.plan.jobs {
+            let Some(running) = going_on(Some(route), &self.plan, job) else { continue };
+            let was = running.config();
+            if let Err(error) = running.apply(job) {
+                undo_jobs(route, &were);
+                return Err(error);
+            }
+            were.push(was);
+        }
+        Ok(were)
+    }
+
+    /// Starts a route that did not run.
+    pub fn start(self, wiring: &Wiring) -> Route {
+        let Self { plan, lane, starting, jobs, .. } = self;
+        let mut route = Route { plan, lane, jobs, deliveries: BTreeMap::new() };
+        start_deliveries(wiring, &mut route, starting);
+        route.jobs.values().for_each(Job::go);
+        route
+    }
+
+    /// The route runs as planned when this returns, but for the jobs that wait for their predecessors' end:
+    /// [`Leftovers::end`].
+    pub fn take_over(self, wiring: &Wiring, route: &mut Route) -> Leftovers {
+        let Self { plan, lane, starting, jobs, found } = self;
+        let mut left = Leftovers::default();
+        route.lane = lane;
+        let enabled = |d: &Delivery| plan.destinations.iter().any(|p| p.enabled && p.config.name == d.name());
+        let (stay, go) = std::mem::take(&mut route.deliveries).into_iter().partition(|(_, d)| enabled(d));
+        route.deliveries = stay;
+        left.deliveries = BTreeMap::into_values(go).collect();
+        for (name, found) in found {
+            if let Some(job) = route.jobs.get_mut(&name) {
+                job.look_elsewhere(found);
+            }
+        }
+        let names: Vec<String> = route.jobs.keys().cloned().collect();
+        for name in names.into_iter().filter(|name| plan.jobs.iter().all(|(job, _)| job.job_name != *name)) {
+            route.jobs.remove(&name).into_iter().for_each(Job::retire);
+        }
+        for (name, job) in jobs {
+            match route.jobs.remove(&name) {
+                Some(before) => {
+                    left.jobs.push(before);
+                    left.waiting.push(name.clone());
+                }
+                None => job.go(),
+            }
+            route.jobs.insert(name, job);
+        }
+        route.plan = plan;
+        start_deliveries(wiring, route, starting);
+        left
+    }
+}
+
+impl Leftovers {
+    /// Ends what the plan has no more; gives the names of the jobs that may go now.
+    pub async fn end(self) -> Vec<String> {
+        futures_util::future::join_all(self.jobs.into_iter().map(|job| job.end(false))).await;
+        futures_util::future::join_all(self.deliveries.into_iter().map(Delivery::end)).await;
+        self.waiting
+    }
+}
+
+fn start_deliveries(wiring: &Wiring, route: &mut Route, starting: Vec<Starting>) {
+    for Starting { plan, identity, reader } in starting {
+        // All readers are there: `take_readers` fails otherwise, and a new route took all of them at once.
+        if let Some(reader) = reader {
+            let delivery = Delivery::start(wiring, &route.plan.name, &plan, identity, reader);
+            route.deliveries.insert(plan.config.name.clone(), delivery);
+        }
+    }
+}
+
+/// Puts the jobs of a route back to what they were.
+pub fn undo_jobs(route: &Route, were: &[JobConfig]) {
+    for was in were {
+        if let Some(Err(error)) = route.jobs.get(&was.job_name).map(|job| job.apply(was)) {
+            // It ran with this a moment ago: its certificates have changed since.
+            tracing::error!(job = was.job_name, %error, "the job cannot go back to its old configuration and runs with the new one");
+        }
+    }
+}
+
+/// Whether pools of a route may go on under another plan: what they were given at their start is the same.
+fn same_surroundings(old: &MetricsRoute, new: &MetricsRoute) -> bool {
+    old.external_labels == new.external_labels
+        && old.host_filter == new.host_filter
+        && old.host_filter_relabel == new.host_filter_relabel
+}
+
+/// A client that cannot be built (a certificate that does not parse) must stop a reload before it begins.
+fn check_client(config: &net::HttpClientConfig) -> Result<(), net::NetError> {
+    net::Client::new(config, net::ClientOptions::default()).map(drop)
+}

@@ -1,0 +1,120 @@
+//! What there is to tell about one destination's identity: every source considered, in order, and what came of it.
+//!
+//! Plain data for people and machines; decides nothing. Keeps true: no secret and no session token is in any field;
+//! making an explanation asks the sources afresh and touches no cache that signs.
+
+use std::time::SystemTime;
+
+use crate::RegionOrigin;
+
+/// What [`Identity::explain`](crate::Identity::explain) found out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Explanation {
+    /// The destination's name.
+    pub destination: String,
+    /// Signing name (`aps`, `logs`, ...).
+    pub service: String,
+    /// Every source considered, in the order of consideration; those that were not asked at all come last.
+    pub sources: Vec<SourceCheck>,
+    /// Every role assumed on top, in order. Ends at the first that was refused.
+    pub roles: Vec<RoleCheck>,
+    /// The credentials that came of it; `None` when none did.
+    pub caller: Option<CallerFacts>,
+    /// Why there are no credentials: what failed, why, and what to do.
+    pub error: Option<String>,
+    /// Signing region and who named it.
+    pub region: Option<(String, RegionOrigin)>,
+    /// The places where a region was looked for, in order.
+    pub region_places: Vec<RegionCheck>,
+    /// Why there is no region, and what to do.
+    pub region_error: Option<String>,
+    /// Where roles are assumed, if anything is asked of STS: the endpoint's URL.
+    pub sts_endpoint: Option<String>,
+    /// The far end's clock minus ours, in milliseconds, once an answer has told.
+    pub clock_offset_ms: Option<i64>,
+}
+
+/// One source and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceCheck {
+    /// Such as `environment`, `profile prod`, `instance metadata`.
+    pub source: String,
+    pub outcome: SourceOutcome,
+    /// Why it was or was not taken, with the variable, file or address at issue.
+    pub why: String,
+}
+
+/// What came of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceOutcome {
+    /// It gave the credentials.
+    Taken,
+    /// It is not set up here.
+    Absent,
+    /// It is set up and gave nothing: this ends the search.
+    Failed,
+    /// Another source came first, or the identity block names one.
+    NotAsked,
+}
+
+/// One role and what came of assuming it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleCheck {
+    pub role_arn: String,
+    /// As it appears in CloudTrail.
+    pub session_name: String,
+    /// `None`: assumed. Else what STS said and what to do.
+    pub error: Option<String>,
+}
+
+/// The credentials in question, without their secret parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerFacts {
+    /// Such as `role arn:... on instance metadata`.
+    pub source: String,
+    /// The last four characters of the access key id.
+    pub key_last4: String,
+    /// The last role assumed, where one was.
+    pub role_arn: Option<String>,
+    /// When these credentials end, if they do.
+    pub expires: Option<SystemTime>,
+    /// They come with a session token.
+    pub is_temporary: bool,
+}
+
+/// One place where a region was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionCheck {
+    pub place: RegionOrigin,
+    /// What it names; `None`: nothing.
+    pub region: Option<String>,
+}
+
+/// Who STS says that we are (`GetCallerIdentity`, which needs no permission).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerIdentity {
+    /// Such as `arn:aws:sts::123456789012:assumed-role/writer/sigpost-host-amp`.
+    pub arn: String,
+    /// Twelve digits.
+    pub account: String,
+    pub user_id: String,
+}
+
+/// What a fetch considered on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Trail {
+    pub(crate) sources: Vec<SourceCheck>,
+    pub(crate) roles: Vec<RoleCheck>,
+}
+
+impl Trail {
+    pub(crate) fn note(&mut self, source: impl Into<String>, outcome: SourceOutcome, why: impl Into<String>) {
+        self.sources.push(SourceCheck { source: source.into(), outcome, why: why.into() });
+    }
+}
+
+/// The last four characters of a key id, which tell keys apart and open nothing.
+pub(crate) fn last4(key_id: &str) -> String {
+    let count = key_id.chars().count();
+    key_id.chars().skip(count.saturating_sub(4)).collect()
+}

@@ -1,0 +1,210 @@
+//! Requests that ask a destination whether it would accept data, for a person who wants to know before data waits.
+//!
+//! It sends nothing and judges nothing. It keeps true: a probe has the address and the headers of the real requests; unless
+//! a write is asked for, no receiver stores anything of it.
+//!
+//! What a probe that stores nothing proves: *remote write*: an empty `WriteRequest` is authenticated, authorised and parsed
+//! like any other, and holds no sample. *S3*: a part of a multipart upload that does not exist. S3 wants `s3:PutObject` on
+//! the key for it and answers 404 `NoSuchUpload` to whoever has it. That leaves open the encryption key, the storage class
+//! and bucket policies with conditions on them, which only a write shows.
+
+use bytes::Bytes;
+use http::{HeaderName, Request};
+use url::Url;
+
+use crate::{
+    DestinationConfig,
+    protocol::{Parcel, Protocol},
+    wire::table::put_varint,
+};
+
+/// The metric of the one sample that a write stores.
+pub const PROBE_METRIC: &str = "sigpost_doctor_probe";
+/// What the key of an object that a probe names begins with.
+const OBJECT: &str = "sigpost-doctor-probe";
+
+/// A request that asks for nothing but an answer.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Without identity, without the headers of the client.
+    pub request: Request<Bytes>,
+    /// What it is, for people: `POST of an empty write request`.
+    pub what: String,
+    /// The code of a refusal that means yes (`NoSuchUpload`).
+    pub good_refusal: Option<&'static str>,
+}
+
+/// The probe of a destination. `write` at a time (ms since the epoch): one sample or one small object is really stored.
+/// The error is an address that no request can be made from.
+pub fn probe(config: &DestinationConfig, write: Option<i64>) -> Result<Probe, http::Error> {
+    let protocol = Protocol::new(config);
+    let message = match (&protocol, write) {
+        (Protocol::Prometheus(_), Some(now_ms)) => one_sample(config, now_ms),
+        _ => Vec::new(),
+    };
+    // Far below the block's limit, so that compression cannot fail.
+    let body = snap::raw::Encoder::new().compress_vec(&message).unwrap_or_default();
+    let parcel = Parcel { body: body.into(), extent: None, samples: 0 };
+    let mut request = protocol.request(&parcel, 0)?;
+    let probe = |request, what: String, good_refusal| Ok(Probe { request, what, good_refusal });
+    match (protocol, write) {
+        (Protocol::Prometheus(_), None) => probe(request, "POST of an empty write request".to_owned(), None),
+        (Protocol::Prometheus(_), Some(_)) => probe(request, format!("POST of one sample of {PROBE_METRIC}"), None),
+        (Protocol::S3(_), None) => {
+            let key = readdress(&mut request, OBJECT, Some("partNumber=1&uploadId=sigpost-doctor"))?;
+            // Whole objects have these; S3 refuses them for a part.
+            let refused: Vec<HeaderName> = request
+                .headers()
+                .keys()
+                .filter(|name| {
+                    let name = name.as_str();
+                    name == "if-none-match"
+                        || name == "x-amz-storage-class"
+                        || name.starts_with("x-amz-meta-")
+                        || name.starts_with("x-amz-server-side-encryption")
+                })
+                .cloned()
+                .collect();
+            for name in refused {
+                request.headers_mut().remove(name);
+            }
+            *request.body_mut() = Bytes::new();
+            probe(request, format!("PUT of a part of {key} to an upload that does not exist"), Some("NoSuchUpload"))
+        }
+        (Protocol::S3(_), Some(now_ms)) => {
+            let key = readdress(&mut request, &format!("{OBJECT}-{now_ms}"), None)?;
+            probe(request, format!("PUT of the object {key}"), None)
+        }
+    }
+}
+
+/// Puts `name` under the path; gives back the whole path.
+fn readdress(request: &mut Request<Bytes>, name: &str, query: Option<&str>) -> Result<String, http::Error> {
+    let Ok(mut url) = Url::parse(&request.uri().to_string()) else {
+        return Ok(request.uri().path().to_owned());
+    };
+    let path = format!("{}/{name}", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    url.set_query(query);
+    *request.uri_mut() = url.as_str().parse()?;
+    Ok(path)
+}
+
+/// `timeseries { labels.., samples { 1, now } }` with the destination's external labels.
+fn one_sample(config: &DestinationConfig, now_ms: i64) -> Vec<u8> {
+    let mut labels: Vec<(&str, &str)> = config.external_labels.iter().filter(|(name, _)| *name != "__name__").collect();
+    labels.push(("__name__", PROBE_METRIC));
+    labels.sort_unstable();
+    let mut series = Vec::new();
+    for (name, value) in labels {
+        let mut label = Vec::new();
+        field(&mut label, 0x0a, name.as_bytes());
+        field(&mut label, 0x12, value.as_bytes());
+        field(&mut series, 0x0a, &label);
+    }
+    let mut sample = vec![0x09];
+    sample.extend_from_slice(&1f64.to_le_bytes());
+    sample.push(0x10);
+    put_varint(now_ms.cast_unsigned(), &mut sample);
+    field(&mut series, 0x12, &sample);
+    let mut message = Vec::new();
+    field(&mut message, 0x0a, &series);
+    message
+}
+
+fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.push(tag);
+    put_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use proto::remote_write::WriteRequest;
+
+    use super::*;
+    use crate::{Backoff, Batching, MetadataConfig, ProtocolConfig};
+
+    fn config(url: &str, protocol: ProtocolConfig) -> DestinationConfig {
+        DestinationConfig {
+            name: "d".into(),
+            url: Url::parse(url).unwrap(),
+            endpoint_url: None,
+            protocol,
+            timeout: std::time::Duration::from_secs(1),
+            client: net::HttpClientConfig::default(),
+            external_labels: [("zone", "a"), ("Cluster", "b")].into_iter().collect(),
+            write_relabel: Vec::new(),
+            backoff: Backoff {
+                min: std::time::Duration::ZERO,
+                max: std::time::Duration::ZERO,
+                retry_on_http_429: true,
+            },
+            batching: Batching { max_samples: 1, max_bytes: 1, max_age: std::time::Duration::ZERO },
+            shards: 1,
+            max_in_flight_bytes: 1,
+            max_age: None,
+        }
+    }
+
+    fn prometheus() -> ProtocolConfig {
+        let send_interval = std::time::Duration::from_secs(60);
+        ProtocolConfig::Prometheus { metadata: MetadataConfig { send: true, send_interval, max_samples_per_send: 1 } }
+    }
+
+    fn s3() -> ProtocolConfig {
+        ProtocolConfig::S3 {
+            storage_class: Some("STANDARD_IA".into()),
+            expected_bucket_owner: Some("123456789012".into()),
+            sse: Some("aws:kms".into()),
+            sse_kms_key_id: None,
+        }
+    }
+
+    fn message(probe: &Probe) -> WriteRequest {
+        let raw = snap::raw::Decoder::new().decompress_vec(probe.request.body()).unwrap();
+        WriteRequest::decode(&*raw).unwrap()
+    }
+
+    #[test]
+    fn an_empty_write_request_is_a_valid_one_without_samples() {
+        let probe = probe(&config("http://h/api/v1/write", prometheus()), None).unwrap();
+        assert_eq!(message(&probe), WriteRequest::default());
+        assert_eq!(probe.request.headers()["content-encoding"], "snappy");
+        assert_eq!(probe.request.uri(), "http://h/api/v1/write");
+    }
+
+    #[test]
+    fn a_write_is_one_sample_with_the_external_labels_in_order() {
+        let probe = probe(&config("http://h/api/v1/write", prometheus()), Some(1_700_000_000_000)).unwrap();
+        let written = message(&probe);
+        let labels: Vec<_> =
+            written.timeseries[0].labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
+        assert_eq!(labels, [("Cluster", "b"), ("__name__", PROBE_METRIC), ("zone", "a")]);
+        let sample = written.timeseries[0].samples[0];
+        assert_eq!((sample.value, sample.timestamp), (1.0, 1_700_000_000_000));
+    }
+
+    #[test]
+    fn a_bucket_is_asked_for_a_part_of_no_upload_and_written_only_on_demand() {
+        let config = config("https://b.s3.eu-west-1.amazonaws.com/p/", s3());
+        let asked = probe(&config, None).unwrap();
+        assert_eq!(asked.request.method(), "PUT");
+        assert_eq!(
+            asked.request.uri(),
+            "https://b.s3.eu-west-1.amazonaws.com/p/sigpost-doctor-probe?partNumber=1&uploadId=sigpost-doctor"
+        );
+        assert!(asked.request.body().is_empty());
+        assert_eq!(asked.good_refusal, Some("NoSuchUpload"));
+        assert_eq!(asked.request.headers()["x-amz-expected-bucket-owner"], "123456789012");
+        for refused in ["if-none-match", "x-amz-storage-class", "x-amz-server-side-encryption", "x-amz-meta-encoding"] {
+            assert!(!asked.request.headers().contains_key(refused), "{refused}");
+        }
+        let written = probe(&config, Some(7)).unwrap();
+        assert_eq!(written.request.uri().path(), "/p/sigpost-doctor-probe-7");
+        assert_eq!(written.request.headers()["if-none-match"], "*");
+        assert_eq!(written.request.headers()["x-amz-server-side-encryption"], "aws:kms");
+        assert_eq!(written.good_refusal, None);
+    }
+}

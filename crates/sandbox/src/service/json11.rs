@@ -1,0 +1,111 @@
+//! What services of AWS's JSON protocol 1.1 have in common: `X-Amz-Target`, bodies, errors.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::Call;
+use crate::{
+    answer::{Reply, ServiceError},
+    refusal::shown_long,
+    target::Target,
+};
+
+/// The operation in `X-Amz-Target: Prefix.Operation`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operation<'t> {
+    pub(super) name: &'t str,
+}
+
+impl<'t> Operation<'t> {
+    pub(super) fn of(target: &'t Target) -> Self {
+        let name = target.operation.as_deref().and_then(|text| text.rsplit('.').next()).unwrap_or_default();
+        let is_name = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric());
+        Self { name: if is_name { name } else { "" } }
+    }
+}
+
+/// Whether a request is for a service: by host, or else by its operation; a signature for another service is then
+/// refused as such.
+pub(super) fn claims(target: &Target, service: &str, prefix: &str) -> bool {
+    match (&target.aws, &target.operation) {
+        (Some(aws), _) => aws.service == service,
+        (None, Some(operation)) => operation.starts_with(prefix),
+        (None, None) => target.signed_for.as_deref() == Some(service),
+    }
+}
+
+/// The body's bytes, with gzip undone where `Content-Encoding` says so, at most `limit`.
+pub(super) fn plain_body(call: &Call, limit: usize) -> Result<Bytes, ServiceError> {
+    let encoding = call.headers.get(http::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    match encoding {
+        None | Some("" | "identity") => Ok(call.body.clone()),
+        Some("gzip") => {
+            let mut plain = Vec::new();
+            let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+            flate2::read::GzDecoder::new(call.body.as_ref())
+                .take(most)
+                .read_to_end(&mut plain)
+                .map_err(|e| serialization(&format!("the body is not gzip: {e}")))?;
+            if plain.len() > limit {
+                return Err(ServiceError::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "RequestEntityTooLarge",
+                    format!("the body is larger than {limit} bytes after decompression"),
+                ));
+            }
+            Ok(plain.into())
+        }
+        Some(other) => Err(serialization(&format!("Content-Encoding {} is not played", shown_long(other)))),
+    }
+}
+
+/// The body as JSON of an operation.
+pub(super) fn body<T: DeserializeOwned>(call: &Call) -> Result<T, ServiceError> {
+    serde_json::from_slice(&call.body).map_err(|e| serialization(&shown_long(&e.to_string())))
+}
+
+/// One text of the body, for the resource that permission is asked for; nothing is wrong when it is not there.
+pub(super) fn field(call: &Call, name: &str) -> Option<String> {
+    let value: Value = serde_json::from_slice(&call.body).ok()?;
+    value.get(name).and_then(Value::as_str).map(|text| text.chars().take(2048).collect())
+}
+
+pub(super) fn reply(answer: &Value) -> Reply {
+    let mut reply = Reply::json(StatusCode::OK, answer);
+    reply.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    reply
+}
+
+/// An answer without content, as operations that give nothing have it.
+pub(super) fn empty() -> Reply {
+    reply(&json!({}))
+}
+
+/// Seconds since the Unix epoch, as these services write times.
+pub(super) fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+pub(super) fn serialization(message: &str) -> ServiceError {
+    ServiceError::new(StatusCode::BAD_REQUEST, "SerializationException", message)
+}
+
+pub(super) fn invalid(message: &str) -> ServiceError {
+    ServiceError::new(StatusCode::BAD_REQUEST, "ValidationException", message)
+}
+
+pub(super) fn unknown_operation(name: &str) -> ServiceError {
+    ServiceError::new(
+        StatusCode::BAD_REQUEST,
+        "UnknownOperationException",
+        format!("the sandbox does not play the operation '{name}'"),
+    )
+}
+
+pub(super) fn no_caller() -> ServiceError {
+    ServiceError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", "no caller")
+}

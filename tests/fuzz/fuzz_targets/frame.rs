@@ -1,0 +1,4 @@
+//! libFuzzer around [`fuzz::frame`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::frame(data));

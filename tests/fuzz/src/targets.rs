@@ -1,0 +1,22 @@
+//! The names of the targets: those of `fuzz_targets/`, of the corpora and of `make fuzz TARGET=`.
+
+/// Name and function of each target.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("base_vector", crate::base_vector),
+    ("certificate", crate::certificate),
+    ("config_text", crate::config_text),
+    ("credentials", crate::credentials),
+    ("cursor_slot", crate::cursor_slot),
+    ("exposition", crate::exposition),
+    ("frame", crate::frame),
+    ("go_regex", crate::go_regex),
+    ("metric_batch", crate::metric_batch),
+    ("no_proxy", crate::no_proxy),
+    ("remote_write", crate::remote_write),
+    ("replay_object", crate::replay_object),
+    ("segment_header", crate::segment_header),
+    ("segment_scan", crate::segment_scan),
+    ("series_table", crate::series_table),
+    ("service_error", crate::service_error),
+    ("verdict", crate::verdict),
+];

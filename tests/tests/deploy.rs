@@ -1,0 +1,263 @@
+//! How people run it: units, manifests, policies and scripts under deploy/ are checked by the tools that will read them.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace").to_owned()
+}
+
+fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, ending)?);
+        } else if path.extension().is_some_and(|e| e == ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Runs a tool; what it said if it failed.
+fn run(command: &mut Command) -> Result<String> {
+    let out = command.output().with_context(|| format!("running {command:?}"))?;
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    if !out.status.success() {
+        bail!("{command:?} ended with {}:\n{text}", out.status);
+    }
+    Ok(text)
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if !installed {
+        println!("SKIPPED: {program} is not installed, so this test proves nothing here");
+    }
+    installed
+}
+
+/// Each action that a policy may name, and the words in our code that show that it is asked for (or, with `trust`, that a
+/// trust policy needs it for what the code asks).
+const ACTIONS: &[(&str, &str)] = &[
+    ("aps:RemoteWrite", "aps:RemoteWrite"),
+    ("s3:PutObject", "s3:PutObject"),
+    // S3 asks for the data key in our name when `sse: {type: aws:kms}` is set.
+    ("kms:GenerateDataKey", "x-amz-server-side-encryption-aws-kms-key-id"),
+    ("sts:AssumeRole", "AssumeRole"),
+    ("sts:AssumeRoleWithWebIdentity", "WebIdentity"),
+    ("sts:TagSession", "session_tags"),
+    // Roles Anywhere sets it to the certificate's subject.
+    ("sts:SetSourceIdentity", "AWS4-X509-"),
+];
+
+fn production_code() -> Result<String> {
+    let mut code = String::new();
+    for folder in fs::read_dir(root().join("crates"))? {
+        let folder = folder?.path();
+        // The sandbox knows AWS's side of things.
+        if !folder.ends_with("sandbox") {
+            for file in files(&folder.join("src"), "rs")? {
+                code += &fs::read_to_string(file)?;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Every value under `Action` of a policy document.
+fn actions(policy: &Value) -> Vec<&str> {
+    let statements = policy["Statement"].as_array().map(Vec::as_slice).unwrap_or_default();
+    statements
+        .iter()
+        .flat_map(|statement| match &statement["Action"] {
+            Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+            one => one.as_str().into_iter().collect::<Vec<_>>(),
+        })
+        .collect()
+}
+
+fn check_policy(place: &str, policy: &Value, code: &str) -> usize {
+    assert_eq!(policy["Version"], "2012-10-17", "{place}");
+    let named = actions(policy);
+    assert!(!named.is_empty(), "{place} names no action");
+    for action in &named {
+        let Some((_, words)) = ACTIONS.iter().find(|(known, _)| known == action) else {
+            panic!("{place} names {action}, which the agent does not use");
+        };
+        assert!(code.contains(words), "{place} names {action}, but nothing in the code says {words}");
+    }
+    named.len()
+}
+
+#[test]
+fn policies_parse_and_name_only_actions_that_the_code_uses() -> Result<()> {
+    let code = production_code()?;
+    let mut seen = BTreeSet::new();
+    for path in files(&root().join("deploy/iam"), "json")? {
+        let place = path.display().to_string();
+        let policy: Value = serde_json::from_str(&fs::read_to_string(&path)?).context(place.clone())?;
+        check_policy(&place, &policy, &code);
+        seen.extend(actions(&policy).into_iter().map(str::to_owned));
+    }
+    let known: BTreeSet<String> = ACTIONS.iter().map(|(action, _)| (*action).to_owned()).collect();
+    assert_eq!(seen, known, "an action without a policy, or a policy without its action");
+    Ok(())
+}
+
+#[test]
+fn json_in_the_operations_pages_parses_and_its_policies_too() -> Result<()> {
+    let code = production_code()?;
+    let mut policies = 0;
+    for path in files(&root().join("docs/operations"), "md")? {
+        let text = fs::read_to_string(&path)?;
+        let mut lines = text.lines();
+        while lines.by_ref().any(|l| l.trim() == "```json") {
+            let block: Vec<&str> = lines.by_ref().take_while(|l| l.trim() != "```").collect();
+            let place = path.display().to_string();
+            let value: Value = serde_json::from_str(&block.join("\n")).with_context(|| place.clone())?;
+            if value["Statement"].is_array() {
+                policies += check_policy(&place, &value, &code);
+            }
+        }
+    }
+    assert!(policies > 5, "the pages show only {policies} actions");
+    Ok(())
+}
+
+#[test]
+fn the_systemd_unit_and_its_drop_ins_verify() -> Result<()> {
+    if !is_installed("systemd-analyze") {
+        return Ok(());
+    }
+    let (deploy, work) = (root().join("deploy"), TempDir::new()?);
+    // The binary has to exist where the unit says.
+    let unit = fs::read_to_string(deploy.join("systemd/sigpost.service"))?;
+    let path = work.path().join("sigpost.service");
+    fs::write(&path, unit.replace("/usr/local/bin/sigpost", "/bin/true"))?;
+    let verify =
+        || run(Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path));
+    assert_eq!(verify()?, "");
+    let drop_ins = work.path().join("sigpost.service.d");
+    fs::create_dir(&drop_ins)?;
+    let mut copied = 0;
+    for path in files(&deploy, "conf")? {
+        fs::copy(&path, drop_ins.join(path.file_name().context("a file")?))?;
+        copied += 1;
+    }
+    assert!(copied >= 3);
+    let merged = run(Command::new("systemd-analyze")
+        .env("SYSTEMD_UNIT_PATH", format!("{}:", work.path().display()))
+        .args(["verify", "--man=no", "--recursive-errors=no", "sigpost.service"]))?;
+    assert_eq!(merged, "");
+    // Exposure in tenths: 0 is nothing, 100 is everything.
+    run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20"]).arg(&path))?;
+    Ok(())
+}
+
+#[test]
+fn the_unit_starts_and_reloads_what_the_command_line_takes() -> Result<()> {
+    let unit = fs::read_to_string(root().join("deploy/systemd/sigpost.service"))?;
+    let daemon_set = fs::read_to_string(root().join("deploy/kubernetes/base/daemonset.yaml"))?;
+    let work = TempDir::new()?;
+    let file = work.path().join("agent.yaml");
+    fs::write(&file, "metrics: {}\n")?;
+    let check: Vec<String> = unit
+        .lines()
+        .find_map(|l| l.strip_prefix("ExecReload=/usr/local/bin/sigpost "))
+        .context("the reload checks first")?
+        .split(' ')
+        .map(|word| word.replace("/etc/sigpost/agent.yaml", &file.display().to_string()))
+        .collect();
+    let out = run(Command::new(e2e::peers::sigpost()?).args(check))?;
+    assert!(out.contains("metrics:"), "{out}");
+    // Unknown flags would be a usage error; -version ends before anything starts.
+    let start = unit.lines().find_map(|l| l.strip_prefix("ExecStart=/usr/local/bin/sigpost ")).context("ExecStart")?;
+    let in_pod = daemon_set.lines().filter_map(|l| l.trim().strip_prefix("- -"));
+    for flags in [start.split(' ').map(str::to_owned).collect::<Vec<_>>(), in_pod.map(|f| format!("-{f}")).collect()] {
+        assert!(flags.len() >= 3, "{flags:?}");
+        let out = run(Command::new(e2e::peers::sigpost()?).args(&flags).arg("-version"))?;
+        assert!(out.starts_with("sigpost "), "{out}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_kubernetes_manifests_fit_the_published_schemas() -> Result<()> {
+    let validate = match e2e::peers::find("kubernetes-validate") {
+        Ok(path) => path,
+        Err(error) => {
+            println!("SKIPPED, so this test proves nothing here: {error}");
+            return Ok(());
+        }
+    };
+    let folder = root().join("deploy/kubernetes");
+    let manifests: Vec<PathBuf> = files(&folder, "yaml")?
+        .into_iter()
+        .filter(|p| !p.ends_with("kustomization.yaml") && !p.ends_with("agent.yaml"))
+        .collect();
+    assert!(manifests.len() >= 4);
+    let said = run(Command::new(&validate).arg("--strict").args(&manifests))?;
+    for kind in ["namespace", "serviceaccount", "clusterrole", "clusterrolebinding", "daemonset"] {
+        assert!(said.contains(&format!("passed for resource {kind}/sigpost")), "no {kind} in\n{said}");
+    }
+    // A manifest with a mistake is told, or the check would be worth nothing.
+    let work = TempDir::new()?;
+    let wrong = work.path().join("wrong.yaml");
+    let text = fs::read_to_string(folder.join("base/daemonset.yaml"))?.replace("periodSeconds: 15", "periodSecond: 15");
+    fs::write(&wrong, text)?;
+    assert!(run(Command::new(&validate).arg("--strict").arg(&wrong)).is_err());
+    Ok(())
+}
+
+#[test]
+fn kustomize_builds_both_variants() -> Result<()> {
+    if !is_installed("kubectl") {
+        return Ok(());
+    }
+    for (variant, annotated) in [("irsa", true), ("pod-identity", false)] {
+        let built = run(Command::new("kubectl").arg("kustomize").arg(root().join("deploy/kubernetes").join(variant)))?;
+        assert_eq!(built.contains("eks.amazonaws.com/role-arn"), annotated, "{variant}");
+        for kind in ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet"] {
+            assert!(built.lines().any(|l| l == format!("kind: {kind}")), "{variant} lacks {kind}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_certificates_are_such_as_roles_anywhere_takes() -> Result<()> {
+    if !is_installed("openssl") {
+        return Ok(());
+    }
+    let work = TempDir::new()?;
+    let script = root().join("deploy/roles-anywhere/make-certificates.sh");
+    for host in ["host1.example.com", "host2.example.com"] {
+        run(Command::new("bash").arg(&script).arg(work.path()).arg(host))?;
+    }
+    let text =
+        |file: &str| run(Command::new("openssl").args(["x509", "-noout", "-text", "-in", file]).current_dir(&work));
+    let (ca, host) = (text("ca.pem")?, text("host1.example.com.pem")?);
+    assert!(ca.contains("CA:TRUE") && ca.contains("Certificate Sign"), "{ca}");
+    assert!(host.contains("Version: 3") && host.contains("CA:FALSE") && host.contains("Digital Signature"), "{host}");
+    assert!(host.contains("CN = host1.example.com") || host.contains("CN=host1.example.com"), "{host}");
+    // The second host has the same authority.
+    run(Command::new("openssl").args(["verify", "-CAfile", "ca.pem", "host2.example.com.pem"]).current_dir(&work))?;
+    let key = fs::metadata(work.path().join("host1.example.com.key"))?;
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o077, 0, "others can read the key");
+    for script in files(&root().join("deploy"), "sh")? {
+        run(Command::new("bash").arg("-n").arg(script))?;
+    }
+    Ok(())
+}
