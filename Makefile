@@ -11,7 +11,7 @@ CARGO   := cargo
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-deps test-queue lint fmt bench bench-micro bench-peers soak dist ci clean
+.PHONY: help build run test test-deps test-queue fuzz lint fmt bench bench-micro bench-peers soak dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,12 +41,17 @@ soak: ## ten minutes with a fast, a slow and a dead destination: memory, the led
 	$(CARGO) build --release -p agent -p e2e --bins
 	SIGPOST_BIN=$(RELEASE)/sigpost $(RELEASE)/soak
 
+fuzz: ## fuzz what reads untrusted bytes: TARGET=name for one, SECONDS=120 for each; needs cargo-fuzz and nightly Rust
+	tests/fuzz/run.sh "$(TARGET)" "$(or $(SECONDS),120)"
+
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 fmt: ## format the code
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml
 
 bench: bench-micro bench-peers ## all benchmarks
 

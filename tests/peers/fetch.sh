@@ -43,6 +43,7 @@ done
 # Python packages the tests ask, in an environment of their own: command -> package.
 python_tools=(
   "kubernetes-validate:kubernetes-validate"
+  "moto_server:moto[server]"
 )
 for entry in "${python_tools[@]}"; do
   tool=${entry%%:*} package=${entry##*:}

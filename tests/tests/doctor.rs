@@ -15,8 +15,8 @@ use axum::{
 };
 use e2e::peers;
 use sandbox::{
-    Authority, Fault, Identity, Outcome, ProxyListener, Role, Running, Sandbox, SandboxConfig, TlsListener,
-    TokenIssuer, Trust, TrustAnchor, AnywhereProfile, World,
+    AnywhereProfile, Authority, Fault, Identity, Outcome, ProxyListener, Role, Running, Sandbox, SandboxConfig,
+    TlsListener, TokenIssuer, Trust, TrustAnchor, World,
 };
 use serde_json::Value;
 use tokio::{
@@ -78,8 +78,8 @@ impl Desk {
     /// Runs doctor on one or more `remote_write` entries, each written as a YAML flow mapping.
     fn doctor(&self, entries: &[String], flags: &[&str]) -> Result<Said> {
         let list: String = entries.iter().map(|entry| format!("        - {entry}\n")).collect();
-        let file =
-            self.write("agent.yaml", &format!("metrics:\n  configs:\n    - name: default\n      remote_write:\n{list}"))?;
+        let file = self
+            .write("agent.yaml", &format!("metrics:\n  configs:\n    - name: default\n      remote_write:\n{list}"))?;
         self.run(&[&format!("-config.file={file}")], flags)
     }
 
@@ -183,7 +183,8 @@ async fn a_set_up_that_works_is_told_so_and_stores_nothing() -> Result<()> {
     assert!(!desk.dir.path().join("data-agent").exists(), "doctor made a data directory");
     assert!(cloud.objects().is_empty() && cloud.samples(None, None).is_empty());
 
-    let written = desk.doctor(&[signed(&cloud, SECRET, ""), bucket.replace("name: d", "name: b")], &["--write-probe"])?;
+    let written =
+        desk.doctor(&[signed(&cloud, SECRET, ""), bucket.replace("name: d", "name: b")], &["--write-probe"])?;
     assert_eq!(written.code, Some(0), "{}", written.text);
     assert_eq!(cloud.samples(None, Some("sigpost_doctor_probe")).len(), 1);
     assert_eq!(cloud.objects().len(), 1);
@@ -218,16 +219,13 @@ async fn faults_of_keys_and_signatures_are_named() -> Result<()> {
     let table = [
         (signed(&cloud, "wrong-secret-MARKER", ""), "wrong_secret"),
         (at(right, "region: eu-west-1"), "wrong_region"),
-        (at(right, "region: us-east-1, service_name: execute-api"), "wrong_service"),
+        (at(right, "region: us-east-1, service_name: monitoring"), "wrong_service"),
         (key("ASIADOCTOREXPIRED001", "session_token: token-MARKER"), "expired_token"),
         (key("AKIDNOBODY0000000001", ""), "unknown_key"),
         (key("AKIDDOCTORPOWERLESS1", ""), "missing_permission"),
         (at("/workspaces/ws-1/api/v1/remote_write/", "region: us-east-1, service_name: aps"), "trailing_slash"),
         (at("/workspaces/ws-1/api/v1/write_remote", "region: us-east-1, service_name: aps"), "wrong_path"),
-        (
-            signed(&cloud, SECRET, "").replace("name: d,", "name: d, headers: {X-Scope-OrgID: tenant},"),
-            "tenant_header",
-        ),
+        (signed(&cloud, SECRET, "").replace("name: d,", "name: d, headers: {X-Scope-OrgID: tenant},"), "tenant_header"),
     ];
     for (entry, wanted) in table {
         let (cause, told) = desk.cause(&entry)?;
@@ -242,7 +240,10 @@ async fn faults_of_keys_and_signatures_are_named() -> Result<()> {
     assert_eq!(told["causes"][0]["iam"]["action"], "s3:PutObject");
     assert_eq!(told["causes"][0]["iam"]["resource"], "arn:aws:s3:::bucket/p/*");
     let (_, told) = desk.cause(&signed(&cloud, "wrong-secret-MARKER", ""))?;
-    assert!(told["causes"][0]["detail"].as_str().unwrap_or_default().contains("very request that was signed"), "{told:#}");
+    assert!(
+        told["causes"][0]["detail"].as_str().unwrap_or_default().contains("very request that was signed"),
+        "{told:#}"
+    );
     Ok(())
 }
 
@@ -277,12 +278,9 @@ async fn faults_of_credential_sources_are_named() -> Result<()> {
         profiles: vec![AnywhereProfile::new(profile, [ROLE])],
         ..World::default()
     };
-    let cloud = sandbox(SandboxConfig {
-        identities: vec![Identity::user(KEY_ID, SECRET)],
-        world,
-        ..SandboxConfig::default()
-    })
-    .await?;
+    let cloud =
+        sandbox(SandboxConfig { identities: vec![Identity::user(KEY_ID, SECRET)], world, ..SandboxConfig::default() })
+            .await?;
     let desk = Desk::new()?;
     let url = cloud.remote_write_url("ws-1");
     let region = "region: us-east-1";
@@ -296,7 +294,9 @@ async fn faults_of_credential_sources_are_named() -> Result<()> {
     let (wrong_token, right_token) = (token("vault", "wrong.jwt")?, token("sts.amazonaws.com", "right.jwt")?);
     let loops = desk.write(
         "config",
-        &format!("[profile a]\nrole_arn = {ROLE}\nsource_profile = b\n[profile b]\nrole_arn = {ROLE}\nsource_profile = a\n"),
+        &format!(
+            "[profile a]\nrole_arn = {ROLE}\nsource_profile = b\n[profile b]\nrole_arn = {ROLE}\nsource_profile = a\n"
+        ),
     )?;
     let empty = desk.write("credentials", "")?;
     let web = |file: &str| format!("{region}, web_identity: {{role_arn: \"{ROLE}\", token_file: \"{file}\"}}");
@@ -312,8 +312,14 @@ async fn faults_of_credential_sources_are_named() -> Result<()> {
         (web(&right_token), "none"),
         (format!("{region}, access_key: {KEY_ID}, secret_key_file: /nonexistent/secret"), "file_unreadable"),
         (anywhere, "key_not_of_certificate"),
-        (format!("{region}, profile: a, shared_config_file: \"{loops}\", shared_credentials_file: \"{empty}\""), "profile_loop"),
-        (format!("{region}, profile: nobody, shared_config_file: \"{loops}\", shared_credentials_file: \"{empty}\""), "profile_unknown"),
+        (
+            format!("{region}, profile: a, shared_config_file: \"{loops}\", shared_credentials_file: \"{empty}\""),
+            "profile_loop",
+        ),
+        (
+            format!("{region}, profile: nobody, shared_config_file: \"{loops}\", shared_credentials_file: \"{empty}\""),
+            "profile_unknown",
+        ),
         (format!("{region}, credential_process: \"echo no >&2; exit 3\""), "process_failed"),
         (region.to_owned(), "no_credentials"),
     ];
@@ -504,9 +510,12 @@ async fn receivers_that_are_not_aws_are_examined_too() -> Result<()> {
     let password = "basic_auth: {username: u, password: pass-MARKER}";
     assert_eq!(desk.cause(&to(&write, password))?.0, "none");
     let locked = answering(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await?;
-    let moved = answering(b"HTTP/1.1 302 Found\r\nlocation: https://login.example/\r\ncontent-length: 0\r\n\r\n").await?;
-    let portal =
-        answering(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 28\r\n\r\n<html><title>Sign in</title>").await?;
+    let moved =
+        answering(b"HTTP/1.1 302 Found\r\nlocation: https://login.example/\r\ncontent-length: 0\r\n\r\n").await?;
+    let portal = answering(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 28\r\n\r\n<html><title>Sign in</title>",
+    )
+    .await?;
     let broken = answering(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n").await?;
     let missing = answering(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await?;
     let busy = answering(b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n").await?;
@@ -535,7 +544,7 @@ async fn one_bad_destination_decides_the_exit_code_and_names_choose() -> Result<
     let desk = Desk::new()?;
     let good = signed(&cloud, SECRET, "").replace("name: d", "name: good");
     let bad = signed(&cloud, "wrong-MARKER", "").replace("name: d", "name: bad");
-    let off = bad.replace("name: bad", "name: off, enabled: false");
+    let off = bad.replace("name: bad", "name: off, enabled: false").replace("ws-1", "ws-2");
     let entries = [good, bad, off];
     let all = desk.doctor(&entries, &[])?;
     assert_eq!(all.code, Some(1));

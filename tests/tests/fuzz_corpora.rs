@@ -22,7 +22,8 @@ fn names(directory: &Path) -> BTreeSet<String> {
 
 /// Replays one target's corpus; each input that fails is named.
 fn replay(name: &str) {
-    let target = TARGETS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no target is called {name}")).1;
+    let target =
+        TARGETS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no target is called {name}")).1;
     let corpus = package().join("corpora").join(name);
     let mut failed = Vec::new();
     let files = names(&corpus);
@@ -54,7 +55,8 @@ fn every_target_has_a_program_a_corpus_and_a_replay() {
     let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(REPLAYED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), targets);
     assert_eq!(names(&package().join("corpora")), targets);
-    let programs = names(&package().join("fuzz_targets")).iter().map(|n| n.trim_end_matches(".rs").to_owned()).collect();
+    let programs =
+        names(&package().join("fuzz_targets")).iter().map(|n| n.trim_end_matches(".rs").to_owned()).collect();
     assert_eq!(targets, programs);
     let manifest = fs::read_to_string(package().join("Cargo.toml")).expect("readable");
     for name in &targets {

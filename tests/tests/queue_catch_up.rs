@@ -38,7 +38,10 @@ async fn an_hours_backlog_goes_out_while_new_data_flows() -> Result<()> {
     let mut agent = Agent::prepare(&config(&format!("      scrape_configs:\n{jobs}")))?;
     agent.start_ready().await?;
     let before = until("an hour's data to wait", PATIENCE, || async {
-        ledger::of_running(&agent).await.ok().filter(|rows| rows.get("down").is_some_and(|row| row.pending >= backlog()))
+        ledger::of_running(&agent)
+            .await
+            .ok()
+            .filter(|rows| rows.get("down").is_some_and(|row| row.pending >= backlog()))
     })
     .await
     .with_context(|| agent.log())?;

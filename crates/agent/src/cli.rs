@@ -69,7 +69,9 @@ fn two_dashes(args: Vec<OsString>) -> Vec<OsString> {
                   sigpost replay         post archived objects to a remote-write endpoint\n  \
                   sigpost queue          show what waits on disk (inspect DIR), check it for damage (verify DIR)\n\n\
                   Flags are those of Grafana Agent's static mode; one dash or two.",
-    disable_version_flag = true
+    disable_version_flag = true,
+    // As Go's flag package: of a flag given twice the last one counts (packages append CUSTOM_ARGS to their own).
+    args_override_self = true
 )]
 pub struct RunFlags {
     /// Configuration file (YAML).
@@ -79,18 +81,18 @@ pub struct RunFlags {
     #[arg(long = "config.file.type", default_value = "yaml", value_parser = ["yaml"], hide = true)]
     pub config_file_type: String,
     /// Replace ${VAR} in the file by the environment's value before reading it.
-    #[arg(long = "config.expand-env", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long = "config.expand-env", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub expand_env: bool,
     /// Serve the effective configuration, secrets masked, at /-/config.
-    #[arg(long = "config.enable-read-api", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long = "config.enable-read-api", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub enable_read_api: bool,
     /// Comma list: extra-scrape-metrics (others are accepted and have no effect).
     #[arg(long = "enable-features", default_value = "", value_delimiter = ',')]
     pub enable_features: Vec<String>,
     /// Accepted; sigpost never reports anything to anyone.
-    #[arg(long = "disable-reporting", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide = true)]
+    #[arg(long = "disable-reporting", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide = true)]
     pub disable_reporting: bool,
-    #[arg(long = "disable-support-bundle", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide = true)]
+    #[arg(long = "disable-support-bundle", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide = true)]
     pub disable_support_bundle: bool,
     /// Data directory of all signals (wins over metrics.wal_directory).
     #[arg(long = "metrics.wal-directory", visible_alias = "prometheus.wal-directory", value_name = "DIR")]
@@ -99,7 +101,7 @@ pub struct RunFlags {
     #[arg(long = "server.http.address", default_value = "127.0.0.1:12345", value_name = "HOST:PORT")]
     pub http_address: String,
     /// Serve the HTTP API over TLS (server.http_tls_config names the files).
-    #[arg(long = "server.http.enable-tls", visible_alias = "server.http.tls-enabled", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long = "server.http.enable-tls", visible_alias = "server.http.tls-enabled", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub http_enable_tls: bool,
     /// Most open HTTP connections; 0 = no limit.
     #[arg(long = "server.http.conn-limit", default_value_t = 0)]
@@ -108,7 +110,7 @@ pub struct RunFlags {
     #[arg(long = "server.graceful-shutdown-timeout", default_value = "30s", value_parser = duration)]
     pub graceful_shutdown_timeout: std::time::Duration,
     /// Serve /metrics.
-    #[arg(long = "server.register-instrumentation", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
+    #[arg(long = "server.register-instrumentation", action = ArgAction::Set, value_parser = go_bool, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
     pub register_instrumentation: bool,
     #[arg(long = "version", action = ArgAction::SetTrue)]
     pub version: bool,
@@ -280,6 +282,15 @@ pub struct QueueDirectory {
     pub json: bool,
 }
 
+/// The spellings of Go's `strconv.ParseBool`.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}
+
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     config::parse_duration(text).map_err(|e| e.to_string())
 }
@@ -311,6 +322,22 @@ mod tests {
         assert!(args.expand_env);
         let args = ["replay", "-config.file=a.yaml", "-from=archive", "-to=amp"];
         assert!(matches!(run(&args), Ok(Invocation::Replay(_))));
+    }
+
+    #[test]
+    fn truth_values_and_repeated_flags_are_read_as_go_reads_them() {
+        for (text, expected) in [("1", true), ("T", true), ("TRUE", true), ("0", false), ("f", false), ("False", false)]
+        {
+            let Ok(Invocation::Run(flags)) = run(&["-config.file=a", &format!("-config.expand-env={text}")]) else {
+                panic!("{text}")
+            };
+            assert_eq!(flags.expand_env, expected, "{text}");
+        }
+        assert_eq!(run(&["-config.file=a", "-config.expand-env=yes"]).unwrap_err().exit_code(), 2);
+        let twice = ["-config.file=a", "-server.http.address=:1", "-config.file=b", "-server.http.address=:2"];
+        let Ok(Invocation::Run(flags)) = run(&twice) else { panic!() };
+        assert_eq!(flags.config_file.as_deref(), Some(std::path::Path::new("b")));
+        assert_eq!(flags.http_address, ":2");
     }
 
     #[test]

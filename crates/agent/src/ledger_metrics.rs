@@ -93,12 +93,16 @@ const LANE_COUNTERS: &[(&str, &str, LaneFigure)] = &[
     ("lane_write_failures", "Writes and syncs that failed", |l| l.stats.write_failures as f64),
     ("lane_evicted_segments", "Segments deleted because the lane was full", |l| l.stats.evicted_segments as f64),
     ("lane_damaged_ranges", "Ranges of the lane's files that could not be read", |l| l.stats.damaged_ranges as f64),
-    ("lane_unsynced_discarded_bytes", "Bytes that the start found written but promised to nobody, and discarded", |l| {
-        l.stats.unsynced_discarded_bytes as f64
-    }),
-    ("lane_damaged_tail_bytes", "Bytes at the end of the log that had been synced and that the start found damaged", |l| {
-        l.stats.damaged_tail_bytes as f64
-    }),
+    (
+        "lane_unsynced_discarded_bytes",
+        "Bytes that the start found written but promised to nobody, and discarded",
+        |l| l.stats.unsynced_discarded_bytes as f64,
+    ),
+    (
+        "lane_damaged_tail_bytes",
+        "Bytes at the end of the log that had been synced and that the start found damaged",
+        |l| l.stats.damaged_tail_bytes as f64,
+    ),
 ];
 
 const LANE_GAUGES: &[(&str, &str, LaneFigure)] = &[

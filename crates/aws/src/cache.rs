@@ -111,6 +111,277 @@ impl Windows {
     /// Five minutes and one, as in the SDKs. Below a quarter of an hour a third and a tenth of the life; below a minute more,
     /// since a request takes its time on the way however short the life: two thirds and one third of a second or three.
     fn of(life: Duration) -> Self {
+        let (advisory, mandatory) = if life >= SHORT_LIFE {
+            (ADVISORY, MANDATORY)
+        } else {
+            ((life / 3).max(LONG_TRIP.min(life / 3 * 2)), (life / 10).max(TRIP.min(life / 3)))
+        };
+        Self { life, advisory, mandatory, last_moment: LAST_MOMENT.min(life / 20) }
+    }
+}
+
+/// What pages and metrics show.
+#[derive(Debug, Clone)]
+pub(crate) struct CacheStatus {
+    pub(crate) held: Option<Arc<Held>>,
+    pub(crate) refreshes: u64,
+    pub(crate) failures: u64,
+    pub(crate) last_error: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct CredentialCache {
+    source: Box<dyn Source>,
+    file_check: Duration,
+    hasher: RandomState,
+    /// Who signs with these credentials, for log lines.
+    roster: Roster,
+    fetching: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    held: Option<Arc<Held>>,
+    generation: u64,
+    /// Refused by AWS, or the files changed: get others before the next signature if they can be had.
+    stale: bool,
+    stamps: FileStamps,
+    /// Changed files that may still be changing.
+    unsettled: Option<FileStamps>,
+    stored: u64,
+    files_checked: Instant,
+    backoff: Backoff,
+    retry_at: Option<Instant>,
+    background: bool,
+    refreshes: u64,
+    failures: u64,
+    last_error: Option<FetchError>,
+}
+
+enum Plan {
+    Serve(Arc<Held>),
+    ServeAndRefresh(Arc<Held>),
+    Wait { fallback: Option<Arc<Held>> },
+    Fail(FetchError),
+}
+
+impl CredentialCache {
+    pub(crate) fn new(source: Box<dyn Source>, file_check: Duration) -> Self {
+        let stamps = FileStamps::take(source.files());
+        let state = State {
+            held: None,
+            generation: 0,
+            stale: false,
+            stamps,
+            unsettled: None,
+            stored: source.stored_version(),
+            files_checked: Instant::now(),
+            backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
+            retry_at: None,
+            background: false,
+            refreshes: 0,
+            failures: 0,
+            last_error: None,
+        };
+        Self {
+            source,
+            file_check,
+            hasher: RandomState::new(),
+            roster: Roster::default(),
+            fetching: tokio::sync::Mutex::new(()),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Credentials to sign with at `now` (the far end's clock), good for a while yet when they are given.
+    pub(crate) async fn get(self: &Arc<Self>, now: SystemTime) -> Result<Arc<Held>, FetchError> {
+        let asked = Instant::now();
+        let (plan, generation) = self.plan(now);
+        match plan {
+            Plan::Serve(held) => Ok(held),
+            Plan::Fail(error) => Err(error),
+            Plan::ServeAndRefresh(held) => {
+                let cache = Arc::clone(self);
+                tokio::spawn(async move {
+                    let _ = cache.refresh(generation, now, asked).await;
+                    cache.state.lock().background = false;
+                });
+                Ok(held)
+            }
+            Plan::Wait { fallback } => {
+                let cache = Arc::clone(self);
+                // A task of its own: the caller may time out, and the next one then finds the result.
+                let fetched = tokio::spawn(async move { cache.refresh(generation, now, asked).await }).await;
+                let fetched = fetched.unwrap_or_else(|_| {
+                    Err(FetchError::failed(format!("{}: the fetch broke off", self.source.describe())))
+                });
+                let late = now.checked_add(asked.elapsed()).unwrap_or(now);
+                match (fetched, fallback.filter(|held| held.serves(late))) {
+                    (Ok(held), _) if held.serves(late) => Ok(held),
+                    (_, Some(held)) => Ok(held),
+                    (Err(error), None) => Err(error),
+                    (Ok(held), None) => Err(FetchError::failed(format!(
+                        "{}: the credentials were over before they could be used; the source takes too long, or gives them too late",
+                        held.source
+                    ))),
+                }
+            }
+        }
+    }
+
+    /// AWS refused these credentials: fetch others before the next signature. Nothing happens if they are gone already.
+    pub(crate) fn invalidate(&self, fingerprint: u64) {
+        let mut state = self.state.lock();
+        if state.held.as_ref().is_some_and(|h| h.fingerprint == fingerprint) {
+            state.stale = true;
+        }
+    }
+
+    /// The credentials in use, and whether they are about to be replaced.
+    pub(crate) fn held(&self) -> (Option<Arc<Held>>, bool) {
+        let state = self.state.lock();
+        (state.held.clone(), state.stale)
+    }
+
+    pub(crate) fn status(&self) -> CacheStatus {
+        let state = self.state.lock();
+        CacheStatus {
+            held: state.held.clone(),
+            refreshes: state.refreshes,
+            failures: state.failures,
+            last_error: state.last_error.as_ref().map(|e| e.message.clone()),
+        }
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        self.source.describe()
+    }
+
+    pub(crate) fn advice_when_expired(&self) -> String {
+        self.source.advice_when_expired()
+    }
+
+    /// Counts a destination among those that log lines name, for as long as `destination` lives.
+    pub(crate) fn join(&self, destination: &Arc<str>) {
+        if !self.roster.join(destination) {
+            return;
+        }
+        // The line about the fetch is long past and did not name this one.
+        let held = self.state.lock().held.clone();
+        if let Some(held) = held {
+            announce(destination, &held.source, &held.credentials, SystemTime::now());
+        }
+    }
+
+    fn look_at_files(&self, state: &mut State) {
+        let settling = self.file_check.min(SETTLING);
+        let wait = if state.unsettled.is_some() { settling } else { self.file_check };
+        if state.stamps.is_empty() || state.files_checked.elapsed() < wait {
+            return;
+        }
+        state.files_checked = Instant::now();
+        let seen = state.stamps.again();
+        if seen == state.stamps {
+            state.unsettled = None;
+        } else if settling.is_zero() || state.unsettled.as_ref() == Some(&seen) {
+            // Stamped before the fetch: a change in the middle of it is seen next time.
+            state.stamps = seen;
+            state.unsettled = None;
+            state.stale = true;
+            state.retry_at = None;
+            state.backoff.reset();
+        } else {
+            state.unsettled = Some(seen);
+        }
+    }
+
+    fn plan(&self, now: SystemTime) -> (Plan, u64) {
+        let mut state = self.state.lock();
+        let stored = self.source.stored_version();
+        if state.stored != stored {
+            state.stored = stored;
+            state.stale = true;
+            state.retry_at = None;
+            state.backoff.reset();
+        }
+        self.look_at_files(&mut state);
+        let resting = state.retry_at.is_some_and(|at| Instant::now() < at);
+        let failed = || {
+            let silent = || FetchError::failed(format!("{}: no credentials yet", self.source.describe()));
+            Plan::Fail(state.last_error.clone().unwrap_or_else(silent))
+        };
+        let plan = match &state.held {
+            None if resting => failed(),
+            None => Plan::Wait { fallback: None },
+            Some(held) => {
+                let remaining = held.remaining(now).unwrap_or(Duration::MAX);
+                let recheck = held.recheck_at.is_some_and(|at| Instant::now() >= at);
+                if !held.serves(now) {
+                    if resting { failed() } else { Plan::Wait { fallback: None } }
+                } else if resting {
+                    Plan::Serve(Arc::clone(held))
+                } else if state.stale || remaining <= held.windows.mandatory {
+                    Plan::Wait { fallback: Some(Arc::clone(held)) }
+                } else if (remaining <= held.windows.advisory || recheck) && !state.background {
+                    Plan::ServeAndRefresh(Arc::clone(held))
+                } else {
+                    Plan::Serve(Arc::clone(held))
+                }
+            }
+        };
+        if matches!(plan, Plan::ServeAndRefresh(_)) {
+            state.background = true;
+        }
+        (plan, state.generation)
+    }
+
+    /// Fetches, unless someone did since `seen`. It was `now` at `asked`.
+    async fn refresh(&self, seen: u64, now: SystemTime, asked: Instant) -> Result<Arc<Held>, FetchError> {
+        let _alone = self.fetching.lock().await;
+        {
+            let state = self.state.lock();
+            if state.generation != seen {
+                return match (&state.held, &state.last_error) {
+                    (Some(held), _) if held.generation == state.generation => Ok(Arc::clone(held)),
+                    (_, Some(error)) => Err(error.clone()),
+                    _ => Err(FetchError::failed("no credentials")),
+                };
+            }
+        }
+        let fetched = self.source.fetch().await;
+        let now = now.checked_add(asked.elapsed()).unwrap_or(now);
+        let result = fetched.and_then(|fetched| check_expiry(fetched, now));
+        let mut state = self.state.lock();
+        state.generation = state.generation.wrapping_add(1);
+        match result {
+            Ok(fetched) => Ok(self.accept(&mut state, fetched, now)),
+            Err(error) => {
+                state.failures += 1;
+                rest(&mut state, now);
+                let valid = state.held.as_ref().is_some_and(|h| h.serves(now));
+                tracing::warn!(
+                    destinations = self.roster.names(),
+                    source = self.source.describe(),
+                    still_valid = valid,
+                    %error,
+                    "AWS credentials could not be refreshed"
+                );
+                state.last_error = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn accept(&self, state: &mut State, fetched: Fetched, now: SystemTime) -> Arc<Held> {
+        let Fetched { credentials, source, recheck } = fetched;
+        let parts = (credentials.access_key_id(), credentials.secret_access_key(), credentials.session_token());
+        let fingerprint = self.hasher.hash_one(parts);
+        let before = state.held.as_ref().filter(|h| h.fingerprint == fingerprint);
+        let obtained_at = before.map_or_else(SystemTime::now, |h| h.obtained_at);
+        let no_longer_life =
+            before.is_some_and(|h| h.credentials.expiry().is_some() && h.credentials.expiry() >= credentials.expiry());
+        let life = credentials.expiry().and_then(|at| at.duration_since(now).ok()).unwrap_or(Duration::MAX);
         // The same credentials again keep the windows of their whole life.
         let mut windows = before.map_or_else(|| Windows::of(life), |held| held.windows);
         windows.advisory = match before {

@@ -1,21 +1,13 @@
-//! Sources that aws-config knows: profiles, and the standard chain (with our own container source in it).
+//! The standard chain, with our own profiles and container source in it; and which profile is meant, in which files.
 //!
-//! Caches nothing: profile files are parsed at each call, because aws-config parses them once for the life of a provider.
-//! Keeps true: a profile that is asked for is the only thing looked at; environment keys never win over it.
-
-#![allow(deprecated, reason = "aws-config's builders take this type; its new home is a crate we do not depend on")]
+//! Caches nothing. Keeps true: a source that exists and fails ends the search; environment keys never win over a profile that
+//! was asked for.
 
 use std::{error::Error, path::PathBuf};
 
 use aws_config::{
-    environment::EnvironmentVariableCredentialsProvider,
-    imds::credentials::ImdsCredentialsProvider,
-    profile::{
-        ProfileFileCredentialsProvider,
-        profile_file::{ProfileFileKind, ProfileFiles},
-    },
+    environment::EnvironmentVariableCredentialsProvider, imds::credentials::ImdsCredentialsProvider,
     provider_config::ProviderConfig,
-    web_identity_token::WebIdentityTokenCredentialsProvider,
 };
 use aws_credential_types::{
     Credentials,
@@ -26,6 +18,8 @@ use crate::{
     container,
     error::FetchError,
     explain::{SourceOutcome, Trail},
+    profile,
+    profile_file::{Profiles, SharedFile},
     sts::Sts,
 };
 
@@ -38,22 +32,13 @@ pub(crate) struct ProfileChoice {
 }
 
 impl ProfileChoice {
-    /// The files as aws-config wants them: a named file replaces its default, the other default stays.
-    pub(crate) fn files(&self) -> ProfileFiles {
-        let mut builder = ProfileFiles::builder();
-        builder = match &self.config_file {
-            Some(path) => builder.with_file(ProfileFileKind::Config, path),
-            None => builder.include_default_config_file(true),
-        };
-        builder = match &self.credentials_file {
-            Some(path) => builder.with_file(ProfileFileKind::Credentials, path),
-            None => builder.include_default_credentials_file(true),
-        };
-        builder.build()
-    }
-
     /// The paths that are read, for noticing changes.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.places().into_iter().flatten().collect()
+    }
+
+    /// The config file, and the credentials file.
+    fn places(&self) -> [Option<PathBuf>; 2] {
         let default = |variable: &str, name: &str| {
             std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from).or_else(|| {
                 let home = std::env::var_os("HOME").filter(|v| !v.is_empty())?;
@@ -63,7 +48,7 @@ impl ProfileChoice {
         let config = self.config_file.clone().or_else(|| default("AWS_CONFIG_FILE", "config"));
         let credentials =
             self.credentials_file.clone().or_else(|| default("AWS_SHARED_CREDENTIALS_FILE", "credentials"));
-        [config, credentials].into_iter().flatten().collect()
+        [config, credentials]
     }
 
     /// The name in effect.
@@ -74,49 +59,25 @@ impl ProfileChoice {
             .unwrap_or_else(|| "default".to_owned())
     }
 
-    /// Credentials of that profile: keys, role chains, `credential_source`, `credential_process`.
-    pub(crate) async fn fetch(&self, sts: &Sts<'_>) -> Result<Credentials, FetchError> {
-        let mut builder =
-            ProfileFileCredentialsProvider::builder().configure(&provider_config(sts)).profile_files(self.files());
-        if let Some(name) = &self.name {
-            builder = builder.profile_name(name);
-        }
-        builder.build().provide_credentials().await.map_err(|e| {
-            let FetchError { message, absent } = explain(&e);
-            let files: Vec<String> = self.paths().iter().map(|p| p.display().to_string()).collect();
-            FetchError {
-                message: format!("profile {} ({}): {message}{}", self.name(), files.join(", "), profile_hint(&message)),
-                absent,
-            }
-        })
+    /// Somebody named the profile, here or in `AWS_PROFILE`: then it has to be there.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.name.is_some() || std::env::var("AWS_PROFILE").is_ok_and(|v| !v.trim().is_empty())
     }
 
-    /// The profile's `region`, read now without waiting for anything but the files.
-    pub(crate) fn region(&self, sts: &Sts<'_>) -> Option<String> {
-        use aws_config::meta::region::ProvideRegion;
-        let mut builder = aws_config::profile::region::ProfileFileRegionProvider::builder()
-            .configure(&provider_config(sts))
-            .profile_files(self.files());
-        if let Some(name) = &self.name {
-            builder = builder.profile_name(name);
-        }
-        let provider = builder.build();
-        // Reading files is all it does, and aws-config reads them without yielding.
-        let region = futures_util::FutureExt::now_or_never(provider.region()).flatten()?;
-        Some(region.as_ref().trim().to_owned()).filter(|r| !r.is_empty())
+    /// The files in the order in which later ones win.
+    pub(crate) fn shared_files(&self) -> Vec<SharedFile> {
+        // What a variable names may be for other tools: only our own configuration insists.
+        let kinds = [(true, self.config_file.is_some()), (false, self.credentials_file.is_some())];
+        let file =
+            |(path, (is_config, is_named)): (Option<PathBuf>, _)| Some(SharedFile { path: path?, is_config, is_named });
+        self.places().into_iter().zip(kinds).filter_map(file).collect()
     }
-}
 
-fn profile_hint(message: &str) -> &'static str {
-    if message.contains("sso") || message.contains("credentials-login") || message.contains("login_session") {
-        "; a profile with a human login (SSO) cannot be used by an agent: use a role of the machine (instance_metadata, web_identity, \
-         container), roles_anywhere, or keys"
-    } else if message.contains("was not defined") {
-        "; name an existing profile, or set shared_config_file and shared_credentials_file"
-    } else if message.contains("could not parse profile file") {
-        "; each line must be [section], key = value, or begin with #"
-    } else {
-        ""
+    /// The profile's `region`, read now. Nothing where the files cannot be read: whoever needs credentials of them says why.
+    pub(crate) fn region(&self) -> Option<String> {
+        let profiles = Profiles::read(&self.shared_files()).ok()?;
+        let region = profiles.get(&self.name())?.get("region")?.trim().to_owned();
+        Some(region).filter(|r| !r.is_empty())
     }
 }
 
@@ -137,6 +98,7 @@ pub(crate) fn provider_config(sts: &Sts<'_>) -> ProviderConfig {
 pub(crate) async fn standard(
     sts: &Sts<'_>,
     imds: &aws_config::imds::Client,
+    session_name: &str,
     trail: &mut Trail,
 ) -> Result<(Credentials, &'static str), FetchError> {
     const PLACES: [&str; 5] = ["environment", "shared files", "web identity", "container", "instance metadata"];
@@ -147,11 +109,8 @@ pub(crate) async fn standard(
             "environment" => {
                 EnvironmentVariableCredentialsProvider::new().provide_credentials().await.map_err(|e| explain(&e))
             }
-            "shared files" => ProfileChoice::default().fetch(sts).await,
-            "web identity" => {
-                let provider = WebIdentityTokenCredentialsProvider::builder().configure(&config).build();
-                provider.provide_credentials().await.map_err(|e| web_identity_path(explain(&e)))
-            }
+            "shared files" => profile::fetch(&ProfileChoice::default(), sts, session_name).await,
+            "web identity" => web_identity(sts, session_name).await,
             "container" => container::fetch(None, None, sts.connections).await,
             _ => {
                 let provider = ImdsCredentialsProvider::builder().configure(&config).imds_client(imds.clone()).build();
@@ -189,12 +148,21 @@ pub(crate) async fn standard(
     )))
 }
 
-/// aws-config says "No such file" without saying which.
-fn web_identity_path(e: FetchError) -> FetchError {
-    match std::env::var("AWS_WEB_IDENTITY_TOKEN_FILE") {
-        Ok(path) if !e.absent => FetchError::failed(format!("token file {path}: {}", e.message)),
-        _ => e,
+/// IRSA as the environment describes it. Our own, because aws-config names sessions after the clock, and a missing token file
+/// not at all.
+async fn web_identity(sts: &Sts<'_>, session_name: &str) -> Result<Credentials, FetchError> {
+    let variable = |name: &str| std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+    let Some(token_file) = variable("AWS_WEB_IDENTITY_TOKEN_FILE") else {
+        return Err(FetchError::absent("AWS_WEB_IDENTITY_TOKEN_FILE is not set"));
+    };
+    let Some(role_arn) = variable("AWS_ROLE_ARN") else {
+        return Err(FetchError::failed("AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not; set both"));
+    };
+    if sts.region.is_empty() && sts.named_endpoint().is_none() {
+        return Err(FetchError::failed("no region to ask STS in; set sts_region, or AWS_REGION"));
     }
+    let session = variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| session_name.to_owned());
+    sts.web_identity(&role_arn, &session, token_file.as_ref()).await
 }
 
 /// An aws-config error as one line: its own `Display` says nothing, its `Debug` is a page.

@@ -6,7 +6,9 @@
 //!
 //! How the types fit: an [`IdentityConfig`] (plain data) and the process's [`IdentityContext`] make, by [`build`], an
 //! [`Identity`]; [`identity`] gives the same as `Arc<dyn Authorize>`. [`parse_host`] reads service and region from an
-//! endpoint's host name.
+//! endpoint's host name. [`Identity::explain`] tells a person what was considered, [`compare_canonical`] why a signature
+//! does not fit. [`SecretKeeper`] reads the secrets that configuration refers to in Secrets Manager, SSM and Vault, by the same
+//! identities. `TRAPS.md` lists what the field fell into, each with its test.
 //!
 //! Invariants: a secret is in no message and no `Debug`; environment keys never win over a profile or keys that were asked
 //! for; what is signed is what is sent; still valid credentials are used whatever their source does; no refusal loops.
@@ -40,6 +42,8 @@ mod identity;
 mod json;
 mod origin;
 mod process;
+mod profile;
+mod profile_file;
 mod region;
 mod roles_anywhere;
 mod roster;

@@ -16,7 +16,7 @@ use crate::{
     container,
     error::FetchError,
     explain::{CallerIdentity, RoleCheck, SourceOutcome, Trail},
-    process,
+    process, profile,
     region::SigningRegion,
     roles_anywhere,
     sts::Sts,
@@ -122,10 +122,11 @@ impl Origin {
                     credentials_file: credentials_file.clone(),
                 };
                 recheck = Some(RECHECK);
-                choice.fetch(sts).await?
+                profile::fetch(&choice, sts, &self.session_name).await?
             }
             CredentialSource::StandardChain => {
-                let (credentials, place) = chain::standard(sts, self.imds(None).await?, trail).await?;
+                let (credentials, place) =
+                    chain::standard(sts, self.imds(None).await?, &self.session_name, trail).await?;
                 label = Some(format!("{place} (standard chain)"));
                 recheck = Some(RECHECK);
                 credentials

@@ -70,7 +70,7 @@ impl SigningRegion {
         connections: &Connections,
     ) -> Result<Self, AwsError> {
         let known = OnceLock::new();
-        if let Some(found) = look(config, host, connections)? {
+        if let Some(found) = look(config, host)? {
             let _ = known.set(found);
         }
         let place = destination.host_str().unwrap_or_default().to_owned();
@@ -85,7 +85,7 @@ impl SigningRegion {
             known,
             corrected: RwLock::new(None),
             host: place,
-            places: places(config, host, connections),
+            places: places(config, host),
             asking: Mutex::new(None),
             connections: connections.clone(),
         })
@@ -178,20 +178,16 @@ impl SigningRegion {
     }
 }
 
-fn look(
-    config: &IdentityConfig,
-    host: Option<&AwsHost>,
-    connections: &Connections,
-) -> Result<Option<(String, RegionOrigin)>, AwsError> {
+fn look(config: &IdentityConfig, host: Option<&AwsHost>) -> Result<Option<(String, RegionOrigin)>, AwsError> {
     if let Some(region) = config.region.as_deref().map(str::trim).filter(|r| !r.is_empty()) {
         check("region", region)?;
     }
-    let found = places(config, host, connections).into_iter().find_map(|c| Some((c.region?, c.place)));
+    let found = places(config, host).into_iter().find_map(|c| Some((c.region?, c.place)));
     Ok(found)
 }
 
 /// Every place that may name a region without being asked over the network, in order, with what it names.
-fn places(config: &IdentityConfig, host: Option<&AwsHost>, connections: &Connections) -> Vec<RegionCheck> {
+fn places(config: &IdentityConfig, host: Option<&AwsHost>) -> Vec<RegionCheck> {
     let mut places = Vec::new();
     let mut look = |place: RegionOrigin, region: Option<String>| {
         let region = region.map(|r| r.trim().to_owned()).filter(|r| !r.is_empty());
@@ -207,8 +203,7 @@ fn places(config: &IdentityConfig, host: Option<&AwsHost>, connections: &Connect
         },
         _ => ProfileChoice::default(),
     };
-    let sts = Sts { region: "", config: &config.sts, connections };
-    look(RegionOrigin::Profile(profile.name()), profile.region(&sts));
+    look(RegionOrigin::Profile(profile.name()), profile.region());
     for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
         look(RegionOrigin::Environment(name), std::env::var(name).ok());
     }

@@ -53,12 +53,26 @@ impl Sts<'_> {
                     .read_timeout(Duration::from_secs(15))
                     .build(),
             )
-            .use_fips(self.config.use_fips)
-            .use_dual_stack(self.config.use_dualstack);
-        if let Some(endpoint) = &self.config.endpoint {
-            builder = builder.endpoint_url(endpoint.as_str());
+            .use_fips(self.uses("AWS_USE_FIPS_ENDPOINT", self.config.use_fips))
+            .use_dual_stack(self.uses("AWS_USE_DUALSTACK_ENDPOINT", self.config.use_dualstack));
+        if let Some(endpoint) = self.named_endpoint() {
+            builder = builder.endpoint_url(endpoint.as_str()).use_fips(false).use_dual_stack(false);
         }
         builder.build()
+    }
+
+    /// The endpoint that the configuration names, or `AWS_ENDPOINT_URL_STS`. Its own name decides FIPS and dual stack.
+    pub(crate) fn named_endpoint(&self) -> Option<Url> {
+        let of_environment = || {
+            let ignored = is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+            let text = std::env::var("AWS_ENDPOINT_URL_STS").ok().filter(|_| !ignored)?;
+            Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
+        self.config.endpoint.clone().or_else(of_environment)
+    }
+
+    fn uses(&self, variable: &str, configured: bool) -> bool {
+        configured || is_true(variable)
     }
 
     /// Assumes one role on top of `base`.
@@ -125,11 +139,12 @@ impl Sts<'_> {
 
     /// The STS endpoint for calls made by hand.
     pub(crate) fn endpoint(&self) -> Result<Url, FetchError> {
-        if let Some(endpoint) = &self.config.endpoint {
-            return Ok(endpoint.clone());
+        if let Some(endpoint) = self.named_endpoint() {
+            return Ok(endpoint);
         }
         let region = self.region;
-        let (fips, dual) = (self.config.use_fips && !region.starts_with("us-gov-"), self.config.use_dualstack);
+        let dual = self.uses("AWS_USE_DUALSTACK_ENDPOINT", self.config.use_dualstack);
+        let fips = self.uses("AWS_USE_FIPS_ENDPOINT", self.config.use_fips) && !region.starts_with("us-gov-");
         let name = if fips { "sts-fips" } else { "sts" };
         let suffix = endpoint_suffix(region, dual);
         Url::parse(&format!("https://{name}.{region}.{suffix}/"))
@@ -184,6 +199,10 @@ impl Sts<'_> {
         }
         from_xml(&reply.body).map_err(|why| context(format!("STS's answer {why}")))
     }
+}
+
+fn is_true(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"))
 }
 
 /// What follows the region in an endpoint's host name.
@@ -265,6 +284,25 @@ pub(crate) fn from_xml(body: &[u8]) -> Result<Credentials, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_of_every_partition_and_switch() {
+        let client = || net::Client::new(&net::HttpClientConfig::default(), net::ClientOptions::default()).unwrap();
+        let connections = Connections { outside: client(), local: client() };
+        for (region, use_fips, use_dualstack, host) in [
+            ("us-east-1", false, false, "sts.us-east-1.amazonaws.com"),
+            ("us-east-1", true, false, "sts-fips.us-east-1.amazonaws.com"),
+            ("eu-west-1", false, true, "sts.eu-west-1.api.aws"),
+            ("us-west-2", true, true, "sts-fips.us-west-2.api.aws"),
+            ("us-gov-west-1", true, false, "sts.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", false, false, "sts.cn-north-1.amazonaws.com.cn"),
+            ("eusc-de-east-1", false, false, "sts.eusc-de-east-1.amazonaws.eu"),
+        ] {
+            let config = StsConfig { use_fips, use_dualstack, ..StsConfig::default() };
+            let endpoint = Sts { region, config: &config, connections: &connections }.endpoint().unwrap();
+            assert_eq!(endpoint.host_str(), Some(host));
+        }
+    }
 
     #[test]
     fn garbage_instead_of_an_answer_is_an_error() {

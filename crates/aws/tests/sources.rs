@@ -107,7 +107,7 @@ async fn broken_profiles_are_named_with_their_file_and_a_way_out() {
          [profile loop]\nrole_arn=arn:aws:iam::123456789012:role/a\nsource_profile=loop2\n[profile loop2]\nrole_arn=arn:aws:iam::123456789012:role/b\nsource_profile=loop\n",
     );
     for (name, expected) in
-        [("nosuch", "was not defined"), ("person", "cannot be used by an agent"), ("loop", "infinite loop")]
+        [("nosuch", "no such profile"), ("person", "cannot be used by an agent"), ("loop", "loop -> loop2 -> loop")]
     {
         let error = key(&build(&profile(dir.path(), name))).await.unwrap_err();
         assert!(error.contains(expected) && error.contains(name) && error.contains("credentials"), "{error}");
@@ -115,7 +115,191 @@ async fn broken_profiles_are_named_with_their_file_and_a_way_out() {
     }
     write(dir.path(), "config", "[profile a\nx");
     let error = key(&build(&profile(dir.path(), "a"))).await.unwrap_err();
-    assert!(error.contains("could not parse profile file"), "{error}");
+    assert!(error.contains(&format!("{}, line 1:", dir.path().join("config").display())), "{error}");
+    std::fs::remove_file(dir.path().join("config")).unwrap();
+    let error = key(&build(&profile(dir.path(), "a"))).await.unwrap_err();
+    assert!(error.contains("cannot read") && error.contains("config"), "{error}");
+}
+
+fn through(dir: &std::path::Path, name: &str, sts: &Fake) -> IdentityConfig {
+    let sts = StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() };
+    IdentityConfig { sts, ..profile(dir, name) }
+}
+
+#[tokio::test]
+async fn profiles_chain_roles_with_stable_session_names_durations_and_external_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "credentials", "[base]\naws_access_key_id=AKIABASE\naws_secret_access_key=s\nrole_arn=ignored\n");
+    write(
+        dir.path(),
+        "config",
+        "[profile one]\nrole_arn=arn:aws:iam::123456789012:role/one\nsource_profile=base\nduration_seconds=1800\n\
+         [profile two]\nrole_arn=arn:aws:iam::123456789012:role/two\nsource_profile=one\nexternal_id=e\nrole_session_name=mine\n",
+    );
+    let sts = Fake::start(|_, n| sts_answer("AssumeRole", n)).await;
+    let identity = build(&through(dir.path(), "two", &sts));
+    assert_eq!(key(&identity).await.unwrap(), "ASIA1");
+    let forms: Vec<_> = sts.seen().iter().map(Seen::form).collect();
+    assert_eq!(
+        (forms[0]["RoleArn"].as_str(), forms[0]["DurationSeconds"].as_str()),
+        ("arn:aws:iam::123456789012:role/one", "1800")
+    );
+    assert_eq!(forms[0]["RoleSessionName"], "sigpost-node-1-prod");
+    assert_eq!((forms[1]["RoleSessionName"].as_str(), forms[1]["ExternalId"].as_str()), ("mine", "e"));
+    assert_eq!(sts.seen()[1].key().as_deref(), Some("ASIA0"));
+}
+
+#[tokio::test]
+async fn a_refused_role_with_mfa_says_that_no_agent_can_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "credentials", "[base]\naws_access_key_id=AKIABASE\naws_secret_access_key=s\n");
+    write(
+        dir.path(),
+        "config",
+        "[profile m]\nrole_arn=arn:aws:iam::123456789012:role/m\nsource_profile=base\nmfa_serial=arn:aws:iam::123456789012:mfa/me\n",
+    );
+    let sts = Fake::start(|_, _| sts_error(403, "AccessDenied", "no")).await;
+    let error = key(&build(&through(dir.path(), "m", &sts))).await.unwrap_err();
+    assert!(error.contains("mfa_serial") && error.contains("AccessDenied"), "{error}");
+}
+
+#[tokio::test]
+async fn profiles_that_cannot_work_say_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "credentials", "[half]\naws_access_key_id=AKIA\n");
+    write(
+        dir.path(),
+        "config",
+        "[profile nobody]\nrole_arn=arn:aws:iam::123456789012:role/a\n\
+         [profile both]\nrole_arn=arn:aws:iam::123456789012:role/a\nsource_profile=half\ncredential_source=Environment\n\
+         [profile gone]\nrole_arn=arn:aws:iam::123456789012:role/a\nsource_profile=nowhere\n\
+         [profile odd]\nrole_arn=arn:aws:iam::123456789012:role/a\ncredential_source=Moon\n\
+         [profile long]\nrole_arn=arn:aws:iam::123456789012:role/a\nsource_profile=half\nduration_seconds=5\n\
+         [profile self]\nrole_arn=arn:aws:iam::123456789012:role/a\nsource_profile=self\n\
+         [profile bare]\nregion=us-east-1\n",
+    );
+    for (name, expected) in [
+        ("half", "no aws_secret_access_key"),
+        ("nobody", "neither source_profile nor credential_source"),
+        ("both", "keep one of them"),
+        ("gone", "nowhere"),
+        ("odd", "Ec2InstanceMetadata"),
+        ("long", "900 to 43200"),
+        ("self", "its own source_profile"),
+        ("bare", "has no credentials"),
+    ] {
+        let error = key(&build(&profile(dir.path(), name))).await.unwrap_err();
+        assert!(error.contains(expected) && error.contains(name), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_profile_that_aws_profile_names_and_nobody_wrote_does_not_fall_through_to_metadata() {
+    let test = "a_profile_that_aws_profile_names_and_nobody_wrote_does_not_fall_through_to_metadata";
+    if !in_child(test, &[("AWS_PROFILE", "nosuch"), ("AWS_EC2_METADATA_DISABLED", "true")]) {
+        return;
+    }
+    let error = key(&build(&config(CredentialSource::StandardChain))).await.unwrap_err();
+    assert!(error.contains("nosuch") && !error.contains("instance metadata"), "{error}");
+}
+
+#[tokio::test]
+async fn the_environment_names_an_sts_endpoint_where_the_block_names_none() {
+    let test = "the_environment_names_an_sts_endpoint_where_the_block_names_none";
+    let sts = Fake::start(|_, n| sts_answer("AssumeRoleWithWebIdentity", n)).await;
+    if !in_child_async(test, vec![("AWS_ENDPOINT_URL_STS".to_owned(), sts.url("/").to_string())]).await {
+        assert_eq!(sts.seen().len(), 1);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = write(dir.path(), "token", "jwt\n");
+    let role_arn = "arn:aws:iam::123456789012:role/pod".to_owned();
+    let source = CredentialSource::WebIdentity { role_arn, token_file, session_name: None };
+    assert_eq!(key(&build(&config(source))).await.unwrap(), "ASIA0");
+}
+
+#[tokio::test]
+async fn irsa_of_the_environment_has_a_stable_session_name_and_names_its_missing_token() {
+    let test = "irsa_of_the_environment_has_a_stable_session_name_and_names_its_missing_token";
+    let sts = Fake::start(|_, n| sts_answer("AssumeRoleWithWebIdentity", n)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = write(dir.path(), "token", "jwt\n").display().to_string();
+    let env = [
+        ("AWS_ENDPOINT_URL_STS", sts.url("/").to_string()),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token_file),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod".to_owned()),
+    ];
+    if !in_child_async(test, env.map(|(k, v)| (k.to_owned(), v)).into()).await {
+        assert_eq!(sts.seen()[0].form()["RoleSessionName"], "sigpost-node-1-prod");
+        return;
+    }
+    assert_eq!(key(&build(&config(CredentialSource::StandardChain))).await.unwrap(), "ASIA0");
+    let token_file = std::env::var("AWS_WEB_IDENTITY_TOKEN_FILE").unwrap();
+    std::fs::remove_file(&token_file).unwrap();
+    let error = key(&build(&config(CredentialSource::StandardChain))).await.unwrap_err();
+    assert!(error.contains("web identity") && error.contains(&token_file), "{error}");
+}
+
+#[tokio::test]
+async fn an_explanation_tells_every_source_every_role_and_where_the_region_came_from() {
+    let test = "an_explanation_tells_every_source_every_role_and_where_the_region_came_from";
+    let env = [("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT1"), ("AWS_SECRET_ACCESS_KEY", "hunter2")];
+    if !in_child(test, &env) {
+        return;
+    }
+    let sts = Fake::start(|seen, n| match seen.form()["Action"].as_str() {
+        "GetCallerIdentity" => {
+            "<R><Arn>arn:aws:sts::1:assumed-role/one/s</Arn><Account>1</Account><UserId>U</UserId></R>".into_response()
+        }
+        _ if n == 0 => sts_answer("AssumeRole", n),
+        _ => sts_error(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"),
+    })
+    .await;
+    let role = |name: &str| RoleStep {
+        role_arn: format!("arn:aws:iam::123456789012:role/{name}"),
+        external_id: None,
+        session_name: None,
+        session_duration: None,
+        session_tags: std::collections::BTreeMap::new(),
+    };
+    let sts_config = StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() };
+    let config = IdentityConfig {
+        roles: vec![role("one"), role("two")],
+        sts: sts_config.clone(),
+        region: None,
+        ..config(CredentialSource::StandardChain)
+    };
+    let identity = build(&config);
+    let told = identity.explain().await;
+    use aws::SourceOutcome::{NotAsked, Taken};
+    let sources: Vec<_> = told.sources.iter().map(|s| (s.source.as_str(), s.outcome)).collect();
+    assert_eq!(
+        sources,
+        [
+            ("environment", Taken),
+            ("shared files", NotAsked),
+            ("web identity", NotAsked),
+            ("container", NotAsked),
+            ("instance metadata", NotAsked)
+        ]
+    );
+    assert!(
+        told.roles[0].error.is_none() && told.roles[1].error.as_deref().unwrap().contains("AccessDenied"),
+        "{told:?}"
+    );
+    assert!(told.caller.is_none() && told.error.is_some() && told.region_error.is_none());
+    assert_eq!(told.region, Some(("us-east-1".to_owned(), RegionOrigin::HostName)));
+    let status = identity.status();
+    assert_eq!((status.refreshes, status.refresh_failures), (0, 0), "the credentials in use are untouched");
+    assert!(!format!("{told:?}").contains("hunter2"));
+
+    // Where the block names a source, what the environment offers is told as left alone.
+    let config = IdentityConfig { sts: sts_config, ..self::config(static_keys("AKIAWRITTENHERE1", "hunter2")) };
+    let identity = build(&config);
+    let told = identity.explain().await;
+    assert_eq!(told.caller.as_ref().unwrap().key_last4, "ERE1");
+    assert!(told.sources.iter().any(|s| s.outcome == NotAsked && s.why.contains("AWS_ACCESS_KEY_ID")), "{told:?}");
+    assert_eq!(identity.caller_identity().await.unwrap().arn, "arn:aws:sts::1:assumed-role/one/s");
 }
 
 #[tokio::test]

@@ -175,8 +175,23 @@ fn hide_values(line: &[char], keys: &[Key], parent: Option<&str>, shown: &mut [b
         if is_variable(value) || is_harmless(&key.name, value, labels) {
             continue;
         }
-        hide(shown, key.end + 1 + variable_name(value), hidden_to);
+        let name = variable_name(value);
+        let (from, to) = if name == 0 { (0, value.len()) } else { default_of(value, name) };
+        hide(shown, key.end + 1 + from, key.end + 1 + to);
     }
+}
+
+/// Of `${NAME:-text}`, whose name ends at `name`, the part between the operator and the closing brace.
+fn default_of(value: &[char], name: usize) -> (usize, usize) {
+    let operator = match value.get(name..).unwrap_or_default() {
+        [':', '-' | '=' | '?' | '+', ..] => 2,
+        ['-' | '=' | '?' | '+', ..] => 1,
+        _ => 0,
+    };
+    let from = name + operator;
+    let end = value.iter().rposition(|c| !(c.is_whitespace() || matches!(c, '"' | '\'')));
+    let to = end.filter(|end| *end >= from && value.get(*end) == Some(&'}')).unwrap_or(value.len());
+    (from, to.max(from))
 }
 
 /// Is the value of a key that is not of the dialect known to be no secret, by its shape and the key's name?

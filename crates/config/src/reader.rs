@@ -35,6 +35,8 @@ pub(crate) struct Reader<'a> {
     stored: RefCell<BTreeMap<String, Arc<StoredSecret>>>,
     /// What is being read, where a reference to some stores would need itself.
     pub(crate) stores_refused: Cell<StoresRefused>,
+    /// The file says where Vault is.
+    pub(crate) has_vault: Cell<bool>,
 }
 
 /// Which references cannot be given at this place, because reading them would need what is being read.
@@ -66,6 +68,7 @@ impl<'a> Reader<'a> {
             told_about_flag: Cell::new(false),
             stored: RefCell::default(),
             stores_refused: Cell::default(),
+            has_vault: Cell::new(false),
         }
     }
 
@@ -280,6 +283,11 @@ impl<'a> Reader<'a> {
         if let Some(message) = refusal {
             let help = "use file:///path or env://NAME here, or an identity without keys (a role of the machine)";
             self.error(field, message, Some(help));
+            return None;
+        }
+        if !reference.is_of_aws() && !self.has_vault.get() {
+            let help = "add at the left margin: vault: {address: https://host:8200, token_file: /path}";
+            self.error(field, "`vault://` needs a top-level `vault` block that says where Vault is", Some(help));
             return None;
         }
         let mut all = self.stored.borrow_mut();

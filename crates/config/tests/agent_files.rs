@@ -383,7 +383,7 @@ fn a_secret_that_would_need_itself_is_refused() {
     assert_eq!(load(text, LoadOptions::new("f", &|_| None)).unwrap().stored_secrets.len(), 1);
     let text = "metrics: {configs: [{name: a, remote_write: [{url: 'http://h/w', bearer_token: 'vault://kv/a#t'}]}]}";
     let error = load(text, LoadOptions::new("f", &|_| None)).unwrap_err().to_string();
-    assert!(error.contains("no `vault` block"), "{error}");
+    assert!(error.contains("needs a top-level `vault` block"), "{error}");
 }
 
 #[test]

@@ -42,7 +42,11 @@ fn known_harmless_shapes_are_shown() {
         assert!(said(text).contains(shown), "{shown}\n{}", said(text));
     }
     let token = format!("{HEAD}          bearer_token: ${{TOKEN-{MARKER}}}\n");
-    assert!(said(&token).contains("bearer_token: ${TOKEN<hidden>\n"), "{}", said(&token));
+    assert!(said(&token).contains("bearer_token: ${TOKEN-<hidden>}\n"), "{}", said(&token));
+    let role =
+        format!("{HEAD}          sigv4:\n            external_id: '${{X:-{MARKER}}}'\n            external_id: ''\n");
+    let role = role.replace("external_id: ''", "external_id: \"${X:-a b}\"");
+    assert!(said(&role).contains("external_id: \"${X:-<hidden>}\"\n"), "{}", said(&role));
     let unclosed = format!("{HEAD}          bearer_token: ${{TOKEN\n");
     assert!(said(&unclosed).contains("bearer_token: ${TOKEN\n"), "{}", said(&unclosed));
 }

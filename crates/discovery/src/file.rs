@@ -216,6 +216,10 @@ fn read_file(path: &Path) -> Result<Vec<TargetGroup>, DiscoveryError> {
     let place = path.display().to_string();
     let read = |source| DiscoveryError::Read { path: place.clone(), source };
     let content = |why| DiscoveryError::Content { place: place.clone(), why };
+    // Opening a pipe would wait for its writer, with the whole job's discovery.
+    if !std::fs::metadata(path).map_err(read)?.is_file() {
+        return Err(content("it is not a plain file".to_owned()));
+    }
     let mut bytes = Vec::new();
     File::open(path).map_err(read)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > LIMIT {
@@ -238,6 +242,18 @@ mod tests {
         }
         for good in ["a.json", "/a.yml", "/etc/t/*.yaml", "t-[0-9].JSON", "a{b}.yml"] {
             assert!(Pattern::new(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, socket) = (folder.path().join("d.yml"), folder.path().join("s.yml"));
+        std::fs::create_dir(&directory).unwrap();
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [directory, socket] {
+            let error = read_file(&path).unwrap_err().to_string();
+            assert!(error.ends_with("it is not a plain file"), "{error}");
         }
     }
 

@@ -278,6 +278,40 @@ mod tests {
         }
     }
 
+    /// Grants a thousand bytes and takes gzip only.
+    struct Narrow(Vec<u8>);
+
+    impl BodyBuffer for Narrow {
+        fn bytes(&mut self) -> &mut Vec<u8> {
+            &mut self.0
+        }
+
+        fn make_room(&mut self, more: usize, _: usize) -> bool {
+            self.0.len() + more <= 1000
+        }
+
+        fn decompresses(&self, encoding: &str) -> bool {
+            encoding == "gzip"
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_refuses_room_stops_the_body_and_an_encoding_it_does_not_want_passes_through() {
+        let text = text();
+        let mut narrow = Narrow(Vec::new());
+        let mut reader = BodyReader::new(&headers("gzip"), &mut narrow, 1 << 20).unwrap();
+        assert!(matches!(reader.push(&encoded("gzip", &text)), Err(BodyError::TooLarge)));
+        drop(reader);
+        assert!(narrow.0.len() <= 1000 && text.starts_with(&narrow.0));
+
+        let wire = encoded("zstd", b"short");
+        let mut narrow = Narrow(Vec::new());
+        let mut reader = BodyReader::new(&headers("zstd"), &mut narrow, 1 << 20).unwrap();
+        reader.push(&wire).unwrap();
+        reader.finish().unwrap();
+        assert_eq!(narrow.0, wire);
+    }
+
     #[test]
     fn a_body_of_exactly_the_limit_is_accepted() {
         assert_eq!(read("identity", b"12345", 2, 5).unwrap(), b"12345");

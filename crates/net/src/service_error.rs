@@ -150,8 +150,9 @@ fn code_in_words(message: &str) -> Option<&'static str> {
     WORDS.iter().find(|(words, _)| lower.contains(words)).map(|(_, code)| *code)
 }
 
+/// The first characters, those that steer a terminal replaced: what a far end says is shown to people.
 fn cut(text: &str, limit: usize) -> String {
-    text.chars().take(limit).collect()
+    text.chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -160,6 +161,13 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn no_control_character_is_passed_on() {
+        let body = "<Error><Code>Bad\u{7f}Digest</Code><Message>a\u{1b}b\nc</Message></Error>";
+        let error = parse(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes()).unwrap();
+        assert_eq!((error.code.as_str(), error.message.as_str()), ("Bad Digest", "a b c"));
     }
 
     #[test]

@@ -101,9 +101,10 @@ pub(crate) fn client_config(config: &TlsConfig, http2: bool, name: VerifiedName<
         };
         match name {
             VerifiedName::Fixed(name) if !roots.is_empty() => {
-                let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().map_err(|e| {
-                    NetError::Config { what: format!("tls_config: the trusted certificates are unusable: {e}") }
-                })?;
+                let inner =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().map_err(|e| {
+                        NetError::Config { what: format!("tls_config: the trusted certificates are unusable: {e}") }
+                    })?;
                 let name = server_name(name)?;
                 let verifier = Lenient { provider, rule: Rule::Named { inner, name } };
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))

@@ -142,6 +142,45 @@ fn cpu_of_a_queue_with_one_scrape_a_second() {
     println!("one scrape of 4 kB a second: {:.3} % of a core", cpu * 100.0 / f64::from(SECONDS));
 }
 
+/// Payload a second of CPU, both ways, the files in the page cache.
+fn throughput(bytes: u64) {
+    let runtime = runtime();
+    for size in [2 << 10, 16 << 10, 256 << 10] {
+        let directory = tempfile::tempdir().expect("dir");
+        let queue = open(directory.path(), 1, |config| config.max_bytes = 4 << 30);
+        let (record, count) = (record(size), bytes / size as u64);
+        let begun = spent().cpu;
+        runtime.block_on(async {
+            let appender = queue.appender(&lane()).expect("appender");
+            for _ in 1..count {
+                appender.append(record.clone(), Durability::Soon).await.expect("append");
+            }
+            let last = appender.append(record.clone(), Durability::Now).await.expect("append");
+            last.durable().await.expect("durable");
+        });
+        let filled = spent().cpu;
+        let mut reader = queue.reader("d0", &lane()).expect("reader");
+        runtime.block_on(async {
+            for _ in 0..count {
+                reader.next().await.expect("claim").settle(Outcome::Delivered);
+            }
+        });
+        let drained = spent().cpu;
+        let rate = |spent: Duration| bytes as f64 / f64::from(1 << 30) / spent.as_secs_f64().max(1e-9);
+        println!(
+            "records of {size} bytes: append {:.2} GiB, read {:.2} GiB a CPU second",
+            rate(filled - begun),
+            rate(drained - filled)
+        );
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn payload_per_cpu_second() {
+    throughput(512 << 20);
+}
+
 /// A backlog of `bytes` is written, the queue opened again with it, one record taken and the rest left.
 fn backlog(bytes: u64) {
     let runtime = runtime();
@@ -205,5 +244,6 @@ fn a_backlog_of_ten_gibibytes_opens_in_no_time() {
 #[test]
 fn the_measurements_work() {
     wakeups(3);
+    throughput(4 << 20);
     backlog(24 << 20);
 }

@@ -128,7 +128,10 @@ impl Courier {
             .request(parcel, attempt)
             .map_err(|e| hold(format!("making a request: {e}; check the url")))?;
         if let Some(moved) = moved {
-            let uri = moved.as_str().parse().map_err(|e| hold(format!("following a redirect to {}: {e}", net::masked(moved))))?;
+            let uri = moved
+                .as_str()
+                .parse()
+                .map_err(|e| hold(format!("following a redirect to {}: {e}", net::masked(moved))))?;
             *request.uri_mut() = uri;
         }
         // Without a signer the client adds what is configured when it sends, and asks for a new token when one is refused.

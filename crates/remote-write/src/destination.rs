@@ -255,15 +255,13 @@ async fn deal(shared: Arc<Shared>, mut outlet: Outlet, dealer: Dealer<Dealt>, ro
 /// A remote-write shard: sends what there is, as soon as there is something.
 async fn shard(shared: Arc<Shared>, number: u32, seat: Seat<Dealt>) {
     let batching = shared.config.batching;
-    let limits = Limits {
-        samples: batching.max_samples.max(1) as u64,
-        bytes: batching.max_bytes.clamp(1, LARGEST_BODY),
-    };
+    let limits =
+        Limits { samples: batching.max_samples.max(1) as u64, bytes: batching.max_bytes.clamp(1, LARGEST_BODY) };
     let mut line = Line::new(Arc::clone(&shared), number);
     loop {
         let enough = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.stop.cancelled() => return line.send_last(limits).await,
             enough = gather(&shared, &seat, &mut line) => enough,
         };
         if !enough {
@@ -347,7 +345,11 @@ async fn lane(shared: Arc<Shared>, number: u32, mut outlet: Outlet) {
             frames += 1;
             wire += lot.wire_len();
             raw += raw_len(&lot);
-            if step_of(&lot, step_ms) == Some(step) && frames <= FRAMES_PER_OBJECT && wire <= limits.bytes && raw <= in_flight {
+            if step_of(&lot, step_ms) == Some(step)
+                && frames <= FRAMES_PER_OBJECT
+                && wire <= limits.bytes
+                && raw <= in_flight
+            {
                 line.push(lot);
             } else {
                 full = true;

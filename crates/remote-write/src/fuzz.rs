@@ -2,9 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use crate::{
-    DestinationConfig, protocol::Protocol, replay::splice::Entries, verdict::Verdict
-};
+use crate::{DestinationConfig, protocol::Protocol, replay::splice::Entries, verdict::Verdict};
 
 /// What an answer was taken to mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,4 +34,3 @@ pub fn entries(object: &[u8]) -> Option<Vec<(Vec<u8>, u64)>> {
     let entries = Entries::read(object).ok()?;
     Some((0..entries.len()).map(|at| (entries.bytes(at, at + 1).to_vec(), entries.samples(at, at + 1))).collect())
 }
-

@@ -47,6 +47,8 @@ pub(crate) struct Line {
     /// Shard or lane number, for the state of the destination.
     number: u32,
     lots: VecDeque<Lot>,
+    /// It is time to stop, and one attempt may still be made.
+    last_call: bool,
 }
 
 /// A body, ready to travel, and what is in it.
@@ -64,7 +66,7 @@ const LONG_BODY: u64 = 16_384;
 
 impl Line {
     pub(crate) fn new(shared: Arc<Shared>, number: u32) -> Self {
-        Self { shared, number, lots: VecDeque::new() }
+        Self { shared, number, lots: VecDeque::new(), last_call: false }
     }
 
     pub(crate) fn push(&mut self, lot: Lot) {
@@ -100,6 +102,15 @@ impl Line {
             lot.sent = end.sample;
         }
         Ok(kept)
+    }
+
+    /// At a stop: sends the rest of what was sent in part, if the far end takes it at once. Otherwise all of it comes back.
+    pub(crate) async fn send_last(mut self, limits: Limits) {
+        if self.lots.front().is_some_and(|lot| lot.sent > 0) {
+            self.last_call = true;
+            let grace = self.shared.tuning.stop_grace;
+            let _ = tokio::time::timeout(grace, self.send_some(limits)).await;
+        }
     }
 
     /// Brings every sample of every lot to an end, then settles all lots, newest first: the queue's cursor is the end of
@@ -190,7 +201,8 @@ impl Line {
             };
             let permit = tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => return Err(Stopped),
+                () = shared.stop.cancelled(), if !self.last_call => return Err(Stopped),
+                () = grace(&shared.stop, shared.tuning.stop_grace), if self.last_call => return Err(Stopped),
                 permit = turn => permit,
                 () = self.oldest_given_up(&load) => continue,
             };
@@ -229,6 +241,9 @@ impl Line {
             };
             shared.metrics.shards.set(i64::from(shared.pace.window()));
             drop(permit);
+            if self.last_call {
+                return Err(Stopped);
+            }
             earliest = Some(Instant::now() + wait);
         }
     }

@@ -114,8 +114,16 @@ impl Lot {
         let items = claim.frame().items;
         let pending = Some(Pending::new(pending, items));
         let tables = tables_of(&claim, tables);
-        let mut lot =
-            Self { claim: Some(claim), items, tables, sent: 0, tally: Tally::default(), room, _binding: binding, pending };
+        let mut lot = Self {
+            claim: Some(claim),
+            items,
+            tables,
+            sent: 0,
+            tally: Tally::default(),
+            room,
+            _binding: binding,
+            pending,
+        };
         lot.let_go();
         lot
     }

@@ -179,8 +179,7 @@ mod tests {
     fn a_write_is_one_sample_with_the_external_labels_in_order() {
         let probe = probe(&config("http://h/api/v1/write", prometheus()), Some(1_700_000_000_000)).unwrap();
         let written = message(&probe);
-        let labels: Vec<_> =
-            written.timeseries[0].labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
+        let labels: Vec<_> = written.timeseries[0].labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
         assert_eq!(labels, [("Cluster", "b"), ("__name__", PROBE_METRIC), ("zone", "a")]);
         let sample = written.timeseries[0].samples[0];
         assert_eq!((sample.value, sample.timestamp), (1.0, 1_700_000_000_000));

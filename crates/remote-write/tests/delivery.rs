@@ -670,10 +670,12 @@ async fn overfill(house: &House, destination: &str) {
     let mut time = NOW;
     while house.row(destination).evicted == 0 {
         time += 1;
-        let values: Vec<f64> = (0..2000).map(|_| {
-            seed = (seed * 1.000_123_7 + 0.137).fract() + 1.0;
-            seed
-        }).collect();
+        let values: Vec<f64> = (0..2000)
+            .map(|_| {
+                seed = (seed * 1.000_123_7 + 0.137).fract() + 1.0;
+                seed
+            })
+            .collect();
         house.append_values(99, time, &values).await;
     }
 }
@@ -702,4 +704,32 @@ async fn what_the_queue_gave_up_is_not_tried_any_more_and_the_rest_arrives() {
         assert_eq!(running.status.state(), DestinationState::Healthy);
         running.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_a_frame_goes_with_the_next_and_at_a_stop_alone() {
+    let house = House::new(&["a"]);
+    let fake = Fake::new(|_, _| status(200)).await;
+    let mut config = config("a", &fake.url);
+    config.shards = 1;
+    let tuning = Tuning { rest_linger: Duration::from_secs(3600), ..support::tuning() };
+    let running = Running::tuned(&house, config.clone(), None, tuning);
+    let sizes = || fake.seen().iter().map(|seen| seen.samples().len()).collect::<Vec<_>>();
+    house.append(1, 700, NOW, 1.0).await;
+    until("a full request", || async { sizes() == [500] }).await;
+    house.append(2, 700, NOW, 1.0).await;
+    until("another", || async { sizes() == [500, 500] }).await;
+    running.stop().await;
+    assert_eq!(sizes(), [500, 500, 400], "nothing that was sent in part is left to be repeated");
+    let row = house.row("a");
+    assert_eq!((row.delivered, row.pending_items), (1400, 0));
+
+    // A far end that does not answer any more does not hold up the stop, and takes nothing away.
+    let running = Running::tuned(&house, config, None, tuning);
+    house.append(1, 700, NOW + 1, 2.0).await;
+    until("a full request", || async { sizes().len() == 4 }).await;
+    fake.follow(|_, _| Reply { hang: true, ..Reply::default() });
+    running.stop().await;
+    let row = house.row("a");
+    assert_eq!((row.delivered, row.pending_items, row.rejected), (1400, 700, 0));
 }

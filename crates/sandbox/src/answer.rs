@@ -139,7 +139,8 @@ impl ServiceError {
                 ),
             ),
             ErrorStyle::Vault => {
-                let errors: Vec<&str> = Some(self.message.as_str()).filter(|text| !text.is_empty()).into_iter().collect();
+                let errors: Vec<&str> =
+                    Some(self.message.as_str()).filter(|text| !text.is_empty()).into_iter().collect();
                 Reply::json(self.status, &json!({ "errors": errors }))
             }
             ErrorStyle::Text => Reply::text(self.status, format!("{}\n", self.message)),
@@ -188,7 +189,8 @@ fn common_words(refusal: &Refusal) -> (&'static str, String) {
         Refusal::Malformed { what } => ("IncompleteSignatureException", what.clone()),
         Refusal::UnknownKey { .. }
         | Refusal::InactiveKey { .. }
-        | Refusal::TokenMissing { .. } | Refusal::TokenWrong { .. } => {
+        | Refusal::TokenMissing { .. }
+        | Refusal::TokenWrong { .. } => {
             ("UnrecognizedClientException", "The security token included in the request is invalid.".to_owned())
         }
         Refusal::Expired { .. } => {

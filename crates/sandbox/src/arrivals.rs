@@ -10,6 +10,7 @@ use crate::{
     fault::Fault,
     objects::ObjectState,
     rate::Rate,
+    records::RecordState,
     refusal::{Refusal, shown},
     series::{SampleTotals, SeriesState},
 };
@@ -62,6 +63,12 @@ pub struct State {
     pub objects_total: usize,
     /// Their bytes.
     pub object_bytes: u64,
+    /// Log lines, spans and other records, by destination and caller.
+    pub records: Vec<RecordState>,
+    /// All records stored.
+    pub records_total: u64,
+    /// Records that were to be kept (see `record`) and were not, for want of room.
+    pub records_not_kept: u64,
     /// The keys that exist.
     pub identities: Vec<IdentityState>,
     /// Scripted faults still waiting.
@@ -301,6 +308,15 @@ impl Arrivals {
         }
     }
 
+    /// Makes room by forgetting the key of a session that was seen longest ago: sessions come and go, and what they
+    /// delivered is kept by principal. `None`: there is no such row.
+    fn forget_a_session(&mut self) -> Option<()> {
+        let sessions = self.destinations.iter().filter(|(sender, _)| sender.access_key_id.starts_with("ASIA"));
+        let (oldest, _) = sessions.min_by_key(|(_, row)| row.state.last_seen_ms)?;
+        let oldest = oldest.clone();
+        self.destinations.remove(&oldest).map(drop)
+    }
+
     fn enter_principal(&mut self, sender: &Sender, now_ms: i64, end: &End) {
         let (End::Accepted { caller_arn: Some(arn), .. } | End::Failed { caller_arn: Some(arn), .. }) = end else {
             return;
@@ -332,7 +348,7 @@ impl Arrivals {
     fn row(&mut self, sender: &Sender) -> Option<&mut Row> {
         if !self.destinations.contains_key(sender) && self.destinations.len() >= MOST_DESTINATIONS {
             self.destinations_not_kept += 1;
-            return None;
+            self.forget_a_session()?;
         }
         Some(self.destinations.entry(sender.clone()).or_insert_with(|| Row {
             state: DestinationState {
@@ -459,6 +475,22 @@ mod tests {
         assert_eq!(arrivals.refusals().len(), MOST_REFUSAL_COUNTS);
         assert_eq!(arrivals.recent_refusals().len(), RECENT_REFUSALS);
         assert_eq!(arrivals.tunnels().len(), MOST_DESTINATIONS);
+    }
+
+    #[test]
+    fn keys_that_rotate_for_ever_are_one_principal_and_never_crowd_out_the_present_one() {
+        let mut arrivals = Arrivals::default();
+        let sender = |number: u64| Sender { access_key_id: format!("ASIA{number}"), ..Sender::default() };
+        for number in 0..2000 {
+            let end = End::Accepted { caller_arn: Some("arn".to_owned()), samples: 2, bytes: 3 };
+            arrivals.enter(&sender(number), About::default(), number as i64, end);
+        }
+        let rows = arrivals.destinations(2000);
+        assert_eq!(rows.len(), MOST_DESTINATIONS);
+        assert!(rows.iter().any(|row| row.access_key_id == "ASIA1999"));
+        let principals = arrivals.principals();
+        assert_eq!((principals.len(), principals[0].keys, principals[0].samples), (1, 2000, 4000));
+        assert_eq!((principals[0].accepted[""], principals[0].bytes), (2000, 6000));
     }
 
     #[test]

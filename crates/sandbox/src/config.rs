@@ -117,6 +117,8 @@ pub struct Limits {
     pub label_bytes: usize,
     /// Distinct recorded samples kept with `record`; beyond, [`crate::SampleTotals::recording_overflowed`] is set.
     pub recorded_samples: usize,
+    /// Bytes of log lines, spans and other records kept with `record`.
+    pub record_bytes: usize,
     /// S3 objects kept.
     pub objects: usize,
     /// Bytes of S3 objects kept.
@@ -142,6 +144,7 @@ impl Default for Limits {
             series: 200_000,
             label_bytes: 128 * MIB,
             recorded_samples: 10_000_000,
+            record_bytes: 256 * MIB,
             objects: 100_000,
             object_bytes: 512 * MIB,
             connections: 512,

@@ -1,6 +1,7 @@
 //! The sandbox's own face over HTTP: the page at `/`, and the control API under `/_sandbox/`.
 //!
-//! `GET state?series=N&objects=N&metric=NAME`, `GET samples?metric=NAME&destination=D&caller=ARN`, `POST faults` (one fault or a
+//! `GET state?series=N&objects=N&metric=NAME`, `GET samples?metric=NAME&destination=D&caller=ARN`,
+//! `GET records?destination=D&caller=ARN`, `POST faults` (one fault or a
 //! list), `DELETE faults`, `POST identities`, `POST world`, `POST sessions`, `POST token`, `POST certificate`,
 //! `POST clock {"skew_ms": N}`, `POST reset`. JSON in and out. No secret that was told to the sandbox is ever given out;
 //! tokens and keys are made anew for who asks. For users: docs/reference/sandbox.md.
@@ -110,6 +111,11 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
             let dump = core.series.lock().dump(destination.as_deref(), metric.as_deref(), caller.as_deref());
             Reply::json(StatusCode::OK, &dump)
         }
+        "/_sandbox/records" if is_get => {
+            let (destination, caller) = (target.parameter("destination"), target.parameter("caller"));
+            let dump = core.records.lock().dump(destination.as_deref(), caller.as_deref());
+            Reply::json(StatusCode::OK, &dump)
+        }
         "/_sandbox/faults" if is_post => read_list(body, |list: Vec<Fault>| {
             // All or none: half a script would be a riddle.
             if let Some(problem) = list.iter().find_map(Fault::problem) {
@@ -139,6 +145,7 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
         "/"
         | "/_sandbox/state"
         | "/_sandbox/samples"
+        | "/_sandbox/records"
         | "/_sandbox/faults"
         | "/_sandbox/identities"
         | "/_sandbox/clock"
@@ -148,11 +155,11 @@ pub(crate) fn answer(core: &Core, target: &Target, body: &[u8]) -> Reply {
         | "/_sandbox/certificate"
         | "/_sandbox/reset" => Reply::text(
             StatusCode::METHOD_NOT_ALLOWED,
-            "state and samples are read with GET, the rest is POST (and DELETE faults); see docs/reference/sandbox.md\n",
+            "state, samples and records are read with GET, the rest is POST (and DELETE faults); see docs/reference/sandbox.md\n",
         ),
         _ => Reply::text(
             StatusCode::NOT_FOUND,
-            "/_sandbox/ has: state, samples, faults, identities, world, sessions, token, certificate, clock, reset; \
+            "/_sandbox/ has: state, samples, records, faults, identities, world, sessions, token, certificate, clock, reset; \
              see docs/reference/sandbox.md\n",
         ),
     }

@@ -17,9 +17,10 @@ use crate::{
     fault::Faults,
     identity::{Identities, Permission, permission},
     objects::Objects,
+    records::Records,
     seal::Seal,
     series::SeriesStore,
-    service::Leases,
+    service::{Leases, LogGroups},
     session::Sessions,
     token_issuer::TokenIssuer,
     world::{TrustAnchor, World},
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) arrivals: Mutex<Arrivals>,
     pub(crate) series: Mutex<SeriesStore>,
     pub(crate) objects: Mutex<Objects>,
+    pub(crate) records: Mutex<Records>,
+    pub(crate) log_groups: Mutex<LogGroups>,
     pub(crate) faults: Mutex<Faults>,
     /// Permits are KiB of bodies in flight.
     pub(crate) body_room: Arc<Semaphore>,
@@ -89,6 +92,8 @@ impl Core {
             arrivals: Mutex::new(Arrivals::default()),
             series: Mutex::new(SeriesStore::new(limits.clone(), config.record, config.sample_rules)),
             objects: Mutex::new(Objects::open(&config.objects, limits.clone())?),
+            records: Mutex::new(Records::new(limits.clone(), config.record)),
+            log_groups: Mutex::new(LogGroups::default()),
             faults: Mutex::new(Faults::default()),
             body_room: Arc::new(Semaphore::new(room)),
             limits,
@@ -169,6 +174,8 @@ impl Core {
         *self.arrivals.lock() = Arrivals::default();
         self.series.lock().clear();
         self.objects.lock().clear();
+        self.records.lock().clear();
+        self.log_groups.lock().clear();
         self.faults.lock().clear();
         self.clock.set_skew_ms(0);
         self.changed();
@@ -189,6 +196,10 @@ impl Core {
         let (objects, objects_total, object_bytes) = {
             let objects = self.objects.lock();
             (objects.latest(scope.objects), objects.len(), objects.bytes())
+        };
+        let (records, records_total, records_not_kept) = {
+            let records = self.records.lock();
+            (records.rows(), records.total(), records.not_kept())
         };
         let identities = self.identities.read();
         let identities = identities
@@ -230,6 +241,9 @@ impl Core {
             objects,
             objects_total,
             object_bytes,
+            records,
+            records_total,
+            records_not_kept,
             identities,
             faults,
             tunnels: arrivals.tunnels().clone(),

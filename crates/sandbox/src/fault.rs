@@ -89,6 +89,7 @@ impl Fault {
             Outcome::Answer { status, .. } if !(200..=599).contains(status) => {
                 Some(format!("status {status} is not one from 200 to 599"))
             }
+            Outcome::Partial(Partial { every: 0, .. }) => Some("every is 0; give 1 for all records".to_owned()),
             _ => None,
         }
     }
@@ -137,10 +138,37 @@ pub enum Outcome {
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
+    /// Answer as the service does when it is sent too much: its own status, code and words.
+    Throttle,
+    /// Serve the request, but fail some of its records, as services do that take many at once (Firehose, Kinesis, X-Ray,
+    /// OTLP).
+    Partial(Partial),
     /// Say nothing until the client gives up (at most [`crate::Limits::hang`]).
     Hang,
     /// Close the connection without an answer.
     Close,
+}
+
+/// Which records of a request fail, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partial {
+    /// Every so-manieth record, the first one included; 1: all of them.
+    pub every: usize,
+    /// The error code of each.
+    #[serde(default = "unavailable")]
+    pub code: String,
+}
+
+fn unavailable() -> String {
+    "ServiceUnavailableException".to_owned()
+}
+
+impl Partial {
+    /// Whether the record of this index (from 0) fails.
+    pub(crate) fn strikes(&self, index: usize) -> bool {
+        self.every > 0 && index.is_multiple_of(self.every)
+    }
 }
 
 /// The faults that are waiting, first come first served.

@@ -135,6 +135,10 @@ impl Front {
             caller,
             now_ms: self.core.clock.now_ms(),
             request_id: visit.request_id.clone(),
+            partial: fault.as_ref().and_then(|fault| match &fault.outcome {
+                Outcome::Partial(partial) => Some(partial.clone()),
+                _ => None,
+            }),
         };
         let reply = self.work(visit, call, body).await;
         if let Some(fault) = fault.as_ref().filter(|fault| fault.stage == Stage::After)
@@ -224,7 +228,13 @@ impl Front {
             }
         };
         match &fault.outcome {
-            Outcome::Pass => Ok(None),
+            Outcome::Pass | Outcome::Partial(_) => Ok(None),
+            Outcome::Throttle => {
+                let (status, code, message) = visit.service.throttling();
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::TOO_MANY_REQUESTS);
+                enter(format!("scripted: {status} {code}"));
+                Ok(Some(visit.error(&ServiceError::new(status, code, message))))
+            }
             Outcome::Close => {
                 enter("scripted: connection closed".to_owned());
                 Err(Closed)

@@ -210,8 +210,7 @@ impl Identities {
     pub(crate) fn expire_sessions(&mut self, role_arn: Option<&str>, now_ms: i64) -> usize {
         let mut ended = 0;
         for identity in self.0.values_mut() {
-            let is_meant =
-                identity.role_arn.as_deref().is_some_and(|arn| role_arn.is_none_or(|wanted| wanted == arn));
+            let is_meant = identity.role_arn.as_deref().is_some_and(|arn| role_arn.is_none_or(|wanted| wanted == arn));
             if is_meant && identity.expires_at_ms().is_none_or(|at| at > now_ms) {
                 identity.expires_at = Some(moment(now_ms));
                 ended += 1;

@@ -3,7 +3,9 @@
 //! Written from RFC 7515, 7517, 7518 and 7519; the arithmetic is the crypto library's. Keeps true: claims are given out
 //! only after the signature was found to be good; no token is quoted in a problem.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -119,8 +121,10 @@ pub(crate) fn verify(token: &str, issuers: &[TokenIssuerTrust], now_ms: i64) -> 
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let algorithm = text(&head, "alg").ok_or(malformed("its header has no alg"))?;
     let issuer = text(&body, "iss").ok_or(malformed("it has no iss"))?;
-    let known =
-        issuers.iter().find(|known| same_url(&known.url, &issuer)).ok_or_else(|| TokenProblem::Issuer(shown(&issuer)))?;
+    let known = issuers
+        .iter()
+        .find(|known| same_url(&known.url, &issuer))
+        .ok_or_else(|| TokenProblem::Issuer(shown(&issuer)))?;
     let kid = text(&head, "kid");
     let key = known
         .jwks

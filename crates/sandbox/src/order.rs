@@ -110,7 +110,7 @@ mod tests {
         for (body, wanted) in [
             (r#"{"sevice": "aps"}"#, "unknown field `sevice`, expected one of `service`"),
             (r#"{"stage": "during"}"#, "unknown variant `during`, expected `before` or `after`"),
-            (r#"{"outcome": "drop"}"#, "expected one of `pass`, `answer`, `hang`, `close`"),
+            (r#"{"outcome": "drop"}"#, "expected one of `pass`, `answer`, `throttle`, `partial`, `hang`, `close`"),
             (r#"{"times": "two"}"#, "field `times`: invalid type: string"),
             ("{\"times\": 1,\n\"outcome\": {\"answer\": {\"status\": \"x\"}}}", "field `status`: invalid type: string"),
             (r#"{"outcome": {"answer": {}}}"#, "missing field `status`"),

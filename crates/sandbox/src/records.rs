@@ -14,6 +14,11 @@ use crate::config::Limits;
 /// Most (destination, caller) rows.
 const MOST_ROWS: usize = 10_000;
 
+/// Most records of one request, whatever the service allows; tiny ones would take many times their bytes.
+pub(crate) const MOST_AT_ONCE: usize = 200_000;
+/// Most bytes of one request's JSON, which takes many times its bytes when read.
+pub(crate) const LARGEST_JSON: usize = 20 * 1024 * 1024;
+
 /// What one caller delivered to one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordState {
@@ -77,7 +82,14 @@ impl Records {
     }
 
     /// Takes in one request's records; `rejected` more were taken and thrown away.
-    pub(crate) fn add(&mut self, destination: &str, caller_arn: &str, now_ms: i64, records: &[Record<'_>], rejected: u64) {
+    pub(crate) fn add(
+        &mut self,
+        destination: &str,
+        caller_arn: &str,
+        now_ms: i64,
+        records: &[Record<'_>],
+        rejected: u64,
+    ) {
         self.total += records.len() as u64;
         for record in records {
             self.keep(destination, caller_arn, record);
@@ -110,7 +122,8 @@ impl Records {
         if !self.is_kept {
             return;
         }
-        let bytes = self.kept_bytes.saturating_add(record.bytes.len()).saturating_add(destination.len() + caller_arn.len());
+        let bytes =
+            self.kept_bytes.saturating_add(record.bytes.len()).saturating_add(destination.len() + caller_arn.len());
         if self.kept.len() >= self.limits.recorded_samples || bytes > self.limits.record_bytes {
             self.not_kept += 1;
             return;

@@ -194,7 +194,8 @@ fn utf8(bytes: &[u8]) -> Result<&str, WriteError> {
     std::str::from_utf8(bytes).map_err(|_| WriteError::Protobuf("a label that is not UTF-8"))
 }
 
-enum Value<'a> {
+/// A field's value as it stands on the wire.
+pub(crate) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -202,7 +203,7 @@ enum Value<'a> {
 }
 
 /// The fields of one protobuf message. Ends after the first error.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
     fn varint(&mut self) -> Result<u64, WriteError> {

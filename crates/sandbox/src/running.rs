@@ -21,6 +21,7 @@ use crate::{
     identity::Identity,
     listen::{Hall, Role, bind},
     objects::ObjectState,
+    records::KeptRecord,
     series::SeriesDump,
     world::World,
 };
@@ -148,6 +149,12 @@ impl Running {
     /// The recorded samples that this verified caller (an ARN, of a session with its name) was the first to send.
     pub fn samples_of(&self, caller_arn: &str) -> Vec<SeriesDump> {
         self.core.series.lock().dump(None, None, Some(caller_arn))
+    }
+
+    /// Every record kept (log lines, spans), of one destination and one verified caller if given. Empty unless
+    /// [`SandboxConfig::record`] is set.
+    pub fn records(&self, destination: Option<&str>, caller_arn: Option<&str>) -> Vec<KeptRecord> {
+        self.core.records.lock().dump(destination, caller_arn)
     }
 
     /// All objects, newest first.

@@ -114,10 +114,7 @@ impl Core {
             token: Secret::new(format!("IQoJ{}", part(56, 128))),
             issued_ms: now_ms,
             expires_ms,
-            arn: format!(
-                "arn:{}:sts::{}:assumed-role/{name}/{}",
-                role.partition, role.account, grant.session_name
-            ),
+            arn: format!("arn:{}:sts::{}:assumed-role/{name}/{}", role.partition, role.account, grant.session_name),
             user_id: format!("{}:{}", role_id(&grant.role.arn), grant.session_name),
             account_id: role.account.to_owned(),
             role_arn: grant.role.arn.clone(),

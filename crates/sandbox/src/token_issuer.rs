@@ -88,11 +88,7 @@ impl TokenIssuer {
 
     /// How IAM is told of it.
     pub fn trust(&self) -> TokenIssuerTrust {
-        TokenIssuerTrust {
-            url: self.url.clone(),
-            jwks: self.jwks(),
-            audiences: vec!["sts.amazonaws.com".to_owned()],
-        }
+        TokenIssuerTrust { url: self.url.clone(), jwks: self.jwks(), audiences: vec!["sts.amazonaws.com".to_owned()] }
     }
 
     /// A token for a subject such as `system:serviceaccount:NAMESPACE:NAME`, good until `expires_at`.

@@ -272,7 +272,9 @@ struct Hushed(Secret);
 
 impl<'de> Deserialize<'de> for Hushed {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        hushed(deserializer)?.map(|text| Self(Secret::new(text))).ok_or_else(|| serde::de::Error::custom("a text is required"))
+        hushed(deserializer)?
+            .map(|text| Self(Secret::new(text)))
+            .ok_or_else(|| serde::de::Error::custom("a text is required"))
     }
 }
 
@@ -313,7 +315,8 @@ impl World {
             .or_else(|| self.issuers.iter().find_map(TokenIssuerTrust::problem))
             .or_else(|| {
                 let arns = self.instance.iter().map(|instance| &instance.role_arn);
-                arns.chain(self.containers.iter().map(|container| &container.role_arn)).find_map(|arn| role_problem(arn))
+                arns.chain(self.containers.iter().map(|container| &container.role_arn))
+                    .find_map(|arn| role_problem(arn))
             })
             .or_else(|| self.containers.iter().find_map(Container::problem))
             .or_else(|| self.secrets.iter().find_map(StoredSecret::problem))
@@ -398,7 +401,8 @@ impl Role {
         role_problem(&self.arn).or_else(|| {
             self.trust.iter().find_map(|trust| {
                 let named = [&trust.aws, &trust.federated, &trust.service].into_iter().flatten().count();
-                (named != 1).then(|| format!("trust of {}: give exactly one of aws, federated, service", shown(&self.arn)))
+                (named != 1)
+                    .then(|| format!("trust of {}: give exactly one of aws, federated, service", shown(&self.arn)))
             })
         })
     }
@@ -448,8 +452,10 @@ impl TrustAnchor {
     }
 
     fn problem(&self) -> Option<String> {
-        anywhere_problem(&self.arn, "trust-anchor/")
-            .or_else(|| crate::x509::anchor_problem(&self.certificate_pem).map(|what| format!("trust anchor {}: {what}", shown(&self.arn))))
+        anywhere_problem(&self.arn, "trust-anchor/").or_else(|| {
+            crate::x509::anchor_problem(&self.certificate_pem)
+                .map(|what| format!("trust anchor {}: {what}", shown(&self.arn)))
+        })
     }
 }
 
@@ -497,7 +503,10 @@ impl Container {
     fn problem(&self) -> Option<String> {
         let is_known = self.path == "/v1/credentials" || self.path.starts_with("/v2/credentials/");
         if !is_known {
-            return Some(format!("container path `{}` is neither /v1/credentials nor /v2/credentials/ID", shown(&self.path)));
+            return Some(format!(
+                "container path `{}` is neither /v1/credentials nor /v2/credentials/ID",
+                shown(&self.path)
+            ));
         }
         (self.path == "/v1/credentials" && self.token.is_none())
             .then(|| "a container at /v1/credentials needs a token, which tells it from others".to_owned())
@@ -541,7 +550,11 @@ impl Parameter {
 
     fn problem(&self) -> Option<String> {
         (!["SecureString", "String", "StringList"].contains(&self.kind.as_str())).then(|| {
-            format!("parameter {}: kind `{}` is not SecureString, String or StringList", shown(&self.name), shown(&self.kind))
+            format!(
+                "parameter {}: kind `{}` is not SecureString, String or StringList",
+                shown(&self.name),
+                shown(&self.kind)
+            )
         })
     }
 }
@@ -561,9 +574,8 @@ fn role_problem(arn: &str) -> Option<String> {
 fn anywhere_problem(arn: &str, kind: &str) -> Option<String> {
     let fits = Arn::read(arn)
         .is_some_and(|arn| arn.service == "rolesanywhere" && arn.resource.starts_with(kind) && is_account(arn.account));
-    (!fits).then(|| {
-        format!("`{}` is not an ARN like arn:aws:rolesanywhere:us-east-1:123456789012:{kind}ID", shown(arn))
-    })
+    (!fits)
+        .then(|| format!("`{}` is not an ARN like arn:aws:rolesanywhere:us-east-1:123456789012:{kind}ID", shown(arn)))
 }
 
 /// Whether a wanted pattern, if any, fits a text. Letter case counts.

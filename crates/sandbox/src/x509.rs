@@ -90,3 +90,43 @@ fn words(error: &Error) -> String {
         other => format!("Insufficient certificate: {other}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    use super::*;
+
+    /// Made by `openssl req -x509` with a key of `openssl ecparam -name secp384r1`: a curve that other signers here
+    /// do not use with SHA-256.
+    const P384: &str = "MIIBszCCATigAwIBAgIUOHqpmUQn1gAfUUITphNbuPbkyJIwCgYIKoZIzj0EAwIwDzENMAsGA1UEAwwEcDM4NDAgFw0yNjExMjIw\
+        MTE5MDBaGA8yMTI2MTAyOTAxMTkwMFowDzENMAsGA1UEAwwEcDM4NDB2MBAGByqGSM49AgEGBSuBBAAiA2IABHOlZ8eMLc471gfu\
+        B/F6ur+qw0pd7olj2sNouYapfygdyuZEwpToiwH3tbwBJ70siuSFRT8lvIrFsSWtxcUUyBffsQSPGTy/ROFm+3OPYCCVQnP0feaV\
+        RIooucY2cjcjnqNTMFEwHQYDVR0OBBYEFKWyKNp57Jp6d+dN7aL7mUnvqInhMB8GA1UdIwQYMBaAFKWyKNp57Jp6d+dN7aL7mUnv\
+        qInhMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDaQAwZgIxAOvn0yWPkvo2VpAs+8pDCK8cX7GABDgxT97yVmZutWCUADWr\
+        b3yC0PWR6Q+9DJHWGAIxAISvQ5ZbR9sracradz7gUxpk67vuiow8IVFGJKOCJowAuQ9a7oSPjbVnQ4rr/ukcbQ==";
+    /// Made by `openssl dgst -sha256 -sign` of `string to sign`.
+    const SIGNATURE: &str = "306502301805d3a90b5bc597279d465d20a51e5592706dccb2941681d9588fe3940347815514d022f65bde1205feb84c5e02\
+        bd45023100d3c7be952336bc8c1671b621acd5612170e2e7ce6eeb053300ffd72157ffc5ac004235e634ea83308d009c1481\
+        cd5216";
+
+    #[test]
+    fn a_p384_key_signs_with_sha256_as_roles_anywhere_wants_it() {
+        let leaf = BASE64_STANDARD.decode(P384).unwrap();
+        let signature = hex::decode(SIGNATURE).unwrap();
+        assert!(verifies(&leaf, false, b"string to sign", &signature));
+        assert!(!verifies(&leaf, true, b"string to sign", &signature));
+        assert!(!verifies(&leaf, false, b"another string", &signature));
+        assert!(!verifies(&leaf[1..], false, b"string to sign", &signature));
+    }
+
+    #[test]
+    fn an_authority_without_certificates_is_told_so() {
+        assert!(anchor_problem("").unwrap().contains("no certificate"));
+        assert!(
+            anchor_problem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+                .unwrap()
+                .contains("not usable")
+        );
+    }
+}

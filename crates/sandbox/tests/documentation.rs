@@ -81,6 +81,7 @@ async fn every_command_of_the_page_is_understood() {
         ("GET", "state"),
         ("GET", "state?"),
         ("GET", "samples?"),
+        ("GET", "records?"),
         ("POST", "faults"),
         ("DELETE", "faults"),
         ("POST", "identities"),

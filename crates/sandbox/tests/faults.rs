@@ -156,9 +156,19 @@ async fn orders_that_are_not_understood_are_refused_with_what_is_wrong_and_quote
     let running = start(SandboxConfig::default()).await;
     for (path, body, wanted) in [
         ("faults", json!({"sevice": "aps"}), "unknown field `sevice`, expected one of `service`, `resource`"),
-        ("faults", json!([{"outcome": "drop"}]), "expected one of `pass`, `answer`, `hang`, `close`"),
+        (
+            "faults",
+            json!([{"outcome": "drop"}]),
+            "expected one of `pass`, `answer`, `throttle`, `partial`, `hang`, `close`",
+        ),
         ("faults", json!({"outcome": {"answer": {"status": 429, "retry_after": 2}}}), "field `retry_after`"),
-        ("faults", json!({"service": "amp"}), "`amp` is not one of aps, sts, s3, prometheus, other"),
+        ("faults", json!({"service": "amp"}), "`amp` is not one of execute-api, aps, imds, container"),
+        ("faults", json!({"outcome": {"partial": {"every": 0}}}), "every is 0"),
+        ("world", json!({"parameters": [{"name": "n", "value": ["hush"]}]}), "field `value`"),
+        ("world", json!({"containers": [{"role_arn": "x", "token": ["hush"]}]}), "field `token`"),
+        ("world", json!({"roles": [{"arn": "role"}]}), "`role` is not a role's ARN"),
+        ("sessions", json!({"expire": "all"}), "field `expire`"),
+        ("token", json!({}), "missing field `subject`"),
         ("faults", json!({"outcome": {"answer": {"status": 42}}}), "status 42"),
         ("clock", json!({"skew": 5}), "unknown field `skew`, expected `skew_ms`"),
         ("clock", json!({}), "missing field `skew_ms`"),

@@ -175,3 +175,61 @@ async fn label_values_that_look_like_markup_stay_text() {
     assert!(!page.body.contains(evil));
     assert!(page.header("content-security-policy").contains("default-src 'none'"));
 }
+
+#[tokio::test]
+async fn no_bytes_break_a_service_that_reads_before_it_believes() {
+    let running = start(SandboxConfig::default()).await;
+    let client = client();
+    let bodies: [Vec<u8>; 6] = [
+        Vec::new(),
+        b"\xff\xfe\x00".to_vec(),
+        b"{".to_vec(),
+        b"[".repeat(100_000),
+        b"a=b&".repeat(50_000),
+        format!(
+            "Action=AssumeRoleWithWebIdentity&RoleArn=a&RoleSessionName=aa&WebIdentityToken={}",
+            "a.b.".repeat(9000)
+        )
+        .into(),
+    ];
+    for path in [
+        "/",
+        "/sessions",
+        "/latest/api/token",
+        "/v1/auth/approle/login",
+        "/v1/auth/aws/login",
+        "/v1/credentials",
+        "/plain/v1/logs",
+        "/plain/v1/metrics",
+        "/loki/api/v1/push",
+        "/TraceSegments",
+    ] {
+        for body in &bodies {
+            for content_type in ["application/json", "application/x-protobuf"] {
+                let request = http::Request::post(format!("{}{path}", running.url()))
+                    .header("content-type", content_type)
+                    .header("content-encoding", "gzip")
+                    .header("x-amz-x509", "////")
+                    .header("authorization", "AWS4-X509-RSA-SHA256 Credential=1/2/3/4/5, SignedHeaders=a, Signature=00")
+                    .body(body.clone())
+                    .unwrap();
+                let status = send(&client, request).await.unwrap().status;
+                assert!((200..500).contains(&status), "{path} {content_type}: {status}");
+            }
+        }
+    }
+    let bomb = {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut gzip, &vec![0u8; 70 << 20]).unwrap();
+        gzip.finish().unwrap()
+    };
+    let request = http::Request::post(format!("{}/plain/v1/logs", running.url()))
+        .header("content-type", "application/x-protobuf")
+        .header("content-encoding", "gzip")
+        .body(bomb)
+        .unwrap();
+    assert_eq!(send(&client, request).await.unwrap().status, 413);
+    let request = http::Request::post(format!("{}/", running.url())).body(vec![b'a'; 300 * 1024]).unwrap();
+    assert_eq!(send(&client, request).await.unwrap().status, 413);
+    is_well(&running).await;
+}

@@ -104,7 +104,11 @@ async fn a_role_that_does_not_trust_the_service_gives_a_document_without_keys() 
     let running = start(SandboxConfig { world, ..SandboxConfig::default() }).await;
     let token = token(&running).await;
     let answer = ask(&running, "GET", &format!("{CREDENTIALS}/node"), &[(TOKEN, &token)]).await;
-    assert!(answer.status == 200 && answer.body.contains(r#""Code":"AssumeRoleUnauthorizedAccess""#), "{}", answer.body);
+    assert!(
+        answer.status == 200 && answer.body.contains(r#""Code":"AssumeRoleUnauthorizedAccess""#),
+        "{}",
+        answer.body
+    );
     assert!(!answer.body.contains("AccessKeyId"));
     let bare = start(SandboxConfig::default()).await;
     let token = self::token(&bare).await;
@@ -132,10 +136,13 @@ async fn containers_are_told_apart_by_token_and_path() {
         assert_eq!(deliver(&running, session).await.status, 200);
     }
     let arns: Vec<String> = running.state().principals.into_iter().map(|principal| principal.arn).collect();
-    assert_eq!(arns, [
-        "arn:aws:sts::000000000000:assumed-role/pod/sandbox-container",
-        "arn:aws:sts::000000000000:assumed-role/task/sandbox-container"
-    ]);
+    assert_eq!(
+        arns,
+        [
+            "arn:aws:sts::000000000000:assumed-role/pod/sandbox-container",
+            "arn:aws:sts::000000000000:assumed-role/task/sandbox-container"
+        ]
+    );
     for (path, headers, status, words) in [
         ("/v1/credentials", &[][..], 400, "Service account token cannot be empty"),
         ("/v1/credentials", &by("pods-token\u{20}x"), 400, "(InvalidTokenException)"),

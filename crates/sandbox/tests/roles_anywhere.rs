@@ -103,8 +103,10 @@ impl Holder {
         let scope = format!("{}/{}/{}/aws4_request", &stamp[..8], self.region, self.service);
         let to_sign = format!("{}\n{stamp}\n{scope}\n{}", self.algorithm, hash(canonical.as_bytes()));
         let signature = hex::encode(self.key.sign(to_sign.as_bytes()).unwrap());
-        let authorization =
-            format!("{} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", self.algorithm, self.serial);
+        let authorization = format!(
+            "{} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
+            self.algorithm, self.serial
+        );
         let mut request =
             http::Request::post(format!("{}/sessions?{query}", running.url())).header("authorization", authorization);
         for (name, value) in &headers {
@@ -140,7 +142,11 @@ async fn certificates_of_every_kind_of_key_become_a_role() {
         let holder = Holder::new(key, leaf_params(), &issuer);
         let answer = holder.ask(&running).await;
         assert_eq!(answer.status, 201, "{}: {}", holder.algorithm, answer.body);
-        assert!(answer.body.contains("arn:aws:sts::123456789012:assumed-role/anywhere/96761f2f456789a3"), "{}", answer.body);
+        assert!(
+            answer.body.contains("arn:aws:sts::123456789012:assumed-role/anywhere/96761f2f456789a3"),
+            "{}",
+            answer.body
+        );
         assert_eq!(deliver(&running, &session_of(&answer.body)).await.status, 200);
     }
     let state = running.state();
@@ -184,17 +190,59 @@ async fn what_does_not_prove_the_certificate_is_refused() {
     let rsa = Holder::new(KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap(), leaf_params(), &issuer);
     let cases: Vec<(&str, Holder, u16, &str, &str)> = vec![
         ("another's key", Holder { key: KeyPair::generate().unwrap(), ..new() }, 403, "signature", "Canonical String"),
-        ("another algorithm", Holder { algorithm: "AWS4-X509-ECDSA-SHA256", ..rsa }, 403, "signature", "Canonical String"),
+        (
+            "another algorithm",
+            Holder { algorithm: "AWS4-X509-ECDSA-SHA256", ..rsa },
+            403,
+            "signature",
+            "Canonical String",
+        ),
         ("another serial", Holder { serial: "1".into(), ..new() }, 403, "certificate", "serial number"),
         ("serial in hex", Holder { serial: "96761f2f456789a3".into(), ..new() }, 403, "certificate", "serial number"),
-        ("a key's algorithm", Holder { algorithm: "AWS4-HMAC-SHA256", ..new() }, 403, "malformed", "Unsupported AWS 'algorithm'"),
-        ("another region", Holder { region: "eu-west-1", ..new() }, 403, "scope_region", "valid region, not 'eu-west-1'"),
-        ("another service", Holder { service: "sts", ..new() }, 403, "scope_service", "correct service: 'rolesanywhere'"),
+        (
+            "a key's algorithm",
+            Holder { algorithm: "AWS4-HMAC-SHA256", ..new() },
+            403,
+            "malformed",
+            "Unsupported AWS 'algorithm'",
+        ),
+        (
+            "another region",
+            Holder { region: "eu-west-1", ..new() },
+            403,
+            "scope_region",
+            "valid region, not 'eu-west-1'",
+        ),
+        (
+            "another service",
+            Holder { service: "sts", ..new() },
+            403,
+            "scope_service",
+            "correct service: 'rolesanywhere'",
+        ),
         ("too old", Holder { at_ms: now_ms - 301_000, ..new() }, 403, "too_old", "Signature expired"),
         ("too new", Holder { at_ms: now_ms + 360_000, ..new() }, 403, "too_new", "Signature not yet current"),
-        ("a stranger's", Holder::new(KeyPair::generate().unwrap(), leaf_params(), &stranger), 403, "certificate", "Untrusted"),
-        ("over", with(&|params| params.not_after = (SystemTime::now() - hour / 2).into()), 403, "certificate", "expired"),
-        ("not yet", with(&|params| params.not_before = (SystemTime::now() + hour / 2).into()), 403, "certificate", "not valid yet"),
+        (
+            "a stranger's",
+            Holder::new(KeyPair::generate().unwrap(), leaf_params(), &stranger),
+            403,
+            "certificate",
+            "Untrusted",
+        ),
+        (
+            "over",
+            with(&|params| params.not_after = (SystemTime::now() - hour / 2).into()),
+            403,
+            "certificate",
+            "expired",
+        ),
+        (
+            "not yet",
+            with(&|params| params.not_before = (SystemTime::now() + hour / 2).into()),
+            403,
+            "certificate",
+            "not valid yet",
+        ),
         ("no key usage", with(&|params| params.key_usages.clear()), 403, "certificate", "no key usage"),
         (
             "another key usage",
@@ -240,8 +288,16 @@ async fn anchor_profile_and_role_must_each_agree() {
     let new = || Holder::new(KeyPair::generate().unwrap(), leaf_params(), &issuer);
     let body = |text: &str| Holder { body: text.to_owned(), ..new() };
     for (holder, status, code) in [
-        (Holder { anchor: "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/x", ..new() }, 404, "ResourceNotFoundException"),
-        (Holder { profile: "arn:aws:rolesanywhere:us-east-1:123456789012:profile/x", ..new() }, 404, "ResourceNotFoundException"),
+        (
+            Holder { anchor: "arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/x", ..new() },
+            404,
+            "ResourceNotFoundException",
+        ),
+        (
+            Holder { profile: "arn:aws:rolesanywhere:us-east-1:123456789012:profile/x", ..new() },
+            404,
+            "ResourceNotFoundException",
+        ),
         (Holder { role: "arn:aws:iam::123456789012:role/x", ..new() }, 403, "AccessDeniedException"),
         (body(r#"{"durationSeconds":899}"#), 400, "ValidationException"),
         (body(r#"{"durationSeconds":3601}"#), 400, "ValidationException"),

@@ -189,10 +189,10 @@ async fn sts_says_who_calls() {
 #[tokio::test]
 async fn a_service_that_is_not_played_is_verified_and_told_so() {
     let running = start(SandboxConfig::default()).await;
-    let answer = signed(&running, &Signer::new("logs"), "POST", "/", b"{}", &[]).await;
+    let answer = signed(&running, &Signer::new("ec2"), "POST", "/", b"{}", &[]).await;
     assert_eq!(answer.status, 501);
-    assert!(answer.body.contains("does not play 'logs'"), "{}", answer.body);
-    let wrong = Signer { secret: "wrong".into(), ..Signer::new("logs") };
+    assert!(answer.body.contains("does not play 'ec2'"), "{}", answer.body);
+    let wrong = Signer { secret: "wrong".into(), ..Signer::new("ec2") };
     let answer = signed(&running, &wrong, "POST", "/", b"{}", &[]).await;
     assert_eq!((answer.status, answer.header("x-amzn-errortype")), (400, "InvalidSignatureException"));
 }

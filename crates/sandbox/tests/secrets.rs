@@ -41,7 +41,8 @@ async fn cloud(world: World) -> Running {
 #[tokio::test]
 async fn a_secret_is_read_by_name_arn_and_stage() {
     let foreign = StoredSecret { account_id: "111111111111".into(), ..StoredSecret::new("theirs", "t") };
-    let binary = StoredSecret { value: None, binary: Some(net::Secret::new("AAEC/w==")), ..StoredSecret::new("bytes", "") };
+    let binary =
+        StoredSecret { value: None, binary: Some(net::Secret::new("AAEC/w==")), ..StoredSecret::new("bytes", "") };
     let gone = StoredSecret { deleted: true, ..StoredSecret::new("gone", "x") };
     let secrets = vec![StoredSecret::new("db/password", "one"), foreign, binary, gone];
     let running = cloud(World { secrets, ..World::default() }).await;
@@ -80,7 +81,9 @@ async fn parameters_are_decrypted_only_when_asked() {
     let parameters = vec![Parameter::secure("/a/secret", "hush"), plain, Parameter::secure("/a/b/deep", "d")];
     let running = cloud(World { parameters, ..World::default() }).await;
     let signer = Signer::new("ssm");
-    let ask = async |operation: &str, body: Value| call(&running, Some(&signer), &format!("AmazonSSM.{operation}"), body).await;
+    let ask = async |operation: &str, body: Value| {
+        call(&running, Some(&signer), &format!("AmazonSSM.{operation}"), body).await
+    };
     let clear = json_of(&ask("GetParameter", json!({ "Name": "/a/secret", "WithDecryption": true })).await);
     assert_eq!((&clear["Parameter"]["Value"], &clear["Parameter"]["Type"]), (&json!("hush"), &json!("SecureString")));
     let closed = ask("GetParameter", json!({ "Name": "/a/secret" })).await;
@@ -89,7 +92,8 @@ async fn parameters_are_decrypted_only_when_asked() {
     assert_eq!((&many["Parameters"][0]["Value"], &many["InvalidParameters"]), (&json!("p"), &json!(["/none"])));
     let flat = json_of(&ask("GetParametersByPath", json!({ "Path": "/a", "MaxResults": 1 })).await);
     assert_eq!((flat["Parameters"].as_array().unwrap().len(), &flat["NextToken"]), (1, &json!("1")));
-    let rest = json_of(&ask("GetParametersByPath", json!({ "Path": "/a/", "Recursive": true, "NextToken": "1" })).await);
+    let rest =
+        json_of(&ask("GetParametersByPath", json!({ "Path": "/a/", "Recursive": true, "NextToken": "1" })).await);
     assert_eq!(rest["Parameters"].as_array().unwrap().len(), 2);
     order(&running, "world", r#"{"parameters": [{"name": "/a/secret", "value": "next"}]}"#).await;
     let next = json_of(&ask("GetParameter", json!({ "Name": "/a/secret", "WithDecryption": true })).await);
@@ -111,7 +115,11 @@ async fn json_services_refuse_who_is_not_proved_or_not_allowed() {
     let old = SystemTime::now() - Duration::from_secs(301);
     for (signer, code, words) in [
         (Some(Signer { secret: "wrong".into(), ..good.clone() }), "InvalidSignatureException", "The Canonical String"),
-        (Some(Signer { service: "logs".into(), ..good.clone() }), "InvalidSignatureException", "correct service: 'secretsmanager'"),
+        (
+            Some(Signer { service: "logs".into(), ..good.clone() }),
+            "InvalidSignatureException",
+            "correct service: 'secretsmanager'",
+        ),
         (Some(Signer { at: old, ..good.clone() }), "InvalidSignatureException", "Signature expired"),
         (Some(key("ASIATEMPORARY", None)), "UnrecognizedClientException", "is invalid"),
         (Some(key("ASIATEMPORARY", Some("wrong"))), "UnrecognizedClientException", "is invalid"),
@@ -128,7 +136,18 @@ async fn json_services_refuse_who_is_not_proved_or_not_allowed() {
         assert_eq!((answer.status, answer.header("x-amzn-errortype")), (400, code), "{}", answer.body);
         assert!(answer.body.contains(words) && !answer.body.contains("hush"), "{}", answer.body);
     }
-    assert_eq!(json_of(&call(&running, Some(&key("ASIATEMPORARY", Some("the-token"))), "secretsmanager.GetSecretValue", json!({ "SecretId": "s" })).await)["SecretString"], "hush");
+    assert_eq!(
+        json_of(
+            &call(
+                &running,
+                Some(&key("ASIATEMPORARY", Some("the-token"))),
+                "secretsmanager.GetSecretValue",
+                json!({ "SecretId": "s" })
+            )
+            .await
+        )["SecretString"],
+        "hush"
+    );
     // A body that was changed after signing.
     let mut request = http::Request::post(format!("{}/", running.url()))
         .header("x-amz-target", "secretsmanager.GetSecretValue")
@@ -217,7 +236,8 @@ async fn vault_logins_verify_the_token_or_signature_inside() {
     let aws = async |signer: &Signer, server_id: &str, role: &str| {
         let body = b"Action=GetCallerIdentity&Version=2011-06-15".to_vec();
         let url = "https://sts.us-east-1.amazonaws.com/";
-        let mut request = http::Request::post(url).header("x-vault-aws-iam-server-id", server_id).body(body.clone()).unwrap();
+        let mut request =
+            http::Request::post(url).header("x-vault-aws-iam-server-id", server_id).body(body.clone()).unwrap();
         signer.sign(&mut request);
         let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, value) in request.headers() {

@@ -27,7 +27,12 @@ fn form<'a>(role: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str
 #[tokio::test]
 async fn a_session_delivers_under_the_roles_name_until_it_ends() {
     let running = cloud(vec![Role::new(ROLE).trusting(Trust::aws(USER))]).await;
-    let answer = sts(&running, Some(&Signer::new("sts")), &form(ROLE, &[("Tags.member.1.Key", "team"), ("Tags.member.1.Value", "a")])).await;
+    let answer = sts(
+        &running,
+        Some(&Signer::new("sts")),
+        &form(ROLE, &[("Tags.member.1.Key", "team"), ("Tags.member.1.Value", "a")]),
+    )
+    .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let arn = "arn:aws:sts::000000000000:assumed-role/agent/host-1";
     assert_eq!(element(&answer.body, "Arn").as_deref(), Some(arn));
@@ -61,7 +66,8 @@ async fn a_session_delivers_under_the_roles_name_until_it_ends() {
 
 #[tokio::test]
 async fn a_trust_policy_lets_in_whom_it_names_and_nobody_else() {
-    let limited = Identity::user("AKIDLIMITED", "hush").named("arn:aws:iam::000000000000:user/limited").allowing(["aps:*"]);
+    let limited =
+        Identity::user("AKIDLIMITED", "hush").named("arn:aws:iam::000000000000:user/limited").allowing(["aps:*"]);
     let denied = Identity::user("AKIDDENIED", "hush").named(USER).denying(["sts:*"]);
     let foreign = Identity::user("AKIDFOREIGN", "hush").named("arn:aws:iam::111111111111:user/foreign");
     let roles = vec![
@@ -78,7 +84,8 @@ async fn a_trust_policy_lets_in_whom_it_names_and_nobody_else() {
     })
     .await;
     let key = |key: &str| Signer { key: key.into(), secret: "hush".into(), ..Signer::new("sts") };
-    let (user, limited, denied, foreign) = (Signer::new("sts"), key("AKIDLIMITED"), key("AKIDDENIED"), key("AKIDFOREIGN"));
+    let (user, limited, denied, foreign) =
+        (Signer::new("sts"), key("AKIDLIMITED"), key("AKIDDENIED"), key("AKIDFOREIGN"));
     let id: &[(&str, &str)] = &[("ExternalId", "id:1/2")];
     for (who, signer, role, more, status) in [
         ("named, without a policy of its own", &limited, ROLE, &[][..], 200),
@@ -96,7 +103,10 @@ async fn a_trust_policy_lets_in_whom_it_names_and_nobody_else() {
         assert_eq!(answer.status, status, "{who}: {}", answer.body);
         if status == 403 {
             let message = element(&answer.body, "Message").unwrap();
-            assert!(message.ends_with(&format!("is not authorized to perform: sts:AssumeRole on resource: {role}")), "{message}");
+            assert!(
+                message.ends_with(&format!("is not authorized to perform: sts:AssumeRole on resource: {role}")),
+                "{message}"
+            );
             assert_eq!(element(&answer.body, "Code").as_deref(), Some("AccessDenied"));
         }
     }
@@ -117,7 +127,11 @@ async fn parameters_are_held_to_the_rules_of_sts() {
         (&[("RoleSessionName", "x")][..], "ValidationError", "greater than or equal to 2"),
         (&[("RoleSessionName", &name)], "ValidationError", "less than or equal to 64"),
         (&[("RoleSessionName", "a b")], "ValidationError", "[\\w+=,.@-]*"),
-        (&[("RoleSessionName", "")], "ValidationError", "'roleSessionName' failed to satisfy constraint: Member must not be null"),
+        (
+            &[("RoleSessionName", "")],
+            "ValidationError",
+            "'roleSessionName' failed to satisfy constraint: Member must not be null",
+        ),
         (&[("DurationSeconds", "899")], "ValidationError", "greater than or equal to 900"),
         (&[("DurationSeconds", "43201")], "ValidationError", "less than or equal to 43200"),
         (&[("DurationSeconds", "7201")], "ValidationError", "exceeds the MaxSessionDuration set for this role"),
@@ -141,10 +155,7 @@ async fn parameters_are_held_to_the_rules_of_sts() {
 
 #[tokio::test]
 async fn a_chain_of_roles_ends_each_session_after_an_hour() {
-    let second = Role {
-        max_session_s: 43_200,
-        ..Role::new(OTHER).trusting(Trust::aws(ROLE).with_external_id("two"))
-    };
+    let second = Role { max_session_s: 43_200, ..Role::new(OTHER).trusting(Trust::aws(ROLE).with_external_id("two")) };
     let running = cloud(vec![Role::new(ROLE).trusting(Trust::aws(USER)), second]).await;
     let first = session_of(&sts(&running, Some(&Signer::new("sts")), &form(ROLE, &[])).await.body);
     let id = ("ExternalId", "two");
@@ -164,7 +175,13 @@ async fn a_chain_of_roles_ends_each_session_after_an_hour() {
 async fn a_forged_or_stale_call_to_sts_gets_no_session() {
     let running = cloud(vec![Role::new(ROLE).trusting(Trust::aws("*"))]).await;
     let good = Signer::new("sts");
-    let at = |shift: i64| if shift < 0 { SystemTime::now() - Duration::from_secs(shift.unsigned_abs()) } else { SystemTime::now() + Duration::from_secs(shift as u64) };
+    let at = |shift: i64| {
+        if shift < 0 {
+            SystemTime::now() - Duration::from_secs(shift.unsigned_abs())
+        } else {
+            SystemTime::now() + Duration::from_secs(shift as u64)
+        }
+    };
     for (signer, code) in [
         (Some(Signer { secret: "wrong".into(), ..good.clone() }), "SignatureDoesNotMatch"),
         (Some(Signer { key: "AKIDNOBODY".into(), ..good.clone() }), "InvalidClientTokenId"),
@@ -177,7 +194,10 @@ async fn a_forged_or_stale_call_to_sts_gets_no_session() {
     }
     // A body that was changed after signing.
     let mut request = http::Request::post(format!("{}/", running.url()))
-        .body(b"Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A000000000000%3Arole%2Fteam%2Fagent&RoleSessionName=a1".to_vec())
+        .body(
+            b"Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A000000000000%3Arole%2Fteam%2Fagent&RoleSessionName=a1"
+                .to_vec(),
+        )
         .unwrap();
     good.sign(&mut request);
     request.body_mut().extend_from_slice(b"b");
@@ -240,7 +260,8 @@ async fn lifetimes_are_cut_short_and_keys_rotated_by_order() {
         now + 60_000
     );
     order(&running, "identities", &new).await;
-    let (old, new) = (Signer::new("aps"), Signer { key: "AKIDNEXT".into(), secret: "next".into(), ..Signer::new("aps") });
+    let (old, new) =
+        (Signer::new("aps"), Signer { key: "AKIDNEXT".into(), secret: "next".into(), ..Signer::new("aps") });
     for (skew_ms, want) in [(0, (200, 403)), (60_000, (200, 200)), (120_000, (403, 200))] {
         running.clock().set_skew_ms(skew_ms);
         let found = (deliver(&running, &old).await.status, deliver(&running, &new).await.status);
@@ -263,9 +284,15 @@ async fn a_policy_that_changes_holds_for_sessions_that_are_already_out() {
         (r#""allow": ["s3:*"]"#, "because no identity-based policy allows the aps:RemoteWrite action"),
         (r#""deny": ["aps:*"]"#, "with an explicit deny in an identity-based policy"),
     ] {
-        order(&running, "world", &format!(r#"{{"roles": [{{"arn": "{ROLE}", "trust": [{{"aws": "{USER}"}}], {policy}}}]}}"#)).await;
+        order(
+            &running,
+            "world",
+            &format!(r#"{{"roles": [{{"arn": "{ROLE}", "trust": [{{"aws": "{USER}"}}], {policy}}}]}}"#),
+        )
+        .await;
         let answer = deliver(&running, &session).await;
-        let words = format!("User: {arn} is not authorized to perform: aps:RemoteWrite on resource: {resource} {ending}");
+        let words =
+            format!("User: {arn} is not authorized to perform: aps:RemoteWrite on resource: {resource} {ending}");
         assert_eq!((answer.status, answer.body), (403, format!("{{\"message\":\"{words}\"}}")));
     }
     order(&running, "world", &format!(r#"{{"roles": [{{"arn": "{ROLE}", "trust": [{{"aws": "{USER}"}}]}}]}}"#)).await;

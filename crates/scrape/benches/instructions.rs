@@ -12,7 +12,8 @@ use scrape::{CacheConfig, Format, Limits, ScrapeCache};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 const SERIES: usize = 2_000;
-const STEPS: [&str; 5] = ["parse", "parse, batch and encode", "line by raw bytes", "line by fingerprint", "first scrape"];
+const STEPS: [&str; 5] =
+    ["parse", "parse, batch and encode", "line by raw bytes", "line by fingerprint", "first scrape"];
 const FEW: usize = 20;
 const MANY: usize = 60;
 
@@ -59,7 +60,13 @@ fn run(step: &str, rounds: usize) {
     let bodies: Vec<String> = (0..8).map(body).collect();
     let lines: Vec<String> = (0..SERIES).map(series).collect();
     let (text, seed) = (lines.concat().into_bytes(), black_box(7));
-    let ends: Vec<usize> = lines.iter().scan(0, |end, line| { *end += line.len(); Some(*end) }).collect();
+    let ends: Vec<usize> = lines
+        .iter()
+        .scan(0, |end, line| {
+            *end += line.len();
+            Some(*end)
+        })
+        .collect();
     let hashes: Vec<u128> = lines.iter().map(|line| xxh3_128_with_seed(line.as_bytes(), seed)).collect();
     let known = black_box(text.clone());
     let mut hot = cache();
@@ -84,7 +91,8 @@ fn run(step: &str, rounds: usize) {
                 assert_eq!(is_same(&|_, start, end| black_box(&text)[start..end] == known[start..end]), SERIES);
             }
             "line by fingerprint" => {
-                let same = |at: usize, start, end| xxh3_128_with_seed(&black_box(&text)[start..end], seed) == hashes[at];
+                let same =
+                    |at: usize, start, end| xxh3_128_with_seed(&black_box(&text)[start..end], seed) == hashes[at];
                 assert_eq!(is_same(&same), SERIES);
             }
             _ => panic!("there is no step {step:?}"),

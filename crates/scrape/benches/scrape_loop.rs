@@ -25,8 +25,10 @@ const TARGETS: usize = 50;
 /// Answers every request with the same page until it is killed.
 fn exporter() {
     let body: String = (0..10).map(|at| format!("metric_{at}{{a=\"b\"}} {at}\n")).collect();
-    let answer =
-        format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     println!("{}", listener.local_addr().expect("bound"));
     let serve = |mut stream: TcpStream, answer: String| {
@@ -121,7 +123,8 @@ fn main() {
     let stdout = child.stdout.take().expect("piped");
     BufReader::new(stdout).read_line(&mut address).expect("its address");
     let rounds = argument.and_then(|rounds| rounds.parse().ok()).unwrap_or(100);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(scrape(address.trim(), rounds));
     drop(runtime);
     let _ = child.kill();

@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// A body above this is read only by turns. In bytes.
-pub(crate) const LARGE: usize = 8 << 20;
+pub(crate) const LARGE: usize = 16 << 20;
 /// Limit of a body, in bytes after decompression, when its job sets none: what answers more than this is rarely an exporter,
 /// and a process with other work to do should not find out how much more.
 pub const BODY_LIMIT: u64 = 64 << 20;
 /// What all bodies that are not very large may take.
-const SHARED: usize = 32 << 20;
+const SHARED: usize = 48 << 20;
 /// Buffers kept for the next scrape, how large one may be, and all of them.
 const SPARE: usize = 16;
 const SPARE_BYTES: usize = 2 << 20;
@@ -209,7 +209,7 @@ impl BodyBuffer for Body {
             self.granted = spare.capacity();
             self.bytes = spare;
         }
-        let wanted = needed.max(self.granted * 2).max(FIRST).min(LARGE);
+        let wanted = needed.max(self.granted * 2).clamp(FIRST, LARGE);
         if needed <= self.granted {
             return true;
         }
@@ -288,7 +288,7 @@ mod tests {
             let mut all = Vec::new();
             loop {
                 let mut body = bodies.body(reliable);
-                if !body.make_room(LARGE, MOST) {
+                if !body.make_room(LARGE / 2, MOST) {
                     assert_eq!(body.refusal(), Some(Refusal::Short));
                     return all;
                 }
@@ -297,7 +297,7 @@ mod tests {
         };
         let doubtful = fill(false);
         assert_eq!(held(&bodies), (SHARED / 2, SHARED / 2, 0));
-        let others = [grown(&bodies, LARGE, true), grown(&bodies, LARGE - 2 * SPARE_BYTES, true)];
+        let others = [grown(&bodies, LARGE, true), grown(&bodies, 2 * SPARE_BYTES, true)];
         let mut last = grown(&bodies, SPARE_BYTES, true);
         drop(grown(&bodies, SPARE_BYTES, true));
         assert_eq!(held(&bodies), (SHARED - SPARE_BYTES, SHARED / 2, SPARE_BYTES));

@@ -217,6 +217,7 @@ impl Circle {
             grid: Grid::new(target.interval, target.hash, self.context.seed),
             order,
             line: Line::default(),
+            lengths: (target.interval, self.metrics.interval_length(target.interval)),
             last: None,
         });
         self.spawn(task.run());

@@ -17,11 +17,20 @@ use crate::{
     target::Target,
 };
 
+/// What need not be made again for each scrape.
+#[derive(Debug)]
+struct Prepared {
+    request: StandingRequest,
+    /// Made for these.
+    settings: Arc<Settings>,
+    /// The timeout that its headers tell.
+    announced: Option<Duration>,
+}
+
 /// A target's side of its fetches: the prepared request with its connection, and what the last answer was like.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    /// Made for these settings.
-    request: Option<(Arc<Settings>, StandingRequest)>,
+    prepared: Option<Prepared>,
     /// The last body was a very large one: the next needs a turn.
     large: bool,
     /// The last fetch succeeded.
@@ -35,47 +44,48 @@ impl Line {
         target: &Target,
         bodies: &Bodies,
     ) -> Result<(Body, Format), ScrapeFailure> {
-        let request = prepared(&mut self.request, settings, target)?;
+        let prepared = prepared(&mut self.prepared, settings, target)?;
         let body = bodies.body(self.reliable);
         // Until it succeeded: a fetch that is broken off says nothing good.
         self.reliable = false;
-        let result = within_limits(request, settings, target, body, &mut self.large).await;
+        let result = within_limits(prepared, target, body, &mut self.large).await;
         self.reliable = result.is_ok();
-        request.rest(target.interval);
+        prepared.request.rest(target.interval);
         result
     }
 }
 
 /// The request for these settings. Its connection is kept as long as the client is the same.
 fn prepared<'a>(
-    kept: &'a mut Option<(Arc<Settings>, StandingRequest)>,
+    kept: &'a mut Option<Prepared>,
     settings: &Arc<Settings>,
     target: &Target,
-) -> Result<&'a mut StandingRequest, ScrapeFailure> {
+) -> Result<&'a mut Prepared, ScrapeFailure> {
     let request = match kept.take() {
-        Some((of, request)) if Arc::ptr_eq(&of, settings) => request,
-        Some((_, mut request)) if request.client().is(&settings.client) => {
+        Some(kept_before) if Arc::ptr_eq(&kept_before.settings, settings) => return Ok(kept.insert(kept_before)),
+        Some(Prepared { mut request, .. }) if request.client().is(&settings.client) => {
             request.headers_mut().clone_from(settings.ask.headers());
             request
         }
         _ => settings.client.standing(&target.url, settings.ask.headers().clone())?,
     };
-    Ok(&mut kept.insert((settings.clone(), request)).1)
+    Ok(kept.insert(Prepared { request, settings: settings.clone(), announced: None }))
 }
 
 async fn within_limits(
-    request: &mut StandingRequest,
-    settings: &Settings,
+    prepared: &mut Prepared,
     target: &Target,
     mut body: Body,
     large: &mut bool,
 ) -> Result<(Body, Format), ScrapeFailure> {
     let end = Instant::now() + target.timeout;
     if !*large {
-        let result = attempt(request, settings, target.timeout, &mut body).await;
+        let result = attempt(prepared, target.timeout, &mut body).await;
         match (&result, body.refusal()) {
             // Asked for twice only where the size keeps crossing the line.
-            (Err(ScrapeFailure::Net(NetError::BodyTooLarge { .. })), Some(refusal)) => *large = refusal == Refusal::Large,
+            (Err(ScrapeFailure::Net(NetError::BodyTooLarge { .. })), Some(refusal)) => {
+                *large = refusal == Refusal::Large
+            }
             _ => return result.map(|format| (body, format)),
         }
     }
@@ -85,7 +95,7 @@ async fn within_limits(
     };
     let left = end.saturating_duration_since(Instant::now());
     let mut result = tokio::select! {
-        result = attempt(request, settings, left, &mut body) => result,
+        result = attempt(prepared, left, &mut body) => result,
         () = recall.wait() => return Err(ScrapeFailure::Recalled),
     };
     if let Err(ScrapeFailure::Net(NetError::Timeout { after, .. })) = &mut result {
@@ -96,13 +106,11 @@ async fn within_limits(
     result.map(|format| (body, format))
 }
 
-async fn attempt(
-    request: &mut StandingRequest,
-    settings: &Settings,
-    timeout: Duration,
-    body: &mut Body,
-) -> Result<Format, ScrapeFailure> {
-    request::announce(request.headers_mut(), timeout);
+async fn attempt(prepared: &mut Prepared, timeout: Duration, body: &mut Body) -> Result<Format, ScrapeFailure> {
+    let Prepared { request, settings, announced } = prepared;
+    if announced.replace(timeout) != Some(timeout) {
+        request::announce(request.headers_mut(), timeout);
+    }
     let head = request.send_into(timeout, settings.body_limit, body).await?;
     check(head.status)?;
     let open = request::is_openmetrics(&head.headers, settings.job.fallback_protocol);

@@ -12,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -19,6 +20,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+
+use crate::duration;
 
 /// Label set: one name, one value.
 pub(crate) type Label = [(&'static str, String); 1];
@@ -42,7 +45,7 @@ type Shares = BTreeMap<String, BTreeMap<PoolId, Share>>;
 /// Made per registry; shared by all pools that report to it.
 #[derive(Debug, Clone)]
 pub struct ScrapeMetrics {
-    pub(crate) interval_length: Family<Label, Histogram, fn() -> Histogram>,
+    interval_length: Family<Label, Histogram, fn() -> Histogram>,
     pub(crate) sync_length: Family<Label, Histogram, fn() -> Histogram>,
     pub(crate) pools: Counter,
     pub(crate) pools_failed: Counter,
@@ -188,6 +191,12 @@ impl ScrapeMetrics {
         Arc::new(m)
     }
 
+    /// Where targets of this interval tell how far apart their scrapes were; for keeping, since finding it costs more than
+    /// telling.
+    pub(crate) fn interval_length(&self, interval: Duration) -> Histogram {
+        self.interval_length.get_or_create(&[("interval", duration::format(interval))]).clone()
+    }
+
     pub(crate) fn new_pool(&self) -> PoolId {
         PoolId(self.next_pool.fetch_add(1, Ordering::Relaxed))
     }
@@ -245,7 +254,7 @@ mod tests {
     fn the_names_that_dashboards_use_are_there() {
         let mut registry = Registry::default();
         let metrics = ScrapeMetrics::registered(&mut registry);
-        metrics.interval_length.get_or_create(&[("interval", "15s".into())]).observe(15.0);
+        metrics.interval_length(Duration::from_secs(15)).observe(15.0);
         metrics.sync_length.get_or_create(&[("scrape_job", "a".into())]).observe(0.1);
         metrics.discovered.get_or_create(&discovered_label("a")).set(3);
         let text = || {

@@ -34,11 +34,7 @@ impl Ask {
 
 /// Tells the target how long the scrape waits.
 pub(crate) fn announce(headers: &mut HeaderMap, timeout: Duration) {
-    let seconds = timeout.as_secs_f64().to_string();
-    if headers.get(SCRAPE_TIMEOUT).is_some_and(|told| told.as_bytes() == seconds.as_bytes()) {
-        return;
-    }
-    if let Ok(value) = HeaderValue::from_str(&seconds) {
+    if let Ok(value) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
         headers.insert(SCRAPE_TIMEOUT, value);
     }
 }

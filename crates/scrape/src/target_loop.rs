@@ -15,6 +15,7 @@ use std::{
 use net::NetError;
 use parking_lot::Mutex;
 use pipeline::{MetricIntake, off_reactor};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,6 @@ use crate::{
     CacheConfig, Format, IngestFault, Ingested, ScrapeCache, ScrapeContext, ScrapeMetrics, TargetState,
     bodies::Body,
     circle::{Circle, Release},
-    duration,
     failure::ScrapeFailure,
     fetch::Line,
     handover::hand_over,
@@ -70,6 +70,8 @@ pub(crate) struct TargetLoop {
     pub order: Order,
     pub grid: Grid,
     pub line: Line,
+    /// Where it tells how far apart its scrapes are, and for which interval that is.
+    pub lengths: (Duration, Histogram),
     /// Timestamp of the last scrape.
     pub last: Option<i64>,
 }
@@ -209,8 +211,11 @@ impl TargetLoop {
         let start = self.context.clock.now();
         let timestamp = self.grid.snap(point, start);
         if let Some(last) = self.last {
-            let interval = [("interval", duration::format(target.interval))];
-            self.metrics.interval_length.get_or_create(&interval).observe((start - last) as f64 / 1000.0);
+            let (interval, lengths) = &mut self.lengths;
+            if *interval != target.interval {
+                (*interval, *lengths) = (target.interval, self.metrics.interval_length(target.interval));
+            }
+            lengths.observe((start - last) as f64 / 1000.0);
         }
         let fetched = match &self.order.forced {
             Some(reason) => Err(ScrapeFailure::Forced(reason.clone())),

@@ -49,11 +49,7 @@ pub(crate) struct Recall {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self {
-            seat: Arc::new(Semaphore::new(1)),
-            line: Arc::new(Semaphore::new(1)),
-            waiting: watch::Sender::default(),
-        }
+        Self { seat: Arc::new(Semaphore::new(1)), line: Arc::new(Semaphore::new(1)), waiting: watch::Sender::default() }
     }
 }
 
@@ -148,7 +144,11 @@ mod tests {
                 39 => 38 + 3600,
                 _ => at as u64,
             });
-            assert_eq!(staller.await.unwrap(), expected, "{at}: one a second, in their order, the last as long as it likes");
+            assert_eq!(
+                staller.await.unwrap(),
+                expected,
+                "{at}: one a second, in their order, the last as long as it likes"
+            );
         }
     }
 

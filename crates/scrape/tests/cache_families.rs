@@ -112,3 +112,13 @@ fn a_remark_that_changes_each_time_leaves_the_tables_alone() {
     target.samples("# made at 2\n# TYPE a gauge\na 1\n", 20);
     assert_eq!(target.cache.batch(&[]).chunks[0].table.key(), before);
 }
+
+#[test]
+fn a_description_is_kept_up_to_a_kibibyte() {
+    let mut target = Target::plain();
+    let long = "ä".repeat(600);
+    let body = format!("# HELP a {long}\n# TYPE a gauge\na 1\n");
+    target.ingest(&body, 0).expect("right");
+    let family = format!("a gauge {:?} \"\"", "ä".repeat(512));
+    assert!(target.families().iter().any(|(_, told)| *told == family), "{:?}", target.families());
+}

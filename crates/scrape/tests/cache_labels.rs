@@ -169,3 +169,23 @@ fn a_changed_description_reaches_the_table() {
         "the last word counts: {families:?}"
     );
 }
+
+#[test]
+fn without_a_sample_limit_a_body_has_as_many_samples_as_its_size_limit_allows_an_exporter() {
+    let body: String = (0..20).map(|at| format!("a{at} 1\n")).collect();
+    let limits = Limits { body_size: 19 * 64, ..Limits::default() };
+    let error = Target::new(CacheConfig { limits, ..config() }).ingest(&body, 0).unwrap_err();
+    assert!(matches!(error.fault, IngestFault::TooManySamples { found: 20, limit: 19 }), "{error}");
+    for limits in [Limits { body_size: 20 * 64, ..limits }, Limits { samples: 20, ..limits }, Limits::default()] {
+        let counts = Target::new(CacheConfig { limits, ..config() }).ingest(&body, 0).unwrap();
+        assert_eq!(counts.scraped, 20, "{limits:?}");
+    }
+}
+
+#[test]
+fn a_series_with_more_labels_than_a_table_takes_is_refused() {
+    let labels = |count: usize| (0..count).map(|at| format!("l{at}=\"v\",")).collect::<String>();
+    let error = Target::plain().ingest(format!("a{{{}}} 1\n", labels(65_537)), 0).unwrap_err();
+    assert!(error.to_string().contains("more than 65536 labels"), "{error}");
+    assert_eq!(Target::plain().ingest(format!("a{{{}}} 1\n", labels(10_000)), 0).unwrap().scraped, 1);
+}

@@ -37,7 +37,9 @@ impl<'a> Reply<'a> {
 
 fn destination(protocol: ProtocolConfig) -> DestinationConfig {
     let url = match protocol {
-        ProtocolConfig::Prometheus { .. } => "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write",
+        ProtocolConfig::Prometheus { .. } => {
+            "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write"
+        }
         ProtocolConfig::S3 { .. } => "https://bucket.s3.us-east-1.amazonaws.com/prefix/",
     };
     DestinationConfig {
@@ -60,8 +62,10 @@ fn destination(protocol: ProtocolConfig) -> DestinationConfig {
 fn destinations() -> &'static [DestinationConfig; 2] {
     static BOTH: OnceLock<[DestinationConfig; 2]> = OnceLock::new();
     BOTH.get_or_init(|| {
-        let metadata = MetadataConfig { send: true, send_interval: Duration::from_secs(60), max_samples_per_send: 2000 };
-        let s3 = ProtocolConfig::S3 { storage_class: None, expected_bucket_owner: None, sse: None, sse_kms_key_id: None };
+        let metadata =
+            MetadataConfig { send: true, send_interval: Duration::from_secs(60), max_samples_per_send: 2000 };
+        let s3 =
+            ProtocolConfig::S3 { storage_class: None, expected_bucket_owner: None, sse: None, sse_kms_key_id: None };
         [destination(ProtocolConfig::Prometheus { metadata }), destination(s3)]
     })
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{BaseVector, DecodedTimestamps, ModelError, SERIES_PER_TABLE, SeriesTable, SeriesTableBuilder, decode_batch};
+use model::{
+    BaseVector, DecodedTimestamps, ModelError, SERIES_PER_TABLE, SeriesTable, SeriesTableBuilder, decode_batch,
+};
 
 /// As it is, and as the body of an uncompressed context of version 1.
 fn both(data: &[u8], look: impl Fn(&[u8])) {

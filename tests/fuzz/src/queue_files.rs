@@ -51,7 +51,11 @@ pub fn segment_header(data: &[u8]) {
     if let Some(header) = data.first_chunk::<SEGMENT_HEADER>() {
         let mut header = *header;
         seal_segment_header(&mut header);
-        assert_ne!(queue::fuzz::segment_header(&header), Some(false), "a segment header changes when it is written again");
+        assert_ne!(
+            queue::fuzz::segment_header(&header),
+            Some(false),
+            "a segment header changes when it is written again"
+        );
     }
 }
 
@@ -135,7 +139,8 @@ pub fn segment_scan(data: &[u8]) {
 
 /// Makes the checksums of the frames right that lie one behind the other from the header on, as far as their lengths go.
 fn seal_frames(segment: &mut [u8], bodies: bool) {
-    let (Some(length), Some(nonce), Some(base)) = (u32_at(segment, 12), u64_at(segment, 16), u64_at(segment, 24)) else {
+    let (Some(length), Some(nonce), Some(base)) = (u32_at(segment, 12), u64_at(segment, 16), u64_at(segment, 24))
+    else {
         return;
     };
     let mut at = (length as usize).clamp(SEGMENT_HEADER, 4096);
@@ -165,8 +170,7 @@ fn read_to_the_end(directory: &Path, input: usize) -> Option<usize> {
     let mut config = QueueConfig::new(directory);
     config.max_bytes = 64 << 20;
     config.min_free = MinFree::NONE;
-    let destination =
-        DestinationSpec { start: StartAt::Oldest, ..DestinationSpec::new("reader", vec![lane.clone()]) };
+    let destination = DestinationSpec { start: StartAt::Oldest, ..DestinationSpec::new("reader", vec![lane.clone()]) };
     let (queue, _) = Queue::open(config, vec![LaneSpec::new(lane.clone())], vec![destination]).ok()?;
     let mut reader = queue.reader("reader", &lane).expect("it was configured");
     let mut claims = 0;

@@ -25,7 +25,10 @@ pub fn config_text(data: &[u8]) {
             let again = config::load(&shown, config::LoadOptions::new("shown.yaml", &environment));
             // What is masked cannot be used again, but it is still a file that can be read.
             if let Err(problems) = again {
-                assert!(shown.contains("<secret>"), "a plan without secrets cannot be read again:\n{shown}\n{problems}");
+                assert!(
+                    shown.contains("<secret>"),
+                    "a plan without secrets cannot be read again:\n{shown}\n{problems}"
+                );
             }
         }
         Err(problems) => {
@@ -47,11 +50,18 @@ pub fn go_regex(data: &[u8]) {
     let (pattern, lines) = text.split_once('\n').unwrap_or((text, ""));
     let anchored = relabel::go_regex(pattern);
     let bare = relabel::go_regex_unanchored(pattern);
-    // What Prometheus wraps around a pattern makes no good one bad; only an odd one (a lone parenthesis) good.
+    // What Prometheus wraps around a pattern makes no good one bad, but for one level more, and a `\Q` that is still open: it
+    // takes the closing parenthesis, in Go as well.
     if bare.is_ok()
         && let Err(error) = &anchored
+        && !pattern.contains("\\Q")
     {
-        assert!(matches!(error, relabel::GoRegexError::TooLarge), "{pattern:?} is refused when anchored: {error}");
+        let known = match error {
+            relabel::GoRegexError::TooLarge => true,
+            relabel::GoRegexError::Syntax { what, .. } => what.contains("nests too deeply"),
+            relabel::GoRegexError::Untranslatable(_) => false,
+        };
+        assert!(known, "{pattern:?} is refused when anchored: {error}");
     }
     if let Ok(whole) = relabel::GoRegex::anchored(pattern) {
         // A replacement is text of the same kind of hand.
@@ -88,7 +98,10 @@ pub fn no_proxy(data: &[u8]) {
         if net::is_local_destination(&url) || exempt.matches(&url) {
             assert_eq!(through, None, "{url} goes through a proxy in spite of {list:?}");
         } else if let Some(through) = through {
-            assert!(through.host().is_some() && matches!(url.scheme(), "http" | "https"), "{url} goes through {through}");
+            assert!(
+                through.host().is_some() && matches!(url.scheme(), "http" | "https"),
+                "{url} goes through {through}"
+            );
         }
     }
 }

@@ -77,7 +77,7 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
     let front = http::Front::default();
     let stop = CancellationToken::new();
     // Before the queue, whose recovery may take long: who asks is told that we live and are not ready.
-    let mut server = tokio::spawn(server::serve(listener, http::service(front.clone()), options, stop.clone()));
+    let server = tokio::spawn(server::serve(listener, http::service(front.clone()), options, stop.clone()));
     let mut registry = Registry::default();
     process_metrics::register(&mut registry);
     let loads = LoadMetrics::register(&mut registry);
@@ -115,7 +115,7 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
             _ = hang_up.recv() => None,
         };
         supervisor::reloading();
-        let outcome = reload_from(file, flags, &house, &secrets, log_level, &shown).await;
+        let outcome = reload_from(file, flags, plan, &house, &secrets, log_level, &shown).await;
         match &outcome {
             Ok(()) => {
                 loads.succeeded();
@@ -145,13 +145,14 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
     }
     alive.abort();
     stop.cancel();
-    (&mut server).await.context("the HTTP server")??;
+    server.await.context("the HTTP server")??;
     Ok(())
 }
 
 async fn reload_from(
     file: &Path,
     flags: &RunFlags,
+    started: &Plan,
     house: &Arc<House>,
     secrets: &StoredSecrets,
     log_level: &LogLevel,
@@ -164,9 +165,28 @@ async fn reload_from(
         return Err(complaint(error.as_ref()));
     }
     say_warnings(&plan);
+    let waiting = needs_restart(started, &plan);
+    if !waiting.is_empty() {
+        tracing::warn!(
+            keys = waiting.join(" "),
+            "these keys differ from those of the start and come into force at the next start"
+        );
+    }
     log_level.set(level(&plan));
     *shown.write() = plan.render_masked();
     Ok(())
+}
+
+/// Keys that a reload leaves as they were: some of the queue, the listener and the logger.
+fn needs_restart(started: &Plan, now: &Plan) -> Vec<&'static str> {
+    let (queue, other) = (&started.queue, &now.queue);
+    let changes = [
+        ("queue.directory", queue.directory != other.directory),
+        ("queue.commit_interval", queue.commit_interval != other.commit_interval),
+        ("server.log_format", started.server.log_format != now.server.log_format),
+        ("server.http_tls_config", started.server.http_tls != now.server.http_tls),
+    ];
+    changes.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
 }
 
 fn level(plan: &Plan) -> &'static str {
@@ -250,5 +270,21 @@ impl StopSignal {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reload_cannot_change_is_named() {
+        let plan = |text: &str| config::load(text, config::LoadOptions::new("a.yaml", &|_| None)).unwrap();
+        let started = plan("metrics: {}\n");
+        assert!(needs_restart(&started, &started).is_empty());
+        let now = plan(
+            "queue: {directory: /q, max_bytes: 1GiB, commit_interval: 1s}\nserver: {log_format: json, log_level: debug}\n",
+        );
+        assert_eq!(needs_restart(&started, &now), ["queue.directory", "queue.commit_interval", "server.log_format"]);
     }
 }

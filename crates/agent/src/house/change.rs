@@ -185,10 +185,9 @@ impl Ready {
 }
 
 impl Leftovers {
-    /// Ends what the plan has no more; gives the names of the jobs that may go now.
+    /// Ends the jobs that have successors; gives the names of those, which may go now.
     pub async fn end(self) -> Vec<String> {
         futures_util::future::join_all(self.jobs.into_iter().map(|job| job.end(false))).await;
-        futures_util::future::join_all(self.deliveries.into_iter().map(Delivery::end)).await;
         self.waiting
     }
 }

@@ -16,7 +16,7 @@ mod wiring;
 mod reload_test;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -116,6 +116,8 @@ impl House {
         }
         // From here on nothing fails.
         self.take_over(plan, ready).await;
+        let room = specs::queue_config(plan);
+        self.wiring.queue.resize(room.max_bytes, room.min_free);
         self.shrink_to(wanted).await;
         Ok(())
     }
@@ -218,12 +220,17 @@ impl House {
         for route in &mut removed {
             route.end_sources(false).await;
         }
-        let gone: Vec<Delivery> = removed.iter_mut().flat_map(Route::take_all).collect();
-        futures_util::future::join_all(gone.into_iter().map(Delivery::end)).await;
+        let mut gone: Vec<Delivery> = removed.iter_mut().flat_map(Route::take_all).collect();
+        gone.extend(left.iter_mut().flat_map(|(_, left)| std::mem::take(&mut left.deliveries)));
+        let ended = futures_util::future::join_all(gone.into_iter().map(Delivery::end)).await;
         for (instance, left) in left {
             let jobs = left.end().await;
             let routes = self.routes.read();
             routes.get(&instance).into_iter().for_each(|route| route.go(&jobs));
+        }
+        let running: BTreeSet<String> = self.destinations().into_iter().map(|d| d.name).collect();
+        for ended in ended.iter().filter(|ended| !running.contains(&ended.plan.config.name)) {
+            self.wiring.parts.identity_metrics.put(&ended.plan.config.name, None);
         }
     }
 

@@ -35,15 +35,16 @@ fn after() -> String {
 struct Setup {
     dir: TempDir,
     house: Arc<House>,
+    registry: Registry,
 }
 
 impl Setup {
     fn start() -> Self {
         net::install_crypto_provider();
         let dir = TempDir::new().unwrap();
-        let plan = plan(&dir, BEFORE);
-        let house = Arc::new(House::start(&plan, &mut Registry::default()).unwrap());
-        Self { dir, house }
+        let mut registry = Registry::default();
+        let house = Arc::new(House::start(&plan(&dir, BEFORE), &mut registry).unwrap());
+        Self { dir, house, registry }
     }
 
     async fn reload(&self, text: &str) -> Result<()> {
@@ -191,4 +192,21 @@ async fn lanes_that_stay_keep_their_budget_while_others_come_and_go() {
     setup.reload(&renamed).await.unwrap();
     assert_eq!((budget("metrics-one"), budget("metrics-two")), (Some(before), None));
     assert_eq!(setup.known(), ["a", "c"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_identity_of_a_removed_destination_is_no_longer_shown() {
+    let setup = Setup::start();
+    let signed =
+        "url: 'http://127.0.0.1:9/w', sigv4: {region: us-east-1, access_key: AKIAEXAMPLE, secret_key: example}}]
+      scrape_configs: [{job_name: j2";
+    let text = BEFORE.replace("url: 'http://127.0.0.1:9/w'}]\n      scrape_configs: [{job_name: j2", signed);
+    setup.reload(&text).await.unwrap();
+    let shown = || {
+        let page = crate::exposition::render(&setup.registry, None).0;
+        page.lines().any(|l| l.starts_with("sigpost_credential") && l.contains("destination=\"b\""))
+    };
+    assert!(shown(), "{}", crate::exposition::render(&setup.registry, None).0);
+    setup.reload(&text.replace("name: b,", "name: b, enabled: false,")).await.unwrap();
+    assert!(!shown());
 }

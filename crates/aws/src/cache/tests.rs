@@ -150,9 +150,7 @@ async fn credentials_of_seconds_always_have_a_third_of_their_life_left_when_they
         let clock = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let source_clock = Arc::clone(&clock);
         let at = |ms: u64| t0() + Duration::from_millis(ms);
-        let bench = bench(false, Vec::new(), move |n| {
-            keys(n, Some(at(source_clock.load(Ordering::SeqCst) + life_ms)))
-        });
+        let bench = bench(false, Vec::new(), move |n| keys(n, Some(at(source_clock.load(Ordering::SeqCst) + life_ms))));
         // Ten lives in steps of a hundredth, with a pause of more than a life in the middle.
         for step in (0..500).chain(700..1000) {
             let now_ms = step * life_ms / 100;
@@ -171,7 +169,8 @@ async fn credentials_of_seconds_always_have_a_third_of_their_life_left_when_they
 
 #[tokio::test]
 async fn what_ends_while_the_source_is_still_answering_is_not_handed_out() {
-    let bench = bench(true, Vec::new(), |n| keys(n, Some(t0() + Duration::from_millis(if n == 0 { 30 } else { 3_600_000 }))));
+    let bench =
+        bench(true, Vec::new(), |n| keys(n, Some(t0() + Duration::from_millis(if n == 0 { 30 } else { 3_600_000 }))));
     let cache = Arc::clone(&bench.cache);
     let slow = tokio::spawn(async move { cache.get(t0()).await.map(|_| ()) });
     while bench.fetches() == 0 {

@@ -292,7 +292,12 @@ impl Row {
                 users.for_each(|user| user.fail(&why));
                 self.status.failures += 1;
                 if self.status.last_error.as_ref() != Some(&why) {
-                    tracing::warn!(reference, old_value_in_use = self.has_value, error = why, "a secret cannot be read");
+                    tracing::warn!(
+                        reference,
+                        old_value_in_use = self.has_value,
+                        error = why,
+                        "a secret cannot be read"
+                    );
                 }
                 self.status.last_error = Some(why);
                 return;

@@ -87,6 +87,7 @@ pub(crate) struct Settings {
 /// Reads the whole file. `None` only if its root is not a mapping.
 pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Settings) -> Option<Plan> {
     let block = Block::open(reader, ROOT, root)?;
+    reader.has_vault.set(block.raw("vault").is_some());
     let server = server::read(&block);
     let metrics_field = renamed(&block, "metrics", "prometheus");
     let metrics = metrics_field.as_ref().and_then(|f| metrics::read(reader, f, settings));
@@ -111,14 +112,6 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
         );
     }
     let stored_secrets = reader.all_stored();
-    if secret_stores.vault.is_none()
-        && block.get("vault").is_none()
-        && let Some(secret) = stored_secrets.iter().find(|s| s.reference().starts_with("vault://"))
-    {
-        let message =
-            format!("{} is in Vault, and there is no `vault` block that says where that is", secret.reference());
-        block.error(message, Some("add at the left margin: vault: {address: https://host:8200, token_file: /path}"));
-    }
     Some(Plan {
         server,
         data_directory: metrics.data_directory,

@@ -120,7 +120,8 @@ impl Slot {
         }
         for lane in &mut lanes {
             // Zero where the file is of version 1.0.
-            lane.claimed = lane.claimed.max(fields.u64());
+            let claimed = fields.u64();
+            lane.claimed = if claimed < NUMBER_LIMIT { claimed.max(lane.claimed) } else { lane.claimed };
         }
         lanes.retain(|lane| {
             let numbers = [lane.settled.offset, lane.settled.item, lane.lane_end.offset, lane.lane_end.item];
@@ -237,7 +238,14 @@ mod tests {
         let settled = Position { offset: 4096, item: 20 };
         Slot {
             destination: "amp".into(),
-            lanes: vec![LaneCursor { lane: "metrics".into(), start_item: 4, settled, counts, lane_end: settled, claimed: settled.offset + 80 }],
+            lanes: vec![LaneCursor {
+                lane: "metrics".into(),
+                start_item: 4,
+                settled,
+                counts,
+                lane_end: settled,
+                claimed: settled.offset + 80,
+            }],
         }
     }
 

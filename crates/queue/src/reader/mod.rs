@@ -221,7 +221,8 @@ impl Reader {
                 }
                 Item::Frame(fetched) => {
                     let meta = &fetched.meta;
-                    if cursor.claim(meta.offset, fetched.end, meta.items, meta.ingest_ms, fetched.payload.len() as u64) {
+                    if cursor.claim(meta.offset, fetched.end, meta.items, meta.ingest_ms, fetched.payload.len() as u64)
+                    {
                         (Next::Claim(Claim::new(Arc::clone(&self.desk), fetched)), None)
                     } else {
                         (Next::Passed, None)

@@ -253,7 +253,12 @@ impl Store {
 
     fn booked(&self, destination: &str, lane: &str, items: u64) -> Removed {
         if items > 0 {
-            tracing::warn!(destination, lane, items, "destination removed from lane: what was pending is not delivered");
+            tracing::warn!(
+                destination,
+                lane,
+                items,
+                "destination removed from lane: what was pending is not delivered"
+            );
         } else {
             tracing::info!(destination, lane, "destination removed from lane; nothing was pending");
         }

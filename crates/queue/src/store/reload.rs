@@ -32,7 +32,11 @@ impl Store {
         if let Some((durable, pair)) = gone {
             pair.given_up.send_replace(u64::MAX);
             pair.turn.notify_one();
-            removed.push(self.booked(&destination.name, lane.id.as_str(), durable.saturating_sub(pair.cursor.settled.item)));
+            removed.push(self.booked(
+                &destination.name,
+                lane.id.as_str(),
+                durable.saturating_sub(pair.cursor.settled.item),
+            ));
         }
         destination.lanes.write().retain(|held| held.upgrade().is_some_and(|held| held.id != lane.id));
     }

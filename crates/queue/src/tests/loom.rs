@@ -4,7 +4,7 @@
 //! The durable end and the credit are tokio's `watch` and `Semaphore`, which tokio tests in this way itself.
 
 // Each copy uses a part of what it has.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::duplicate_mod)]
 
 #[path = "../bell.rs"]
 mod bell;

@@ -168,6 +168,9 @@ mod tests {
         let read = Entries::read(&object(&[series.clone(), Vec::new(), series])).unwrap();
         assert_eq!((read.samples(0, 1), read.samples(1, 2), read.samples(0, 3)), (3, 1, 7));
         // Limits are in samples: one series alone may exceed them, two together may not.
-        assert_eq!((read.fit(0, 2, 1000), read.fit(0, 4, 1000), read.fit(0, 6, 1000), read.fit(0, 7, 1000)), (1, 2, 2, 3));
+        assert_eq!(
+            (read.fit(0, 2, 1000), read.fit(0, 4, 1000), read.fit(0, 6, 1000), read.fit(0, 7, 1000)),
+            (1, 2, 2, 3)
+        );
     }
 }

@@ -71,12 +71,7 @@ impl House {
         Self::sized(tempfile::tempdir().unwrap(), destinations, max_bytes, Some(max_bytes / 8))
     }
 
-    fn sized(
-        directory: tempfile::TempDir,
-        destinations: &[&str],
-        max_bytes: u64,
-        segment_bytes: Option<u64>,
-    ) -> Self {
+    fn sized(directory: tempfile::TempDir, destinations: &[&str], max_bytes: u64, segment_bytes: Option<u64>) -> Self {
         install_tls();
         let lane = LaneId::new(LANE).unwrap();
         let config = QueueConfig {

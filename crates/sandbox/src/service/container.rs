@@ -6,9 +6,10 @@
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::{Asked, Call, Done, Service};
+use super::{Asked, Call, Done, SMALL_BODY, Service};
 use crate::{
     answer::{ErrorStyle, Reply, ServiceError},
+    config::Limits,
     core::Core,
     identity::equal_in_constant_time,
     refusal::Refusal,
@@ -42,6 +43,10 @@ impl Service for ContainerCredentials {
 
     fn policy(&self, _asked: &Asked<'_>) -> Option<Policy> {
         None
+    }
+
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.body.min(SMALL_BODY)
     }
 
     fn action(&self, _call: &Call) -> Option<(String, String)> {

@@ -6,10 +6,11 @@
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
-use super::{Asked, Call, Done, Service};
+use super::{Asked, Call, Done, SMALL_BODY, Service};
 use crate::{
     answer::{ErrorStyle, Reply, ServiceError},
     clock::iso_utc,
+    config::Limits,
     core::Core,
     refusal::Refusal,
     sigv4::Policy,
@@ -44,6 +45,10 @@ impl Service for InstanceMetadata {
 
     fn policy(&self, _asked: &Asked<'_>) -> Option<Policy> {
         None
+    }
+
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.body.min(SMALL_BODY)
     }
 
     fn action(&self, _call: &Call) -> Option<(String, String)> {

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::Call;
@@ -42,7 +42,8 @@ pub(super) fn claims(target: &Target, service: &str, prefix: &str) -> bool {
 pub(super) fn plain_body(call: &Call, limit: usize) -> Result<Bytes, ServiceError> {
     let encoding = call.headers.get(http::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     match encoding {
-        None | Some("" | "identity") => Ok(call.body.clone()),
+        None | Some("" | "identity") if call.body.len() <= limit => Ok(call.body.clone()),
+        None | Some("" | "identity") => Err(too_large(limit)),
         Some("gzip") => {
             let mut plain = Vec::new();
             let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -51,11 +52,7 @@ pub(super) fn plain_body(call: &Call, limit: usize) -> Result<Bytes, ServiceErro
                 .read_to_end(&mut plain)
                 .map_err(|e| serialization(&format!("the body is not gzip: {e}")))?;
             if plain.len() > limit {
-                return Err(ServiceError::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "RequestEntityTooLarge",
-                    format!("the body is larger than {limit} bytes after decompression"),
-                ));
+                return Err(too_large(limit));
             }
             Ok(plain.into())
         }
@@ -63,15 +60,39 @@ pub(super) fn plain_body(call: &Call, limit: usize) -> Result<Bytes, ServiceErro
     }
 }
 
+fn too_large(limit: usize) -> ServiceError {
+    let message = format!("the body is larger than {limit} bytes uncompressed");
+    ServiceError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+}
+
 /// The body as JSON of an operation.
 pub(super) fn body<T: DeserializeOwned>(call: &Call) -> Result<T, ServiceError> {
     serde_json::from_slice(&call.body).map_err(|e| serialization(&shown_long(&e.to_string())))
 }
 
-/// One text of the body, for the resource that permission is asked for; nothing is wrong when it is not there.
-pub(super) fn field(call: &Call, name: &str) -> Option<String> {
-    let value: Value = serde_json::from_slice(&call.body).ok()?;
-    value.get(name).and_then(Value::as_str).map(|text| text.chars().take(2048).collect())
+/// The names in a body that permission is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Names {
+    pub(super) secret_id: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) delivery_stream_name: Option<String>,
+    pub(super) stream_name: Option<String>,
+    #[serde(rename = "StreamARN")]
+    pub(super) stream_arn: Option<String>,
+}
+
+/// Reads them; a body that cannot be read names nothing, which the service itself will say.
+pub(super) fn names(call: &Call) -> Names {
+    serde_json::from_slice(&call.body).unwrap_or_default()
+}
+
+/// Sets a field of an answer that is an object.
+pub(super) fn set(answer: &mut Value, name: &str, value: Value) {
+    if let Value::Object(fields) = answer {
+        fields.insert(name.to_owned(), value);
+    }
 }
 
 pub(super) fn reply(answer: &Value) -> Reply {

@@ -42,6 +42,10 @@ struct Group {
 }
 
 impl LogGroups {
+    pub(crate) fn has(&self, group: &str, stream: &str) -> bool {
+        self.0.get(group).is_some_and(|group| group.streams.contains_key(stream))
+    }
+
     fn count(&self) -> usize {
         self.0.len() + self.0.values().map(|group| group.streams.len()).sum::<usize>()
     }
@@ -217,7 +221,9 @@ fn put(core: &Core, call: &Call, groups: &LogGroups, asked: &Asked) -> Result<Do
     if let (Some(first), Some(last)) = (valid.first(), valid.last())
         && last.timestamp - first.timestamp > DAY_MS
     {
-        return Err(invalid("The batch of log events in a single PutLogEvents request cannot span more than 24 hours."));
+        return Err(invalid(
+            "The batch of log events in a single PutLogEvents request cannot span more than 24 hours.",
+        ));
     }
     let mut rejected = serde_json::Map::new();
     if too_old > 0 {
@@ -229,19 +235,17 @@ fn put(core: &Core, call: &Call, groups: &LogGroups, asked: &Asked) -> Result<Do
     if too_new < events.len() {
         rejected.insert("tooNewLogEventStartIndex".to_owned(), too_new.into());
     }
-    let records: Vec<Record<'_>> = valid
-        .iter()
-        .map(|event| Record { timestamp_ms: event.timestamp, bytes: event.message.as_bytes() })
-        .collect();
+    let records: Vec<Record<'_>> =
+        valid.iter().map(|event| Record { timestamp_ms: event.timestamp, bytes: event.message.as_bytes() }).collect();
     let destination = format!("logs:{}:{}", asked.log_group_name, asked.log_stream_name);
     let lost = (events.len() - valid.len()) as u64;
     core.records.lock().add(&destination, call.caller_arn(), call.now_ms, &records, lost);
     let mut answer = json!({ "nextSequenceToken": "49590302938462839462839462" });
     if !rejected.is_empty() {
-        answer["rejectedLogEventsInfo"] = Value::Object(rejected);
+        json11::set(&mut answer, "rejectedLogEventsInfo", Value::Object(rejected));
     }
     if asked.entity.as_ref().is_some_and(|entity| !(2..=4).contains(&entity.key_attributes.len())) {
-        answer["rejectedEntityInfo"] = json!({ "errorType": "InvalidKeyAttributes" });
+        json11::set(&mut answer, "rejectedEntityInfo", json!({ "errorType": "InvalidKeyAttributes" }));
     }
     Ok(json11::reply(&answer).into())
 }

@@ -2,17 +2,24 @@
 
 mod aps;
 mod container;
+mod execute_api;
 mod instance;
 mod json11;
+mod logs;
+mod loki;
 mod other;
+mod otlp;
 mod prometheus;
 mod roles_anywhere;
 mod s3;
 mod secrets_manager;
 mod ssm;
+mod streams;
 mod sts;
 mod vault;
+mod xray;
 
+pub(crate) use logs::LogGroups;
 pub(crate) use vault::Leases;
 
 use bytes::Bytes;
@@ -22,24 +29,37 @@ use crate::{
     answer::{ErrorStyle, Reply, ServiceError},
     config::Limits,
     core::Core,
+    fault::Partial,
     sigv4::Policy,
     target::Target,
 };
 
 /// First one that claims a request serves it; the last one claims every signed request.
-pub(crate) const ALL: [&dyn Service; 11] = [
+pub(crate) const ALL: [&dyn Service; 20] = [
+    &execute_api::ExecuteApi,
     &aps::Aps,
     &instance::InstanceMetadata,
     &container::ContainerCredentials,
     &roles_anywhere::RolesAnywhere,
     &secrets_manager::SecretsManager,
     &ssm::ParameterStore,
+    &otlp::LOGS,
+    &otlp::TRACES,
+    &otlp::METRICS,
+    &logs::Logs,
+    &streams::Firehose,
+    &streams::Kinesis,
+    &xray::XRay,
+    &loki::Loki,
     &vault::Vault,
     &sts::Sts,
     &s3::S3,
     &prometheus::Prometheus,
     &other::Other,
 ];
+
+/// Largest body, in bytes, of services that take questions and no data. A form of this size has few parameters.
+const SMALL_BODY: usize = 256 * 1024;
 
 /// A request, read whole, from a verified caller (or from anyone, for services that take no signature).
 #[derive(Debug)]
@@ -51,6 +71,8 @@ pub(crate) struct Call {
     pub(crate) caller: Option<Caller>,
     pub(crate) now_ms: i64,
     pub(crate) request_id: String,
+    /// Which of its records are scripted to fail.
+    pub(crate) partial: Option<Partial>,
 }
 
 impl Call {
@@ -125,6 +147,18 @@ pub(crate) trait Service: Sync {
     /// What its signature must satisfy; `None`: it takes no signature.
     fn policy(&self, asked: &Asked<'_>) -> Option<Policy> {
         Some(Policy::common(self.name(), asked.region.clone()))
+    }
+
+    /// How it says that a caller sends too much: status, code, message.
+    fn throttling(&self) -> (u16, &'static str, &'static str) {
+        match self.style() {
+            ErrorStyle::S3Xml => (503, "SlowDown", "Please reduce your request rate."),
+            ErrorStyle::QueryXml => (400, "Throttling", "Rate exceeded"),
+            ErrorStyle::Json11 => (400, "ThrottlingException", "Rate exceeded"),
+            ErrorStyle::RestJson | ErrorStyle::Vault | ErrorStyle::Text => {
+                (429, "ThrottlingException", "Rate exceeded")
+            }
+        }
     }
 
     /// The largest body it takes, in bytes.

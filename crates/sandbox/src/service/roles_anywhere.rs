@@ -7,10 +7,11 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Asked, Call, Done, Service};
+use super::{Asked, Call, Done, SMALL_BODY, Service};
 use crate::{
     answer::{ErrorStyle, Reply, ServiceError, refusal_error},
     arn::Arn,
+    config::Limits,
     core::Core,
     refusal::{Refusal, shown},
     session::Grant,
@@ -71,6 +72,10 @@ impl Service for RolesAnywhere {
         Err(ServiceError::new(StatusCode::NOT_FOUND, "UnknownOperationException", "only POST /sessions is played"))
     }
 
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.body.min(SMALL_BODY)
+    }
+
     fn action(&self, _call: &Call) -> Option<(String, String)> {
         None
     }
@@ -78,7 +83,9 @@ impl Service for RolesAnywhere {
     fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError> {
         let body: Body = match call.body.is_empty() {
             true => Body::default(),
-            false => serde_json::from_slice(&call.body).map_err(|_| invalid("the body is not JSON of a CreateSession"))?,
+            false => {
+                serde_json::from_slice(&call.body).map_err(|_| invalid("the body is not JSON of a CreateSession"))?
+            }
         };
         let parameter = |name: &str, in_body: Option<String>| {
             call.target.parameter(name).or(in_body).ok_or_else(|| invalid(&format!("{name} is missing")))
@@ -115,7 +122,8 @@ impl Service for RolesAnywhere {
         let role = may_become(&anchor, &profile, role, &role_arn, &proved).map_err(|what| {
             let who = format!("CN={}", proved.common_name);
             let words = format!("Unable to assume role for {role_arn}");
-            let refusal = Refusal::NotTrusted { who, action: "sts:AssumeRole".to_owned(), role: role_arn.clone(), what };
+            let refusal =
+                Refusal::NotTrusted { who, action: "sts:AssumeRole".to_owned(), role: role_arn.clone(), what };
             ServiceError::new(StatusCode::FORBIDDEN, "AccessDeniedException", words).because(refusal)
         })?;
         let session_name = match body.role_session_name {
@@ -194,8 +202,9 @@ fn may_become(
     if statements.peek().is_none() {
         return Err(format!("its trust policy does not name {SERVICE}"));
     }
-    let lets_in = statements
-        .any(|trust| fits(trust.source_arn.as_ref(), &anchor.arn) && fits(trust.common_name.as_ref(), &proved.common_name));
+    let lets_in = statements.any(|trust| {
+        fits(trust.source_arn.as_ref(), &anchor.arn) && fits(trust.common_name.as_ref(), &proved.common_name)
+    });
     if lets_in { Ok(role) } else { Err("its trust policy wants another trust anchor or common name".to_owned()) }
 }
 

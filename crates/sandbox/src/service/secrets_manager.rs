@@ -5,10 +5,11 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Call, Done, Service, json11, json11::Operation};
+use super::{Call, Done, SMALL_BODY, Service, json11, json11::Operation};
 use crate::{
     answer::{ErrorStyle, ServiceError},
     arn::Arn,
+    config::Limits,
     core::Core,
     sigv4::sha256_hex,
     target::Target,
@@ -42,9 +43,13 @@ impl Service for SecretsManager {
         Operation::of(target).name.to_owned()
     }
 
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.body.min(SMALL_BODY)
+    }
+
     fn action(&self, call: &Call) -> Option<(String, String)> {
         let caller = call.caller.as_ref()?;
-        let wanted = json11::field(call, "SecretId").unwrap_or_default();
+        let wanted = json11::names(call).secret_id.unwrap_or_default();
         let arn = match Arn::read(&wanted) {
             Some(_) => wanted,
             None => format!("arn:aws:secretsmanager:{}:{}:secret:{wanted}", caller.region, caller.account_id),
@@ -98,11 +103,11 @@ impl Service for SecretsManager {
             "CreatedDate": json11::seconds(call.now_ms),
         });
         match (text, binary) {
-            (Some(text), _) => answer["SecretString"] = json!(text.expose()),
+            (Some(text), _) => json11::set(&mut answer, "SecretString", json!(text.expose())),
             // Read once and written again, so that what goes out is canonical base64.
             (None, Some(binary)) => {
                 let bytes = BASE64_STANDARD.decode(binary.expose()).unwrap_or_default();
-                answer["SecretBinary"] = json!(BASE64_STANDARD.encode(bytes));
+                json11::set(&mut answer, "SecretBinary", json!(BASE64_STANDARD.encode(bytes)));
             }
             (None, None) => {}
         }

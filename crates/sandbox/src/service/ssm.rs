@@ -4,9 +4,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Call, Done, Service, json11, json11::Operation};
+use super::{Call, Done, SMALL_BODY, Service, json11, json11::Operation};
 use crate::{
     answer::{ErrorStyle, ServiceError},
+    config::Limits,
     core::Core,
     sigv4::sha256_hex,
     target::Target,
@@ -49,9 +50,14 @@ impl Service for ParameterStore {
         Operation::of(target).name.to_owned()
     }
 
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.body.min(SMALL_BODY)
+    }
+
     fn action(&self, call: &Call) -> Option<(String, String)> {
         let caller = call.caller.as_ref()?;
-        let name = ["Name", "Path"].iter().find_map(|field| json11::field(call, field)).unwrap_or_default();
+        let names = json11::names(call);
+        let name = names.name.or(names.path).unwrap_or_default();
         let name = name.trim_start_matches('/');
         let arn = format!("arn:aws:ssm:{}:{}:parameter/{name}", caller.region, caller.account_id);
         Some((format!("ssm:{}", Operation::of(&call.target).name), arn))
@@ -93,7 +99,8 @@ impl Service for ParameterStore {
         let answer = match Operation::of(&call.target).name {
             "GetParameter" => {
                 let name = asked.name.as_deref().ok_or_else(|| json11::invalid("Name is missing"))?;
-                let found = known(name).ok_or_else(|| ServiceError::new(StatusCode::BAD_REQUEST, "ParameterNotFound", ""))?;
+                let found =
+                    known(name).ok_or_else(|| ServiceError::new(StatusCode::BAD_REQUEST, "ParameterNotFound", ""))?;
                 json!({ "Parameter": told(found) })
             }
             "GetParameters" => {
@@ -110,12 +117,18 @@ impl Service for ParameterStore {
                 let path = format!("{}/", path.trim_end_matches('/'));
                 let mut under: Vec<&Parameter> = parameters
                     .iter()
-                    .filter(|known| known.name.strip_prefix(&path).is_some_and(|rest| asked.recursive || !rest.contains('/')))
+                    .filter(|known| {
+                        known.name.strip_prefix(&path).is_some_and(|rest| asked.recursive || !rest.contains('/'))
+                    })
                     .collect();
                 under.sort_unstable_by(|a, b| a.name.cmp(&b.name));
                 let from: usize = match &asked.next_token {
                     Some(token) => token.parse().map_err(|_| {
-                        ServiceError::new(StatusCode::BAD_REQUEST, "InvalidNextToken", "The specified token isn't valid.")
+                        ServiceError::new(
+                            StatusCode::BAD_REQUEST,
+                            "InvalidNextToken",
+                            "The specified token isn't valid.",
+                        )
                     })?,
                     None => 0,
                 };
@@ -124,7 +137,7 @@ impl Service for ParameterStore {
                 let next = from.saturating_add(page.len());
                 let mut answer = json!({ "Parameters": page });
                 if next < under.len() {
-                    answer["NextToken"] = json!(next.to_string());
+                    json11::set(&mut answer, "NextToken", json!(next.to_string()));
                 }
                 answer
             }

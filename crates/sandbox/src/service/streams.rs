@@ -47,6 +47,10 @@ impl Service for Firehose {
         ErrorStyle::Json11
     }
 
+    fn throttling(&self) -> (u16, &'static str, &'static str) {
+        (500, "ServiceUnavailableException", "Slow down.")
+    }
+
     fn claims(&self, target: &Target) -> bool {
         json11::claims(target, "firehose", "Firehose_20150804.")
     }
@@ -57,7 +61,7 @@ impl Service for Firehose {
 
     fn action(&self, call: &Call) -> Option<(String, String)> {
         let caller = call.caller.as_ref()?;
-        let stream = json11::field(call, "DeliveryStreamName").unwrap_or_default();
+        let stream = json11::names(call).delivery_stream_name.unwrap_or_default();
         let arn = format!("arn:aws:firehose:{}:{}:deliverystream/{stream}", caller.region, caller.account_id);
         Some((format!("firehose:{}", Operation::of(&call.target).name), arn))
     }
@@ -93,6 +97,10 @@ impl Service for Kinesis {
         ErrorStyle::Json11
     }
 
+    fn throttling(&self) -> (u16, &'static str, &'static str) {
+        (400, "ProvisionedThroughputExceededException", "Rate exceeded for shard shardId-000000000000.")
+    }
+
     fn claims(&self, target: &Target) -> bool {
         json11::claims(target, "kinesis", "Kinesis_20131202.")
     }
@@ -103,8 +111,9 @@ impl Service for Kinesis {
 
     fn action(&self, call: &Call) -> Option<(String, String)> {
         let caller = call.caller.as_ref()?;
-        let arn = json11::field(call, "StreamARN").unwrap_or_else(|| {
-            let stream = json11::field(call, "StreamName").unwrap_or_default();
+        let names = json11::names(call);
+        let arn = names.stream_arn.unwrap_or_else(|| {
+            let stream = names.stream_name.unwrap_or_default();
             format!("arn:aws:kinesis:{}:{}:stream/{stream}", caller.region, caller.account_id)
         });
         Some((format!("kinesis:{}", Operation::of(&call.target).name), arn))

@@ -12,9 +12,10 @@ use net::Secret;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{Asked, Call, Done, Service};
+use super::{Asked, Call, Done, SMALL_BODY, Service};
 use crate::{
     answer::{ErrorStyle, Reply, ServiceError},
+    config::Limits,
     core::Core,
     identity::equal_in_constant_time,
     jwt,
@@ -89,6 +90,10 @@ impl Service for Vault {
         None
     }
 
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.body.min(SMALL_BODY)
+    }
+
     fn action(&self, _call: &Call) -> Option<(String, String)> {
         None
     }
@@ -104,7 +109,8 @@ impl Service for Vault {
         let path = path.strip_prefix("/v1/").unwrap_or_default();
         let is_write = matches!(call.target.method, Method::POST | Method::PUT);
         let json = || -> Result<Value, ServiceError> {
-            serde_json::from_slice(&call.body).map_err(|_| problem(StatusCode::BAD_REQUEST, "failed to parse JSON input"))
+            serde_json::from_slice(&call.body)
+                .map_err(|_| problem(StatusCode::BAD_REQUEST, "failed to parse JSON input"))
         };
         match path {
             "auth/approle/login" if is_write => by_app_role(core, call, &vault, &json()?).map(Done::from),
@@ -244,10 +250,9 @@ fn by_app_role(core: &Core, call: &Call, vault: &VaultWorld, json: &Value) -> Re
 
 fn by_kubernetes(core: &Core, call: &Call, vault: &VaultWorld, json: &Value) -> Result<Done, ServiceError> {
     let (role, token) = (field(json, "role")?, field(json, "jwt")?);
-    let subject = vault
-        .kubernetes_roles
-        .get(role)
-        .ok_or_else(|| problem(StatusCode::BAD_REQUEST, &format!("invalid role name {:?}", crate::refusal::shown(role))))?;
+    let subject = vault.kubernetes_roles.get(role).ok_or_else(|| {
+        problem(StatusCode::BAD_REQUEST, &format!("invalid role name {:?}", crate::refusal::shown(role)))
+    })?;
     let issuers = core.world.read().issuers.clone();
     let claims = jwt::verify(token, &issuers, call.now_ms).map_err(|problem| denied(&problem.reason()))?;
     if !fits(Some(subject), &claims.subject) {
@@ -266,7 +271,8 @@ fn by_aws(core: &Core, call: &Call, vault: &VaultWorld, json: &Value) -> Result<
     let url = String::from_utf8(decoded("iam_request_url")?).map_err(|_| bad("iam_request_url is not text"))?;
     let uri: http::Uri = url.parse().map_err(|_| bad("iam_request_url is not a URL"))?;
     let body = decoded("iam_request_body")?;
-    let headers = sent_headers(&decoded("iam_request_headers")?).ok_or_else(|| bad("iam_request_headers is not a JSON map"))?;
+    let headers =
+        sent_headers(&decoded("iam_request_headers")?).ok_or_else(|| bad("iam_request_headers is not a JSON map"))?;
     if method != "POST" || !body.starts_with(b"Action=GetCallerIdentity") {
         return Err(bad("only GetCallerIdentity requests are supported"));
     }
@@ -283,9 +289,8 @@ fn by_aws(core: &Core, call: &Call, vault: &VaultWorld, json: &Value) -> Result<
     let (claim, arn) = {
         let identities = core.identities.read();
         let verified = verify(&signed, &Policy::common("sts", region), call.now_ms, |id| identities.get(id));
-        let (claim, identity) = verified.map_err(|refusal| {
-            bad(&format!("error making upstream request: {}", refusal.reason())).because(refusal)
-        })?;
+        let (claim, identity) = verified
+            .map_err(|refusal| bad(&format!("error making upstream request: {}", refusal.reason())).because(refusal))?;
         (claim, identity.arn.clone())
     };
     if let Some(wanted) = &vault.aws_server_id {

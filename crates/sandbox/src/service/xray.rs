@@ -34,6 +34,10 @@ impl Service for XRay {
         ErrorStyle::RestJson
     }
 
+    fn throttling(&self) -> (u16, &'static str, &'static str) {
+        (429, "ThrottledException", "Rate exceeded")
+    }
+
     fn claims(&self, target: &Target) -> bool {
         match &target.aws {
             Some(aws) => aws.service == "xray",
@@ -58,7 +62,8 @@ impl Service for XRay {
 
     fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError> {
         let invalid = |message: &str| ServiceError::new(StatusCode::BAD_REQUEST, "InvalidRequestException", message);
-        let asked: Segments = serde_json::from_slice(&call.body).map_err(|_| invalid("the body is not JSON of segments"))?;
+        let asked: Segments =
+            serde_json::from_slice(&call.body).map_err(|_| invalid("the body is not JSON of segments"))?;
         let documents = asked.trace_segment_documents;
         if documents.is_empty() {
             return Err(invalid("TraceSegmentDocuments is empty"));
@@ -96,9 +101,10 @@ fn judge(document: &str) -> (String, Option<(&'static str, String)>) {
     let text = |name: &str| segment.get(name).and_then(Value::as_str).unwrap_or_default();
     let id = crate::refusal::shown(text("id"));
     let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let is_trace = text("trace_id").strip_prefix("1-").and_then(|rest| rest.split_once('-')).is_some_and(
-        |(first, second)| is_hex(first, 8) && is_hex(second, 24),
-    );
+    let is_trace = text("trace_id")
+        .strip_prefix("1-")
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(first, second)| is_hex(first, 8) && is_hex(second, 24));
     let problem = if text("name").is_empty() {
         Some(("MissingParam", "name is missing".to_owned()))
     } else if text("name").chars().count() > 200 {

@@ -269,7 +269,7 @@ fn read_signature(text: &str) -> Result<String, Refusal> {
 /// A signature of a certificate's key: up to 1024 bytes (RSA with 8192 bits), as hex.
 fn read_long_signature(text: &str) -> Result<String, Refusal> {
     let is_hex = text.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_hex && !text.is_empty() && text.len() <= 2048 && text.len() % 2 == 0 {
+    if is_hex && !text.is_empty() && text.len() <= 2048 && text.len().is_multiple_of(2) {
         Ok(text.to_owned())
     } else {
         Err(Refusal::Malformed { what: format!("Signature must be hex digits, got '{}'", shorten(text)) })

@@ -183,7 +183,8 @@ pub fn element(body: &str, name: &str) -> Option<String> {
 
 /// A form for STS, signed unless there is no signer.
 pub async fn sts(running: &Running, signer: Option<&Signer>, form: &[(&str, &str)]) -> Answer {
-    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let encode =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let body: Vec<String> = form.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     let mut request = http::Request::post(format!("{}/", running.url()))
         .header("content-type", "application/x-www-form-urlencoded")

@@ -96,7 +96,7 @@ impl Walk<'_> {
             let Ok(end) = self.exposed.read(self.body, at, self.format) else {
                 return;
             };
-            let Ok(sample) = sample::read(self.body, end, self.format) else {
+            let Ok(sample) = sample::read(self.body, end, self.format, &mut self.exemplar) else {
                 return;
             };
             if let Some(slot) = self.slot_of(at, end)

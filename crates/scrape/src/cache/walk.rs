@@ -36,6 +36,8 @@ pub(super) struct Walk<'a> {
     family: FamilyText,
     family_is_read: bool,
     pub(super) exposed: SeriesText,
+    /// Scratch for the labels of exemplars, which are checked and passed over.
+    pub(super) exemplar: SeriesText,
     /// New slots, with their place in `given`.
     pub(super) fresh: Vec<(u32, usize)>,
     pub(super) given: Vec<Given>,
@@ -64,6 +66,7 @@ impl<'a> Walk<'a> {
             family: FamilyText::default(),
             family_is_read: true,
             exposed: SeriesText::default(),
+            exemplar: SeriesText::default(),
             fresh: Vec::new(),
             given: Vec::new(),
             given_families: Vec::new(),
@@ -149,7 +152,7 @@ impl<'a> Walk<'a> {
                     return Ok(None);
                 }
                 // What is no value might be labels behind a blank, or a fault: the long way tells.
-                let Ok(sample) = sample::read(self.body, end, self.format) else {
+                let Ok(sample) = sample::read(self.body, end, self.format, &mut self.exemplar) else {
                     return Ok(None);
                 };
                 lines.seen.set(line as usize);
@@ -186,7 +189,7 @@ impl<'a> Walk<'a> {
     fn read_sample(&mut self, at: usize, next: u32) -> Result<(Option<u32>, usize), Refusal> {
         if self.cache.by_position
             && let Some(end) = series::end(self.body, at, self.format)
-            && let Ok(sample) = sample::read(self.body, end, self.format)
+            && let Ok(sample) = sample::read(self.body, end, self.format, &mut self.exemplar)
         {
             let text = self.body.get(at..end).unwrap_or_default();
             let fingerprint = self.cache.lines.fingerprint(text);
@@ -199,7 +202,8 @@ impl<'a> Walk<'a> {
             }
         }
         let end = self.exposed.read(self.body, at, self.format).map_err(|fault| self.explain(fault))?;
-        let sample = sample::read(self.body, end, self.format).map_err(|fault| self.explain(fault))?;
+        let sample =
+            sample::read(self.body, end, self.format, &mut self.exemplar).map_err(|fault| self.explain(fault))?;
         let Some(target) = self.admit(sample)? else {
             return Ok((None, sample.next));
         };

@@ -1,6 +1,9 @@
 //! What follows a series on its line: value, timestamp, exemplar, line end. The hottest code of a scrape.
 
-use super::{Fault, Format, series};
+use super::{
+    Fault, Format,
+    series::{self, SeriesText},
+};
 use crate::value::{leading_number, number};
 
 /// The part of a line behind the series.
@@ -13,9 +16,9 @@ pub(crate) struct Sample {
     pub next: usize,
 }
 
-/// Reads the rest of a line from `at`, the first byte behind the series.
+/// Reads the rest of a line from `at`, the first byte behind the series. `scratch` is for the labels of exemplars.
 #[inline]
-pub(crate) fn read(body: &[u8], at: usize, format: Format) -> Result<Sample, Fault> {
+pub(crate) fn read(body: &[u8], at: usize, format: Format, scratch: &mut SeriesText) -> Result<Sample, Fault> {
     let start = match format {
         Format::Text004 => format.skip_blanks(body, at),
         Format::OpenMetrics1 => match body.get(at) {
@@ -32,7 +35,7 @@ pub(crate) fn read(body: &[u8], at: usize, format: Format) -> Result<Sample, Fau
     }
     match format {
         Format::Text004 => read_text_end(body, end, value),
-        Format::OpenMetrics1 => read_open_metrics_end(body, end, value),
+        Format::OpenMetrics1 => read_open_metrics_end(body, end, value, scratch),
     }
 }
 
@@ -50,7 +53,7 @@ fn read_text_end(body: &[u8], at: usize, value: f64) -> Result<Sample, Fault> {
     Ok(Sample { value, timestamp, next: line_end(body, end)? })
 }
 
-fn read_open_metrics_end(body: &[u8], at: usize, value: f64) -> Result<Sample, Fault> {
+fn read_open_metrics_end(body: &[u8], at: usize, value: f64, scratch: &mut SeriesText) -> Result<Sample, Fault> {
     let mut at = at;
     let mut timestamp = None;
     if !is_exemplar(body, at) && body.get(at) == Some(&b' ') {
@@ -59,7 +62,7 @@ fn read_open_metrics_end(body: &[u8], at: usize, value: f64) -> Result<Sample, F
         at += 1 + token.len();
     }
     if is_exemplar(body, at) {
-        at = skip_exemplar(body, at + 3)?;
+        at = skip_exemplar(body, at + 3, scratch)?;
     }
     Ok(Sample { value, timestamp, next: line_end(body, at)? })
 }
@@ -69,8 +72,8 @@ fn is_exemplar(body: &[u8], at: usize) -> bool {
 }
 
 /// `{labels} value [timestamp]`, from the brace on.
-fn skip_exemplar(body: &[u8], at: usize) -> Result<usize, Fault> {
-    let at = series::skip_labels(body, at, Format::OpenMetrics1)?;
+fn skip_exemplar(body: &[u8], at: usize, scratch: &mut SeriesText) -> Result<usize, Fault> {
+    let at = series::skip_labels(body, at, Format::OpenMetrics1, scratch)?;
     if body.get(at) != Some(&b' ') {
         return Err(Fault::new(at, "expected a space and the value of the exemplar"));
     }

@@ -165,9 +165,10 @@ pub(crate) fn end(body: &[u8], at: usize, format: Format) -> Option<usize> {
     }
 }
 
-/// Checks labels from the opening brace on; returns the offset behind the closing one.
-pub(crate) fn skip_labels(body: &[u8], brace: usize, format: Format) -> Result<usize, Fault> {
-    let mut scratch = SeriesText::default();
+/// Checks labels from the opening brace on; returns the offset behind the closing one. `scratch` is overwritten.
+pub(crate) fn skip_labels(body: &[u8], brace: usize, format: Format, scratch: &mut SeriesText) -> Result<usize, Fault> {
+    scratch.text.clear();
+    scratch.labels.clear();
     let mut metric = None;
     let end = scratch.read_labels(body, brace + 1, format, &mut metric)?;
     match metric {

@@ -28,7 +28,8 @@ impl Case<'_> {
     }
 
     fn is_amp(&self) -> bool {
-        !self.is_s3() && self.service == "aps"
+        let of_host = || aws::parse_host(&self.config.url).and_then(|h| h.service).is_some_and(|s| s == "aps");
+        !self.is_s3() && ((self.identity.is_some() && self.service == "aps") || of_host())
     }
 
     fn has_tenant_header(&self) -> bool {

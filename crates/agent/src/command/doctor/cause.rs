@@ -99,7 +99,8 @@ pub fn filled(text: &str, facts: &Facts) -> String {
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
         match after.split_once('}') {
-            Some((name, end)) if is_name(name) => {
+            // `%{http_code}` is curl's own.
+            Some((name, end)) if is_name(name) && !before.ends_with('%') => {
                 match facts.get(name) {
                     Some(value) => out.push_str(value),
                     None => out.push_str(&name.to_ascii_uppercase()),
@@ -133,5 +134,6 @@ mod tests {
             "region: eu-west-1, FILE; {\"a\": 1}, {}"
         );
         assert_eq!(filled("open {region", &facts), "open {region");
+        assert_eq!(filled("curl -w '%{http_code}' {region}", &facts), "curl -w '%{http_code}' eu-west-1");
     }
 }

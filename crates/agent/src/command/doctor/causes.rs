@@ -13,6 +13,12 @@ pub fn cause(id: &str) -> &'static Cause {
     CAUSES.iter().find(|cause| cause.id == id).unwrap_or(&UNKNOWN)
 }
 
+/// Every row.
+#[cfg(test)]
+pub fn all() -> impl Iterator<Item = &'static Cause> + Clone {
+    CAUSES.iter().chain(std::iter::once(&UNKNOWN))
+}
+
 /// What is left when nothing else fits.
 static UNKNOWN: Cause = Cause {
     id: "unexplained",
@@ -37,8 +43,8 @@ macro_rules! causes {
         commands: [$($command:literal),* $(,)?]
         $(, iam: ($action:literal, $resource:literal))? $(,)?
     })+) => {
-        /// All rows, in the order of the document.
-        pub static CAUSES: &[Cause] = &[
+        /// All rows but the last, in the order of the document.
+        static CAUSES: &[Cause] = &[
             $(Cause {
                 id: stringify!($id),
                 kind: $kind,
@@ -220,7 +226,7 @@ stored_secret_missing, Credentials {
 }
 profile_unknown, Credentials {
     verdict: "the profile {profile} is in none of the shared files",
-    seen: "`profile X (FILES): profile X was not defined`.",
+    seen: "`profile X (FILES): there is no such profile in the files`.",
     meaning: "The name is misspelt, or the files are those of another user: the agent's HOME is rarely yours.",
     steps: [
         "set shared_config_file and shared_credentials_file to the files that hold the profile",
@@ -230,12 +236,19 @@ profile_unknown, Credentials {
 }
 profile_loop, Credentials {
     verdict: "its profiles lead round in a circle ({profile})",
-    seen: "`profile formed an infinite loop`.",
+    seen: "`the profiles lead in a circle: a -> b -> a`.",
     meaning: "A source_profile points, over others, back to the profile that it is the source of.",
     steps: [
         "follow source_profile from {profile} through the shared files: one of them must end in keys, credential_source, credential_process or web_identity_token_file",
     ],
     commands: ["grep -n -A6 '^\\[' ~/.aws/config"],
+}
+profile_incomplete, Credentials {
+    verdict: "the profile {profile} says too little, or contradicts itself",
+    seen: "`profile X has no credentials`, `has a role_arn, and neither source_profile nor credential_source`.",
+    meaning: "A profile needs keys, or a role_arn with one source for it, or a credential_process, or a web_identity_token_file.",
+    steps: ["write what the message above misses into the profile, or name another profile"],
+    commands: ["aws configure list --profile {profile}"],
 }
 profile_broken, Credentials {
     verdict: "the shared AWS files cannot be read as such (profile {profile})",
@@ -246,7 +259,7 @@ profile_broken, Credentials {
 }
 profile_sso, Credentials {
     verdict: "the profile {profile} needs a person to log in (SSO)",
-    seen: "`requires cargo feature sso`, `login_session`.",
+    seen: "`profile X is for a human login (SSO)`.",
     meaning: "SSO sessions belong to people and end within hours; an agent has nobody to renew them.",
     steps: ["give the agent an identity of its own: instance_metadata, container, web_identity, roles_anywhere or a user's keys"],
     commands: [],
@@ -707,9 +720,9 @@ mod tests {
 
     #[test]
     fn ids_are_unique_and_every_row_is_complete() {
-        let ids: BTreeSet<&str> = CAUSES.iter().map(|c| c.id).collect();
-        assert_eq!(ids.len(), CAUSES.len());
-        for cause in CAUSES {
+        let ids: BTreeSet<&str> = all().map(|c| c.id).collect();
+        assert_eq!(ids.len(), all().count());
+        for cause in all() {
             assert!(!cause.steps.is_empty(), "{}", cause.id);
             assert!(!cause.verdict.ends_with('.') && cause.seen.ends_with('.'), "{}", cause.id);
             assert!(cause.meaning.ends_with('.'), "{}", cause.id);
@@ -729,10 +742,10 @@ mod tests {
         named.remove("");
         assert!(named.len() > 30, "{named:?}");
         for id in &named {
-            assert!(CAUSES.iter().any(|c| c.id == id), "{id} is not in the table");
+            assert!(all().any(|c| c.id == id), "{id} is not in the table");
         }
         // And no row that nothing can find.
-        for cause in CAUSES {
+        for cause in all() {
             assert!(named.contains(cause.id), "nothing names {}", cause.id);
         }
     }

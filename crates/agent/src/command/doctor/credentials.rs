@@ -4,7 +4,12 @@
 
 use aws::{Explanation, SourceOutcome};
 
-use super::{cause::Finding, causes::cause, metadata::MetadataSight, words};
+use super::{
+    cause::Finding,
+    causes::cause,
+    metadata::{MetadataSight, MetadataState},
+    words,
+};
 
 /// The cause of an explanation without credentials; `None` where there are some.
 pub fn refusal(explanation: &Explanation, metadata: Option<&MetadataSight>) -> Option<Finding> {
@@ -73,10 +78,19 @@ fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Optio
     let has = |word: &str| error.contains(word);
     let lower = error.to_ascii_lowercase();
     let profile = || word_after(error, "profile ").unwrap_or_else(|| "default".to_owned());
-    if has("infinite loop") {
+    if has("no AWS credentials found") {
+        // The chain ends at the metadata service: what it did is more to the point than that nothing was found.
+        let sight = metadata.filter(|m| matches!(m.state, MetadataState::TokenLost | MetadataState::NoRole));
+        let detail = "none of the places of the standard chain gives any; each is listed below with its reason";
+        return match sight.and_then(MetadataSight::finding) {
+            Some(found) => Finding { detail: detail.to_owned(), ..found },
+            None => Finding::new(cause("no_credentials"), detail),
+        };
+    }
+    if has("lead in a circle") || has("is its own source_profile") || has("infinite loop") {
         return finding(cause("profile_loop")).with("profile", profile());
     }
-    if has("was not defined") {
+    if has("was not defined") || has("no such profile in the files") || has("is not in the files") {
         return finding(cause("profile_unknown")).with("profile", profile());
     }
     if has("could not parse profile file") {
@@ -84,6 +98,17 @@ fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Optio
     }
     if has("human login") {
         return finding(cause("profile_sso")).with("profile", profile());
+    }
+    let incomplete = [
+        "has no credentials: no keys",
+        "has a role_arn, and neither",
+        "has both source_profile and",
+        "and no aws_secret_access_key",
+        "and no aws_access_key_id",
+        "is none of Environment",
+    ];
+    if incomplete.iter().any(|words| has(words)) {
+        return finding(cause("profile_incomplete")).with("profile", profile());
     }
     if has("the private key does not belong to the certificate") {
         return finding(cause("key_not_of_certificate"));
@@ -139,7 +164,8 @@ fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Optio
     }
     if has("sts:AssumeRole") && has("AccessDenied") {
         // A role of a profile.
-        let role = word_after(error, "on resource: ").unwrap_or_default();
+        let role =
+            word_after(error, "assuming role ").or_else(|| word_after(error, "on resource: ")).unwrap_or_default();
         return about_role(finding(cause("trust_policy")), &role, error, explanation);
     }
     if let Some(found) = of_key(error) {
@@ -151,16 +177,10 @@ fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Optio
     if lower.starts_with("container") {
         return finding(cause("container_failed"));
     }
-    // The standard chain ends at the metadata service too.
     if let Some(found) = metadata.and_then(MetadataSight::finding)
-        && (error.starts_with("instance metadata")
-            || source == "instance metadata"
-            || found.cause.id == "imds_hop_limit")
+        && (error.starts_with("instance metadata") || source == "instance metadata")
     {
         return Finding { detail: words::said(error), ..found };
-    }
-    if has("no AWS credentials found") {
-        return finding(cause("no_credentials"));
     }
     finding(cause("credentials_failed"))
 }
@@ -238,17 +258,41 @@ mod tests {
             ("assuming role r: RegionDisabledException: x", "static keys", Some(role), "sts_region_disabled"),
             ("assuming role r: dispatch failure: io error", "static keys", Some(role), "sts_unreachable"),
             ("assuming role r: something else", "static keys", Some(role), "credentials_failed"),
-            ("profile loop (a, b): profile formed an infinite loop. x", "profile loop", None, "profile_loop"),
-            ("profile p (a): profile `p` was not defined", "profile p", None, "profile_unknown"),
+            (
+                "profile a (x): the profiles lead in a circle: a -> b -> a; end the chain",
+                "profile a",
+                None,
+                "profile_loop",
+            ),
+            ("profile a (x): profile a is its own source_profile and has no keys", "profile a", None, "profile_loop"),
+            ("profile p (a): there is no such profile in the files; name one", "profile p", None, "profile_unknown"),
+            ("profile p (a): source_profile q of profile p is not in the files", "profile p", None, "profile_unknown"),
+            (
+                "profile p (a): profile p has no credentials: no keys, no role_arn",
+                "profile p",
+                None,
+                "profile_incomplete",
+            ),
+            (
+                "profile p (a): profile p has a role_arn, and neither source_profile nor",
+                "profile p",
+                None,
+                "profile_incomplete",
+            ),
             ("profile p (a): could not parse profile file", "profile p", None, "profile_broken"),
-            ("profile p: sso; a profile with a human login (SSO) cannot", "profile p", None, "profile_sso"),
+            ("profile p (a): profile p is for a human login (SSO), which cannot", "profile p", None, "profile_sso"),
             (
                 "static keys: secret_key: reading secret file /a/b: Permission denied (os error 13)",
                 "static keys",
                 None,
                 "file_unreadable",
             ),
-            ("static keys: secret_key: the secret aws-ssm:///a is not read yet: no such parameter", "static keys", None, "stored_secret_missing"),
+            (
+                "static keys: secret_key: the secret aws-ssm:///a is not read yet: no such parameter",
+                "static keys",
+                None,
+                "stored_secret_missing",
+            ),
             ("profile a (/x, /y): invalid profile: could not read file `/y`", "profile a", None, "file_unreadable"),
             (
                 "Roles Anywhere, role r: cannot read the private_key file /k: No such file",

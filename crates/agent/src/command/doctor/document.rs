@@ -4,7 +4,7 @@
 
 use super::{
     cause::{Cause, Facts, Kind, filled},
-    causes::CAUSES,
+    causes::all,
 };
 
 const HEAD: &str = "\
@@ -51,7 +51,7 @@ pub fn page() -> String {
 }
 
 fn sorted() -> impl Iterator<Item = &'static Cause> {
-    Kind::ALL.into_iter().flat_map(|kind| CAUSES.iter().filter(move |c| c.kind == kind))
+    Kind::ALL.into_iter().flat_map(|kind| all().filter(move |c| c.kind == kind))
 }
 
 fn cell(text: &str) -> String {

@@ -104,8 +104,12 @@ fn destination(report: &Report, paint: Paint, out: &mut String) {
             row("shows", probe.shows, out);
         }
     }
-    for finding in report.refusals() {
-        advice(finding, report.refusals().count() > 1, out);
+    for (number, finding) in report.refusals().enumerate() {
+        if number > 0 {
+            row("and", &finding.sentence(), out);
+            row("said", &finding.detail, out);
+        }
+        advice(finding, out);
     }
     for note in report.notes() {
         remark(note, out);
@@ -226,10 +230,9 @@ fn network(survey: &Survey, out: &mut String) {
     }
 }
 
-fn advice(finding: &Finding, several: bool, out: &mut String) {
-    let about = if several { format!(" ({})", finding.sentence()) } else { String::new() };
+fn advice(finding: &Finding, out: &mut String) {
     row("why", &finding.meaning(), out);
-    put_wrapped(&format!("do this:{about}"), 2, 4, out);
+    out.push_str("  do this:\n");
     for (number, step) in finding.steps().iter().enumerate() {
         put_wrapped(&format!("{}. {step}", number + 1), 4, 7, out);
     }
@@ -249,6 +252,9 @@ fn remark(note: &Finding, out: &mut String) {
 
 /// `  label        text`, wrapped under itself.
 fn row(label: &str, text: &str, out: &mut String) {
+    if text.is_empty() {
+        return;
+    }
     let head = format!("  {label:<width$}", width = INDENT - 2);
     let mut first = true;
     for line in wrap(text, WIDTH - INDENT, WIDTH - INDENT) {

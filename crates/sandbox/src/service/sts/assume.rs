@@ -27,12 +27,8 @@ pub(super) fn answer(core: &Core, call: &Call, form: &Form) -> Result<Done, Serv
         return Err(bad("ValidationError", format!("{} is invalid", crate::refusal::shown(role_arn))));
     }
     let refuse = |action: &str, what: String| {
-        let refusal = Refusal::NotTrusted {
-            who: caller.arn.clone(),
-            action: action.to_owned(),
-            role: role_arn.to_owned(),
-            what,
-        };
+        let refusal =
+            Refusal::NotTrusted { who: caller.arn.clone(), action: action.to_owned(), role: role_arn.to_owned(), what };
         not_trusted(call, refusal)
     };
     let role = core.world.read().role(role_arn).cloned();
@@ -69,8 +65,11 @@ fn may_assume(
     role: &Role,
     external_id: Option<&str>,
 ) -> Result<(), String> {
-    let named: Vec<(&Trust, Named)> =
-        role.trust.iter().filter_map(|trust| Some((trust, names(trust.aws.as_deref()?, caller, caller_role)?))).collect();
+    let named: Vec<(&Trust, Named)> = role
+        .trust
+        .iter()
+        .filter_map(|trust| Some((trust, names(trust.aws.as_deref()?, caller, caller_role)?)))
+        .collect();
     if named.is_empty() {
         return Err("its trust policy does not name the caller".to_owned());
     }

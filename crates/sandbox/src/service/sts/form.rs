@@ -56,7 +56,10 @@ impl Form {
         } else {
             return Ok(name);
         };
-        Err(invalid(&format!("Value '{}' at 'roleSessionName' failed to satisfy constraint: {constraint}", shown(name))))
+        Err(invalid(&format!(
+            "Value '{}' at 'roleSessionName' failed to satisfy constraint: {constraint}",
+            shown(name)
+        )))
     }
 
     /// 2 to 1224 of `[\w+=,.@:/-]`.
@@ -116,7 +119,10 @@ impl Form {
                 )));
             }
             if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-                return Err(bad("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive."));
+                return Err(bad(
+                    "InvalidParameterValue",
+                    "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+                ));
             }
         }
         Err(invalid("Value at 'tags' failed to satisfy constraint: Member must have length less than or equal to 50"))

@@ -11,9 +11,10 @@ mod web_identity;
 use http::StatusCode;
 
 use self::form::Form;
-use super::{Asked, Call, Done, Service};
+use super::{Asked, Call, Done, SMALL_BODY, Service};
 use crate::{
     answer::{ErrorStyle, Reply, ServiceError, escape, refusal_error},
+    config::Limits,
     core::Core,
     refusal::Refusal,
     session::Issued,
@@ -51,6 +52,10 @@ impl Service for Sts {
         // The token proves who calls; a signature, should there be one, is not looked at.
         let is_unsigned = Form::read(asked.target, asked.body).action() == "AssumeRoleWithWebIdentity";
         (!is_unsigned).then(|| Policy::common("sts", asked.region.clone()))
+    }
+
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.body.min(SMALL_BODY)
     }
 
     fn action(&self, _call: &Call) -> Option<(String, String)> {

@@ -26,9 +26,12 @@ pub(super) fn answer(core: &Core, call: &Call, form: &Form) -> Result<Done, Serv
     let role = core.world.read().role(role_arn).cloned();
     let what = match &role {
         None => Some("there is no such role".to_owned()),
-        Some(role) => role.trust.iter().map(|trust| lack(trust, &claims)).min_by_key(Option::is_some).unwrap_or_else(
-            || Some("its trust policy is empty".to_owned()),
-        ),
+        Some(role) => role
+            .trust
+            .iter()
+            .map(|trust| lack(trust, &claims))
+            .min_by_key(Option::is_some)
+            .unwrap_or_else(|| Some("its trust policy is empty".to_owned())),
     };
     let (Some(role), None) = (&role, &what) else {
         let refusal = Refusal::NotTrusted {

@@ -1,0 +1,105 @@
+//! Secrets in a store: a destination's keys rotate in Secrets Manager, and the running agent goes over to the new ones without
+//! reload, restart, refusal or loss. A store that does not answer stops nothing else.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use e2e::{agent::Agent, exporter::Exporter, ledger, process::until};
+use sandbox::{Identity, Running, Sandbox, SandboxConfig, StoredSecret, World};
+
+const SECRET: &str = "MARKER-of-a-secret";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn pair(n: u32) -> World {
+    let text = serde_json::json!({ "id": format!("AKIDKEPT{n}"), "secret": format!("{SECRET}-{n}") }).to_string();
+    World { secrets: vec![StoredSecret::new("prod/sigpost", text)], ..World::default() }
+}
+
+fn writer(n: u32) -> Identity {
+    Identity::user(format!("AKIDKEPT{n}"), format!("{SECRET}-{n}")).allowing(["aps:RemoteWrite"])
+}
+
+fn config(sandbox: &Running, exporter: &Exporter) -> String {
+    format!(
+        "secrets:
+  refresh_interval: 1s
+  secretsmanager_endpoint: {url}
+  ssm_endpoint: http://127.0.0.1:9/
+  aws: {{region: us-east-1, access_key: AKIDREADER, secret_key: {SECRET}-reader}}
+metrics:
+  global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}
+  configs:
+    - name: default
+      remote_write:
+        - name: kept
+          url: {kept}
+          metadata_config: {{send: false}}
+          sigv4: {{region: us-east-1, access_key: 'aws-secretsmanager://prod/sigpost#id', secret_key: 'aws-secretsmanager://prod/sigpost#secret'}}
+        - name: waiting
+          url: {url}/api/v1/push
+          metadata_config: {{send: false}}
+          authorization: {{credentials: 'aws-ssm:///nobody/answers'}}
+      scrape_configs:
+        - {{job_name: load, metrics_path: /t/0/metrics, static_configs: [{{targets: ['{target}']}}]}}
+",
+        url = sandbox.url(),
+        kept = sandbox.remote_write_url("ws-kept"),
+        target = exporter.address,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_rotate_in_a_store_are_taken_over_by_a_running_agent() -> Result<()> {
+    let reader = Identity::user("AKIDREADER", format!("{SECRET}-reader")).allowing(["secretsmanager:GetSecretValue"]);
+    let identities = vec![reader, writer(1)];
+    let sandbox = Sandbox::start(SandboxConfig { identities, world: pair(1), ..SandboxConfig::default() }).await?;
+    let exporter = Exporter::start(100).await?;
+    let mut agent = Agent::prepare(&config(&sandbox, &exporter))?;
+    agent.start_ready().await?;
+    let accepted_with = |key: String| {
+        let sandbox = &sandbox;
+        move || {
+            let key = key.clone();
+            async move {
+                let state = sandbox.state();
+                state.destinations.iter().any(|d| d.access_key_id == key && d.accepted > 0).then_some(())
+            }
+        }
+    };
+    let told = |agent: &Agent| format!("{}\n{:#?}", agent.log(), sandbox.state().recent_refusals);
+    until("the first key to be accepted", PATIENCE, accepted_with("AKIDKEPT1".to_owned()))
+        .await
+        .with_context(|| told(&agent))?;
+    for n in [2, 3] {
+        sandbox.put_identity(writer(n));
+        sandbox.put_world(pair(n))?;
+        until("the rotated key to be accepted", PATIENCE, accepted_with(format!("AKIDKEPT{n}")))
+            .await
+            .with_context(|| told(&agent))?;
+        sandbox.remove_identity(&format!("AKIDKEPT{}", n - 1));
+    }
+    let page = agent.get("/metrics").await?;
+    for row in [
+        "sigpost_secret_age_seconds{reference=\"aws-secretsmanager://prod/sigpost#id\"}",
+        "sigpost_secret_refreshes_total{",
+    ] {
+        assert!(page.contains(row), "{row} is not in\n{page}");
+    }
+    let failures =
+        agent.metric("sigpost_secret_refresh_failures_total{reference=\"aws-ssm:///nobody/answers\"}").await?;
+    assert!(failures.is_some_and(|n| n > 0.0), "{failures:?}");
+    let rows = ledger::of_running(&agent).await?;
+    let (kept, waiting) = (&rows["kept"], &rows["waiting"]);
+    assert!(kept.delivered > 0 && kept.rejected + kept.evicted + kept.expired == 0, "{kept:?}");
+    assert!(waiting.delivered == 0 && waiting.pending > 0 && waiting.rejected == 0, "{waiting:?}");
+    agent.stop()?;
+    let state = sandbox.state();
+    assert_eq!(state.refused, 0, "{:#?}", state.recent_refusals);
+    let log = agent.log();
+    assert!(!log.contains(SECRET), "a secret is in the log");
+    assert!(
+        log.contains("the secret changed; the new one is in use") && log.contains("aws-ssm:///nobody/answers"),
+        "{log}"
+    );
+    Ok(())
+}
