@@ -184,7 +184,7 @@ async fn a_full_disk_evicts_from_a_dead_destination_and_nothing_waits_for_its_re
         }
     };
     println!("evicted from the dead one while its requests were open: {rows:?}");
-    ensure!(!agent.log().contains("lane has no room"), "{}", agent.log());
+    ensure!(!agent.log().contains("appends wait"), "{}", agent.log());
     let refused = agent.metric("sigpost_scrape_refused_samples_total").await?;
     ensure!(refused == Some(0.0), "refused samples: {refused:?}");
     for row in rows.values() {

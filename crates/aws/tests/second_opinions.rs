@@ -24,7 +24,7 @@ use support::{context, static_keys};
 /// The program under `$PEERS/bin`, or nothing where no peers are wanted.
 fn peer(program: &str) -> Option<PathBuf> {
     let Some(peers) = std::env::var_os("PEERS") else {
-        eprintln!("skipped: PEERS is not set; `make test` sets it and `make test-deps` fills it");
+        println!("skipped: PEERS is not set; `make test` sets it and `make test-deps` fills it");
         return None;
     };
     let path = PathBuf::from(peers).join("bin").join(program);

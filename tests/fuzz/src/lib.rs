@@ -25,4 +25,4 @@ pub use codecs::{base_vector, metric_batch, series_table};
 pub use exposition::exposition;
 pub use queue_files::{cursor_slot, frame, segment_header, segment_scan};
 pub use settings::{config_text, go_regex, no_proxy};
-pub use targets::TARGETS;
+pub use targets::{TARGETS, Target};

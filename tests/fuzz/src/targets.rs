@@ -1,7 +1,10 @@
 //! The names of the targets: those of `fuzz_targets/`, of the corpora and of `make fuzz TARGET=`.
 
+/// Takes any bytes; panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// Name and function of each target.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("base_vector", crate::base_vector),
     ("certificate", crate::certificate),
     ("config_text", crate::config_text),

@@ -21,13 +21,15 @@ const ANSWER_LIMIT: u64 = 1 << 20;
 /// Stands where a destination's URL would; names no region.
 const NO_HOST: &str = "https://secrets.invalid/";
 
+/// Service and region.
+type Signs = (&'static str, Option<String>);
+
 /// Secrets Manager and SSM.
 #[derive(Debug)]
 pub(super) struct Cloud {
     context: Arc<IdentityContext>,
     config: SecretStoresConfig,
-    /// By service and region.
-    identities: Mutex<BTreeMap<(&'static str, Option<String>), Arc<Identity>>>,
+    identities: Mutex<BTreeMap<Signs, Arc<Identity>>>,
 }
 
 impl Cloud {

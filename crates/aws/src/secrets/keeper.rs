@@ -303,7 +303,8 @@ impl Row {
                 return;
             }
         };
-        let is_another = users.fold(false, |any, user| user.put(value.clone()) || any);
+        // Every one of them, not only up to the first to whom it is news.
+        let is_another = users.filter(|user| user.put(value.clone())).count() > 0;
         let recovered = self.status.last_error.take().is_some();
         self.status.read_at = Some(SystemTime::now());
         self.status.refreshes += 1;

@@ -233,14 +233,27 @@ impl Lane {
         if changed {
             match state {
                 LaneState::Ok => tracing::info!(lane = %self.id, "lane takes records again"),
-                LaneState::Full => {
-                    tracing::warn!(lane = %self.id, "lane has no room, in its budget or on the disk, and no finished segment that may be evicted: appends wait; free disk space, raise queue.max_bytes, or look for a destination with on_full: hold that does not deliver");
-                }
+                LaneState::Full => self.say_full(),
                 LaneState::Failed => {
                     tracing::error!(lane = %self.id, "lane cannot write: appends wait, trying again")
                 }
                 LaneState::Closed => {}
             }
+        }
+    }
+
+    /// Says what is short, since the disk and the budget call for different things.
+    fn say_full(&self) {
+        let (used, budget, min_free, next) = {
+            let board = self.board.lock();
+            (board.used(), board.budget, board.min_free, board.segment_size)
+        };
+        let (free, total) = self.disk.space(&self.dir).unwrap_or((u64::MAX, 0));
+        let keep_free = min_free.limit(total);
+        if free < next.saturating_add(keep_free) {
+            tracing::warn!(lane = %self.id, free_bytes = free, keep_free_bytes = keep_free, segment_bytes = next, "the disk has no room for the lane's next segment, and there is nothing that may be evicted: appends wait; free disk space, or lower queue.min_free");
+        } else {
+            tracing::warn!(lane = %self.id, bytes = used, budget_bytes = budget, "the lane's budget is used up, and there is nothing that may be evicted: appends wait; see which destination with on_full: hold does not deliver, or raise queue.max_bytes");
         }
     }
 

@@ -199,7 +199,7 @@ no_credentials, Credentials {
     steps: [
         "on EC2, attach a role to the instance; on EKS, annotate the service account or associate a pod identity",
         "elsewhere write the source into the sigv4 block: profile, access_key and secret_key, credential_process, roles_anywhere",
-        "the list above says why each place was not taken",
+        "the rows at identity say why each place was not taken",
     ],
     commands: ["aws sts get-caller-identity"],
 }

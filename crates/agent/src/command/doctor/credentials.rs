@@ -2,7 +2,7 @@
 //!
 //! Asks nothing (`aws` and `metadata` do). Keeps true: every failure gets a cause; the source's own words stay beside it.
 
-use aws::{Explanation, SourceOutcome};
+use aws::{CredentialSource, Explanation, IdentityConfig, SourceOutcome};
 
 use super::{
     cause::Finding,
@@ -81,7 +81,7 @@ fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Optio
     if has("no AWS credentials found") {
         // The chain ends at the metadata service: what it did is more to the point than that nothing was found.
         let sight = metadata.filter(|m| matches!(m.state, MetadataState::TokenLost | MetadataState::NoRole));
-        let detail = "none of the places of the standard chain gives any; each is listed below with its reason";
+        let detail = "none of the places of the standard chain gives any; see identity for the reason of each";
         return match sight.and_then(MetadataSight::finding) {
             Some(found) => Finding { detail: detail.to_owned(), ..found },
             None => Finding::new(cause("no_credentials"), detail),
@@ -186,11 +186,15 @@ fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Optio
 }
 
 /// Nothing came within the time of an examination.
-pub fn late(metadata: Option<&MetadataSight>, seconds: u64) -> Finding {
+pub fn late(config: &IdentityConfig, metadata: Option<&MetadataSight>, seconds: u64) -> Finding {
     let detail = format!("the source gave no answer within {seconds} s");
     match metadata.and_then(MetadataSight::finding) {
         Some(found) => Finding { detail, ..found },
-        None => Finding::new(cause("credentials_failed"), detail),
+        None => match &config.source {
+            CredentialSource::Process { .. } => Finding::new(cause("process_failed"), detail),
+            CredentialSource::Container { .. } => Finding::new(cause("container_failed"), detail),
+            _ => Finding::new(cause("credentials_failed"), detail),
+        },
     }
 }
 
@@ -373,6 +377,17 @@ mod tests {
             let found = refusal(&explained(error, source, *role), None).unwrap();
             assert_eq!(found.cause.id, *id, "{error}");
         }
+    }
+
+    #[test]
+    fn a_source_that_hangs_is_named_too() {
+        let hanging = |source| late(&IdentityConfig { source, ..IdentityConfig::default() }, None, 13).cause.id;
+        let command = net::SecretSource::Inline(net::Secret::new("sleep 100"));
+        assert_eq!(hanging(CredentialSource::Process { command }), "process_failed");
+        assert_eq!(hanging(CredentialSource::Container { endpoint: None, token_file: None }), "container_failed");
+        let state = MetadataState::TokenLost;
+        let sight = MetadataSight { endpoint: "http://169.254.169.254".to_owned(), state };
+        assert_eq!(late(&IdentityConfig::default(), Some(&sight), 13).cause.id, "imds_hop_limit");
     }
 
     #[test]

@@ -162,7 +162,7 @@ async fn look_at_identity(
     let (explained, sight): (_, Option<MetadataSight>) = tokio::join!(asked, metadata::look(block));
     let service = identity.status().service;
     let Ok(explanation) = explained else {
-        let finding = credentials::late(sight.as_ref(), SOURCES.as_secs());
+        let finding = credentials::late(block, sight.as_ref(), SOURCES.as_secs());
         return Some((IdentityFacts { service, ..IdentityFacts::default() }, Some(finding)));
     };
     let refusal = credentials::refusal(&explanation, sight.as_ref())

@@ -126,7 +126,7 @@ mod tests {
         let plain = || get(|| async { StatusCode::UNAUTHORIZED });
         let lost = Router::new()
             .route("/latest/meta-data/", plain())
-            .route("/latest/api/token", put(|| std::future::pending::<StatusCode>()));
+            .route("/latest/api/token", put(std::future::pending::<StatusCode>));
         assert_eq!(look_at(&serve(lost).await).await.state, MetadataState::TokenLost);
 
         let bare = Router::new().route("/latest/meta-data/", plain()).route("/latest/api/token", put(|| async { "t" }));

@@ -77,7 +77,9 @@ pub async fn send(config: &DestinationConfig, identity: Option<&Identity>, probe
         }
         let began = Instant::now();
         let copy = identity.is_some().then(|| request.clone());
-        let left = end.saturating_duration_since(began).max(Duration::from_millis(500));
+        // In whole tenths, because the limit is told when it is over.
+        let tenths = end.saturating_duration_since(began).as_millis().div_ceil(100).max(5);
+        let left = Duration::from_millis(u64::try_from(tenths).unwrap_or(1).saturating_mul(100));
         let reply = match client.send(request, left, ANSWER_LIMIT).await {
             Ok(reply) => reply,
             Err(error) => return Sent::Failed(error),
@@ -120,7 +122,11 @@ fn read(
         status: reply.status,
         error,
         said,
-        location: text("location").and_then(|to| url::Url::parse(&to).map(|u| net::masked(&u)).ok().or(Some(to))),
+        location: text("location").map(|to| match url::Url::parse(&to) {
+            Ok(url) => net::masked(&url),
+            // Relative; what follows the path may hold a token.
+            Err(_) => to.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        }),
         bucket_region: text("x-amz-bucket-region"),
         is_page,
         offset_ms: offset(&reply.headers, reply),
