@@ -7,7 +7,12 @@ store=${CARGO_TARGET_DIR:?set it, or use make fuzz}/fuzz
 program() { cargo +nightly fuzz "$1" --fuzz-dir . --target-dir "$store/build" --sanitizer none --features engine "${@:2}"; }
 
 if ! cargo fuzz --version >/dev/null 2>&1; then
-  echo "run.sh: cargo-fuzz is missing: cargo install cargo-fuzz --locked (and rustup toolchain install nightly)" >&2
+  echo "run.sh: cargo-fuzz is missing: cargo install cargo-fuzz --locked" >&2
+  exit 1
+fi
+
+if ! cargo +nightly --version >/dev/null 2>&1; then
+  echo "run.sh: nightly Rust is missing: rustup toolchain install nightly" >&2
   exit 1
 fi
 

@@ -32,6 +32,7 @@ struct Seen {
     delay_ms: AtomicU64,
     record: bool,
     samples_by_series: Mutex<Samples>,
+    delays: Mutex<Vec<i64>>,
     authorization: Mutex<Vec<String>>,
 }
 
@@ -100,6 +101,11 @@ impl Receiver {
         self.seen.samples_by_series.lock().expect("no test panics while holding it").clone()
     }
 
+    /// For each request since the last call, how old its oldest sample was when it came, in milliseconds. Needs `record`.
+    pub fn take_delays(&self) -> Vec<i64> {
+        std::mem::take(&mut *self.seen.delays.lock().expect("no test panics while holding it"))
+    }
+
     pub fn authorizations(&self) -> Vec<String> {
         self.seen.authorization.lock().expect("no test panics while holding it").clone()
     }
@@ -124,6 +130,10 @@ async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes) ->
         let Ok(request) = WriteRequest::decode(&raw[..]) else {
             return (StatusCode::BAD_REQUEST, "not a WriteRequest");
         };
+        let oldest = request.timeseries.iter().flat_map(|series| &series.samples).map(|sample| sample.timestamp).min();
+        if let Some(oldest) = oldest {
+            seen.delays.lock().expect("no test panics while holding it").push(now_ms() - oldest);
+        }
         let mut all = seen.samples_by_series.lock().expect("no test panics while holding it");
         for series in &request.timeseries {
             let mut name = String::new();
@@ -155,6 +165,11 @@ async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes) ->
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
     (StatusCode::OK, "")
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Walks the wire without building anything: `WriteRequest.timeseries` (1) -> `TimeSeries.samples` (2).

@@ -14,23 +14,23 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
     (
         "bad regex",
         "metrics:\n  configs:\n    - name: a\n      scrape_configs:\n        - job_name: n\n          relabel_configs:\n            - {source_labels: [a], regex: '(', target_label: b}\n",
-        &[":7:", "regex"],
+        &[":7:", "regex", "RE2"],
     ),
     ("bad duration", "metrics:\n  global:\n    scrape_interval: 15 apples\n", &[":3:", "scrape_interval", "15 apples"]),
     (
         "missing region",
         "metrics:\n  configs:\n    - name: a\n      remote_write:\n        - url: https://metrics.example.org/api/v1/write\n          sigv4:\n            access_key: AKIDEXAMPLE\n            secret_key: s3cr3tMARKER\n",
-        &["region"],
+        &[":6:", "add `region: us-east-1`"],
     ),
     (
         "empty variable in a key",
         "metrics:\n  configs:\n    - name: a\n      remote_write:\n        - url: https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write\n          sigv4:\n            region: us-east-1\n            access_key: ${SIGPOST_TEST_UNSET}\n            secret_key: s3cr3tMARKER\n",
-        &[":8:", "SIGPOST_TEST_UNSET"],
+        &[":8:", "access_key", "set SIGPOST_TEST_UNSET"],
     ),
     (
         "two kinds of authentication",
         "metrics:\n  configs:\n    - name: a\n      remote_write:\n        - url: http://127.0.0.1:1/api/v1/write\n          basic_auth: {username: u, password: s3cr3tMARKER}\n          sigv4: {region: us-east-1}\n",
-        &["sigv4", "basic_auth"],
+        &[":6:", "`basic_auth` and `sigv4` are both given", "keep the identity block"],
     ),
 ];
 

@@ -236,3 +236,44 @@ async fn a_held_destination_is_told_once_however_often_it_refuses() -> Result<()
     server.abort();
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_without_room_is_told_once_for_each_instance_however_many_jobs_it_refuses() -> Result<()> {
+    let exporter = Exporter::start(5).await?;
+    let target = exporter.address;
+    let instance = |name: &str| {
+        let jobs: String = (0..5)
+            .map(|n| {
+                let place = format!("metrics_path: /t/{n}/metrics, static_configs: [{{targets: ['{target}']}}]");
+                format!("        - {{job_name: j{n}, {place}}}\n")
+            })
+            .collect();
+        format!(
+            "    - name: {name}\n      remote_write: [{{name: {name}, url: 'http://127.0.0.1:1/w'}}]\n      scrape_configs:\n{jobs}"
+        )
+    };
+    // No disk has that much free.
+    let mut agent = Agent::prepare(&format!(
+        "queue: {{min_free: 99%}}
+metrics:
+  global: {{scrape_interval: 300ms, scrape_timeout: 300ms}}
+  configs:
+{}{}",
+        instance("one"),
+        instance("two")
+    ))?;
+    agent.start_ready().await?;
+    until("every job to be refused several times", PATIENCE, || async {
+        (agent.metric("sigpost_scrape_refused_batches_total").await.ok()?? >= 40.0).then_some(())
+    })
+    .await
+    .with_context(|| agent.log())?;
+    let log = agent.log();
+    let lines: Vec<Fields> =
+        log.lines().filter(|l| l.contains("refuses scraped samples")).map(logfmt).collect::<Result<_>>()?;
+    let mut instances: Vec<&str> = lines.iter().filter_map(|l| l.get("instance").map(String::as_str)).collect();
+    instances.sort_unstable();
+    assert_eq!(instances, ["one", "two"], "{log}");
+    assert_eq!(lines.len(), 2, "{log}");
+    agent.stop()
+}

@@ -110,6 +110,54 @@ async fn a_fast_destination_keeps_receiving_beside_a_slow_and_a_dead_one() -> Re
     Ok(())
 }
 
+/// The time from a scrape to the arrival of its samples: the median of at least forty requests.
+async fn median_delay(receiver: &Receiver, what: &str) -> Result<i64> {
+    receiver.take_delays();
+    let mut delays = Vec::new();
+    until(what, PATIENCE, || {
+        delays.extend(receiver.take_delays());
+        std::future::ready((delays.len() >= 40).then_some(()))
+    })
+    .await?;
+    delays.sort_unstable();
+    Ok(delays[delays.len() / 2])
+}
+
+/// Invariant 10, in time. What is compared is of one run on one machine, and the margin is half of what the slow one takes
+/// to answer: a fast one that waited for it, or for a turn behind it, would be above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_delay_of_a_fast_destination_is_the_same_beside_a_slow_and_a_dead_one() -> Result<()> {
+    const SLOW: Duration = Duration::from_secs(3);
+    let exporter = Exporter::start(100).await?;
+    let (fast, slow) = (Receiver::start(true).await?, Receiver::start(true).await?);
+    slow.answer_after(SLOW);
+    let dead = format!("http://127.0.0.1:{}/api/v1/write", free_port()?);
+    let (fast_url, slow_url) = (fast.url(), slow.url());
+    let all = [("fast", fast_url.as_str()), ("slow", slow_url.as_str()), ("dead", dead.as_str())];
+    let mut agent = Agent::prepare(&config("", &all[..1], "", &jobs(&exporter, 3)))?;
+    agent.start_ready().await?;
+    until("the first request", PATIENCE, || std::future::ready((fast.requests() > 5).then_some(()))).await?;
+    let alone = median_delay(&fast, "requests to the fast destination alone").await?;
+
+    agent.write_config(&config("", &all, "", &jobs(&exporter, 3)))?;
+    reload(&agent).await?;
+    book(&agent, "the slow one to be behind and the dead one too", |rows| {
+        let behind = |name: &str| rows.get(name).is_some_and(|row| row.pending > 1000);
+        behind("slow") && behind("dead")
+    })
+    .await?;
+    slow.take_delays();
+    let beside = median_delay(&fast, "requests to the fast destination beside the others").await?;
+    let mut late = slow.take_delays();
+    late.sort_unstable();
+    let late = late.get(late.len() / 2).copied().context("the slow destination received something")?;
+    println!("fast, alone: {alone} ms; beside a slow and a dead one: {beside} ms; slow: {late} ms (medians)");
+    let margin = i64::try_from(SLOW.as_millis() / 2)?;
+    ensure!(beside < alone + margin, "{alone} ms became {beside} ms");
+    ensure!(late >= alone + margin, "the slow one is not slow ({late} ms), so this shows nothing");
+    agent.stop()
+}
+
 /// Invariants 11 and 12, and the first: what a full lane takes from the dead destination is counted to the sample.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_lane_evicts_from_the_dead_destination_only_and_counts_it() -> Result<()> {

@@ -103,3 +103,108 @@ async fn keys_that_rotate_in_a_store_are_taken_over_by_a_running_agent() -> Resu
     );
     Ok(())
 }
+
+/// One value in each of the two stores.
+fn words(n: u32) -> Result<World> {
+    let text = serde_json::json!({
+        "parameters": [{ "name": "/prod/token", "value": format!("{SECRET}-token-{n}") }],
+        "vault": {
+            "mounts": { "kv": 2 },
+            "secrets": { "kv/sigpost": { "id": format!("AKIDKEPT{n}"), "secret": format!("{SECRET}-{n}") } },
+            "app_roles": { "role-of-the-agent": format!("{SECRET}-app") },
+            "token_ttl_s": 3,
+        },
+    });
+    World::from_json(&text.to_string()).map_err(anyhow::Error::msg)
+}
+
+/// A receiver that wants one of the tokens, newest last, and tells which it was sent.
+async fn receiver() -> Result<(String, std::sync::Arc<std::sync::Mutex<(String, Vec<String>)>>)> {
+    use axum::{
+        Router,
+        extract::State,
+        http::{HeaderMap, StatusCode},
+        routing::post,
+    };
+    type Book = std::sync::Arc<std::sync::Mutex<(String, Vec<String>)>>;
+    let book: Book = Book::default();
+    let answer = |State(book): State<Book>, headers: HeaderMap| async move {
+        let sent = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let mut book = book.lock().unwrap();
+        if sent != format!("Bearer {}", book.0) {
+            return StatusCode::UNAUTHORIZED;
+        }
+        book.1.push(sent);
+        StatusCode::NO_CONTENT
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/api/v1/push", listener.local_addr()?);
+    let router = Router::new().route("/api/v1/push", post(answer)).with_state(std::sync::Arc::clone(&book));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok((url, book))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vault_and_ssm_rotate_too_and_a_receiver_that_refuses_has_the_value_read_before_its_turn() -> Result<()> {
+    let reader =
+        Identity::user("AKIDREADER", format!("{SECRET}-reader")).allowing(["ssm:GetParameter", "ssm:GetParameters"]);
+    let identities = vec![reader, writer(1), writer(2)];
+    let sandbox = Sandbox::start(SandboxConfig { identities, world: words(1)?, ..SandboxConfig::default() }).await?;
+    let exporter = Exporter::start(100).await?;
+    let (url, book) = receiver().await?;
+    book.lock().unwrap().0 = format!("{SECRET}-token-1");
+    // An hour: only a refusal makes it read again.
+    let config = format!(
+        "secrets:
+  refresh_interval: 1h
+  ssm_endpoint: {sandbox}
+  aws: {{region: us-east-1, access_key: AKIDREADER, secret_key: {SECRET}-reader}}
+vault:
+  address: {sandbox}
+  approle: {{role_id: role-of-the-agent, secret_id: {SECRET}-app}}
+metrics:
+  global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}
+  configs:
+    - name: default
+      remote_write:
+        - name: kept
+          url: {kept}
+          metadata_config: {{send: false}}
+          sigv4: {{region: us-east-1, access_key: 'vault://kv/sigpost#id', secret_key: 'vault://kv/sigpost#secret'}}
+        - name: bearer
+          url: {url}
+          metadata_config: {{send: false}}
+          authorization: {{credentials: 'aws-ssm:///prod/token'}}
+      scrape_configs:
+        - {{job_name: load, metrics_path: /t/0/metrics, static_configs: [{{targets: ['{target}']}}]}}
+",
+        sandbox = sandbox.url(),
+        kept = sandbox.remote_write_url("ws-kept"),
+        target = exporter.address,
+    );
+    let mut agent = Agent::prepare(&config)?;
+    agent.start_ready().await?;
+    let told = |agent: &Agent| format!("{}\n{:#?}", agent.log(), sandbox.state().recent_refusals);
+    for n in [1, 2] {
+        if n == 2 {
+            sandbox.put_world(words(2)?)?;
+            book.lock().unwrap().0 = format!("{SECRET}-token-2");
+            sandbox.remove_identity("AKIDKEPT1");
+        }
+        let (key, token) = (format!("AKIDKEPT{n}"), format!("Bearer {SECRET}-token-{n}"));
+        until("both to be accepted", PATIENCE, || async {
+            let is_signed = sandbox.state().destinations.iter().any(|d| d.access_key_id == key && d.accepted > 0);
+            (is_signed && book.lock().unwrap().1.contains(&token)).then_some(())
+        })
+        .await
+        .with_context(|| told(&agent))?;
+    }
+    let rows = ledger::of_running(&agent).await?;
+    for name in ["kept", "bearer"] {
+        let row = &rows[name];
+        assert!(row.delivered > 0 && row.rejected + row.evicted + row.expired == 0, "{name}: {row:?}");
+    }
+    agent.stop()?;
+    assert!(!agent.log().contains(SECRET), "a secret is in the log");
+    Ok(())
+}

@@ -202,6 +202,9 @@ pub struct SandboxArgs {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:9009")]
     pub listen: std::net::SocketAddr,
+    /// A further host name by which the page, the control API and the metadata services may be asked (may be repeated).
+    #[arg(long = "name", value_name = "NAME")]
+    pub names: Vec<String>,
     /// Access key id that is accepted.
     #[arg(long, default_value = sandbox::Identity::EXAMPLE_KEY_ID)]
     pub access_key: String,

@@ -4,12 +4,21 @@ use queue::{LaneId, QueueError};
 
 /// `metrics-<route>`; a name that cannot be a directory's is made safe and told apart by a hash of the original.
 pub fn metrics_lane(route: &str) -> Result<LaneId, QueueError> {
+    lane("metrics", route)
+}
+
+/// `logs-<route>`, in the same way.
+pub fn logs_lane(route: &str) -> Result<LaneId, QueueError> {
+    lane("logs", route)
+}
+
+fn lane(signal: &str, route: &str) -> Result<LaneId, QueueError> {
     let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
     if route.len() <= 100 && !route.is_empty() && route.chars().all(safe) {
-        return LaneId::new(&format!("metrics-{route}"));
+        return LaneId::new(&format!("{signal}-{route}"));
     }
     let slug: String = route.to_lowercase().chars().map(|c| if safe(c) { c } else { '-' }).take(80).collect();
-    LaneId::new(&format!("metrics-{slug}-{:08x}", fnv1a(route.as_bytes())))
+    LaneId::new(&format!("{signal}-{slug}-{:08x}", fnv1a(route.as_bytes())))
 }
 
 /// FNV-1a, 32 bits.
@@ -28,5 +37,6 @@ mod tests {
         assert_ne!(name("Default"), name("default"));
         assert_ne!(name("a/b"), name("a b"));
         assert!(name("Ünï/../code").starts_with("metrics-"));
+        assert_eq!(logs_lane("default").unwrap().to_string(), "logs-default");
     }
 }

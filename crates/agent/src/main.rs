@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         cli::Invocation::Sandbox(args) => command::sandbox::run(args),
         cli::Invocation::Replay(args) => command::replay::run(args),
         cli::Invocation::Queue(args) => command::queue::run(&args),
+        cli::Invocation::DryRun(args) => command::dry_run::run(&args),
         cli::Invocation::Doctor(args) => command::doctor::run(&args),
         cli::Invocation::Version => {
             println!("sigpost {}", env!("CARGO_PKG_VERSION"));

@@ -67,6 +67,8 @@ const SHORTEST_REST: Duration = Duration::from_millis(25);
 const SETTLING: Duration = Duration::from_millis(250);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// What came over, by a clock that may be wrong, is asked for again after this if no answer tells the time.
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// Credentials in use.
 #[derive(Debug)]
@@ -80,16 +82,35 @@ pub(crate) struct Held {
     generation: u64,
     windows: Windows,
     recheck_at: Option<Instant>,
+    /// Over when they came, by a clock that nobody had compared with AWS's.
+    came_over: bool,
+}
+
+/// The far end's clock, as well as it is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FarTime {
+    pub(crate) at: SystemTime,
+    /// An answer told it; else it is this machine's clock, which may be anything.
+    pub(crate) is_told: bool,
+}
+
+impl FarTime {
+    fn after(self, passed: Duration) -> Self {
+        Self { at: self.at.checked_add(passed).unwrap_or(self.at), ..self }
+    }
 }
 
 impl Held {
-    /// `None`: they do not end.
-    fn remaining(&self, now: SystemTime) -> Option<Duration> {
-        self.credentials.expiry().map(|at| at.duration_since(now).unwrap_or(Duration::ZERO))
+    /// `None`: they do not end, as far as anybody knows.
+    fn remaining(&self, now: FarTime) -> Option<Duration> {
+        if self.came_over && !now.is_told {
+            return None;
+        }
+        self.credentials.expiry().map(|at| at.duration_since(now.at).unwrap_or(Duration::ZERO))
     }
 
     /// Can something be signed with them now and arrive in time?
-    fn serves(&self, now: SystemTime) -> bool {
+    fn serves(&self, now: FarTime) -> bool {
         self.remaining(now).is_none_or(|left| left > self.windows.last_moment)
     }
 }
@@ -194,8 +215,9 @@ impl CredentialCache {
         }
     }
 
-    /// Credentials to sign with at `now` (the far end's clock), good for a while yet when they are given.
-    pub(crate) async fn get(self: &Arc<Self>, now: SystemTime) -> Result<Arc<Held>, FetchError> {
+    /// Credentials to sign with at `now`, good for a while yet when they are given. While no answer has told the far end's
+    /// time, fresh ones are used even if they look over: refusing them would be to never learn the time.
+    pub(crate) async fn get(self: &Arc<Self>, now: FarTime) -> Result<Arc<Held>, FetchError> {
         let asked = Instant::now();
         let (plan, generation) = self.plan(now);
         match plan {
@@ -216,7 +238,7 @@ impl CredentialCache {
                 let fetched = fetched.unwrap_or_else(|_| {
                     Err(FetchError::failed(format!("{}: the fetch broke off", self.source.describe())))
                 });
-                let late = now.checked_add(asked.elapsed()).unwrap_or(now);
+                let late = now.after(asked.elapsed());
                 match (fetched, fallback.filter(|held| held.serves(late))) {
                     (Ok(held), _) if held.serves(late) => Ok(held),
                     (_, Some(held)) => Ok(held),
@@ -296,7 +318,7 @@ impl CredentialCache {
         }
     }
 
-    fn plan(&self, now: SystemTime) -> (Plan, u64) {
+    fn plan(&self, now: FarTime) -> (Plan, u64) {
         let mut state = self.state.lock();
         let stored = self.source.stored_version();
         if state.stored != stored {
@@ -337,7 +359,7 @@ impl CredentialCache {
     }
 
     /// Fetches, unless someone did since `seen`. It was `now` at `asked`.
-    async fn refresh(&self, seen: u64, now: SystemTime, asked: Instant) -> Result<Arc<Held>, FetchError> {
+    async fn refresh(&self, seen: u64, now: FarTime, asked: Instant) -> Result<Arc<Held>, FetchError> {
         let _alone = self.fetching.lock().await;
         {
             let state = self.state.lock();
@@ -350,8 +372,8 @@ impl CredentialCache {
             }
         }
         let fetched = self.source.fetch().await;
-        let now = now.checked_add(asked.elapsed()).unwrap_or(now);
-        let result = fetched.and_then(|fetched| check_expiry(fetched, now));
+        let now = now.after(asked.elapsed());
+        let result = fetched.and_then(|fetched| if now.is_told { check_expiry(fetched, now.at) } else { Ok(fetched) });
         let mut state = self.state.lock();
         state.generation = state.generation.wrapping_add(1);
         match result {
@@ -373,7 +395,7 @@ impl CredentialCache {
         }
     }
 
-    fn accept(&self, state: &mut State, fetched: Fetched, now: SystemTime) -> Arc<Held> {
+    fn accept(&self, state: &mut State, fetched: Fetched, now: FarTime) -> Arc<Held> {
         let Fetched { credentials, source, recheck } = fetched;
         let parts = (credentials.access_key_id(), credentials.secret_access_key(), credentials.session_token());
         let fingerprint = self.hasher.hash_one(parts);
@@ -381,7 +403,9 @@ impl CredentialCache {
         let obtained_at = before.map_or_else(SystemTime::now, |h| h.obtained_at);
         let no_longer_life =
             before.is_some_and(|h| h.credentials.expiry().is_some() && h.credentials.expiry() >= credentials.expiry());
-        let life = credentials.expiry().and_then(|at| at.duration_since(now).ok()).unwrap_or(Duration::MAX);
+        let life = credentials.expiry().and_then(|at| at.duration_since(now.at).ok()).unwrap_or(Duration::MAX);
+        let came_over = credentials.expiry().is_some_and(|at| at <= now.at);
+        let recheck = if came_over { Some(recheck.map_or(DOUBT, |after| after.min(DOUBT))) } else { recheck };
         // The same credentials again keep the windows of their whole life.
         let mut windows = before.map_or_else(|| Windows::of(life), |held| held.windows);
         windows.advisory = match before {
@@ -390,13 +414,14 @@ impl CredentialCache {
             None => windows.advisory.mul_f64(0.8 + 0.2 * fastrand::f64()),
         };
         if before.is_none() {
-            announce(&self.roster.names(), &source, &credentials, now);
+            announce(&self.roster.names(), &source, &credentials, now.at);
         }
         let held = Arc::new(Held {
             fingerprint,
             obtained_at,
             generation: state.generation,
             windows,
+            came_over,
             recheck_at: recheck.and_then(|after| Instant::now().checked_add(after)),
             credentials,
             source,
@@ -427,7 +452,7 @@ fn announce(destinations: &str, source: &str, credentials: &Credentials, now: Sy
 }
 
 /// Schedules the next attempt: soon enough for the time that valid credentials have left, and for lives that are short.
-fn rest(state: &mut State, now: SystemTime) {
+fn rest(state: &mut State, now: FarTime) {
     let mut delay = FIRST_RETRY / 8 + state.backoff.next_delay();
     if let Some(held) = &state.held {
         if held.windows.life < SHORT_LIFE {

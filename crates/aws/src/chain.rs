@@ -175,8 +175,10 @@ pub(crate) fn explain(error: &CredentialsError) -> FetchError {
         if let Some(meta) = e.downcast_ref::<aws_smithy_types::error::ErrorMetadata>() {
             text = [meta.code(), meta.message()].into_iter().flatten().collect::<Vec<_>>().join(": ");
         }
+        // Words of the SDK about itself.
+        let is_about_itself = text == "service error" || text.starts_with("unhandled error (");
         // Wrappers repeat what they wrap.
-        if !parts.iter().any(|p| p.contains(&text)) {
+        if !is_about_itself && !parts.iter().any(|p| p.contains(&text)) {
             parts.push(text);
         }
         next = e.source();

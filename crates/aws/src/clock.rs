@@ -15,6 +15,8 @@ use crate::roster::Roster;
 
 /// Changes smaller than this are noise of whole-second dates and queues.
 const NOTABLE: Duration = Duration::from_secs(30);
+/// Above this a refused signature may be the clock's fault (AWS tolerates five minutes).
+pub(crate) const SKEW_MS: i64 = 4 * 60 * 1000;
 /// A round trip longer than this says nothing about the time.
 const LONGEST_TRIP: Duration = Duration::from_secs(15 * 60);
 
@@ -103,9 +105,7 @@ struct State {
 impl Clock {
     /// `AWS_DISABLE_CLOCK_SKEW_CORRECTION=true` turns the correction off, not the measuring.
     pub(crate) fn of_process(notices: Arc<ClockNotices>) -> Self {
-        let off =
-            std::env::var("AWS_DISABLE_CLOCK_SKEW_CORRECTION").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
-        Self::new(!off, notices)
+        Self::new(corrects(), notices)
     }
 
     fn new(corrects: bool, notices: Arc<ClockNotices>) -> Self {
@@ -127,7 +127,7 @@ impl Clock {
 
     /// Learns from an answer.
     pub(crate) fn observe(&self, answer: &Answer<'_>) {
-        let Some(offset_ms) = sample(answer) else {
+        let Some(offset_ms) = offset_told_by(answer) else {
             return;
         };
         let mut state = self.state.lock();
@@ -149,7 +149,13 @@ impl Clock {
     }
 }
 
-fn sample(answer: &Answer<'_>) -> Option<i64> {
+/// False where `AWS_DISABLE_CLOCK_SKEW_CORRECTION=true` wants requests dated by this machine's clock.
+pub(crate) fn corrects() -> bool {
+    !std::env::var("AWS_DISABLE_CLOCK_SKEW_CORRECTION").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"))
+}
+
+/// Far end's clock minus ours, in milliseconds, where the answer may be believed.
+pub(crate) fn offset_told_by(answer: &Answer<'_>) -> Option<i64> {
     let headers = answer.headers;
     // A proxy's or a cache's answer carries the proxy's or the past's date.
     let of_aws = headers.contains_key("x-amzn-requestid") || headers.contains_key("x-amz-request-id");
@@ -169,7 +175,7 @@ fn millis(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-fn shift(time: SystemTime, by_ms: i64) -> SystemTime {
+pub(crate) fn shift(time: SystemTime, by_ms: i64) -> SystemTime {
     let by = Duration::from_millis(by_ms.unsigned_abs());
     let moved = if by_ms >= 0 { time.checked_add(by) } else { time.checked_sub(by) };
     moved.unwrap_or(time).max(SystemTime::UNIX_EPOCH)

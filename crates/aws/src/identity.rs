@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 
 use crate::{
     RegionOrigin,
-    cache::CredentialCache,
-    clock::{Clock, ClockNotices},
+    cache::{CredentialCache, FarTime},
+    clock::{Clock, ClockNotices, SKEW_MS},
     explain::{CallerFacts, CallerIdentity, Explanation, SourceOutcome, Trail, last4},
     origin::Origin,
     region::{self, SigningRegion},
@@ -52,8 +52,6 @@ struct Trials {
 const NEW_TRIAL: Duration = Duration::from_secs(60);
 /// Not even accepted answers in between allow refreshes closer than this.
 const TRIAL_GAP: Duration = Duration::from_millis(500);
-/// Above this a refused signature may be the clock's fault (AWS tolerates five minutes).
-const SKEW_MS: i64 = 4 * 60 * 1000;
 
 /// A snapshot for pages and metrics; holds no secret.
 #[derive(Debug, Clone)]
@@ -168,17 +166,19 @@ impl Identity {
     /// Asks STS who we are with the credentials in use (fetching them if there are none). Needs no permission. The error
     /// says what STS said, or why it could not be asked.
     pub async fn caller_identity(&self) -> Result<CallerIdentity, String> {
-        let now = self.clock.now();
-        let held = self.cache.get(now).await.map_err(|e| e.message)?;
+        let held = self.cache.get(self.far_time()).await.map_err(|e| e.message)?;
         let (region, _) = self.region.get().await?;
-        self.origin.caller_identity(&held.credentials, &region, now).await.map_err(|e| e.message)
+        self.origin.caller_identity(&held.credentials, &region, self.clock.now()).await.map_err(|e| e.message)
+    }
+
+    fn far_time(&self) -> FarTime {
+        FarTime { at: self.clock.now(), is_told: self.clock.offset_ms().is_some() }
     }
 
     async fn sign(&self, request: &mut Request<Bytes>) -> Result<(), AuthorizeError> {
         let error = |what: String| AuthorizeError { what, source: None };
         let (region, _) = self.region.get().await.map_err(error)?;
-        let now = self.clock.now();
-        let held = self.cache.get(now).await.map_err(|e| AuthorizeError {
+        let held = self.cache.get(self.far_time()).await.map_err(|e| AuthorizeError {
             // Whole, and so without a source, which would say it twice.
             what: format!("no AWS credentials for {}: {e}", self.destination),
             source: None,
@@ -251,6 +251,7 @@ impl Identity {
     fn try_refresh(&self, answer: &Answer<'_>) -> bool {
         let (held, stale) = self.cache.held();
         let Some(held) = held else { return false };
+        self.origin.doubt();
         if held.obtained_at > answer.sent_at {
             return true;
         }

@@ -297,6 +297,20 @@ impl Origin {
         }
     }
 
+    /// AWS refused what this gave: what it reads from a secret store may be another there by now.
+    pub(crate) fn doubt(&self) {
+        match &self.source {
+            CredentialSource::Static { access_key, secret_key, session_token } => {
+                [Some(access_key), Some(secret_key), session_token.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .for_each(SecretSource::doubt);
+            }
+            CredentialSource::Process { command } => command.doubt(),
+            _ => {}
+        }
+    }
+
     /// The source for people, before it was asked.
     pub(crate) fn describe(&self) -> String {
         self.roles.iter().fold(self.base_label(), |base, (role, _)| format!("role {} on {base}", role.role_arn))

@@ -18,7 +18,11 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::Request;
-use net::pem::{self, KeyDer};
+use net::{
+    Answer,
+    pem::{self, KeyDer},
+    service_error::ServiceError,
+};
 use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -27,12 +31,14 @@ use url::Url;
 use crate::{
     RolesAnywhereConfig, StsConfig,
     certificate::{self, Facts},
+    clock::{self, SKEW_MS},
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
     json,
     region::arn_region,
     signer::STRICT,
     sts::endpoint_suffix,
+    verdict::{self, Refusal},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,24 +51,57 @@ pub(crate) async fn fetch(
 ) -> Result<Credentials, FetchError> {
     let failed = |what: String| FetchError::failed(format!("Roles Anywhere, role {}: {what}", config.role_arn));
     let endpoint = endpoint(config, switches).map_err(&failed)?;
-    let request = create_session(config, &endpoint, SystemTime::now()).map_err(&failed)?;
-    let reply =
-        connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| failed(e.to_string()))?;
+    let send = async |now: SystemTime| {
+        let request = create_session(config, &endpoint, now).map_err(&failed)?;
+        connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| failed(e.to_string()))
+    };
+    let mut reply = send(SystemTime::now()).await?;
+    let mut offset_ms = None;
+    if net::service_error::parse(reply.status, &reply.headers, &reply.body)
+        .is_some_and(|e| may_be_the_clock(reply.status, &e))
+    {
+        offset_ms = clock::offset_told_by(&answer(&reply)).filter(|ms| ms.abs() > SKEW_MS);
+        if let Some(ms) = offset_ms.filter(|_| clock::corrects()) {
+            reply = send(clock::shift(SystemTime::now(), ms)).await?;
+        }
+    }
     if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
         let id = refusal.request_id.as_deref().unwrap_or("none");
         let hint = hint(&refusal.code);
+        let clock = offset_ms.map_or(String::new(), |ms| {
+            format!("; this machine's clock is {} s away from AWS's: set it right (NTP)", ms / 1000)
+        });
         return Err(failed(format!(
-            "AWS said {}: {} (HTTP {}, request id {id}){hint}",
+            "AWS said {}: {} (HTTP {}, request id {id}){hint}{clock}",
             refusal.code,
             refusal.message,
             reply.status.as_u16()
         )));
     }
-    let answer: Value = serde_json::from_slice(&reply.body).map_err(|_| failed("its answer is not JSON".to_owned()))?;
-    let credentials = answer
+    let document: Value =
+        serde_json::from_slice(&reply.body).map_err(|_| failed("its answer is not JSON".to_owned()))?;
+    let credentials = document
         .pointer("/credentialSet/0/credentials")
         .ok_or_else(|| failed("its answer has no credentials".to_owned()))?;
     json::credentials(credentials, "sessionToken", "RolesAnywhere").map_err(|why| failed(format!("its answer {why}")))
+}
+
+/// A signature that AWS calls wrong, late or early may be right, and its time wrong.
+fn may_be_the_clock(status: http::StatusCode, refusal: &ServiceError) -> bool {
+    matches!(
+        verdict::classify(status, refusal),
+        Some(Refusal::Skewed | Refusal::BadSignature | Refusal::Denied | Refusal::Expired)
+    )
+}
+
+fn answer(reply: &net::Reply) -> Answer<'_> {
+    Answer {
+        status: reply.status,
+        headers: &reply.headers,
+        body: &reply.body,
+        sent_at: reply.sent_at,
+        received_at: reply.received_at,
+    }
 }
 
 fn hint(code: &str) -> &'static str {

@@ -61,12 +61,15 @@ impl Sts<'_> {
         builder.build()
     }
 
-    /// The endpoint that the configuration names, or `AWS_ENDPOINT_URL_STS`. Its own name decides FIPS and dual stack.
+    /// The endpoint that the configuration names, or `AWS_ENDPOINT_URL_STS`, or `AWS_ENDPOINT_URL`. Its own name decides FIPS and dual stack.
     pub(crate) fn named_endpoint(&self) -> Option<Url> {
         let of_environment = || {
             let ignored = is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
-            let text = std::env::var("AWS_ENDPOINT_URL_STS").ok().filter(|_| !ignored)?;
-            Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            // The one for a service wins over the one for all.
+            ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].into_iter().filter(|_| !ignored).find_map(|name| {
+                let url = Url::parse(std::env::var(name).ok()?.trim()).ok()?;
+                (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+            })
         };
         self.config.endpoint.clone().or_else(of_environment)
     }

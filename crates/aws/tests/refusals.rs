@@ -22,11 +22,6 @@ fn held(verdict: IdentityVerdict) -> String {
     }
 }
 
-fn http_date(at: SystemTime) -> String {
-    let zoned = jiff::Timestamp::try_from(at).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
-    zoned.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
 #[tokio::test]
 async fn an_expired_answer_fetches_afresh_once_and_holds_when_the_source_has_nothing_new() {
     let identity = build(&config(static_keys("AKIA1", "hunter2")));
@@ -122,6 +117,57 @@ async fn a_skewed_clock_is_learnt_and_the_request_signed_again_with_aws_time() {
     // Credentials are not to blame for the clock.
     assert_eq!(identity.status().refreshes, 1);
     assert!(identity.status().clock_offset_ms.unwrap() > 7_100_000);
+}
+
+#[tokio::test]
+async fn fresh_credentials_that_look_dead_by_a_clock_far_ahead_are_used_until_aws_tells_the_time() {
+    const BEHIND: Duration = Duration::from_secs(7200);
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "token").unwrap();
+    // An hour of life by AWS's clock, which is two hours behind this machine's.
+    let sts = Fake::start(|_, n| {
+        let end = SystemTime::now() - BEHIND + Duration::from_secs(3600);
+        sts_answer_until("AssumeRoleWithWebIdentity", n, &moment(end))
+    })
+    .await;
+    let source = CredentialSource::WebIdentity {
+        role_arn: "arn:aws:iam::123456789012:role/one".to_owned(),
+        token_file: token.path().to_owned(),
+        session_name: None,
+    };
+    let sts_config = StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() };
+    let identity = build(&IdentityConfig { sts: sts_config, ..config(source) });
+    assert_eq!(key(&identity).await.unwrap(), "ASIA0");
+    let there = http_date(SystemTime::now() - BEHIND);
+    let headers = [("date", there.as_str()), ("x-amzn-requestid", "r")];
+    let early = r#"{"message":"Signature not yet current: 20240101T020000Z is still later than 20240101T000500Z (20240101T000000Z + 5 min.)"}"#;
+    assert!(is_retry(&judge(&identity, 403, &headers, early)));
+    assert_eq!(key(&identity).await.unwrap(), "ASIA0");
+    assert_eq!(judge(&identity, 200, &headers, ""), IdentityVerdict::Unrelated);
+    assert_eq!(identity.status().refreshes, 1, "they are alive, and are not asked for again");
+}
+
+#[tokio::test]
+async fn credentials_that_are_dead_by_awss_own_clock_are_refused_and_named() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "token").unwrap();
+    let sts = Fake::start(|_, n| {
+        sts_answer_until("AssumeRoleWithWebIdentity", n, &moment(SystemTime::now() - Duration::from_secs(3600)))
+    })
+    .await;
+    let source = CredentialSource::WebIdentity {
+        role_arn: "arn:aws:iam::123456789012:role/one".to_owned(),
+        token_file: token.path().to_owned(),
+        session_name: None,
+    };
+    let sts_config = StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() };
+    let identity = build(&IdentityConfig { sts: sts_config, ..config(source) });
+    assert_eq!(key(&identity).await.unwrap(), "ASIA0", "nobody knows yet whose clock is wrong");
+    let now = http_date(SystemTime::now());
+    let headers = [("date", now.as_str()), ("x-amzn-requestid", "r")];
+    assert!(is_retry(&judge(&identity, 403, &headers, EXPIRED)));
+    let error = key(&identity).await.unwrap_err();
+    assert!(error.contains(" s ago") && error.contains("has stopped"), "{error}");
 }
 
 #[tokio::test]

@@ -273,3 +273,26 @@ async fn refusals_and_nonsense_are_told_apart() {
         assert!(error.contains(expected) && error.contains(ROLE), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_wrong_clock_is_learnt_from_the_refusal_and_the_session_asked_for_once_more() {
+    let ahead = std::time::Duration::from_secs(7200);
+    let good = leaf(KeyPair::generate().unwrap(), |_| {});
+    let refusal = move || {
+        let body = r#"{"message":"Signature expired: 20240101T000000Z is now earlier than 20240101T015500Z (20240101T020000Z - 5 min.)"}"#;
+        let date = http_date(std::time::SystemTime::now() + ahead);
+        let headers = [("x-amzn-errortype", "InvalidSignatureException"), ("x-amzn-requestid", "r"), ("date", &date)];
+        (StatusCode::FORBIDDEN, headers, body).into_response()
+    };
+    let fake = Fake::start(move |_, n| if n == 0 { refusal() } else { session(n) }).await;
+    assert_eq!(key(&build(&block(anywhere(&good, &fake)))).await.unwrap(), "ASIARA1");
+    let wanted = jiff::Timestamp::try_from(std::time::SystemTime::now() + ahead).unwrap();
+    assert_eq!(fake.seen()[1].header("x-amz-date")[..11], wanted.strftime("%Y%m%dT%H").to_string()[..11]);
+    verify(&fake.seen()[1], &ECDSA_P256_SHA256_ASN1, good.key.public_key_raw(), "AWS4-X509-ECDSA-SHA256");
+
+    // Refused again with the right time: it is said what the clock has to do with it, and that is all.
+    let fake = Fake::start(move |_, _| refusal()).await;
+    let error = key(&build(&block(anywhere(&good, &fake)))).await.unwrap_err();
+    assert!(error.contains("Signature expired") && error.contains("NTP"), "{error}");
+    assert_eq!(fake.seen().len(), 2);
+}

@@ -204,6 +204,22 @@ async fn a_profile_that_aws_profile_names_and_nobody_wrote_does_not_fall_through
 }
 
 #[tokio::test]
+async fn an_endpoint_for_all_services_is_stss_too_unless_a_variable_says_to_ignore_it() {
+    let test = "an_endpoint_for_all_services_is_stss_too_unless_a_variable_says_to_ignore_it";
+    let sts = Fake::start(|_, n| sts_answer("AssumeRoleWithWebIdentity", n)).await;
+    let broken = ("AWS_ENDPOINT_URL_STS".to_owned(), "no URL".to_owned());
+    if !in_child_async(test, vec![("AWS_ENDPOINT_URL".to_owned(), sts.url("/").to_string()), broken]).await {
+        assert_eq!(sts.seen().len(), 1);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = write(dir.path(), "token", "jwt\n");
+    let role_arn = "arn:aws:iam::123456789012:role/pod".to_owned();
+    let source = CredentialSource::WebIdentity { role_arn, token_file, session_name: None };
+    assert_eq!(key(&build(&config(source))).await.unwrap(), "ASIA0");
+}
+
+#[tokio::test]
 async fn the_environment_names_an_sts_endpoint_where_the_block_names_none() {
     let test = "the_environment_names_an_sts_endpoint_where_the_block_names_none";
     let sts = Fake::start(|_, n| sts_answer("AssumeRoleWithWebIdentity", n)).await;

@@ -370,3 +370,52 @@ async fn keys_of_an_identity_that_a_store_keeps_are_used_when_they_change() {
     secret_key.put(net::Secret::new("s2"));
     assert_eq!(key(&identity).await.unwrap(), "AKIATWO");
 }
+
+#[tokio::test]
+async fn a_refused_value_is_read_again_long_before_its_turn() {
+    let stage = Arc::new(AtomicUsize::new(0));
+    let at = Arc::clone(&stage);
+    let store = Fake::start(move |_, _| {
+        let n = at.load(Ordering::SeqCst);
+        json!({ "SecretString": json!({ "id": format!("AKIA{n}"), "secret": "s", "token": format!("t{n}") }).to_string() })
+            .to_string()
+            .into_response()
+    })
+    .await;
+    let config_of_stores = SecretStoresConfig { refresh: Duration::from_secs(3600), ..of_aws(&store) };
+    let [id, secret, token] = ["id", "secret", "token"].map(|key| stored(&format!("aws-secretsmanager://x#{key}")));
+    let keeper = keeper();
+    keeper.follow(&config_of_stores, &[Arc::clone(&id), Arc::clone(&secret), Arc::clone(&token)]).unwrap();
+    value(&token, "t0").await;
+
+    // A receiver that is not AWS.
+    stage.store(1, Ordering::SeqCst);
+    let receiver = Fake::start(|_, _| StatusCode::UNAUTHORIZED.into_response()).await;
+    let credentials = SecretSource::Stored(Arc::clone(&token));
+    let auth = Some(net::HttpAuth::Header { kind: "Bearer".to_owned(), credentials });
+    let http = net::HttpClientConfig { auth, ..net::HttpClientConfig::default() };
+    let client = net::Client::new(&http, net::ClientOptions::default()).unwrap();
+    let request = http::Request::post(receiver.url("/push").as_str()).body(bytes::Bytes::new()).unwrap();
+    let reply = client.send(request, LIMIT, 1024).await.unwrap();
+    assert_eq!(reply.status, 401);
+    value(&token, "t1").await;
+
+    // AWS.
+    let source = aws::CredentialSource::Static {
+        access_key: SecretSource::Stored(Arc::clone(&id)),
+        secret_key: SecretSource::Stored(Arc::clone(&secret)),
+        session_token: None,
+    };
+    let identity = build(&config(source));
+    assert_eq!(key(&identity).await.unwrap(), "AKIA1");
+    stage.store(2, Ordering::SeqCst);
+    judge(
+        &identity,
+        403,
+        &[],
+        r#"{"__type":"UnrecognizedClientException","message":"The security token is invalid."}"#,
+    );
+    value(&id, "AKIA2").await;
+    assert_eq!(key(&identity).await.unwrap(), "AKIA2");
+    assert_eq!(store.seen().len(), 3, "and nothing was read without a reason");
+}

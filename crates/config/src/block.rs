@@ -181,6 +181,10 @@ impl<'a> Block<'a> {
         self.parsed(key, scalar::whole)
     }
 
+    pub fn real(&self, key: &str) -> Option<f64> {
+        self.parsed(key, scalar::real)
+    }
+
     pub fn flag(&self, key: &str) -> Option<bool> {
         self.parsed(key, scalar::flag)
     }

@@ -35,6 +35,7 @@ mod harmless;
 mod key_path;
 mod line;
 mod load;
+mod log_plan;
 mod mask;
 mod node;
 mod plan;
@@ -48,6 +49,9 @@ mod yaml_out;
 pub use block::Shape;
 pub use dialect::SHAPES;
 pub use load::{LoadOptions, decode, load};
+pub use log_plan::{
+    CompressionFormat, Decompression, FileWatch, LineLimits, LineRate, LogJobPlan, LogSource, LogsRoute, PositionsPlan,
+};
 pub use plan::{
     ClientAuthType, DestinationPlan, LogFormat, LogLevel, MetricsRoute, MinFree, OnFull, Plan, QueuePlan, ServerPlan,
     ServerTls, Shares,

@@ -23,12 +23,21 @@ pub struct LoadOptions<'a> {
     pub wal_directory: Option<&'a str>,
     /// `-enable-features=extra-scrape-metrics`.
     pub extra_scrape_metrics: bool,
+    /// What `{hostname}` stands for in log groups and the like; `None`: `$HOSTNAME`, or `localhost`.
+    pub hostname: Option<&'a str>,
 }
 
 impl<'a> LoadOptions<'a> {
     /// Without any flag.
     pub fn new(file_name: &'a str, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { file_name, expand_env: false, environment, wal_directory: None, extra_scrape_metrics: false }
+        Self {
+            file_name,
+            expand_env: false,
+            environment,
+            wal_directory: None,
+            extra_scrape_metrics: false,
+            hostname: None,
+        }
     }
 }
 
@@ -55,6 +64,11 @@ pub fn load(text: &str, options: LoadOptions<'_>) -> Result<Plan, Problems> {
     let settings = dialect::Settings {
         data_directory: options.wal_directory.map(PathBuf::from),
         extra_scrape_metrics: options.extra_scrape_metrics,
+        hostname: options
+            .hostname
+            .map(Into::into)
+            .or_else(|| (options.environment)("HOSTNAME").filter(|name| !name.is_empty()))
+            .unwrap_or_else(|| "localhost".into()),
     };
     let plan = dialect::plan(&reader, &Field::root(&root), &settings);
     let (errors, warnings) = reader.finish();

@@ -109,6 +109,16 @@ pub(crate) fn whole(text: &str) -> Result<u64, String> {
     u64::from_str_radix(digits, radix).map_err(|_| FORM.into())
 }
 
+/// A number with or without a fraction, not negative: rates and shares.
+pub(crate) fn real(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    match number {
+        Some(number) if number >= 0.0 => Ok(number),
+        Some(_) => Err("a number here cannot be negative".into()),
+        None => Err("a number is wanted".into()),
+    }
+}
+
 /// A duration as Prometheus prints it: the largest units first, nothing that is zero.
 pub(crate) fn show_duration(duration: Duration) -> String {
     if duration.is_zero() {

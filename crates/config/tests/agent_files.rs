@@ -439,9 +439,6 @@ fn the_queue_block_is_read() {
 fn blocks_of_later_versions_are_said_and_not_run() {
     let text = format!(
         "{GUIDE}
-logs:
-  positions_directory: /tmp
-  configs: [{{name: l, clients: [{{url: 'http://u:p@h'}}]}}]
 traces: {{configs: []}}
 integrations: {{agent: {{enabled: true}}}}
 tempo:
@@ -450,7 +447,7 @@ agent_management: {{polling_interval: 1m}}
     );
     let plan = plan(&text);
     let said: Vec<&str> = plan.warnings.iter().map(|w| w.message.split(':').next().unwrap()).collect();
-    assert_eq!(said, ["logs", "traces", "integrations", "agent_management"]);
+    assert_eq!(said, ["traces", "integrations", "agent_management"]);
     assert_eq!(plan.metrics.len(), 1);
 }
 

@@ -197,6 +197,20 @@ impl Inner {
         Ok(())
     }
 
+    /// What of the configuration's secrets is kept in stores was refused, and may be another there by now.
+    pub(crate) fn doubt_secrets(&self) {
+        self.headers.iter().for_each(|(_, source)| source.doubt());
+        match &self.config.auth {
+            Some(HttpAuth::Basic { username, password }) => {
+                username.doubt();
+                password.iter().for_each(crate::SecretSource::doubt);
+            }
+            Some(HttpAuth::Header { credentials, .. }) => credentials.doubt(),
+            Some(HttpAuth::OAuth2(oauth2)) => oauth2.client_secret.doubt(),
+            None => {}
+        }
+    }
+
     /// Sends a request by the pooled connections, and on to where the answers point.
     pub(crate) async fn follow(
         &self,
@@ -227,6 +241,9 @@ impl Inner {
             let authorization = if asks_for_tokens { headers.get(header::AUTHORIZATION).cloned() } else { None };
             let (response, sent_at, received_at) = self.hop(&method, &url, headers, body.clone()).await?;
             let status = response.status();
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                self.doubt_secrets();
+            }
             if status == StatusCode::UNAUTHORIZED
                 && !asked_for_token
                 && same_origin

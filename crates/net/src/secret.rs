@@ -7,6 +7,7 @@ use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
 
 /// A secret text. `Debug` and `Display` print `<secret>`; the memory is wiped when the last clone goes.
 #[derive(Clone)]
@@ -48,6 +49,7 @@ impl fmt::Display for Secret {
 pub struct StoredSecret {
     reference: String,
     state: RwLock<Stored>,
+    doubt: RwLock<Option<Arc<Notify>>>,
 }
 
 #[derive(Default)]
@@ -60,7 +62,19 @@ struct Stored {
 impl StoredSecret {
     /// Nothing is read yet. `reference` is as written in the configuration; it names the secret and is none.
     pub fn new(reference: impl Into<String>) -> Self {
-        Self { reference: reference.into(), state: RwLock::default() }
+        Self { reference: reference.into(), state: RwLock::default(), doubt: RwLock::default() }
+    }
+
+    /// Whoever keeps it fresh is told here when its value is refused.
+    pub fn tell_doubts(&self, to: Arc<Notify>) {
+        *self.doubt.write() = Some(to);
+    }
+
+    /// A far end refused what was signed or sent with it: the store may have another by now.
+    pub fn doubt(&self) {
+        if let Some(keeper) = &*self.doubt.read() {
+            keeper.notify_one();
+        }
     }
 
     /// As written in the configuration, such as `vault://kv/agent#password`.
@@ -125,6 +139,13 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
+    /// A far end refused it; see [`StoredSecret::doubt`].
+    pub fn doubt(&self) {
+        if let Self::Stored(stored) = self {
+            stored.doubt();
+        }
+    }
+
     /// Reads the secret now. Errors carry the path or the reference, never the content.
     pub fn read(&self) -> io::Result<Secret> {
         match self {

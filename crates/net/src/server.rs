@@ -283,6 +283,27 @@ impl TlsSlot {
     }
 }
 
+/// Server side of TLS for protocols other than HTTP, with the certificate that is newest at each handshake.
+#[derive(Clone)]
+pub struct TlsAccept(Arc<TlsSlot>);
+
+impl TlsAccept {
+    /// Fails when the certificate or the key is of no use.
+    pub fn new(tls: ServerTls) -> Result<Self, NetError> {
+        TlsSlot::new(tls).map(|slot| Self(Arc::new(slot)))
+    }
+
+    /// Shakes hands. The caller bounds the time. No application protocol is agreed on.
+    pub async fn accept<IO>(&self, stream: IO) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let mut config = ServerConfig::clone(&self.0.current());
+        config.alpn_protocols.clear();
+        TlsAcceptor::from(Arc::new(config)).accept(stream).await
+    }
+}
+
 fn files(tls: &ServerTls) -> Vec<PathBuf> {
     [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]
         .into_iter()

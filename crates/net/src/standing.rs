@@ -168,6 +168,9 @@ impl StandingRequest {
                 Err(NoLine::OnlyHttp2(error) | NoLine::Failed(error)) => return Err(error),
             };
             let (status, headers) = (begun.response.status(), begun.response.headers());
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                inner.doubt_secrets();
+            }
             let token_refused = status == StatusCode::UNAUTHORIZED
                 && !asked_for_token
                 && !self.headers.contains_key(header::AUTHORIZATION);

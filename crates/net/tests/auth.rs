@@ -133,3 +133,25 @@ async fn an_oauth2_token_is_kept_until_refused_and_then_asked_for_once_more() {
     assert!(matches!(&error, NetError::Token { detail, .. } if detail.contains("invalid_client")), "{error}");
     assert!(!error.to_string().contains("hunter2"));
 }
+
+#[tokio::test]
+async fn certificates_in_a_store_are_waited_for_and_nothing_is_sent_without_them() {
+    let stored = std::sync::Arc::new(net::StoredSecret::new("vault://kv/agent#ca"));
+    let config = net::HttpClientConfig {
+        tls: net::TlsConfig { ca: Some(net::Pem::Stored(std::sync::Arc::clone(&stored))), ..net::TlsConfig::default() },
+        ..net::HttpClientConfig::default()
+    };
+    let client = net::Client::new(&config, net::ClientOptions::default()).unwrap();
+    let send = async || {
+        let request = http::Request::get("https://127.0.0.1:1/").body(bytes::Bytes::new()).unwrap();
+        client.send(request, std::time::Duration::from_secs(10), 1024).await.unwrap_err().to_string()
+    };
+    let error = send().await;
+    assert!(error.contains("vault://kv/agent#ca") && error.contains("not read yet"), "{error}");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap().self_signed(&key).unwrap();
+    stored.put(net::Secret::new(certificate.pem()));
+    // Now it is only that nobody listens there.
+    let error = send().await;
+    assert!(!error.contains("vault://") && error.contains("127.0.0.1:1"), "{error}");
+}

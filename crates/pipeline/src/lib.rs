@@ -20,6 +20,7 @@ mod cpu;
 mod error;
 mod intake;
 mod logs;
+mod marks;
 mod outlet;
 
 pub use bases::BaseVectors;
@@ -27,5 +28,6 @@ pub use cpu::off_reactor;
 pub use error::{IntakeError, OutletError};
 pub use intake::{Compression, MetricIntake};
 pub use logs::{LogClaim, LogIntake, LogOutlet};
+pub use marks::MarkLane;
 pub use outlet::{MetricClaim, Outlet};
 pub use queue::{ContextKey, Durability, FrameMeta, LaneId, Outcome, QueueError, Reason, Receipt};

@@ -138,6 +138,11 @@ impl LogClaim {
         self.claim.evicted()
     }
 
+    /// Resolves when [`LogClaim::evicted`] becomes true; never, if it does not. Borrows nothing.
+    pub fn evicted_wait(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.claim.evicted_wait()
+    }
+
     /// Books the frame.
     pub fn settle(self, outcome: Outcome) {
         self.claim.settle(outcome);

@@ -47,12 +47,21 @@ pub struct LaneSpec {
     pub id: LaneId,
     /// Its budget is `max_bytes * weight / sum of weights`.
     pub weight: u32,
+    /// Its records say where their sources stood: segments stay until the sources wrote that down themselves
+    /// ([`Queue::keep_from`](crate::Queue::keep_from)).
+    pub marked: bool,
 }
 
 impl LaneSpec {
     /// A lane of weight 1.
     pub fn new(id: LaneId) -> LaneSpec {
-        LaneSpec { id, weight: 1 }
+        LaneSpec { id, weight: 1, marked: false }
+    }
+
+    /// The same for a lane whose records hold the positions of their sources.
+    #[must_use]
+    pub fn marked(self) -> LaneSpec {
+        LaneSpec { marked: true, ..self }
     }
 }
 

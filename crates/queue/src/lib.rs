@@ -17,6 +17,9 @@
 //! - to fail or to wipe anything because of damaged files: damage is skipped, counted and kept for inspection;
 //! - to trust a file again whose sync failed.
 //!
+//! A reader that keeps up reads what was just written where it stands ([`Reader::try_next`]); everything else is read on
+//! blocking tasks. A claim whose frame is evicted says so ([`Claim::evicted_wait`]), and its file is closed at once.
+//!
 //! Appends are durable within `commit_interval` ([`Durability::Soon`]) or when the receipt resolves
 //! ([`Durability::Now`]). Delivery is at least once; after a crash at most the open claims and one cursor interval are
 //! sent again. The file format is described in `docs/queue-format.md`.
@@ -54,6 +57,7 @@ mod queue;
 mod reader;
 mod record;
 mod segment;
+mod source;
 mod store;
 mod sync;
 mod throttle;
@@ -70,6 +74,7 @@ pub use lane::{LaneReport, LaneState, LaneStats};
 pub use ledger::{LaneRow, Ledger, LedgerRow};
 pub use queue::{CloseReport, Queue};
 pub use reader::Reader;
+pub use source::Scan;
 pub use record::{Codec, ContextKey, Durability, FrameMeta, Kind, Outcome, Reason, Record};
 pub use store::{ApplyReport, OpenReport, Removed};
 

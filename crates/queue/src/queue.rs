@@ -17,7 +17,7 @@ use crate::error::QueueError;
 use crate::lane::{Lane, LaneCore, spawn};
 use crate::ledger::{self, Ledger};
 use crate::reader::Reader;
-use crate::store::{ApplyReport, OpenReport, Reload, Store};
+use crate::store::{Additions, ApplyReport, OpenReport, Store};
 
 /// The write-ahead queue. Clones are the same queue; when the last one is dropped it writes what it holds and ends.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ struct Inner {
     lock: DirectoryLock,
     writers: Mutex<BTreeMap<LaneId, JoinHandle<()>>>,
     caretaker: Mutex<Option<JoinHandle<()>>>,
+    /// Reloads run one after the other.
+    changing: Mutex<()>,
 }
 
 /// What closing came to.
@@ -55,13 +57,23 @@ impl Queue {
         disk.create_dir(&directory).map_err(|source| QueueError::io("create directory", &directory, source))?;
         let lock = DirectoryLock::take(&directory)?;
         let (store, report) = Store::open(disk, config, &lanes, &destinations)?;
-        let inner = Inner { store: Arc::new(store), lock, writers: Mutex::default(), caretaker: Mutex::default() };
+        let inner = Inner {
+            store: Arc::new(store),
+            lock,
+            writers: Mutex::default(),
+            caretaker: Mutex::default(),
+            changing: Mutex::default(),
+        };
         let held: Vec<Arc<Lane>> = inner.store.lanes.read().values().cloned().collect();
         for lane in held {
             inner.start(lane)?;
         }
         inner.start_caretaker()?;
         Ok((Queue { inner: Arc::new(inner) }, report))
+    }
+
+    pub(crate) fn lane(&self, lane: &LaneId) -> Result<Arc<Lane>, QueueError> {
+        self.inner.store.lane(lane)
     }
 
     /// The way into a lane.
@@ -81,21 +93,22 @@ impl Queue {
         self.inner.ledger()
     }
 
-    /// Changes lanes, budgets and destinations while running. Known destinations keep their position. Blocking.
+    /// Changes lanes, budgets and destinations while running. Known destinations keep their position. Blocking. A failure
+    /// leaves everything as it was.
     pub fn apply(&self, lanes: Vec<LaneSpec>, destinations: Vec<DestinationSpec>) -> Result<ApplyReport, QueueError> {
-        let Reload { report, begun, ended } = self.inner.store.apply(&lanes, &destinations)?;
-        for lane in begun {
-            self.inner.start(lane)?;
+        let inner = &self.inner;
+        let _one_at_a_time = inner.changing.lock();
+        let added = inner.store.prepare(&lanes, &destinations)?;
+        if let Err(error) = added.lanes.iter().try_for_each(|lane| inner.start(Arc::clone(lane))) {
+            inner.take_back(added);
+            return Err(error);
         }
-        for lane in ended {
-            lane.mailbox.close();
-            let writer = self.inner.writers.lock().remove(&lane.id);
-            if let Some(writer) = writer {
-                let _ = writer.join();
-            }
-            self.inner.store.drop_lane(&lane);
+        let reload = inner.store.complete(&lanes, &destinations, &added);
+        for lane in reload.ended {
+            inner.end(&lane);
+            inner.store.drop_lane(&lane);
         }
-        Ok(report)
+        Ok(reload.report)
     }
 
     /// Changes the disk budget (bytes) of all lanes together, and the space left to others, while running. Each lane gets
@@ -134,6 +147,20 @@ impl Inner {
             .map_err(|source| QueueError::io("start the thread of lane", &dir, source))?;
         self.writers.lock().insert(id, writer);
         Ok(())
+    }
+
+    /// Ends a lane's thread, if it has one.
+    fn end(&self, lane: &Lane) {
+        lane.mailbox.close();
+        let writer = self.writers.lock().remove(&lane.id);
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+    }
+
+    fn take_back(&self, added: Additions) {
+        added.lanes.iter().for_each(|lane| self.end(lane));
+        self.store.take_back(added);
     }
 
     /// The thread that writes cursor files: each at most once in an interval, and only when it moved. The first answer

@@ -361,6 +361,56 @@ async fn a_reload_keeps_positions_and_books_what_goes() {
     assert_eq!(row(&queue.ledger(), "a").delivered, 40);
 }
 
+/// Invariant 22: whatever a reload cannot do, it is as if it had not been tried.
+#[tokio::test]
+async fn a_reload_that_fails_changes_nothing() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a"), destination("b")]);
+    append(&queue, 0..10, 10).await;
+    let logs = LaneId::new("logs-default").expect("name");
+    let lanes = || vec![LaneSpec::new(lane()), LaneSpec::new(logs.clone())];
+    // "a" gets a lane, "b" goes, "new" comes.
+    let wanted = || {
+        let mut new = destination("new");
+        new.start = StartAt::Oldest;
+        vec![DestinationSpec::new("a", vec![lane(), logs.clone()]), new]
+    };
+    let positions = || {
+        let ledger = queue.ledger();
+        let rows = ledger.rows.iter().map(|row| (row.destination.clone(), row.lane.clone(), row.pending_items));
+        (rows.collect::<Vec<_>>(), ledger.removed, ledger.lanes.len())
+    };
+    let before = positions();
+    // Something that is not ours stands where a lane or a cursor file is to be.
+    for obstacle in ["lanes/logs-default", "cursors/new.cur.tmp/full"] {
+        let path = dir.path().join(obstacle);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+        std::fs::write(&path, "in the way").expect("file");
+        assert!(queue.apply(lanes(), wanted()).is_err(), "{obstacle}");
+        assert_eq!(positions(), before, "{obstacle}");
+        assert!(matches!(queue.appender(&logs), Err(QueueError::UnknownLane { .. })), "{obstacle}");
+        let mut b = queue.reader("b", &lane()).expect("b is still there");
+        assert_eq!(number(&next(&mut b).await), 0);
+        drop(b);
+        let way = dir.path().join(obstacle.trim_end_matches("/full"));
+        if way.is_dir() { std::fs::remove_dir_all(way) } else { std::fs::remove_file(way) }.expect("cleared");
+    }
+    append(&queue, 10..11, 10).await;
+    let report = queue.apply(lanes(), wanted()).expect("nothing is in the way");
+    assert_eq!(
+        (report.added.as_slice(), report.added_lanes.as_slice()),
+        (&["new".to_owned()][..], &[logs.clone()][..])
+    );
+    assert_eq!((report.removed.len(), report.removed[0].items), (1, 110));
+    let appender = queue.appender(&logs).expect("appender");
+    appender.append(record(5, 3, 10), Durability::Now).await.expect("append").durable().await.expect("durable");
+    let mut reader = queue.reader("a", &logs).expect("reader");
+    assert_eq!(number(&next(&mut reader).await), 5);
+    let mut new = queue.reader("new", &lane()).expect("reader");
+    assert_eq!(number(&next(&mut new).await), 0);
+    assert_balance(&queue.ledger());
+}
+
 #[tokio::test]
 async fn a_lane_can_come_and_go_at_run_time() {
     let dir = tempfile::tempdir().expect("dir");

@@ -1,5 +1,6 @@
-//! Invariant 23: files of every released format are readable. `testdata/v1` was written once by `write_golden` below
-//! and is never rewritten; a change that breaks this test breaks users' backlogs.
+//! Invariant 23: files of every released format are readable. `testdata/v1` (cursor files 1.0) and `testdata/v1.1` (cursor
+//! files 1.1) were written once each by `write_golden` below and are never rewritten; a change that breaks this test breaks
+//! users' backlogs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,8 +15,12 @@ fn lane() -> LaneId {
     LaneId::new("metrics-default").expect("a good name")
 }
 
+fn golden_of(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(version)
+}
+
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1")
+    golden_of("v1")
 }
 
 fn open(directory: &Path) -> Queue {
@@ -55,7 +60,7 @@ fn context(number: u32) -> Bytes {
 #[tokio::test]
 #[ignore = "writes the files the other test reads"]
 async fn write_golden() {
-    let directory = golden();
+    let directory = golden_of("v1.1");
     assert!(!directory.exists(), "golden files are written once");
     let queue = open(&directory);
     let appender = queue.appender(&lane()).expect("appender");
@@ -65,7 +70,10 @@ async fn write_golden() {
     let mut reader = queue.reader("https://example.com/api/v1/write", &lane()).expect("reader");
     reader.next().await.expect("claim").settle(Outcome::Delivered);
     reader.next().await.expect("claim").settle(Outcome::Rejected(Reason::new("too_old")));
+    // Handed out and not answered: what version 1.1 knows and 1.0 does not.
+    let open = reader.next().await.expect("claim");
     queue.close(Duration::from_secs(20)).await.expect("close");
+    drop(open);
     std::fs::remove_file(directory.join("LOCK")).expect("lock");
 }
 
@@ -84,8 +92,20 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn files_of_version_one_are_read() -> Result<(), QueueError> {
+    for (version, minor, repeats) in [("v1", 0, 0), ("v1.1", 1, 1)] {
+        let files = std::fs::read_dir(golden_of(version).join("cursors")).expect("cursor files");
+        for file in files {
+            let bytes = std::fs::read(file.expect("a file").path()).expect("read");
+            assert_eq!(bytes[10..12], [minor, 0], "{version} is not what its name says");
+        }
+        files_are_read(version, repeats).await?;
+    }
+    Ok(())
+}
+
+async fn files_are_read(version: &str, repeats: u64) -> Result<(), QueueError> {
     let directory = tempfile::tempdir().expect("dir");
-    copy(&golden(), directory.path());
+    copy(&golden_of(version), directory.path());
     let queue = open(directory.path());
     let name = "https://example.com/api/v1/write";
     let row = queue.ledger().rows.remove(0);
@@ -104,7 +124,8 @@ async fn files_of_version_one_are_read() -> Result<(), QueueError> {
         claim.settle(Outcome::Delivered);
     }
     let row = queue.ledger().rows.remove(0);
-    assert_eq!((row.delivered, row.pending_items, row.damaged), (76, 0, 0));
+    assert_eq!((row.delivered, row.pending_items, row.damaged), (76, 0, 0), "{version}");
+    assert_eq!(row.repeats, repeats, "{version}");
     assert!(row.balances());
     Ok(())
 }
@@ -164,6 +185,7 @@ async fn a_reader_written_from_the_document_sees_the_same() {
     };
     assert!(version.status.success(), "{version:?}");
     assert_same(&golden());
+    assert_same(&golden_of("v1.1"));
 
     let directory = tempfile::tempdir().expect("dir");
     let queue = open(directory.path());

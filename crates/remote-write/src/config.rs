@@ -7,7 +7,9 @@ use net::HttpClientConfig;
 use relabel::Rule;
 use url::Url;
 
-/// One `remote_write[]` entry (logs and traces come with their own `ProtocolConfig` variants).
+use crate::logs::LogProtocol;
+
+/// One `remote_write[]` entry of metrics, or one of `clients[]` of logs.
 #[derive(Clone, PartialEq)]
 pub struct DestinationConfig {
     /// Its identity in the queue, on pages and in metrics; holds no secret.
@@ -60,6 +62,19 @@ pub enum ProtocolConfig {
         sse: Option<String>,
         sse_kms_key_id: Option<String>,
     },
+    /// Log lines; run by [`LogDestination`](crate::logs::LogDestination).
+    Logs(LogProtocol),
+}
+
+impl ProtocolConfig {
+    /// The word in configuration files and on pages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prometheus { .. } => "prometheus",
+            Self::S3 { .. } => "s3",
+            Self::Logs(protocol) => protocol.name(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

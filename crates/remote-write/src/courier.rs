@@ -1,12 +1,12 @@
-//! Carries one body to the far end once: request, identity, exchange, verdict.
+//! Carries one request to the far end once: identity, exchange, verdict.
 //!
-//! It does not repeat (but for one signing anew at once, when the identity asks for it), does not wait and does not know
+//! [`Post`] is that for any request; [`Courier`] adds the protocol of a metrics destination. It does not repeat (but for one signing anew at once, when the identity asks for it), does not wait and does not know
 //! what is in the body. It keeps true: the identity sees the final bytes and every answer before the protocol does.
 
 use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{HeaderMap, Request, StatusCode, Uri, header};
 use net::{Authorize, Client, ClientOptions, IdentityVerdict, NetError, Reply};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -26,8 +26,14 @@ const REDIRECTS: u32 = 5;
 /// See the file's head. One per destination.
 #[derive(Debug)]
 pub(crate) struct Courier {
-    config: Arc<DestinationConfig>,
+    post: Post,
     protocol: Protocol,
+}
+
+/// A destination's client and identity.
+#[derive(Debug)]
+pub(crate) struct Post {
+    config: Arc<DestinationConfig>,
     authorize: Option<Arc<dyn Authorize>>,
     /// Built at first use, and again until it can be: a missing certificate file is a state, not the end.
     client: Mutex<Option<Client>>,
@@ -43,11 +49,29 @@ impl Courier {
         metrics: DestinationMetrics,
     ) -> Self {
         let protocol = Protocol::new(&config);
-        Self { config, protocol, authorize, client: Mutex::new(None), status, metrics }
+        Self { post: Post::new(config, authorize, status, metrics), protocol }
     }
 
     pub(crate) fn protocol(&self) -> &Protocol {
         &self.protocol
+    }
+
+    /// One attempt.
+    pub(crate) async fn attempt(&self, parcel: &Parcel, attempt: u32) -> Verdict {
+        let request = || self.protocol.request(parcel, attempt);
+        let judge = |status, headers: &HeaderMap, body: &[u8]| self.protocol.judge(status, headers, body);
+        self.post.exchange(request, judge).await.unwrap_or_else(|verdict| verdict)
+    }
+}
+
+impl Post {
+    pub(crate) fn new(
+        config: Arc<DestinationConfig>,
+        authorize: Option<Arc<dyn Authorize>>,
+        status: DestinationStatus,
+        metrics: DestinationMetrics,
+    ) -> Self {
+        Self { config, authorize, client: Mutex::new(None), status, metrics }
     }
 
     fn client(&self) -> Result<Client, NetError> {
@@ -64,18 +88,19 @@ impl Courier {
         Ok(client)
     }
 
-    /// One attempt.
-    pub(crate) async fn attempt(&self, parcel: &Parcel, attempt: u32) -> Verdict {
-        let client = match self.client() {
-            Ok(client) => client,
-            Err(error) => return unusable(&error).unwrap_or_else(|| Verdict::Hold { why: error.to_string() }),
-        };
+    /// Sends a request and gives what `judge` makes of the answer. The error is what the way there came to: never
+    /// `Accepted`, `Partial`, `TooLarge` or `Refused`.
+    pub(crate) async fn exchange<T>(
+        &self,
+        make: impl Fn() -> Result<Request<Bytes>, http::Error> + Send + Sync,
+        judge: impl FnOnce(StatusCode, &HeaderMap, &[u8]) -> T + Send,
+    ) -> Result<T, Verdict> {
+        let client = self
+            .client()
+            .map_err(|error| unusable(&error).unwrap_or_else(|| Verdict::Hold { why: error.to_string() }))?;
         let (mut signed_anew, mut moved, mut hops) = (None, None, 0);
         loop {
-            let request = match self.request(&client, parcel, attempt, moved.as_ref()).await {
-                Ok(request) => request,
-                Err(verdict) => return verdict,
-            };
+            let request = self.request(&client, &make, moved.as_ref()).await?;
             // Counted, not copied.
             let address = request.uri().clone();
             let began = Instant::now();
@@ -85,7 +110,7 @@ impl Courier {
             }
             let reply = match result {
                 Ok(reply) => reply,
-                Err(error) => return self.unanswered(&error),
+                Err(error) => return Err(self.unanswered(&error)),
             };
             self.metrics.request(Some(reply.status.as_u16()));
             let words = if reply.status.is_success() { String::new() } else { message_of(&reply.body) };
@@ -99,7 +124,7 @@ impl Courier {
                         continue;
                     }
                     (IdentityVerdict::RetryNow { why }, Some(_)) | (IdentityVerdict::Hold { why }, _) => {
-                        return Verdict::Hold { why };
+                        return Err(Verdict::Hold { why });
                     }
                 }
             }
@@ -110,7 +135,7 @@ impl Courier {
                 moved = Some(next);
                 continue;
             }
-            return self.protocol.judge(reply.status, &reply.headers, &reply.body);
+            return Ok(judge(reply.status, &reply.headers, &reply.body));
         }
     }
 
@@ -118,15 +143,11 @@ impl Courier {
     async fn request(
         &self,
         client: &Client,
-        parcel: &Parcel,
-        attempt: u32,
+        make: &(impl Fn() -> Result<Request<Bytes>, http::Error> + Sync),
         moved: Option<&Url>,
     ) -> Result<Request<Bytes>, Verdict> {
         let hold = |why: String| Verdict::Hold { why };
-        let mut request = self
-            .protocol
-            .request(parcel, attempt)
-            .map_err(|e| hold(format!("making a request: {e}; check the url")))?;
+        let mut request = make().map_err(|e| hold(format!("making a request: {e}; check the url")))?;
         if let Some(moved) = moved {
             let uri = moved
                 .as_str()

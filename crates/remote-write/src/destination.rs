@@ -112,14 +112,15 @@ impl Destination {
     ) -> DestinationStatus {
         let url = net::masked(&config.url);
         let cells = metrics.of(metrics.labels(&config.name, &url));
-        let protocol = match &config.protocol {
-            ProtocolConfig::Prometheus { .. } => "prometheus",
-            ProtocolConfig::S3 { .. } => "s3",
-        };
+        let protocol = config.protocol.name();
         let status = DestinationStatus::new(config.name.clone(), url, protocol, authorize.clone(), cells.clone());
         let lines = match &config.protocol {
             ProtocolConfig::Prometheus { .. } => config.shards.max(1),
             ProtocolConfig::S3 { .. } => u32::try_from(outlets.len()).unwrap_or(u32::MAX).max(1),
+            ProtocolConfig::Logs(_) => {
+                status.held("its protocol is one for logs, and it was given metrics; check `protocol`".to_owned());
+                return status;
+            }
         };
         for gauge in [&cells.shards, &cells.shards_max, &cells.shards_min, &cells.shards_desired] {
             gauge.set(i64::from(lines));

@@ -1,4 +1,5 @@
-//! Delivers metrics: one independent worker per destination, from the on-disk queue to a remote-write endpoint or a bucket.
+//! Delivers what the queue holds: one independent worker per destination. Metrics go to remote-write endpoints and buckets,
+//! log lines (module [`logs`], which shares what knows no sample) to Loki, CloudWatch, Firehose, Kinesis, buckets and OTLP.
 //!
 //! ```text
 //! Outlet -> Lot (claim + its tables) -> Line (one sequence: body -> snappy) -> Courier (sign, send) -> Verdict
@@ -27,6 +28,7 @@ mod destination;
 pub mod fuzz;
 mod line;
 mod load;
+pub mod logs;
 mod lot;
 mod metadata;
 mod metrics;

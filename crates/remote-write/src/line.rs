@@ -384,7 +384,7 @@ impl Line {
 }
 
 /// Resolves some time after the stop: what is under way may end until then.
-async fn grace(stop: &CancellationToken, grace: Duration) {
+pub(crate) async fn grace(stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(grace).await;
 }

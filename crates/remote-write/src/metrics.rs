@@ -157,7 +157,37 @@ impl RemoteStorageMetrics {
         all
     }
 
-    /// The cells of one destination.
+    /// Registers what log destinations move of it, under `sigpost_log_destination_`.
+    pub(crate) fn register_logs(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        let r = registry.sub_registry_with_prefix("sigpost_log_destination");
+        r.register("entries", "Log lines sent, each counted once, taken or refused", all.samples.clone());
+        r.register("entries_failed", "Log lines that the far end refused for good", all.failed.clone());
+        r.register("entries_retried", "Log lines in attempts that have to be repeated", all.retried.clone());
+        r.register("entries_dropped", "Log lines not sent, by reason", all.dropped.clone());
+        r.register("entries_rejected", "Log lines lost at this destination, by reason", all.rejected.clone());
+        r.register("entries_pending", "Log lines claimed from the queue and not settled", all.pending.clone());
+        r.register("bytes", "Bytes of requests that were taken, as sent", all.bytes.clone());
+        r.register("requests", "Attempts by status of the answer", all.requests.clone());
+        r.register("shards", "Requests that may be under way at once", all.shards.clone());
+        r.register(
+            "held",
+            "1 while the destination refuses us as configured and its data waits on disk",
+            all.held.clone(),
+        );
+        r.register(
+            "queue_highest_timestamp_seconds",
+            "Newest timestamp taken from the queue",
+            all.queue_highest.clone(),
+        );
+        r.register(
+            "queue_highest_sent_timestamp_seconds",
+            "Newest timestamp delivered",
+            all.queue_highest_sent.clone(),
+        );
+        all
+    }
+
     /// The same metrics, for the destinations of one entry of `metrics.configs`.
     #[must_use]
     pub fn for_instance(&self, name: &str) -> Self {
@@ -169,6 +199,7 @@ impl RemoteStorageMetrics {
         RemoteLabels { instance_group_name: self.instance.clone(), remote_name, url }
     }
 
+    /// The cells of one destination.
     pub(crate) fn of(&self, labels: RemoteLabels) -> DestinationMetrics {
         drop(self.enqueue_retries.get_or_create(&labels));
         DestinationMetrics {

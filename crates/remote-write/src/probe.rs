@@ -50,7 +50,7 @@ pub fn probe(config: &DestinationConfig, write: Option<i64>) -> Result<Probe, ht
     match (protocol, write) {
         (Protocol::Prometheus(_), None) => probe(request, "POST of an empty write request".to_owned(), None),
         (Protocol::Prometheus(_), Some(_)) => probe(request, format!("POST of one sample of {PROBE_METRIC}"), None),
-        (Protocol::S3(_), None) => {
+        (protocol, None) if protocol.names_by_place() => {
             let key = readdress(&mut request, OBJECT, Some("partNumber=1&uploadId=sigpost-doctor"))?;
             // Whole objects have these; S3 refuses them for a part.
             let refused: Vec<HeaderName> = request
@@ -71,10 +71,12 @@ pub fn probe(config: &DestinationConfig, write: Option<i64>) -> Result<Probe, ht
             *request.body_mut() = Bytes::new();
             probe(request, format!("PUT of a part of {key} to an upload that does not exist"), Some("NoSuchUpload"))
         }
-        (Protocol::S3(_), Some(now_ms)) => {
+        (protocol, Some(now_ms)) if protocol.names_by_place() => {
             let key = readdress(&mut request, &format!("{OBJECT}-{now_ms}"), None)?;
             probe(request, format!("PUT of the object {key}"), None)
         }
+        (Protocol::S3(_), _) => probe(request, "PUT of an object".to_owned(), None),
+        (Protocol::Logs(wire), _) => probe(request, "request without log lines".to_owned(), wire.good_refusal()),
     }
 }
 

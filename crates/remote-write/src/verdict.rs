@@ -55,6 +55,14 @@ pub enum Loss {
     Damaged,
     /// The record or its series table cannot be read.
     Undecodable,
+    /// A line further in the future than the far end takes.
+    TooNew,
+    /// A line older than its log group keeps.
+    Retention,
+    /// A line longer than the far end takes.
+    LineTooLong,
+    /// The far end's limit of streams.
+    StreamLimit,
 }
 
 impl Loss {
@@ -72,6 +80,10 @@ impl Loss {
             Self::RateLimited => "rate_limited",
             Self::Damaged => "damaged",
             Self::Undecodable => "undecodable",
+            Self::TooNew => "too_new",
+            Self::Retention => "retention",
+            Self::LineTooLong => "line_too_long",
+            Self::StreamLimit => "stream_limited",
         }
     }
 }

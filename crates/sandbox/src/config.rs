@@ -17,6 +17,9 @@ pub struct SandboxConfig {
     pub tls: Option<TlsListener>,
     /// An HTTP CONNECT proxy that plays `*.amazonaws.com`.
     pub proxy: Option<ProxyListener>,
+    /// Host names of this machine, besides `localhost` and addresses, by which page, control API, instance metadata and
+    /// container credentials may be asked. A page of another site can give its own name this machine's address.
+    pub names: Vec<String>,
     /// Keys that exist. Default: [`Identity::example`].
     pub identities: Vec<Identity>,
     /// Roles, token issuers, certificate authorities, instance, containers, secrets.
@@ -41,6 +44,7 @@ impl Default for SandboxConfig {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             tls: None,
             proxy: None,
+            names: Vec::new(),
             identities: vec![Identity::example()],
             world: World::default(),
             region: None,

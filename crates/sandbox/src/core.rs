@@ -32,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) region: Option<String>,
+    names: Vec<String>,
     pub(crate) identities: RwLock<Identities>,
     pub(crate) world: RwLock<World>,
     pub(crate) sessions: Sessions,
@@ -84,6 +85,7 @@ impl Core {
             started_ms: config.clock.now_ms(),
             clock: config.clock.clone(),
             region: config.region.clone(),
+            names: config.names.iter().map(|name| name.to_ascii_lowercase()).collect(),
             identities: RwLock::new(Identities::new(config.identities.iter().cloned())),
             world: RwLock::new(world),
             sessions: Sessions::default(),
@@ -102,6 +104,16 @@ impl Core {
             requests: AtomicU64::new(0),
             changes: watch::Sender::new(0),
         })
+    }
+
+    /// Whether a host name, as a client sent it, is one of this machine's own: an address, a loopback name, or one of the
+    /// names that were told.
+    pub(crate) fn is_own_name(&self, name: &str) -> bool {
+        let name = name.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
+        name.parse::<std::net::IpAddr>().is_ok()
+            || name == "localhost"
+            || name.ends_with(".localhost")
+            || self.names.contains(&name)
     }
 
     /// An id of the shape of AWS's, unique in this run.

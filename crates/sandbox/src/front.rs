@@ -51,12 +51,18 @@ impl Front {
                 let text = "orders are not taken from pages of other sites\n";
                 return Ok(self.finish(Reply::text(StatusCode::FORBIDDEN, text), ErrorStyle::Text, &request_id, 0));
             }
+            if !self.core.is_own_name(target.host_name()) {
+                return Ok(self.finish(stranger(), ErrorStyle::Text, &request_id, 0));
+            }
             return Ok(self.finish(self.own(&target, body).await, ErrorStyle::Text, &request_id, 0));
         }
         let Some(service) = service::find(&target) else {
             let text = "nothing is played at this address; see / for what is\n";
             return Ok(self.finish(Reply::text(StatusCode::NOT_FOUND, text), ErrorStyle::Text, &request_id, 0));
         };
+        if service.gives_to_neighbours() && !self.core.is_own_name(target.host_name()) {
+            return Ok(self.finish(stranger(), ErrorStyle::Text, &request_id, 0));
+        }
         let mut visit = Visit {
             sender: Sender {
                 service: service.name().to_owned(),
@@ -377,6 +383,14 @@ impl Visit {
     fn problem(&self, error: &ServiceError) -> String {
         crate::refusal::shown(&format!("{} {}: {}", error.status.as_u16(), error.code, error.message))
     }
+}
+
+/// For whom asks by a name that is not this machine's. A browser does so for a page whose site's name was made to point here,
+/// and then takes the page and the sandbox for one site.
+fn stranger() -> Reply {
+    let text =
+        "this is not asked for by that host name: use 127.0.0.1 or localhost, or start the sandbox with --name NAME\n";
+    Reply::text(StatusCode::MISDIRECTED_REQUEST, text)
 }
 
 /// Whether a browser says that the request comes from a page of another site.

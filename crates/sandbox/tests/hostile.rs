@@ -165,13 +165,15 @@ async fn more_connections_than_allowed_wait_their_turn() {
 
 #[tokio::test]
 async fn label_values_that_look_like_markup_stay_text() {
-    let running = start(impatient()).await;
     let evil = "<script>alert(1)</script>";
+    // A name that is answered, so that the page is made with it.
+    let running = start(SandboxConfig { names: vec![evil.to_owned()], ..impatient() }).await;
     let mut request = remote_write(&running.remote_write_url("ws"), evil, &[(1, 1.0)]);
     Signer::new("aps").sign(&mut request);
     assert_eq!(send(&client(), request).await.unwrap().status, 200);
     let page = http::Request::get(running.url()).header("host", evil.replace(' ', "")).body(Vec::new()).unwrap();
     let page = send(&client(), page).await.unwrap();
+    assert_eq!(page.status, 200);
     assert!(!page.body.contains(evil));
     assert!(page.header("content-security-policy").contains("default-src 'none'"));
 }
@@ -231,5 +233,43 @@ async fn no_bytes_break_a_service_that_reads_before_it_believes() {
     assert_eq!(send(&client, request).await.unwrap().status, 413);
     let request = http::Request::post(format!("{}/", running.url())).body(vec![b'a'; 300 * 1024]).unwrap();
     assert_eq!(send(&client, request).await.unwrap().status, 413);
+    is_well(&running).await;
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_get_no_credentials_and_give_no_orders_whatever_their_name_points_to() {
+    let names = vec!["sandbox.test".to_owned()];
+    let running = start(SandboxConfig { names, ..SandboxConfig::default() }).await;
+    let port = running.address().port();
+    let asked = async |method: &str, path: &str, host: &str, more: &str| {
+        let text =
+            format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n{more}connection: close\r\n\r\n");
+        let answer = raw(&running, &text).await;
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    // A name of the page's own that was made to point here: for the browser the two are one site.
+    for host in
+        ["evil.example".to_owned(), format!("evil.example:{port}"), "localhost.evil.example".to_owned(), String::new()]
+    {
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/_sandbox/state"),
+            ("POST", "/_sandbox/token"),
+            ("PUT", "/latest/api/token"),
+            ("GET", "/v1/credentials"),
+            ("GET", "/v2/credentials/id"),
+        ] {
+            assert_eq!(asked(method, path, &host, "").await, "421", "{method} {path} by {host:?}");
+        }
+    }
+    for host in ["127.0.0.1", "localhost", "LOCALHOST.", "bucket.localhost", "[::1]", "sandbox.test", "169.254.169.254"]
+    {
+        assert_eq!(asked("GET", "/_sandbox/state", &format!("{host}:{port}"), "").await, "200", "{host}");
+        assert_ne!(asked("PUT", "/latest/api/token", host, "").await, "421", "{host}");
+    }
+    // A page that calls the sandbox by its right name is told apart by its origin.
+    let foreign = "origin: http://evil.example\r\n";
+    assert_eq!(asked("POST", "/_sandbox/reset", "localhost", foreign).await, "403");
+    assert_eq!(asked("POST", "/_sandbox/reset", "localhost", "origin: http://localhost\r\n").await, "200");
     is_well(&running).await;
 }

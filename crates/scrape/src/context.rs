@@ -1,9 +1,6 @@
 //! What all pools of a process share besides metrics.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -14,9 +11,11 @@ use crate::{Bodies, Clock, HostFilter};
 const LINES: u32 = 20;
 const MINUTE_MS: i64 = 60_000;
 
-/// Shared by pools; clones share everything but the filter.
+/// Shared by the pools of a process; clones share everything but what [`ScrapeContext::for_instance`] sets, and the filter.
 #[derive(Debug, Clone)]
 pub struct ScrapeContext {
+    /// Whose pools these are: an entry of `metrics.configs`. It has a lane of the queue to itself.
+    instance: Arc<str>,
     /// Spreads the targets of different agents over time: see [`crate::offset_seed`].
     pub seed: u64,
     /// Only targets of this machine.
@@ -25,7 +24,8 @@ pub struct ScrapeContext {
     pub bodies: Bodies,
     /// Wall time.
     pub clock: Clock,
-    refusing: Arc<AtomicBool>,
+    /// Instances whose samples the queue refuses, and when it last did (ms since the epoch).
+    refused: Arc<Mutex<BTreeMap<Arc<str>, i64>>>,
     spoken: Arc<Mutex<Spoken>>,
 }
 
@@ -40,13 +40,20 @@ impl ScrapeContext {
     /// With the system's clock and no filter.
     pub fn new(seed: u64) -> Self {
         Self {
+            instance: Arc::from(""),
             seed,
             host_filter: None,
             bodies: Bodies::default(),
             clock: Clock::system(),
-            refusing: Arc::default(),
+            refused: Arc::default(),
             spoken: Arc::default(),
         }
+    }
+
+    /// The same for an instance's pools, without a filter.
+    #[must_use]
+    pub fn for_instance(&self, name: &str, seed: u64) -> Self {
+        Self { instance: Arc::from(name), seed, host_filter: None, ..self.clone() }
     }
 
     /// Whether one more line about a target may be logged now.
@@ -63,16 +70,38 @@ impl ScrapeContext {
         spoken.lines <= LINES
     }
 
+    /// The queue took a batch.
     pub(crate) fn intake_answers(&self) {
-        if self.refusing.swap(false, Ordering::Relaxed) {
-            tracing::info!("the queue takes scraped samples again");
+        if self.is_over(self.clock.now()) {
+            tracing::info!(instance = %self.instance, "the queue takes scraped samples again");
         }
     }
 
+    /// The queue did not take a batch in time.
     pub(crate) fn intake_refuses(&self, error: &str) {
-        if !self.refusing.swap(true, Ordering::Relaxed) {
-            tracing::error!(error, "the queue refuses scraped samples; they are lost and counted until it has room");
+        if self.is_new(self.clock.now()) {
+            tracing::error!(
+                instance = %self.instance,
+                error,
+                "the queue refuses scraped samples; they are lost and counted until it has room"
+            );
         }
+    }
+
+    /// Whether a refusal now is the first of a row, of any job of the instance.
+    fn is_new(&self, now: i64) -> bool {
+        self.refused.lock().insert(Arc::clone(&self.instance), now).is_none()
+    }
+
+    /// Whether a row of refusals has ended. Where room comes and goes, small batches get in between large ones that do not:
+    /// only a minute without a refusal is an end.
+    fn is_over(&self, now: i64) -> bool {
+        let mut refused = self.refused.lock();
+        let over = refused.get(&self.instance).is_some_and(|last| now.saturating_sub(*last) >= MINUTE_MS);
+        if over {
+            refused.remove(&self.instance);
+        }
+        over
     }
 }
 
@@ -87,5 +116,31 @@ mod tests {
         assert_eq!(heard(0), 20);
         assert_eq!(heard(59_999), 0);
         assert_eq!(heard(60_000), 20);
+    }
+
+    #[test]
+    fn all_pools_of_a_process_speak_with_one_voice() {
+        let process = ScrapeContext::new(0);
+        let (one, two) = (process.for_instance("one", 1), process.for_instance("two", 2));
+        assert_eq!((0..15).filter(|_| one.may_speak(0)).count(), 15);
+        assert_eq!((0..15).filter(|_| two.may_speak(0)).count(), 5);
+    }
+
+    #[test]
+    fn a_row_of_refusals_is_told_once_for_each_instance_and_ends_after_a_minute_without() {
+        let process = ScrapeContext::new(0);
+        let (one, other_job, two) =
+            (process.for_instance("one", 1), process.for_instance("one", 1), process.for_instance("two", 2));
+        assert!(!one.is_over(0), "nothing was refused");
+        assert!(one.is_new(0));
+        assert!(!other_job.is_new(10), "told by the first job");
+        assert!(two.is_new(20), "another lane");
+        assert!(!other_job.is_over(30), "a small batch that got in is no end");
+        assert!(!one.is_new(50_000));
+        assert!(!one.is_over(109_999));
+        assert!(other_job.is_over(110_000));
+        assert!(!one.is_over(110_001), "told once");
+        assert!(two.is_over(110_000));
+        assert!(one.is_new(120_000));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A [`ScrapePool`] runs one job ([`JobConfig`]). It turns target groups into targets and gives each a loop, which at
 //! its points in time fetches the body, has the [`ScrapeCache`] read it, and hands the batch to the pipeline's intake.
-//! [`ScrapeContext`] is what pools share: the seed that spreads targets over time, body buffers, the host filter.
+//! [`ScrapeContext`] is what pools share: the seed that spreads targets over time, body buffers, the host filter, what the
+//! log has been told.
 //!
 //! Refuses: to find targets, to send anything anywhere, to keep samples (the queue does). A body that does not parse, is
 //! too large or comes too late fails that scrape of that target and nothing else.

@@ -41,6 +41,7 @@ fn destination(protocol: ProtocolConfig) -> DestinationConfig {
             "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write"
         }
         ProtocolConfig::S3 { .. } => "https://bucket.s3.us-east-1.amazonaws.com/prefix/",
+        ProtocolConfig::Logs(_) => "http://loki.example/loki/api/v1/push",
     };
     DestinationConfig {
         name: "fuzzed".to_owned(),

@@ -1,9 +1,10 @@
-//! The payloads of `model`: series tables, base vectors, metric batches.
+//! The payloads of `model`: series tables, base vectors, metric batches, log batches.
 
 use std::sync::Arc;
 
 use model::{
-    BaseVector, DecodedTimestamps, ModelError, SERIES_PER_TABLE, SeriesTable, SeriesTableBuilder, decode_batch,
+    BaseVector, DecodedTimestamps, LogBatch, LogBatchView, LogEntries, MAX_LOG_BATCH, ModelError, SERIES_PER_TABLE,
+    SeriesTable, SeriesTableBuilder, decode_batch, read_marks,
 };
 
 /// As it is, and as the body of an uncompressed context of version 1.
@@ -83,4 +84,89 @@ pub fn metric_batch(data: &[u8]) {
         let values: usize = chunks.iter().map(model::DecodedChunk::items).sum();
         assert!(values <= 8 * data.len() + 64, "{values} values of {} bytes", data.len());
     }
+}
+
+/// A log batch, the same behind the right version, and the bytes as the unpacked entries of a stream, which no mutation of a
+/// packed one reaches. What can be read can be built again and shows the same lines.
+pub fn log_batch(data: &[u8]) {
+    entries(data);
+    one_log_batch(data);
+    one_log_batch(&[&[1], data].concat());
+}
+
+/// Walks entries and their metadata; gives their number, and whether all could be read.
+fn entries(raw: &[u8]) -> (usize, bool) {
+    let mut count = 0;
+    for entry in LogEntries::new(raw) {
+        let Ok(entry) = entry else { return (count, false) };
+        count += 1;
+        assert!(entry.line.len() <= raw.len());
+        assert!(entry.metadata().count() <= raw.len() / 2, "more metadata than bytes");
+    }
+    assert!(count <= raw.len() / 2, "{count} entries in {} bytes", raw.len());
+    (count, true)
+}
+
+fn one_log_batch(data: &[u8]) {
+    let marks = read_marks(data);
+    let Ok(view) = LogBatchView::decode(data) else { return };
+    assert_eq!(marks.expect("marks stand first"), view.marks);
+    assert!(view.items() <= MAX_LOG_BATCH as u64, "{} lines", view.items());
+    assert!(view.streams.iter().map(|stream| stream.raw_len).sum::<usize>() <= MAX_LOG_BATCH);
+    let mut again = LogBatch::new();
+    for mark in &view.marks {
+        again.mark(mark.clone());
+    }
+    let (mut raw, mut lines) = (Vec::new(), Vec::new());
+    for stream in &view.streams {
+        if let Some(places) = stream.places() {
+            let places: Vec<u64> = places.take(data.len() + 1).collect();
+            assert!(places.len() <= data.len(), "more places than bytes");
+            let rising = |w: &[u64]| w[0] < w[1] || w[1] == u64::MAX;
+            assert!(places.windows(2).all(rising), "places do not rise");
+        }
+        if stream.unpack(&mut raw).is_err() {
+            continue;
+        }
+        assert!(raw.len() <= stream.raw_len);
+        let (count, whole) = entries(&raw);
+        assert_eq!(stream.check(&raw).is_ok(), whole && count == stream.count as usize);
+        if !whole {
+            continue;
+        }
+        let number = again.stream(&stream.labels).expect("there is room for what was read");
+        for entry in LogEntries::new(&raw).flatten() {
+            let metadata: Vec<_> = entry.metadata().collect();
+            // What Loki's message may say in many ways is written in one, which may be longer.
+            match again.push(number, entry.timestamp_ns, entry.line.as_bytes(), &metadata) {
+                Ok(()) => lines.push((number, entry.timestamp_ns, entry.line.to_owned(), owned(&metadata))),
+                Err(_) => return,
+            }
+        }
+    }
+    let mut bytes = Vec::new();
+    again.encode(&mut bytes).expect("what was read can be written");
+    let view = LogBatchView::decode(&bytes).expect("what was written can be read");
+    assert_eq!(view.items(), lines.len() as u64);
+    let mut found = Vec::new();
+    for stream in &view.streams {
+        stream.unpack(&mut raw).expect("what was packed can be unpacked");
+        stream.check(&raw).expect("the head is right");
+        let number = again.stream(&stream.labels).expect("it is known");
+        let entries = LogEntries::new(&raw).map(|entry| entry.expect("what was written can be read"));
+        let places: Vec<u64> = match stream.places() {
+            Some(places) => places.collect(),
+            None => (0..u64::from(stream.count)).collect(),
+        };
+        assert_eq!(places.len(), stream.count as usize);
+        found.extend(places.into_iter().zip(entries.map(|entry| {
+            (number, entry.timestamp_ns, entry.line.to_owned(), owned(&entry.metadata().collect::<Vec<_>>()))
+        })));
+    }
+    found.sort_by_key(|(place, _)| *place);
+    assert!(found.into_iter().map(|(_, line)| line).eq(lines), "lines changed when they were written again");
+}
+
+fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

@@ -21,7 +21,7 @@ mod targets;
 
 pub use answers::{certificate, credentials, service_error, verdict};
 pub use bodies::{remote_write, replay_object};
-pub use codecs::{base_vector, metric_batch, series_table};
+pub use codecs::{base_vector, log_batch, metric_batch, series_table};
 pub use exposition::exposition;
 pub use queue_files::{cursor_slot, frame, segment_header, segment_scan};
 pub use settings::{config_text, go_regex, no_proxy};

@@ -13,6 +13,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("exposition", crate::exposition),
     ("frame", crate::frame),
     ("go_regex", crate::go_regex),
+    ("log_batch", crate::log_batch),
     ("metric_batch", crate::metric_batch),
     ("no_proxy", crate::no_proxy),
     ("remote_write", crate::remote_write),

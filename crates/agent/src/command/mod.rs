@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod doctor;
+pub mod dry_run;
 pub mod queue;
 pub mod replay;
 pub mod run;
@@ -31,7 +32,9 @@ pub fn read(
     let text = config::decode(&bytes).map_err(|e| format!("reading the configuration file {name}: {e}"))?;
     let environment = |variable: &str| std::env::var(variable).ok();
     let wal_directory = wal_directory.map(|d| d.display().to_string());
+    let hostname = crate::hostname::of_this_machine();
     let options = config::LoadOptions {
+        hostname: Some(&hostname),
         expand_env,
         wal_directory: wal_directory.as_deref(),
         extra_scrape_metrics,

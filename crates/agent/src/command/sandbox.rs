@@ -34,6 +34,7 @@ fn start(args: SandboxArgs) -> anyhow::Result<()> {
     };
     let config = SandboxConfig {
         listen: args.listen,
+        names: args.names,
         identities: vec![Identity::user(args.access_key, args.secret_key)],
         record: args.record,
         region: args.region,

@@ -6,27 +6,32 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result};
-use config::{DestinationPlan, MetricsRoute};
+use config::{DestinationPlan, LogsRoute, MetricsRoute};
+use discovery::DiscoveryConfig;
+use log_tail::Book;
 use pipeline::LaneId;
 use queue::Reader;
 use scrape::JobConfig;
 
 use super::{
     delivery::Delivery,
+    files::{LogFiles, PreparedFiles, same_files},
     job::{Found, Job},
     route::Route,
+    route_plan::RoutePlan,
     wiring::{Parts, Wiring},
 };
-use crate::lanes::metrics_lane;
 
 /// Clients that can be built, identities, discovery that looks.
 pub struct Prepared {
-    plan: MetricsRoute,
+    plan: RoutePlan,
     lane: LaneId,
     /// Enabled destinations that do not run as they shall.
     starting: Vec<Starting>,
     /// Discovery of the jobs that are new or find their targets differently.
     found: BTreeMap<String, Found>,
+    /// Log files, if they are not to go on as they are.
+    files: Option<PreparedFiles>,
 }
 
 struct Starting {
@@ -36,14 +41,15 @@ struct Starting {
 }
 
 impl Prepared {
-    pub fn instance(&self) -> &str {
-        &self.plan.name
+    /// Which route it is.
+    pub fn lane(&self) -> &LaneId {
+        &self.lane
     }
 
     /// `before` is the route as it runs, if it does.
-    pub fn new(parts: &Parts, before: Option<&Route>, plan: &MetricsRoute) -> Result<Self> {
+    pub fn new(parts: &Parts, before: Option<&Route>, plan: RoutePlan) -> Result<Self> {
         let mut starting = Vec::new();
-        for destination in plan.destinations.iter().filter(|d| d.enabled) {
+        for destination in plan.destinations().iter().filter(|d| d.enabled) {
             check_client(&destination.config.client)
                 .with_context(|| format!("destination {}", destination.config.name))?;
             let runs = before.and_then(|r| r.deliveries.get(&destination.config.name));
@@ -53,18 +59,22 @@ impl Prepared {
             }
         }
         let mut found = BTreeMap::new();
-        for (job, discoveries) in &plan.jobs {
+        for (job, discoveries) in jobs(&plan) {
             check_client(&job.client).with_context(|| format!("job {}", job.job_name))?;
-            if going_on(before, plan, job).is_none_or(|j| j.discoveries() != discoveries) {
-                found.insert(job.job_name.clone(), Found::look(parts, job, discoveries)?);
+            if going_on(before, &plan, job).is_none_or(|j| j.discoveries() != discoveries) {
+                found.insert(job.job_name.clone(), Found::look(parts, &job.job_name, discoveries)?);
             }
         }
-        Ok(Self { plan: plan.clone(), lane: metrics_lane(&plan.name)?, starting, found })
+        let files = match plan.logs() {
+            Some(logs) if !files_go_on(before, logs) => Some(PreparedFiles::new(parts, logs)?),
+            _ => None,
+        };
+        Ok(Self { lane: plan.lane()?, plan, starting, found, files })
     }
 
     /// Takes from the queue what nobody has yet. The queue knows the plan's lanes and destinations.
     pub fn ready(self, wiring: &Wiring, before: Option<&Route>) -> Result<Ready> {
-        let Self { plan, lane, mut starting, mut found } = self;
+        let Self { plan, lane, mut starting, mut found, files } = self;
         for destination in &mut starting {
             // A worker that runs has the reader still.
             if before.is_none_or(|r| !r.deliveries.contains_key(&destination.plan.config.name)) {
@@ -72,29 +82,56 @@ impl Prepared {
             }
         }
         let mut jobs = BTreeMap::new();
-        for (job, _) in plan.jobs.iter().filter(|(job, _)| going_on(before, &plan, job).is_none()) {
-            let found =
-                found.remove(&job.job_name).with_context(|| format!("job {} was not prepared", job.job_name))?;
-            jobs.insert(job.job_name.clone(), Job::ready(wiring, &plan, &lane, job, found)?);
+        if let Some(metrics) = plan.metrics() {
+            for (job, _) in metrics.jobs.iter().filter(|(job, _)| going_on(before, &plan, job).is_none()) {
+                let found =
+                    found.remove(&job.job_name).with_context(|| format!("job {} was not prepared", job.job_name))?;
+                jobs.insert(job.job_name.clone(), Job::ready(wiring, metrics, &lane, job, found)?);
+            }
         }
-        Ok(Ready { plan, lane, starting, jobs, found })
+        // A tail that runs has the book still, and its successor takes it over.
+        let book = match (plan.logs(), &files) {
+            (Some(logs), Some(_)) if before.is_none_or(|r| r.files.is_none()) => {
+                Some(PreparedFiles::book(wiring, logs, &lane)?)
+            }
+            _ => None,
+        };
+        Ok(Ready { plan, lane, starting, jobs, found, files, book })
     }
 }
 
 /// The job of the same name, if it may go on under `plan`.
-fn going_on<'r>(before: Option<&'r Route>, plan: &MetricsRoute, job: &JobConfig) -> Option<&'r Job> {
-    before.filter(|r| same_surroundings(&r.plan, plan)).and_then(|r| r.jobs.get(&job.job_name))
+fn going_on<'r>(before: Option<&'r Route>, plan: &RoutePlan, job: &JobConfig) -> Option<&'r Job> {
+    let same = |r: &&Route| match (r.plan.metrics(), plan.metrics()) {
+        (Some(old), Some(new)) => same_surroundings(old, new),
+        _ => false,
+    };
+    before.filter(same).and_then(|r| r.jobs.get(&job.job_name))
+}
+
+/// Whether a route of logs reads files already as `plan` wants it.
+fn files_go_on(before: Option<&Route>, plan: &LogsRoute) -> bool {
+    let running = before.filter(|route| route.files.is_some()).and_then(|route| route.plan.logs());
+    running.is_some_and(|old| same_files(old, plan))
+}
+
+/// The scrape jobs of a route of metrics.
+fn jobs(plan: &RoutePlan) -> &[(JobConfig, Vec<DiscoveryConfig>)] {
+    plan.metrics().map(|metrics| metrics.jobs.as_slice()).unwrap_or_default()
 }
 
 /// Everything is there but what still belongs to the workers that are to stop.
 pub struct Ready {
-    plan: MetricsRoute,
+    plan: RoutePlan,
     lane: LaneId,
     starting: Vec<Starting>,
     /// Jobs that cannot go on in a pool that runs; not going yet.
     jobs: BTreeMap<String, Job>,
     /// Other discovery for jobs that go on.
     found: BTreeMap<String, Found>,
+    files: Option<PreparedFiles>,
+    /// Where a route's files stand that read none before.
+    book: Option<Arc<Book>>,
 }
 
 /// What a route leaves behind when it is taken over, to be ended without a lock.
@@ -104,11 +141,23 @@ pub struct Leftovers {
     jobs: Vec<Job>,
     /// Their successors in the route, which go when they have ended.
     waiting: Vec<String>,
+    /// Files that are read differently from now on, and how.
+    files: Option<(LogFiles, PreparedFiles)>,
+}
+
+/// What may go when a route's leftovers have ended.
+#[derive(Default)]
+pub struct Successors {
+    /// Jobs that stand ready.
+    pub jobs: Vec<String>,
+    /// Files, and the positions they go on from.
+    pub files: Option<(PreparedFiles, Arc<Book>)>,
 }
 
 impl Ready {
-    pub fn instance(&self) -> &str {
-        &self.plan.name
+    /// Which route it is.
+    pub fn lane(&self) -> &LaneId {
+        &self.lane
     }
 
     /// The workers that run and have to let go of their readers for this.
@@ -128,7 +177,7 @@ impl Ready {
     /// Changes the jobs that go on, and gives what they were. On error they are as before.
     pub fn apply_jobs(&self, route: &Route) -> Result<Vec<JobConfig>> {
         let mut were = Vec::new();
-        for (job, _) in &self.plan.jobs {
+        for (job, _) in jobs(&self.plan) {
             let Some(running) = going_on(Some(route), &self.plan, job) else { continue };
             let was = running.config();
             if let Err(error) = running.apply(job) {
@@ -142,20 +191,23 @@ impl Ready {
 
     /// Starts a route that did not run.
     pub fn start(self, wiring: &Wiring) -> Route {
-        let Self { plan, lane, starting, jobs, .. } = self;
-        let mut route = Route { plan, lane, jobs, deliveries: BTreeMap::new() };
+        let Self { plan, lane, starting, jobs, files, book, .. } = self;
+        let mut route = Route { plan, lane, jobs, files: None, deliveries: BTreeMap::new() };
         start_deliveries(wiring, &mut route, starting);
         route.jobs.values().for_each(Job::go);
+        if let (Some(files), Some(book)) = (files, book) {
+            route.read(wiring, files, book);
+        }
         route
     }
 
     /// The route runs as planned when this returns, but for the jobs that wait for their predecessors' end:
     /// [`Leftovers::end`].
     pub fn take_over(self, wiring: &Wiring, route: &mut Route) -> Leftovers {
-        let Self { plan, lane, starting, jobs, found } = self;
+        let Self { plan, lane, starting, jobs, found, files, book } = self;
         let mut left = Leftovers::default();
         route.lane = lane;
-        let enabled = |d: &Delivery| plan.destinations.iter().any(|p| p.enabled && p.config.name == d.name());
+        let enabled = |d: &Delivery| plan.destinations().iter().any(|p| p.enabled && p.config.name == d.name());
         let (stay, go) = std::mem::take(&mut route.deliveries).into_iter().partition(|(_, d)| enabled(d));
         route.deliveries = stay;
         left.deliveries = BTreeMap::into_values(go).collect();
@@ -165,7 +217,7 @@ impl Ready {
             }
         }
         let names: Vec<String> = route.jobs.keys().cloned().collect();
-        for name in names.into_iter().filter(|name| plan.jobs.iter().all(|(job, _)| job.job_name != *name)) {
+        for name in names.into_iter().filter(|name| self::jobs(&plan).iter().all(|(job, _)| job.job_name != *name)) {
             route.jobs.remove(&name).into_iter().for_each(Job::retire);
         }
         for (name, job) in jobs {
@@ -180,15 +232,24 @@ impl Ready {
         }
         route.plan = plan;
         start_deliveries(wiring, route, starting);
+        match (files, route.files.take(), book) {
+            (Some(files), Some(before), _) => left.files = Some((before, files)),
+            (Some(files), None, Some(book)) => route.read(wiring, files, book),
+            (_, before, _) => route.files = before,
+        }
         left
     }
 }
 
 impl Leftovers {
-    /// Ends the jobs that have successors; gives the names of those, which may go now.
-    pub async fn end(self) -> Vec<String> {
+    /// Ends what has successors, which may go now.
+    pub async fn end(self) -> Successors {
         futures_util::future::join_all(self.jobs.into_iter().map(|job| job.end(false))).await;
-        self.waiting
+        let files = match self.files {
+            Some((before, files)) => Some((files, before.end().await)),
+            None => None,
+        };
+        Successors { jobs: self.waiting, files }
     }
 }
 
@@ -196,7 +257,7 @@ fn start_deliveries(wiring: &Wiring, route: &mut Route, starting: Vec<Starting>)
     for Starting { plan, identity, reader } in starting {
         // All readers are there: `take_readers` fails otherwise, and a new route took all of them at once.
         if let Some(reader) = reader {
-            let delivery = Delivery::start(wiring, &route.plan.name, &plan, identity, reader);
+            let delivery = Delivery::start(wiring, route.plan.name(), &plan, identity, reader);
             route.deliveries.insert(plan.config.name.clone(), delivery);
         }
     }

@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use config::DestinationPlan;
 use net::Authorize;
-use pipeline::{LaneId, Outlet};
+use pipeline::{LaneId, LogOutlet, Outlet};
 use queue::Reader;
-use remote_write::{Destination, DestinationStatus};
+use remote_write::{Destination, DestinationStatus, ProtocolConfig, logs::LogDestination};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::wiring::{Parts, Wiring};
@@ -56,14 +56,16 @@ impl Delivery {
     ) -> Self {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         wiring.parts.identity_metrics.put(&plan.config.name, identity.as_ref());
-        let status = Destination::spawn(
-            plan.config.clone(),
-            identity.clone().map(|i| i as Arc<dyn Authorize>),
-            vec![Outlet::new(reader, wiring.parts.bases.clone())],
-            &wiring.parts.remote.for_instance(instance),
-            &tracker,
-            stop.clone(),
-        );
+        let (config, authorize) = (plan.config.clone(), identity.clone().map(|i| i as Arc<dyn Authorize>));
+        let status = if matches!(config.protocol, ProtocolConfig::Logs(_)) {
+            let metrics = wiring.parts.log_deliveries.for_instance(instance);
+            let outlets = vec![LogOutlet::new(reader)];
+            LogDestination::spawn(config, authorize, outlets, &metrics, &tracker, stop.clone())
+        } else {
+            let metrics = wiring.parts.remote.for_instance(instance);
+            let outlets = vec![Outlet::new(reader, wiring.parts.bases.clone())];
+            Destination::spawn(config, authorize, outlets, &metrics, &tracker, stop.clone())
+        };
         Self { plan: plan.clone(), identity, status, stop, tracker }
     }
 

@@ -33,14 +33,19 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn look(parts: &Parts, job: &JobConfig, discoveries: &[DiscoveryConfig]) -> Result<Self> {
+    pub fn look(parts: &Parts, job: &str, discoveries: &[DiscoveryConfig]) -> Result<Self> {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let groups = discovery::watch_counted(discoveries.to_vec(), &parts.discovery, &tracker, stop.clone())
-            .with_context(|| format!("job {}", job.job_name))?;
+            .with_context(|| format!("job {job}"))?;
         Ok(Self { groups, discoveries: discoveries.to_vec(), stop: stop.drop_guard(), tracker })
     }
 
-    async fn end(self) {
+    /// What is known now, and what comes.
+    pub fn groups(&self) -> GroupsReceiver {
+        self.groups.clone()
+    }
+
+    pub async fn end(self) {
         drop(self.stop);
         self.tracker.close();
         self.tracker.wait().await;

@@ -6,9 +6,11 @@
 
 mod change;
 mod delivery;
+mod files;
 mod job;
 mod report;
 mod route;
+mod route_plan;
 mod specs;
 mod wiring;
 
@@ -19,7 +21,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -27,6 +29,7 @@ use std::{
 use anyhow::{Context, Result};
 use config::Plan;
 use parking_lot::RwLock;
+use pipeline::LaneId;
 use prometheus_client::registry::Registry;
 use queue::Queue;
 use remote_write::{DestinationSnapshot, DestinationState};
@@ -35,16 +38,21 @@ use scrape::TargetStatus;
 use crate::{complaint::complaint, ledger_metrics};
 use change::{Prepared, Ready};
 use delivery::{Delivery, Ended};
+pub use files::LogTarget;
 use route::Route;
+use route_plan::RoutePlan;
 use specs::Specs;
 use wiring::{Parts, Wiring};
 
 /// Everything that runs.
 pub struct House {
     wiring: Wiring,
-    routes: RwLock<BTreeMap<String, Route>>,
+    /// By their lanes.
+    routes: RwLock<BTreeMap<LaneId, Route>>,
     /// What the queue was told last.
     specs: RwLock<Specs>,
+    /// Bytes that the queue may take by the plan that runs.
+    room: AtomicU64,
     /// One reload at a time.
     changing: tokio::sync::Mutex<()>,
     ready: AtomicBool,
@@ -65,22 +73,28 @@ impl House {
         // destinations that are no longer configured, and a start that fails must not have done that.
         let parts = Parts::new(registry)?;
         let mut prepared = Vec::new();
-        for plan in &plan.metrics {
-            prepared.push((plan, Prepared::new(&parts, None, plan)?));
+        for route in RoutePlan::all(plan) {
+            prepared.push(Prepared::new(&parts, None, route)?);
         }
         let (queue, opened) = Queue::open(specs::queue_config(plan), specs.lanes.clone(), specs.destinations.clone())
             .context("opening the queue")?;
         report::opened(plan, &opened, &queue.ledger());
         ledger_metrics::register(registry, queue.clone());
-        let wiring = Wiring { queue, commit_interval: plan.queue.commit_interval, parts };
+        let wiring = Wiring {
+            queue,
+            commit_interval: plan.queue.commit_interval,
+            positions_directory: plan.data_directory.join("positions"),
+            parts,
+        };
         let mut routes = BTreeMap::new();
-        for (plan, prepared) in prepared {
-            routes.insert(plan.name.clone(), prepared.ready(&wiring, None)?.start(&wiring));
+        for prepared in prepared {
+            routes.insert(prepared.lane().clone(), prepared.ready(&wiring, None)?.start(&wiring));
         }
         Ok(Self {
             wiring,
             routes: RwLock::new(routes),
             specs: RwLock::new(specs),
+            room: AtomicU64::new(specs::queue_config(plan).max_bytes),
             changing: tokio::sync::Mutex::default(),
             ready: AtomicBool::new(true),
         })
@@ -115,16 +129,27 @@ impl House {
             return Err(error);
         }
         // From here on nothing fails.
-        self.take_over(plan, ready).await;
+        self.take_over(ready).await;
+        // Lanes that stay have the room of both plans in between: nothing of theirs is evicted for what goes or comes.
         let room = specs::queue_config(plan);
-        self.wiring.queue.resize(room.max_bytes, room.min_free);
+        let grows = room.max_bytes >= self.room.swap(room.max_bytes, Ordering::AcqRel);
+        if grows {
+            self.wiring.queue.resize(room.max_bytes, room.min_free);
+        }
         self.shrink_to(wanted).await;
+        if !grows {
+            self.wiring.queue.resize(room.max_bytes, room.min_free);
+        }
         Ok(())
     }
 
     fn prepare(&self, plan: &Plan) -> Result<Vec<Prepared>> {
         let routes = self.routes.read();
-        plan.metrics.iter().map(|plan| Prepared::new(&self.wiring.parts, routes.get(&plan.name), plan)).collect()
+        let prepare = |route: RoutePlan| {
+            let before = route.lane().ok().and_then(|lane| routes.get(&lane));
+            Prepared::new(&self.wiring.parts, before, route)
+        };
+        RoutePlan::all(plan).map(prepare).collect()
     }
 
     fn ready(&self, prepared: Vec<Prepared>) -> Result<Vec<Ready>> {
@@ -132,7 +157,7 @@ impl House {
         prepared
             .into_iter()
             .map(|p| {
-                let before = routes.get(p.instance());
+                let before = routes.get(p.lane());
                 p.ready(&self.wiring, before)
             })
             .collect()
@@ -167,18 +192,18 @@ impl House {
         *self.specs.write() = wanted;
     }
 
-    /// Stops the workers whose successors need their readers: (instance, worker).
-    async fn stop_changed(&self, ready: &[Ready]) -> Vec<(String, Ended)> {
-        let mut changed: Vec<(String, Delivery)> = Vec::new();
+    /// Stops the workers whose successors need their readers.
+    async fn stop_changed(&self, ready: &[Ready]) -> Vec<(LaneId, Ended)> {
+        let mut changed: Vec<(LaneId, Delivery)> = Vec::new();
         {
             let mut routes = self.routes.write();
             for ready in ready {
-                let taken = routes.get_mut(ready.instance()).map(|route| ready.take_changed(route));
-                let named = |delivery| (ready.instance().to_owned(), delivery);
+                let taken = routes.get_mut(ready.lane()).map(|route| ready.take_changed(route));
+                let named = |delivery| (ready.lane().clone(), delivery);
                 changed.extend(taken.into_iter().flatten().map(named));
             }
         }
-        let ends = changed.into_iter().map(|(instance, delivery)| async move { (instance, delivery.end().await) });
+        let ends = changed.into_iter().map(|(lane, delivery)| async move { (lane, delivery.end().await) });
         futures_util::future::join_all(ends).await
     }
 
@@ -188,7 +213,7 @@ impl House {
         let routes = self.routes.read();
         let mut applied = Vec::new();
         for ready in ready.iter() {
-            let Some(route) = routes.get(ready.instance()) else { continue };
+            let Some(route) = routes.get(ready.lane()) else { continue };
             match ready.apply_jobs(route) {
                 Ok(were) => applied.push((route, were)),
                 Err(error) => {
@@ -200,20 +225,20 @@ impl House {
         Ok(())
     }
 
-    async fn take_over(&self, plan: &Plan, ready: Vec<Ready>) {
+    async fn take_over(&self, ready: Vec<Ready>) {
         let mut left = Vec::new();
         let mut removed = Vec::new();
         {
             let mut routes = self.routes.write();
-            let names: Vec<String> = routes.keys().cloned().collect();
-            for name in names.into_iter().filter(|name| plan.metrics.iter().all(|route| route.name != *name)) {
-                removed.extend(routes.remove(&name));
+            let lanes: Vec<LaneId> = routes.keys().cloned().collect();
+            for lane in lanes.into_iter().filter(|lane| ready.iter().all(|ready| ready.lane() != lane)) {
+                removed.extend(routes.remove(&lane));
             }
             for ready in ready {
-                let instance = ready.instance().to_owned();
-                match routes.get_mut(&instance) {
-                    Some(route) => left.push((instance, ready.take_over(&self.wiring, route))),
-                    None => drop(routes.insert(instance, ready.start(&self.wiring))),
+                let lane = ready.lane().clone();
+                match routes.get_mut(&lane) {
+                    Some(route) => left.push((lane, ready.take_over(&self.wiring, route))),
+                    None => drop(routes.insert(lane, ready.start(&self.wiring))),
                 }
             }
         }
@@ -223,10 +248,11 @@ impl House {
         let mut gone: Vec<Delivery> = removed.iter_mut().flat_map(Route::take_all).collect();
         gone.extend(left.iter_mut().flat_map(|(_, left)| std::mem::take(&mut left.deliveries)));
         let ended = futures_util::future::join_all(gone.into_iter().map(Delivery::end)).await;
-        for (instance, left) in left {
-            let jobs = left.end().await;
-            let routes = self.routes.read();
-            routes.get(&instance).into_iter().for_each(|route| route.go(&jobs));
+        for (lane, left) in left {
+            let successors = left.end().await;
+            if let Some(route) = self.routes.write().get_mut(&lane) {
+                route.go(&self.wiring, successors);
+            }
         }
         let running: BTreeSet<String> = self.destinations().into_iter().map(|d| d.name).collect();
         for ended in ended.iter().filter(|ended| !running.contains(&ended.plan.config.name)) {
@@ -235,25 +261,25 @@ impl House {
     }
 
     /// Starts workers as they were, now or as soon as their readers are free.
-    fn start_again(self: &Arc<Self>, stopped: Vec<(String, Ended)>) {
-        for (instance, ended) in stopped {
-            if let Err(error) = self.restart(&instance, &ended) {
+    fn start_again(self: &Arc<Self>, stopped: Vec<(LaneId, Ended)>) {
+        for (lane, ended) in stopped {
+            if let Err(error) = self.restart(&lane, &ended) {
                 tracing::error!(
                     destination = ended.plan.config.name,
                     error = complaint(error.as_ref()),
                     "cannot start the destination again yet; its data waits on disk"
                 );
-                tokio::spawn(restart_when_free(Arc::downgrade(self), instance, ended));
+                tokio::spawn(restart_when_free(Arc::downgrade(self), lane, ended));
             }
         }
     }
 
     /// Does nothing where the plan has that worker no more, or it runs.
-    fn restart(&self, instance: &str, ended: &Ended) -> Result<()> {
+    fn restart(&self, lane: &LaneId, ended: &Ended) -> Result<()> {
         let mut routes = self.routes.write();
-        let Some(route) = routes.get_mut(instance).filter(|route| route.lacks(&ended.plan)) else { return Ok(()) };
+        let Some(route) = routes.get_mut(lane).filter(|route| route.lacks(&ended.plan)) else { return Ok(()) };
         let reader = Delivery::reader(&self.wiring, &route.lane, &ended.plan)?;
-        let delivery = Delivery::start(&self.wiring, instance, &ended.plan, ended.identity.clone(), reader);
+        let delivery = Delivery::start(&self.wiring, route.name(), &ended.plan, ended.identity.clone(), reader);
         route.deliveries.insert(ended.plan.config.name.clone(), delivery);
         Ok(())
     }
@@ -265,21 +291,40 @@ impl House {
 
     /// Names of the metrics instances, sorted.
     pub fn instances(&self) -> Vec<String> {
-        self.routes.read().keys().cloned().collect()
+        let mut names: Vec<String> = self.metrics(|route| route.name().to_owned());
+        names.sort_unstable();
+        names
+    }
+
+    /// Names of the logs instances, sorted.
+    pub fn log_instances(&self) -> Vec<String> {
+        let routes = self.routes.read();
+        let mut names: Vec<String> = routes.values().filter(|r| !r.is_metrics()).map(|r| r.name().to_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn metrics<T>(&self, of: impl Fn(&Route) -> T) -> Vec<T> {
+        self.routes.read().values().filter(|route| route.is_metrics()).map(of).collect()
     }
 
     /// Active series by instance.
     pub fn series(&self) -> Vec<(String, u64)> {
-        self.routes.read().iter().map(|(name, route)| (name.clone(), route.series())).collect()
+        self.metrics(|route| (route.name().to_owned(), route.series()))
     }
 
     /// Every active target with the instance it belongs to.
     pub fn targets(&self) -> Vec<InstanceTarget> {
-        let routes = self.routes.read();
-        let of_route = |(name, route): (&String, &Route)| -> Vec<InstanceTarget> {
-            route.targets().map(|target| InstanceTarget { instance: name.clone(), target }).collect()
+        let of_route = |route: &Route| -> Vec<InstanceTarget> {
+            route.targets().map(|target| InstanceTarget { instance: route.name().to_owned(), target }).collect()
         };
-        routes.iter().flat_map(of_route).collect()
+        self.metrics(of_route).into_iter().flatten().collect()
+    }
+
+    /// Every discovered target of log files.
+    pub fn log_targets(&self) -> Vec<LogTarget> {
+        let hostname = self.wiring.parts.hostname();
+        self.routes.read().values().flat_map(|route| route.log_targets(hostname)).collect()
     }
 
     /// The destinations' states.
@@ -304,7 +349,7 @@ impl House {
         let sources =
             futures_util::future::join_all(routes.iter_mut().zip(stale).map(|(r, stale)| r.end_sources(stale)));
         if tokio::time::timeout(left() / 3, sources).await.is_err() {
-            tracing::warn!("a scrape did not end in time and is abandoned");
+            tracing::warn!("a scrape or a reader of files did not end in time and is abandoned");
         }
         self.flush(&routes, left() / 2).await;
         let deliveries: Vec<Delivery> = routes.iter_mut().flat_map(Route::take_all).collect();
@@ -345,12 +390,12 @@ impl House {
 }
 
 /// Waits for what holds the reader of a stopped worker, then starts the worker; ends with the house.
-async fn restart_when_free(house: Weak<House>, instance: String, ended: Ended) {
+async fn restart_when_free(house: Weak<House>, lane: LaneId, ended: Ended) {
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let Some(house) = house.upgrade() else { return };
         let _one = house.changing.lock().await;
-        if house.restart(&instance, &ended).is_ok() {
+        if house.restart(&lane, &ended).is_ok() {
             return;
         }
     }

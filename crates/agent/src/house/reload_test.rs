@@ -53,12 +53,12 @@ impl Setup {
 
     /// A worker's stop token: cancelled once somebody stops that worker.
     fn worker(&self, instance: &str, destination: &str) -> tokio_util::sync::CancellationToken {
-        self.house.routes.read()[instance].delivery(destination).unwrap().stop_token()
+        self.house.routes.read()[&metrics_lane(instance).unwrap()].delivery(destination).unwrap().stop_token()
     }
 
     fn jobs(&self) -> Vec<(String, Vec<String>)> {
         let routes = self.house.routes.read();
-        routes.iter().map(|(name, route)| (name.clone(), route.job_names())).collect()
+        routes.values().map(|route| (route.name().to_owned(), route.job_names())).collect()
     }
 
     fn running(&self) -> Vec<(String, &'static str)> {
@@ -118,7 +118,7 @@ async fn a_new_lane_that_cannot_be_made_stops_nothing() {
 async fn a_reader_that_somebody_holds_stops_nothing() {
     let setup = Setup::start();
     // `b` does not run, and its reader is taken.
-    let b = setup.house.routes.write().get_mut("two").unwrap().take("b").unwrap();
+    let b = setup.house.routes.write().get_mut(&metrics_lane("two").unwrap()).unwrap().take("b").unwrap();
     b.end().await;
     let held = setup.house.wiring.queue.reader("b", &metrics_lane("two").unwrap()).unwrap();
     let a = setup.worker("one", "a");
@@ -141,7 +141,7 @@ async fn a_worker_that_does_not_let_go_of_its_reader_leaves_the_old_plan_in_forc
     let thief: Arc<Mutex<Option<Reader>>> = Arc::default();
     {
         let routes = setup.house.routes.read();
-        let (b, stolen) = (routes["two"].delivery("b").unwrap(), Arc::clone(&thief));
+        let (b, stolen) = (routes[&metrics_lane("two").unwrap()].delivery("b").unwrap(), Arc::clone(&thief));
         let (stop, queue) = (b.stop_token(), setup.house.wiring.queue.clone());
         // Part of the worker as far as anyone can see: it keeps the reader after it was told to stop.
         b.tasks().spawn(async move {
@@ -163,10 +163,10 @@ async fn a_worker_that_does_not_let_go_of_its_reader_leaves_the_old_plan_in_forc
     assert_eq!(setup.known(), ["a", "b"]);
     // `a` had to let go, and runs again as it was.
     assert!(a.is_cancelled() && !setup.worker("one", "a").is_cancelled());
-    assert!(setup.house.routes.read()["two"].delivery("b").is_none());
+    assert!(setup.house.routes.read()[&metrics_lane("two").unwrap()].delivery("b").is_none());
 
     drop(thief.lock().take());
-    until("b to run again", || setup.house.routes.read()["two"].delivery("b").is_some()).await;
+    until("b to run again", || setup.house.routes.read()[&metrics_lane("two").unwrap()].delivery("b").is_some()).await;
     setup.reload(&after()).await.unwrap();
     assert_eq!(setup.running().len(), 3);
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use config::Plan;
 use queue::{DestinationSpec, LaneSpec, MinFree, OnFull, QueueConfig};
 
-use crate::lanes::metrics_lane;
+use super::route_plan::RoutePlan;
 
 /// Where the queue lies and how much it may take.
 pub fn queue_config(plan: &Plan) -> QueueConfig {
@@ -16,10 +16,11 @@ pub fn queue_config(plan: &Plan) -> QueueConfig {
         config::MinFree::Percent(percent) => MinFree { percent: percent.round() as u8, ..MinFree::default() },
         config::MinFree::Bytes(bytes) => MinFree { percent: 0, bytes },
     };
-    // Only metrics run in this version, and their share of the whole is what they may take.
+    // The shares of signals that do not run are nobody's: adding one later takes nothing from the others.
     let shares = plan.queue.shares;
     let all = u64::from(shares.metrics) + u64::from(shares.logs) + u64::from(shares.traces);
-    let max_bytes = (plan.queue.max_bytes / all.max(1)).saturating_mul(u64::from(shares.metrics));
+    let run = signals(plan).iter().filter(|(_, lanes)| *lanes > 0).map(|(share, _)| u64::from(*share)).sum::<u64>();
+    let max_bytes = (plan.queue.max_bytes / all.max(1)).saturating_mul(run);
     QueueConfig {
         max_bytes,
         min_free,
@@ -27,6 +28,22 @@ pub fn queue_config(plan: &Plan) -> QueueConfig {
         ..QueueConfig::new(plan.queue.directory.clone())
     }
 }
+
+/// Share and number of lanes of each signal.
+fn signals(plan: &Plan) -> [(u32, usize); 2] {
+    [(plan.queue.shares.metrics, plan.metrics.len()), (plan.queue.shares.logs, plan.logs.len())]
+}
+
+/// The weights of a lane of metrics and of one of logs: each signal gets its share, and its lanes equal parts of it.
+fn weights(plan: &Plan) -> [u32; 2] {
+    let parts = signals(plan).map(|(share, lanes)| f64::from(share) / (lanes.max(1) as f64));
+    let largest = parts.iter().copied().fold(0.0, f64::max);
+    // Of at most HEAVIEST, so that the lanes of two plans can be weighed against each other.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and HEAVIEST")]
+    parts.map(|part| (part / largest.max(f64::MIN_POSITIVE) * f64::from(HEAVIEST)).round().max(1.0) as u32)
+}
+
+const HEAVIEST: u32 = 4000;
 
 /// What the queue holds for a plan.
 #[derive(Debug, Clone)]
@@ -39,8 +56,10 @@ impl Specs {
     /// These, and what only `wanted` has: the queue's shape while one plan follows another. Nothing of these is taken from:
     /// added lanes get almost nothing of the budget (nobody writes to them yet), so that no data is evicted for their sake.
     pub fn with(&self, wanted: &Self) -> Self {
-        let mut lanes: Vec<LaneSpec> = self.lanes.iter().map(|l| LaneSpec { weight: STAYING, ..l.clone() }).collect();
-        lanes.extend(wanted.lanes.iter().filter(|w| self.lanes.iter().all(|l| l.id != w.id)).cloned());
+        let stay = |l: &LaneSpec| LaneSpec { weight: l.weight.min(HEAVIEST) * STAYING, ..l.clone() };
+        let mut lanes: Vec<LaneSpec> = self.lanes.iter().map(stay).collect();
+        let added = wanted.lanes.iter().filter(|w| self.lanes.iter().all(|l| l.id != w.id));
+        lanes.extend(added.map(|l| LaneSpec { weight: 1, ..l.clone() }));
         let mut destinations: BTreeMap<&str, DestinationSpec> =
             self.destinations.iter().map(|d| (d.name.as_str(), d.clone())).collect();
         for added in &wanted.destinations {
@@ -58,23 +77,26 @@ impl Specs {
     }
 }
 
-/// Weight of a lane that stays beside added ones of weight 1.
+/// How much heavier lanes that stay are than added ones, whose weight is 1.
 const STAYING: u32 = 1 << 20;
 
-/// A lane for each route, a destination for each `remote_write`.
+/// A lane for each route, a destination for each `remote_write` and each client.
 pub fn queue_specs(plan: &Plan) -> Result<Specs> {
     let mut lanes = Vec::new();
     let mut destinations = Vec::new();
-    for route in &plan.metrics {
-        let lane = metrics_lane(&route.name)?;
-        lanes.push(LaneSpec::new(lane.clone()));
-        for destination in &route.destinations {
+    let [of_metrics, of_logs] = weights(plan);
+    for route in RoutePlan::all(plan) {
+        let lane = route.lane()?;
+        let is_logs = route.logs().is_some();
+        let weight = if is_logs { of_logs } else { of_metrics };
+        lanes.push(LaneSpec { weight, marked: is_logs, ..LaneSpec::new(lane.clone()) });
+        for destination in route.destinations() {
             destinations.push(DestinationSpec {
                 on_full: match destination.on_full {
                     config::OnFull::Evict => OnFull::Evict,
                     config::OnFull::Hold => OnFull::Hold,
                 },
-                // Samples are expired one by one where they are sent, by their own timestamps; the queue's rule by time
+                // Samples and lines are expired one by one where they are sent, by their own timestamps; the queue's rule by time
                 // of arrival would be a second, coarser opinion.
                 max_age: None,
                 enabled: destination.enabled,
@@ -84,4 +106,58 @@ pub fn queue_specs(plan: &Plan) -> Result<Specs> {
         }
     }
     Ok(Specs { lanes, destinations })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESTINATIONS: &str = "[{url: 'http://127.0.0.1:9/w'}]";
+
+    fn plan(metrics: usize, logs: usize) -> Plan {
+        let mut text = String::from("queue: {max_bytes: 100MiB, shares: {metrics: 50, logs: 30, traces: 20}}\n");
+        text += "metrics:\n  configs:\n";
+        for number in 0..metrics {
+            text += &format!("    - {{name: m{number}, remote_write: {DESTINATIONS}}}\n");
+        }
+        text += "logs:\n  configs:\n";
+        for number in 0..logs {
+            text += &format!("    - {{name: l{number}, clients: {DESTINATIONS}}}\n");
+        }
+        config::load(&text, config::LoadOptions::new("a.yaml", &|_| None)).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// MiB that each lane may take, rounded.
+    fn budgets(plan: &Plan) -> Vec<(String, u64)> {
+        let (room, specs) = (queue_config(plan).max_bytes, queue_specs(plan).unwrap());
+        let sum: u64 = specs.lanes.iter().map(|l| u64::from(l.weight)).sum();
+        let mib = |l: &LaneSpec| (room as f64 * f64::from(l.weight) / sum as f64 / f64::from(1 << 20)).round() as u64;
+        specs.lanes.iter().map(|l| (l.id.to_string(), mib(l))).collect()
+    }
+
+    #[test]
+    fn each_signal_gets_its_share_and_its_lanes_equal_parts() {
+        let lanes = |all: &[(&str, u64)]| all.iter().map(|(n, b)| ((*n).to_owned(), *b)).collect::<Vec<_>>();
+        assert_eq!(budgets(&plan(1, 0)), lanes(&[("metrics-m0", 50)]));
+        assert_eq!(budgets(&plan(0, 1)), lanes(&[("logs-l0", 30)]));
+        assert_eq!(budgets(&plan(1, 1)), lanes(&[("metrics-m0", 50), ("logs-l0", 30)]));
+        assert_eq!(
+            budgets(&plan(2, 3)),
+            lanes(&[("metrics-m0", 25), ("metrics-m1", 25), ("logs-l0", 10), ("logs-l1", 10), ("logs-l2", 10)])
+        );
+    }
+
+    #[test]
+    fn lanes_that_stay_keep_their_room_while_others_come() {
+        let (before, after) = (queue_specs(&plan(2, 1)).unwrap(), queue_specs(&plan(2, 3)).unwrap());
+        let between = before.with(&after);
+        let weight = |specs: &Specs, id: &str| {
+            let of = specs.lanes.iter().find(|l| l.id.as_str() == id).map_or(0, |l| l.weight);
+            f64::from(of) / specs.lanes.iter().map(|l| f64::from(l.weight)).sum::<f64>()
+        };
+        for id in ["metrics-m0", "logs-l0"] {
+            let (was, is) = (weight(&before, id), weight(&between, id));
+            assert!((was - is).abs() < 1e-6, "{id}: {was} {is}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Shows what runs; changes nothing. Keeps true: no secret is in any answer.
 
 mod instances;
+mod log_targets;
 mod page;
 mod targets;
 
@@ -82,7 +83,9 @@ fn router(site: Site) -> Router {
         .route("/agent/api/v1/metrics/instances", get(instances::list))
         .route("/agent/api/v1/instances", get(instances::list))
         .route("/agent/api/v1/metrics/targets", get(targets::list))
-        .route("/agent/api/v1/targets", get(targets::list));
+        .route("/agent/api/v1/targets", get(targets::list))
+        .route("/agent/api/v1/logs/instances", get(log_targets::instances))
+        .route("/agent/api/v1/logs/targets", get(log_targets::targets));
     if site.metrics {
         router = router.route("/metrics", get(metrics));
     }

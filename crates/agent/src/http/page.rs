@@ -6,10 +6,11 @@ use axum::{
     http::StatusCode,
     response::{Html, IntoResponse, Response},
 };
+use log_tail::{FileState, FileStatus};
 use remote_write::{DestinationSnapshot, DestinationState};
 
 use super::{Site, targets::rfc3339};
-use crate::ledger_metrics::state_word;
+use crate::{house::LogTarget, ledger_metrics::state_word};
 
 #[derive(Template)]
 #[template(path = "page.html")]
@@ -19,6 +20,7 @@ struct Page {
     ledger: Vec<queue::LedgerRow>,
     lanes: Vec<LaneLine>,
     targets: Vec<TargetRow>,
+    files: Vec<FileRow>,
     up: usize,
 }
 
@@ -49,6 +51,18 @@ struct TargetRow {
     milliseconds: u128,
     error: String,
 }
+
+struct FileRow {
+    instance: String,
+    job: String,
+    path: String,
+    state: String,
+    offset: u64,
+    size: u64,
+}
+
+/// More than a person reads; the JSON of targets has them all.
+const MOST_FILES: usize = 1000;
 
 pub async fn show(State(site): State<Site>) -> Response {
     let ledger = site.house.ledger();
@@ -81,6 +95,7 @@ pub async fn show(State(site): State<Site>) -> Response {
             })
             .collect(),
         ledger: ledger.rows,
+        files: site.house.log_targets().into_iter().flat_map(file_rows).take(MOST_FILES).collect(),
         up: targets.iter().filter(|t| t.state == "up").count(),
         targets,
     };
@@ -88,6 +103,26 @@ pub async fn show(State(site): State<Site>) -> Response {
         Ok(html) => Html(html).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+fn file_rows(target: LogTarget) -> Vec<FileRow> {
+    let state = |state: &FileState| match state {
+        FileState::Following => "following".to_owned(),
+        FileState::Draining => "draining".to_owned(),
+        FileState::Done => "done".to_owned(),
+        FileState::Waiting => "waiting".to_owned(),
+        FileState::Compressed => "compressed: set decompression".to_owned(),
+        FileState::Failed(why) => why.clone(),
+    };
+    let of_file = |file: &FileStatus| FileRow {
+        instance: target.instance.clone(),
+        job: target.job.clone(),
+        path: file.path.clone(),
+        state: state(&file.state),
+        offset: file.offset,
+        size: file.size,
+    };
+    target.files.iter().map(of_file).collect()
 }
 
 fn row(d: DestinationSnapshot) -> DestinationRow {

@@ -34,7 +34,7 @@ fn entry(instance: &str, target: &TargetStatus) -> Value {
     })
 }
 
-fn object(labels: &model::Labels) -> Map<String, Value> {
+pub fn object(labels: &model::Labels) -> Map<String, Value> {
     labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 

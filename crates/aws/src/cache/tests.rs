@@ -67,7 +67,7 @@ fn bench(
 
 impl Bench {
     async fn key(&self, now: SystemTime) -> Result<String, FetchError> {
-        self.cache.get(now).await.map(|h| h.credentials.access_key_id().to_owned())
+        self.cache.get(told(now)).await.map(|h| h.credentials.access_key_id().to_owned())
     }
 
     fn fetches(&self) -> usize {
@@ -89,6 +89,10 @@ fn t0() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
+fn told(at: SystemTime) -> FarTime {
+    FarTime { at, is_told: true }
+}
+
 fn after(seconds: u64) -> SystemTime {
     t0() + Duration::from_secs(seconds)
 }
@@ -99,7 +103,7 @@ async fn many_callers_make_one_fetch() {
     let callers: Vec<_> = (0..20)
         .map(|_| {
             let cache = Arc::clone(&bench.cache);
-            tokio::spawn(async move { cache.get(t0()).await.unwrap().credentials.access_key_id().to_owned() })
+            tokio::spawn(async move { cache.get(told(t0())).await.unwrap().credentials.access_key_id().to_owned() })
         })
         .collect();
     while bench.fetches() == 0 {
@@ -155,8 +159,8 @@ async fn credentials_of_seconds_always_have_a_third_of_their_life_left_when_they
         for step in (0..500).chain(700..1000) {
             let now_ms = step * life_ms / 100;
             clock.store(now_ms, Ordering::SeqCst);
-            let held = bench.cache.get(at(now_ms)).await.unwrap();
-            let left = held.remaining(at(now_ms)).unwrap();
+            let held = bench.cache.get(told(at(now_ms))).await.unwrap();
+            let left = held.remaining(told(at(now_ms))).unwrap();
             assert!(left >= Duration::from_millis(life_ms / 3 - 1), "{left:?} of {life_ms} ms left at step {step}");
             // What runs behind is done before the next step.
             while bench.cache.state.lock().background {
@@ -172,7 +176,7 @@ async fn what_ends_while_the_source_is_still_answering_is_not_handed_out() {
     let bench =
         bench(true, Vec::new(), |n| keys(n, Some(t0() + Duration::from_millis(if n == 0 { 30 } else { 3_600_000 }))));
     let cache = Arc::clone(&bench.cache);
-    let slow = tokio::spawn(async move { cache.get(t0()).await.map(|_| ()) });
+    let slow = tokio::spawn(async move { cache.get(told(t0())).await.map(|_| ()) });
     while bench.fetches() == 0 {
         tokio::task::yield_now().await;
     }
@@ -205,16 +209,16 @@ async fn several_files_that_change_one_after_the_other_are_read_when_they_keep_s
         files: vec![key.clone(), secret.clone()],
     };
     let cache = Arc::new(CredentialCache::new(Box::new(source), Duration::from_millis(1)));
-    cache.get(t0()).await.unwrap();
+    cache.get(told(t0())).await.unwrap();
     for n in 2..20 {
         std::fs::write(&key, format!("AKIA{n}")).unwrap();
         // Half-way: looked at once since, it may still be changing.
         cache.state.lock().files_checked = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
-        let half_way = cache.get(t0()).await.unwrap();
+        let half_way = cache.get(told(t0())).await.unwrap();
         assert_eq!(half_way.credentials.access_key_id(), format!("AKIA{}", n - 1));
         std::fs::write(&secret, format!("s{n}")).unwrap();
         let new = loop {
-            let held = cache.get(t0()).await.unwrap();
+            let held = cache.get(told(t0())).await.unwrap();
             if held.credentials.access_key_id() == format!("AKIA{n}") {
                 break held;
             }
@@ -268,7 +272,7 @@ async fn a_source_that_repeats_the_same_dying_credentials_is_not_asked_in_a_loop
 #[tokio::test]
 async fn refused_credentials_are_fetched_again_and_only_once() {
     let bench = bench(false, Vec::new(), |n| keys(n, None));
-    let held = bench.cache.get(t0()).await.unwrap();
+    let held = bench.cache.get(told(t0())).await.unwrap();
     assert_eq!(bench.key(after(1_000_000)).await.unwrap(), "AKIA0", "without expiry they stay");
     bench.cache.invalidate(held.fingerprint);
     assert_eq!(bench.key(t0()).await.unwrap(), "AKIA1");
@@ -281,9 +285,9 @@ async fn refused_credentials_are_fetched_again_and_only_once() {
 #[tokio::test]
 async fn the_same_credentials_again_keep_their_birthday() {
     let bench = bench(false, Vec::new(), |_| keys(7, None));
-    let first = bench.cache.get(t0()).await.unwrap();
+    let first = bench.cache.get(told(t0())).await.unwrap();
     bench.cache.invalidate(first.fingerprint);
-    let second = bench.cache.get(t0()).await.unwrap();
+    let second = bench.cache.get(told(t0())).await.unwrap();
     assert_eq!(bench.fetches(), 2);
     assert_eq!((first.obtained_at, first.fingerprint), (second.obtained_at, second.fingerprint));
 }
@@ -314,7 +318,7 @@ async fn a_changed_file_is_read_before_the_next_signature() {
 #[tokio::test]
 async fn a_caller_that_gives_up_does_not_stop_the_fetch() {
     let bench = bench(true, Vec::new(), |n| keys(n, None));
-    let gave_up = tokio::time::timeout(Duration::from_millis(20), bench.cache.get(t0())).await;
+    let gave_up = tokio::time::timeout(Duration::from_millis(20), bench.cache.get(told(t0()))).await;
     assert!(gave_up.is_err());
     bench.gate.notify_one();
     bench.settled(1).await;
@@ -327,4 +331,23 @@ async fn credentials_that_are_already_dead_are_refused_and_named() {
     let bench = bench(false, Vec::new(), |n| keys(n, Some(after(10))));
     let error = bench.key(after(70)).await.unwrap_err();
     assert!(error.message.contains("expired 60 s ago"), "{error}");
+}
+
+#[tokio::test]
+async fn what_comes_over_by_an_untold_clock_serves_until_the_time_is_told_and_is_asked_for_again_then() {
+    let bench = bench(false, Vec::new(), |n| keys(n, Some(after(10 + 3600 * n as u64))));
+    let untold = FarTime { at: after(70), is_told: false };
+    assert_eq!(bench.cache.get(untold).await.unwrap().credentials.access_key_id(), "AKIA0");
+    assert_eq!(bench.cache.get(untold).await.unwrap().credentials.access_key_id(), "AKIA0");
+    assert_eq!(bench.fetches(), 1, "not asked in a loop meanwhile");
+    // The clock was right: they are over.
+    assert_eq!(bench.key(after(70)).await.unwrap(), "AKIA1");
+}
+
+#[tokio::test]
+async fn what_ends_by_an_untold_clock_is_asked_for_again() {
+    let bench = bench(false, Vec::new(), |n| keys(n, Some(after(100 * (n as u64 + 1)))));
+    let untold = |at| FarTime { at, is_told: false };
+    assert_eq!(bench.cache.get(untold(t0())).await.unwrap().credentials.access_key_id(), "AKIA0");
+    assert_eq!(bench.cache.get(untold(after(101))).await.unwrap().credentials.access_key_id(), "AKIA1");
 }

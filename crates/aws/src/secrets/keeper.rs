@@ -12,7 +12,7 @@ use std::{
 
 use net::{Backoff, Secret, StoredSecret};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{SecretReference, SecretStoresConfig, cloud::Cloud, document::Document, vault::Vault};
 use crate::{AwsError, IdentityContext};
@@ -21,6 +21,9 @@ use crate::{AwsError, IdentityContext};
 const TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// A refused value is read again at once, and then ever more slowly while the store has no other.
+const FIRST_DOUBT: Duration = Duration::from_secs(1);
+const LAST_DOUBT: Duration = Duration::from_secs(60);
 
 /// One reference as pages and metrics show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +75,8 @@ impl Drop for Task {
 /// What is known of one document, and who wants its members.
 struct Kept {
     document: SecretReference,
+    /// Told when a far end refuses a value of it.
+    doubts: Arc<Notify>,
     state: Mutex<KeptState>,
 }
 
@@ -143,7 +148,7 @@ impl SecretKeeper {
             let document = reference.document();
             let kept = match book.entries.get(&document) {
                 Some(entry) => Arc::clone(&entry.kept),
-                None => Arc::new(Kept { document: document.clone(), state: Mutex::default() }),
+                None => Arc::new(Kept { document: document.clone(), doubts: Arc::default(), state: Mutex::default() }),
             };
             kept.join(secret, reference.key());
             let runs = book.entries.get(&document).is_some_and(|entry| !entry.task.0.is_finished());
@@ -207,11 +212,14 @@ impl Entry {
 
 async fn keep(kept: Arc<Kept>, stores: Arc<Stores>, done: watch::Sender<bool>) {
     let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+    let mut doubted = Backoff::new(FIRST_DOUBT, LAST_DOUBT);
     while kept.is_used() {
         let delay = match stores.read(&kept.document).await {
             Ok(document) => {
                 backoff.reset();
-                kept.put(document);
+                if kept.put(document) {
+                    doubted.reset();
+                }
                 stores.refresh.mul_f64(0.9 + 0.2 * fastrand::f64())
             }
             Err(why) => {
@@ -220,7 +228,14 @@ async fn keep(kept: Arc<Kept>, stores: Arc<Stores>, done: watch::Sender<bool>) {
             }
         };
         done.send_replace(true);
-        tokio::time::sleep(delay).await;
+        let early = async {
+            kept.doubts.notified().await;
+            tokio::time::sleep(doubted.next_delay()).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = early => {}
+        }
     }
 }
 
@@ -230,6 +245,7 @@ impl Kept {
     }
 
     fn join(&self, user: &Arc<StoredSecret>, key: Option<&str>) {
+        user.tell_doubts(Arc::clone(&self.doubts));
         let mut state = self.state.lock();
         state.rows.retain(|_, row| row.is_used());
         let row = state.rows.entry(user.reference().to_owned()).or_insert_with(|| Row::new(user.reference(), key));
@@ -238,26 +254,33 @@ impl Kept {
         let (newest, last_error) = (state.newest.clone(), state.last_error.clone());
         let Some(row) = state.rows.get_mut(user.reference()) else { return };
         match (newest, last_error) {
-            (Some(document), _) => row.take(document.pick(row.key.as_deref())),
+            (Some(document), _) => {
+                row.take(document.pick(row.key.as_deref()));
+            }
             (None, Some(why)) => user.fail(&why),
             (None, None) => {}
         }
     }
 
-    fn put(&self, document: Document) {
+    /// True where a value is another than before.
+    fn put(&self, document: Document) -> bool {
+        let mut is_news = false;
         let mut state = self.state.lock();
         state.last_error = None;
         state.rows.retain(|_, row| row.is_used());
         for row in state.rows.values_mut() {
-            row.take(document.pick(row.key.as_deref()));
+            is_news |= row.take(document.pick(row.key.as_deref()));
         }
         state.newest = Some(document);
+        is_news
     }
 
     fn fail(&self, why: &str) {
         let mut state = self.state.lock();
         state.last_error = Some(why.to_owned());
-        state.rows.values_mut().for_each(|row| row.take(Err(why.to_owned())));
+        for row in state.rows.values_mut() {
+            row.take(Err(why.to_owned()));
+        }
     }
 
     fn status(&self) -> Vec<SecretStatus> {
@@ -282,8 +305,8 @@ impl Row {
         self.users.iter().any(|user| user.strong_count() > 0)
     }
 
-    /// Hands a new value on, or says why there is none; tells a person what is news.
-    fn take(&mut self, picked: Result<Secret, String>) {
+    /// Hands a new value on, or says why there is none; tells a person what is news. True where the value is another.
+    fn take(&mut self, picked: Result<Secret, String>) -> bool {
         let reference = self.status.reference.as_str();
         let users = self.users.iter().filter_map(Weak::upgrade);
         let value = match picked {
@@ -300,7 +323,7 @@ impl Row {
                     );
                 }
                 self.status.last_error = Some(why);
-                return;
+                return false;
             }
         };
         // Every one of them, not only up to the first to whom it is news.
@@ -314,5 +337,6 @@ impl Row {
             (true, false, true) => tracing::info!(reference, "the secret can be read again"),
             (true, false, false) => {}
         }
+        is_another
     }
 }

@@ -98,13 +98,26 @@ impl Fake {
 }
 
 pub fn later(seconds: u64) -> String {
-    let at = SystemTime::now() + Duration::from_secs(seconds);
+    moment(SystemTime::now() + Duration::from_secs(seconds))
+}
+
+pub fn moment(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).unwrap().to_string()
+}
+
+/// As in a `Date` header.
+pub fn http_date(at: SystemTime) -> String {
+    let zoned = jiff::Timestamp::try_from(at).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+    zoned.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// STS's answer to both ways of assuming a role; the key is `ASIA<n>`.
 pub fn sts_answer(action: &str, n: usize) -> Response {
-    let expiration = later(3600);
+    sts_answer_until(action, n, &later(3600))
+}
+
+/// The same with another end.
+pub fn sts_answer_until(action: &str, n: usize, expiration: &str) -> Response {
     let body = format!(
         "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result><AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/r/s</Arn>\
          <AssumedRoleId>A:s</AssumedRoleId></AssumedRoleUser><Credentials><AccessKeyId>ASIA{n}</AccessKeyId><SecretAccessKey>secret{n}</SecretAccessKey>\

@@ -69,11 +69,24 @@ pub(super) fn batch(block: &Block<'_>) -> (Option<usize>, Option<Duration>) {
     (max_bytes.and_then(|n| usize::try_from(n).ok()), max_age)
 }
 
-/// What an object's PUT says besides its body.
+/// Objects of samples.
 pub(super) fn s3(block: &Block<'_>) -> ProtocolConfig {
     // One body format so far: the snappy block that a remote-write endpoint would have been sent.
     block.choice("format", &[("write_request", ())]);
     block.choice("compression", &[("snappy", ())]);
+    let Storing { storage_class, expected_bucket_owner, sse, sse_kms_key_id } = storing(block);
+    ProtocolConfig::S3 { storage_class, expected_bucket_owner, sse, sse_kms_key_id }
+}
+
+/// What an object's PUT says besides its body.
+pub(super) struct Storing {
+    pub storage_class: Option<String>,
+    pub expected_bucket_owner: Option<String>,
+    pub sse: Option<String>,
+    pub sse_kms_key_id: Option<String>,
+}
+
+pub(super) fn storing(block: &Block<'_>) -> Storing {
     let sse = block.block("sse", SSE);
     let kind = sse.as_ref().and_then(|b| {
         b.choice("type", &[("AES256", "AES256"), ("aws:kms", "aws:kms"), ("aws:kms:dsse", "aws:kms:dsse")])
@@ -90,7 +103,7 @@ pub(super) fn s3(block: &Block<'_>) -> ProtocolConfig {
             Some("put it in quotes: '123456789012'"),
         );
     }
-    ProtocolConfig::S3 {
+    Storing {
         storage_class: block.text("storage_class"),
         expected_bucket_owner: owner,
         sse: kind.map(Into::into),

@@ -56,8 +56,26 @@ pub(super) const NOT_YET: &[&str] = &[
 
 const FILE_ENDINGS: &[&str] = &[".json", ".yml", ".yaml", ".JSON", ".YML", ".YAML"];
 
+/// What the targets of a job are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Targets {
+    /// Addresses to scrape; relabelled, anything may become one.
+    Addresses { relabelled: bool },
+    /// Labels, among them `__path__`; their addresses mean nothing.
+    Paths,
+}
+
 /// All of a job's discovery. `relabelled`: the job has `relabel_configs`, which may turn anything into an address.
 pub(super) fn read(job: &Block<'_>, relabelled: bool) -> Vec<DiscoveryConfig> {
+    read_all(job, Targets::Addresses { relabelled })
+}
+
+/// That of a job which reads files.
+pub(super) fn read_for_files(job: &Block<'_>) -> Vec<DiscoveryConfig> {
+    read_all(job, Targets::Paths)
+}
+
+fn read_all(job: &Block<'_>, targets: Targets) -> Vec<DiscoveryConfig> {
     let mut all = Vec::new();
     for key in NOT_YET {
         if let Some(field) = job.get(key) {
@@ -65,7 +83,7 @@ pub(super) fn read(job: &Block<'_>, relabelled: bool) -> Vec<DiscoveryConfig> {
             job.reader.error(&field, message, Some("static_configs, file_sd_configs and http_sd_configs work"));
         }
     }
-    let groups = static_groups(job, relabelled);
+    let groups = static_groups(job, targets);
     if !groups.is_empty() {
         all.push(DiscoveryConfig::Static(groups));
     }
@@ -85,7 +103,7 @@ pub(super) fn read(job: &Block<'_>, relabelled: bool) -> Vec<DiscoveryConfig> {
     all
 }
 
-fn static_groups(job: &Block<'_>, relabelled: bool) -> Vec<TargetGroup> {
+fn static_groups(job: &Block<'_>, wanted: Targets) -> Vec<TargetGroup> {
     let mut groups = Vec::new();
     for (index, field) in job.items("static_configs").iter().enumerate() {
         let Some(block) = Block::open(job.reader, STATIC, field) else {
@@ -98,17 +116,24 @@ fn static_groups(job: &Block<'_>, relabelled: bool) -> Vec<TargetGroup> {
             };
             if address.is_empty() {
                 block.reader.error(&item, "a target is empty", Some("a target is host:port, such as localhost:9100"));
-            } else if address.contains('/') && !relabelled {
+            } else if address.contains('/') && wanted == (Targets::Addresses { relabelled: false }) {
                 let message = "a target is host:port without scheme or path";
                 block.reader.error(&item, message, Some("put the scheme in `scheme:` and the path in `metrics_path:`"));
             }
             targets.push(Labels::from_iter([("__address__", address)]));
         }
-        groups.push(TargetGroup {
-            source: format!("static/{index}"),
-            targets,
-            labels: metrics::labels(&block, "labels"),
-        });
+        let labels = metrics::labels(&block, "labels");
+        if wanted == Targets::Paths {
+            // Promtail's way: a group without targets is one target.
+            if targets.is_empty() {
+                targets.push(Labels::from_iter([("__address__", "localhost")]));
+            }
+            if labels.get("__path__").is_none_or(str::is_empty) && job.get("relabel_configs").is_none() {
+                let help = "add to its labels: __path__: /var/log/*.log";
+                block.warn("these targets have no label `__path__`: no file is read for them", Some(help));
+            }
+        }
+        groups.push(TargetGroup { source: format!("static/{index}"), targets, labels });
     }
     groups
 }

@@ -5,17 +5,7 @@ use crate::{
     node::Value,
 };
 
-pub(super) const LOGS: Shape = Shape { name: "logs", keys: &[&["positions_directory", "global", "configs"]] };
-
 pub(super) const TRACES: Shape = Shape { name: "traces", keys: &[&["configs"]] };
-
-pub(super) fn logs<'a>(reader: &'a Reader<'a>, field: Option<Field<'a>>) {
-    let why = "logs: this version of sigpost does not collect logs yet; nothing under it runs";
-    if let Some(field) = field.filter(is_something) {
-        Block::open(reader, LOGS, &field);
-        block(reader, Some(field), why);
-    }
-}
 
 pub(super) fn traces<'a>(reader: &'a Reader<'a>, field: Option<Field<'a>>) {
     let why = "traces: this version of sigpost does not receive traces yet; nothing under it runs";

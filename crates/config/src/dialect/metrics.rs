@@ -219,7 +219,7 @@ fn without_name(plan: &DestinationPlan) -> DestinationConfig {
     DestinationConfig { name: String::new(), ..plan.config.clone() }
 }
 
-fn field_name(reader: &Reader<'_>, field: &Field<'_>) -> Option<String> {
+pub(super) fn field_name(reader: &Reader<'_>, field: &Field<'_>) -> Option<String> {
     match &field.node.value {
         crate::node::Value::Mapping(entries) => entries
             .iter()

@@ -8,6 +8,7 @@ mod destination;
 mod discovery;
 mod identity;
 mod ignored;
+mod logs;
 mod metrics;
 mod names;
 mod queue;
@@ -74,7 +75,39 @@ pub const SHAPES: &[Shape] = &[
     secrets::VAULT_APPROLE,
     secrets::VAULT_KUBERNETES,
     secrets::VAULT_AWS,
-    ignored::LOGS,
+    logs::LOGS,
+    logs::GLOBAL,
+    logs::INSTANCE,
+    logs::clients::CLIENT,
+    logs::clients::BACKOFF,
+    logs::limits::POSITIONS,
+    logs::limits::TARGET,
+    logs::limits::LIMITS,
+    logs::limits::FILE_WATCH,
+    logs::scrape::SCRAPE,
+    logs::scrape::DECOMPRESSION,
+    logs::stages::STAGE,
+    logs::stages::DOCKER,
+    logs::stages::CRI,
+    logs::stages::JSON,
+    logs::stages::LOGFMT,
+    logs::stages::REGEX,
+    logs::stages::REPLACE,
+    logs::stages::TEMPLATE,
+    logs::stages::TIMESTAMP,
+    logs::stages::OUTPUT,
+    logs::stages::TENANT,
+    logs::stages::MATCH,
+    logs::stages::DROP,
+    logs::stages::LIMIT,
+    logs::stages::SAMPLING,
+    logs::stages::MULTILINE,
+    logs::stages::PACK,
+    logs::stages::METRIC,
+    logs::stages::METRIC_CONFIG,
+    logs::stages::GEOIP,
+    logs::stages::EVENT_LOG_MESSAGE,
+    logs::stages::DECOLORIZE,
     ignored::TRACES,
 ];
 
@@ -82,6 +115,8 @@ pub const SHAPES: &[Shape] = &[
 pub(crate) struct Settings {
     pub data_directory: Option<PathBuf>,
     pub extra_scrape_metrics: bool,
+    /// What `{hostname}` stands for.
+    pub hostname: String,
 }
 
 /// Reads the whole file. `None` only if its root is not a mapping.
@@ -94,7 +129,10 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     let metrics = metrics.unwrap_or_else(|| metrics::Metrics::nothing(settings));
     let queue = queue::read(&block, &metrics.data_directory);
     let secret_stores = secrets::read(&block);
-    ignored::logs(reader, renamed(&block, "logs", "loki"));
+    let names = metrics.routes.iter().flat_map(|r| &r.destinations).map(|d| d.config.name.clone()).collect();
+    let logs = renamed(&block, "logs", "loki")
+        .map(|field| logs::read(reader, &field, settings, &metrics.data_directory, names))
+        .unwrap_or_default();
     ignored::traces(reader, renamed(&block, "traces", "tempo"));
     for (key, why) in [
         ("integrations", "integrations: this version of sigpost runs no built-in exporters yet; nothing under it runs"),
@@ -105,9 +143,18 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     ] {
         ignored::block(reader, block.get(key), why);
     }
-    if metrics.routes.is_empty() {
+    let shares = queue.shares;
+    for (key, share, is_empty) in
+        [("metrics", shares.metrics, metrics.routes.is_empty()), ("logs", shares.logs, logs.is_empty())]
+    {
+        if share == 0 && !is_empty {
+            let message = format!("`queue.shares` leaves no room for {key}, and there are {key}.configs");
+            block.error_at("queue", message, Some("shares: {metrics: 40, logs: 40, traces: 20} is the default"));
+        }
+    }
+    if metrics.routes.is_empty() && logs.is_empty() {
         block.warn(
-            "nothing is collected: there is no entry under `metrics.configs`",
+            "nothing is collected: there is no entry under `metrics.configs` or `logs.configs`",
             Some("see config/agent.yaml for a file to start from"),
         );
     }
@@ -117,6 +164,7 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
         data_directory: metrics.data_directory,
         queue,
         metrics: metrics.routes,
+        logs,
         secret_stores,
         stored_secrets,
         warnings: Vec::new(),

@@ -36,8 +36,6 @@ const SECRET: &[&str] = &[
     "certificate_chain",
     "private_key",
     // Of blocks that this version does not read.
-    "logs",
-    "loki",
     "traces",
     "tempo",
     "integrations",
@@ -46,6 +44,13 @@ const SECRET: &[&str] = &[
     "scraping_service_client",
     "azuread",
     "google_iam",
+    "kafka",
+    "gcplog",
+    "heroku_drain",
+    "cloudflare",
+    "azure_event_hubs",
+    "gelf",
+    "windows_events",
     "session_tags",
 ];
 
@@ -58,8 +63,6 @@ const SECRET_CONTAINERS: &[&str] = &[
     "proxy_connect_header",
     "session_tags",
     "vault",
-    "logs",
-    "loki",
     "traces",
     "tempo",
     "integrations",
@@ -68,6 +71,13 @@ const SECRET_CONTAINERS: &[&str] = &[
     "scraping_service_client",
     "azuread",
     "google_iam",
+    "kafka",
+    "gcplog",
+    "heroku_drain",
+    "cloudflare",
+    "azure_event_hubs",
+    "gelf",
+    "windows_events",
 ];
 
 /// Blocks whose keys are known one by one, and under which any other text may be a secret.

@@ -44,7 +44,7 @@ pub(super) const REMOTE_WRITE: Shape = Shape {
 };
 
 /// Headers that the protocol, the client or the signature writes.
-const RESERVED_HEADERS: &[&str] = &[
+pub(super) const RESERVED_HEADERS: &[&str] = &[
     "authorization",
     "host",
     "content-encoding",
@@ -100,7 +100,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
     let host = url.as_ref().and_then(aws::parse_host);
     let service = host.as_ref().and_then(|h| h.service.as_deref());
     let identity = identity::read(&block, url.as_ref(), host.as_ref());
-    exclusive_auth(&block);
+    exclusive_auth(&block, &["sigv4", "aws", "azuread", "google_iam"]);
     let protocol = protocol(&block, url.as_ref(), service, identity.as_ref());
     let is_amp = protocol == Protocol::Prometheus
         && (service == Some("aps") || identity.as_ref().is_some_and(|i| i.service.as_deref() == Some("aps")));
@@ -186,23 +186,27 @@ fn name(block: &Block<'_>, url: &Url, place: &Place<'_>) -> String {
     match block.text("name") {
         Some(name) if place.inherited => format!("{}-{name}", place.instance),
         Some(name) => name,
-        None => {
-            let mut bare = url.clone();
-            // Neither can fail for an http URL with a host.
-            let _ = bare.set_username("");
-            let _ = bare.set_password(None);
-            bare.set_query(None);
-            let hash = bare
-                .as_str()
-                .bytes()
-                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-            format!("{}-{:06x}", place.instance, (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff)
-        }
+        None => format!("{}-{}", place.instance, url_digits(url)),
     }
 }
 
-fn exclusive_auth(block: &Block<'_>) {
-    let signing = client::auth_keys_given(block, &["sigv4", "aws", "azuread", "google_iam"]);
+/// Six digits of the URL's hash, without what may authenticate in it.
+pub(super) fn url_digits(url: &Url) -> String {
+    let mut bare = url.clone();
+    // Neither can fail for an http URL with a host.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    bare.set_query(None);
+    let hash = bare
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{:06x}", (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff)
+}
+
+/// `signing`: the keys of `block` that sign.
+pub(super) fn exclusive_auth(block: &Block<'_>, signing: &[&str]) {
+    let signing = client::auth_keys_given(block, signing);
     let other =
         client::auth_keys_given(block, &["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file"]);
     if let (Some(signing), Some(other)) = (signing.first(), other.first()) {
@@ -298,7 +302,7 @@ fn unsupported(block: &Block<'_>) {
     }
 }
 
-fn unsigned_aws(block: &Block<'_>, service: Option<&str>, signed: bool, otherwise: bool) {
+pub(super) fn unsigned_aws(block: &Block<'_>, service: Option<&str>, signed: bool, otherwise: bool) {
     if !signed && !otherwise && service.is_some() {
         block.warn(
             "this is an AWS endpoint and there is no identity block: AWS refuses unsigned requests",

@@ -54,7 +54,7 @@ pub(super) fn job(job: &JobConfig, found: &[DiscoveryConfig]) -> Map {
     map
 }
 
-fn discovery(map: &mut Map, found: &[DiscoveryConfig]) {
+pub(super) fn discovery(map: &mut Map, found: &[DiscoveryConfig]) {
     let (mut groups, mut files, mut urls) = (Vec::new(), Vec::new(), Vec::new());
     for config in found {
         let mut entry = Map::default();

@@ -5,6 +5,7 @@
 mod client;
 mod identity;
 mod job;
+mod logs;
 mod secrets;
 
 use model::Labels;
@@ -58,6 +59,9 @@ impl Plan {
             secrets::stores(&mut root, &self.secret_stores);
         }
         root.put("metrics", Out::Map(metrics));
+        if !self.logs.is_empty() {
+            root.put("logs", Out::Map(logs::logs(&self.logs)));
+        }
         root.document()
     }
 }
@@ -152,6 +156,9 @@ fn destination(plan: &DestinationPlan) -> Map {
             }
             map.put("sse", Out::Map(encryption));
         }
+        ProtocolConfig::Logs(protocol) => {
+            map.text("protocol", protocol.name());
+        }
     }
     if let Some(config) = &plan.identity {
         map.always("sigv4", identity(config));
@@ -164,12 +171,18 @@ fn destination(plan: &DestinationPlan) -> Map {
         .word("min_backoff", show_duration(config.backoff.min))
         .word("max_backoff", show_duration(config.backoff.max));
     sending.word("retry_on_http_429", config.backoff.retry_on_http_429);
+    map.put("queue_config", Out::Map(sending)).put("queue", Out::Map(queue_block(plan)));
+    map
+}
+
+/// A destination's own `queue:`.
+fn queue_block(plan: &DestinationPlan) -> Map {
+    let config = &plan.config;
     let mut queue = Map::default();
     queue.text("on_full", if plan.on_full == OnFull::Hold { "hold" } else { "evict" });
     if let Some(age) = config.max_age {
         queue.word("max_age", show_duration(age));
     }
     queue.word("shards", config.shards).word("max_in_flight_bytes", show_size(config.max_in_flight_bytes));
-    map.put("queue_config", Out::Map(sending)).put("queue", Out::Map(queue));
-    map
+    queue
 }

@@ -130,7 +130,9 @@ fn read(bytes: &[u8]) -> Result<LogEntry<'_>, ModelError> {
             _ => {}
         }
     }
-    let timestamp_ns = seconds.saturating_mul(SECOND).saturating_add(nanos);
+    // The second that holds the earliest time begins before it, so the sum is taken where it cannot overflow.
+    let exact = i128::from(seconds) * i128::from(SECOND) + i128::from(nanos);
+    let timestamp_ns = i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX });
     Ok(LogEntry { timestamp_ns, line, bytes })
 }
 

@@ -74,6 +74,11 @@ impl LaneCore {
                 lost += pair.evict_to(end);
             }
             board.stats.evicted_segments += 1;
+            // Room goes before the sources' wish to keep it; they are asked to write their positions at once.
+            if board.floor < end.offset {
+                board.floor = end.offset;
+                lane.pressed.send_modify(|times| *times += 1);
+            }
         }
         if lost > 0
             && let Some(items) = lane.losses.add(lost)

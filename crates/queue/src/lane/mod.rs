@@ -119,6 +119,8 @@ pub(crate) struct Board {
     pub last_ingest_ms: i64,
     /// When the oldest record that the writer holds and that is not durable was handed over, ms since the epoch.
     pub oldest_unsynced_ms: Option<i64>,
+    /// Segments that hold something at or behind this lane offset stay, whoever is past them.
+    pub floor: u64,
     /// Segments that readers and claims have open.
     opened: Vec<Weak<SegmentFile>>,
 }
@@ -139,6 +141,7 @@ impl Board {
             },
             last_ingest_ms: found.last_ingest_ms,
             oldest_unsynced_ms: None,
+            floor: u64::MAX,
             opened: Vec::new(),
         }
     }
@@ -208,6 +211,8 @@ pub(crate) struct Lane {
     pub credit_bytes: u64,
     pub mailbox: Mailbox,
     pub quarantine: Arc<Quarantine>,
+    /// How often room was made at the cost of the floor.
+    pub pressed: watch::Sender<u64>,
     /// Items lost to eviction.
     pub losses: Throttle,
     /// Bytes that could not be read.
@@ -264,6 +269,7 @@ impl Lane {
         let orphans = {
             let mut board = self.board.lock();
             let needed = board.pairs.values().map(|pair| pair.cursor.durable_offset).min().unwrap_or(u64::MAX);
+            let needed = needed.min(board.floor);
             while board.segments.front().is_some_and(|segment| segment.sealed && segment.end <= needed) {
                 gone.extend(board.segments.pop_front());
             }

@@ -28,7 +28,7 @@ use crate::lane::{Board, Durable, Lane, LaneReport, LaneState, Mailbox, Pair, Re
 use crate::quarantine::Quarantine;
 use crate::throttle::Throttle;
 
-pub(crate) use reload::Reload;
+pub(crate) use reload::Additions;
 
 /// Items a destination did not get because it (or the lane) was removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +81,6 @@ pub(crate) struct Store {
     /// Items booked as removed since the start.
     removed: Mutex<BTreeMap<(String, String), u64>>,
     incarnations: AtomicU64,
-    /// Reloads run one after the other.
-    changing: Mutex<()>,
 }
 
 /// What the lanes may use together, and how it is shared.
@@ -120,12 +118,17 @@ impl Store {
 
     fn add_lane(&self, spec: &LaneSpec, budget: u64, found: Recovered) -> Arc<Lane> {
         let credit_bytes = self.config.credit_bytes.clamp(1, u64::from(u32::MAX));
+        let mut board = Board::new(found, budget, self.config.segment_size(budget), self.room.read().min_free);
+        if spec.marked {
+            board.floor = 0;
+        }
         let lane = Arc::new(Lane {
             id: spec.id.clone(),
             dir: self.lanes_dir().join(spec.id.as_str()),
             disk: Arc::clone(&self.disk),
-            durable: watch::Sender::new(Durable { offset: found.durable.offset, ..Durable::default() }),
-            board: Mutex::new(Board::new(found, budget, self.config.segment_size(budget), self.room.read().min_free)),
+            durable: watch::Sender::new(Durable { offset: board.durable.offset, ..Durable::default() }),
+            board: Mutex::new(board),
+            pressed: watch::Sender::new(0),
             credit: Arc::new(Semaphore::new(usize::try_from(credit_bytes).unwrap_or(Semaphore::MAX_PERMITS))),
             credit_bytes,
             mailbox: Mailbox::default(),

@@ -40,7 +40,6 @@ impl Store {
             quarantine,
             bell: Arc::new(Bell::default()),
             incarnations: AtomicU64::new(1),
-            changing: Mutex::new(()),
         };
         for dir in [store.config.directory.clone(), store.lanes_dir(), store.cursors_dir()] {
             store.disk.create_dir(&dir).map_err(|source| QueueError::io("create directory", &dir, source))?;

@@ -1,7 +1,8 @@
 //! The cells that threads share, under every order of events that loom can think of: the same source files, compiled a
 //! second time with loom's locks.
 //!
-//! The durable end and the credit are tokio's `watch` and `Semaphore`, which tokio tests in this way itself.
+//! The durable end and the credit are tokio's `watch` and `Semaphore`, which tokio tests in this way itself;
+//! `docs/ARCHITECTURE.md` says what that leaves.
 
 // Each copy uses a part of what it has.
 #![allow(dead_code, clippy::duplicate_mod)]

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::bench::{Bench, lane_id};
 use crate::config::{DestinationSpec, LaneSpec, OnFull, StartAt};
+use crate::disk::sim::Faults;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -23,7 +24,7 @@ enum Step {
     ShortWrites(bool),
     Damage { which: usize, at: usize, len: usize },
     LoseSegment(usize),
-    Reload { third: bool, hold: bool },
+    Reload { third: bool, hold: bool, fail: bool },
     Wait(i64),
     Back(i64),
 }
@@ -45,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u32..4).prop_map(Step::FailSync),
         1 => (1u32..4).prop_map(Step::FailWrite),
         1 => any::<bool>().prop_map(Step::ShortWrites),
-        1 => any::<(bool, bool)>().prop_map(|(third, hold)| Step::Reload { third, hold }),
+        1 => any::<(bool, bool, bool)>().prop_map(|(third, hold, fail)| Step::Reload { third, hold, fail }),
         1 => (0i64..100_000).prop_map(Step::Wait),
         1 => (0i64..100_000).prop_map(Step::Back),
     ]
@@ -118,7 +119,7 @@ fn run(seed: u64, steps: Vec<Step>) {
                     bench.disk.damage(&segments[which % (segments.len() - 1)], Vec::clear);
                 }
             }
-            Step::Reload { third, hold } => reload(&mut bench, third, hold),
+            Step::Reload { third, hold, fail } => reload(&mut bench, third, hold, fail),
             Step::Wait(ms) => bench.now += ms,
             Step::Back(ms) => bench.now -= ms,
         }
@@ -133,7 +134,7 @@ fn run(seed: u64, steps: Vec<Step>) {
     bench.drain();
 }
 
-fn reload(bench: &mut Bench, third: bool, hold: bool) {
+fn reload(bench: &mut Bench, third: bool, hold: bool, fail: bool) {
     let mut specs = bench.specs[..2].to_vec();
     specs[1].on_full = if hold { OnFull::Hold } else { OnFull::Evict };
     // Whoever was moved by eviction before keeps its count: hold is checked from a clean start only.
@@ -145,9 +146,22 @@ fn reload(bench: &mut Bench, third: bool, hold: bool) {
         spec.start = StartAt::Oldest;
         specs.push(spec);
     }
-    let store = bench.store.as_ref().expect("open");
-    store.apply(&[LaneSpec::new(lane_id())], &specs).expect("invariant 22: apply");
     let had = bench.specs.len() == 3;
+    let lanes = [LaneSpec::new(lane_id())];
+    let store = bench.store.as_ref().expect("open");
+    if fail && third && !had {
+        let before = bench.ledger();
+        let held = {
+            let mut faults = bench.disk.faults.lock();
+            std::mem::replace(&mut *faults, Faults { failing_writes: 1, only: ".cur.tmp", ..Faults::default() })
+        };
+        assert!(store.prepare(&lanes, &specs).is_err(), "its cursor file could not be written");
+        *bench.disk.faults.lock() = held;
+        assert_eq!(bench.ledger().rows, before.rows, "invariant 22: a reload that fails changes nothing");
+        return;
+    }
+    let added = store.prepare(&lanes, &specs).expect("invariant 22: apply");
+    store.complete(&lanes, &specs, &added);
     if had && !third {
         bench.takers.remove("third");
     }

@@ -2,15 +2,27 @@
 //!
 //! They send nothing; the courier does. Each has `request` and `judge`.
 
+pub(crate) mod cloudwatch;
+pub(crate) mod firehose;
+pub(crate) mod kinesis;
+pub(crate) mod log_objects;
+pub(crate) mod loki;
+mod message;
+pub(crate) mod otlp_logs;
 mod prometheus;
-mod s3;
+mod records;
+pub(crate) mod s3;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use pipeline::LaneId;
 use url::Url;
 
-use crate::{DestinationConfig, ProtocolConfig, verdict::Verdict};
+use crate::{
+    DestinationConfig, ProtocolConfig,
+    logs::wire::{LogVerdict, Wire},
+    verdict::Verdict,
+};
 
 pub(crate) use s3::{address as bucket_address, bucket_in_host};
 
@@ -41,6 +53,8 @@ pub(crate) struct Parcel {
 pub(crate) enum Protocol {
     Prometheus(prometheus::Prometheus),
     S3(s3::S3),
+    /// Seen here by probes alone; lines are sent by [`crate::logs`].
+    Logs(Box<Wire>),
 }
 
 impl Protocol {
@@ -60,12 +74,17 @@ impl Protocol {
                     ("x-amz-server-side-encryption-aws-kms-key-id", sse_kms_key_id.clone()),
                 ],
             )),
+            ProtocolConfig::Logs(protocol) => Self::Logs(Box::new(Wire::new(config, protocol))),
         }
     }
 
     /// Whether `Parcel::extent` is needed, and with it claims of one lane in one sequence.
     pub(crate) fn names_by_place(&self) -> bool {
-        matches!(self, Self::S3(_))
+        match self {
+            Self::Prometheus(_) => false,
+            Self::S3(_) => true,
+            Self::Logs(wire) => wire.names_by_place(),
+        }
     }
 
     /// The request without identity. `attempt` 0 is the first.
@@ -73,6 +92,7 @@ impl Protocol {
         match self {
             Self::Prometheus(protocol) => protocol.request(parcel, attempt),
             Self::S3(protocol) => protocol.request(parcel),
+            Self::Logs(wire) => wire.probe(),
         }
     }
 
@@ -81,6 +101,11 @@ impl Protocol {
         match self {
             Self::Prometheus(protocol) => protocol.judge(status, headers, body),
             Self::S3(protocol) => protocol.judge(status, headers, body),
+            Self::Logs(wire) => match wire.judge(status, headers, body, 0) {
+                LogVerdict::Whole(verdict) => verdict,
+                LogVerdict::Each { .. } => Verdict::Accepted,
+                LogVerdict::Missing { why, .. } => Verdict::Hold { why },
+            },
         }
     }
 }

@@ -31,20 +31,25 @@ impl S3 {
 
     pub(crate) fn request(&self, parcel: &Parcel) -> Result<Request<Bytes>, http::Error> {
         let name = parcel.extent.as_ref().map(object_name).unwrap_or_default();
-        let mut address = self.address.clone();
-        address.set_path(&format!("{}/{name}", self.address.path().trim_end_matches('/')));
         // No `Content-Encoding`: snappy blocks are no HTTP coding, and clients that meet it on a download fail. The type
         // says what it is, and `sigpost replay` knows.
-        let mut request = Request::put(address.as_str())
+        self.put(&name)
             .header(header::CONTENT_TYPE, "application/x-protobuf")
-            .header(header::IF_NONE_MATCH, "*")
             .header("x-amz-meta-encoding", "snappy-block")
             .header("x-amz-meta-message", "prometheus.WriteRequest")
-            .header("x-amz-meta-samples", parcel.samples);
+            .header("x-amz-meta-samples", parcel.samples)
+            .body(parcel.body.clone())
+    }
+
+    /// The PUT of an object under the prefix that must not exist yet, but for its type and body.
+    pub(crate) fn put(&self, name: &str) -> http::request::Builder {
+        let mut address = self.address.clone();
+        address.set_path(&format!("{}/{name}", self.address.path().trim_end_matches('/')));
+        let mut request = Request::put(address.as_str()).header(header::IF_NONE_MATCH, "*");
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        request.body(parcel.body.clone())
+        request
     }
 
     pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
@@ -87,10 +92,15 @@ impl S3 {
 
 /// `<lane>/<yyyy>/<mm>/<dd>/<hh>/<first item>-<last item>-<digest>.snappy`, times in UTC. Sorts by place in the lane.
 pub(crate) fn object_name(extent: &Extent) -> String {
+    object_name_with(extent, "snappy")
+}
+
+/// The same with another ending.
+pub(crate) fn object_name_with(extent: &Extent, ending: &str) -> String {
     let time = jiff::Timestamp::from_millisecond(extent.ingest_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let time = time.to_zoned(jiff::tz::TimeZone::UTC);
     format!(
-        "{}/{:04}/{:02}/{:02}/{:02}/{:020}-{:020}-{}.snappy",
+        "{}/{:04}/{:02}/{:02}/{:02}/{:020}-{:020}-{}.{ending}",
         extent.lane,
         time.year(),
         time.month(),

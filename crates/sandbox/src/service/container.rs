@@ -41,6 +41,10 @@ impl Service for ContainerCredentials {
         crate::refusal::shown(&target.path)
     }
 
+    fn gives_to_neighbours(&self) -> bool {
+        true
+    }
+
     fn policy(&self, _asked: &Asked<'_>) -> Option<Policy> {
         None
     }

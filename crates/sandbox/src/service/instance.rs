@@ -43,6 +43,10 @@ impl Service for InstanceMetadata {
         crate::refusal::shown(&target.path)
     }
 
+    fn gives_to_neighbours(&self) -> bool {
+        true
+    }
+
     fn policy(&self, _asked: &Asked<'_>) -> Option<Policy> {
         None
     }

@@ -144,6 +144,11 @@ pub(crate) trait Service: Sync {
     /// What the request is addressed to within the service, for the state: a workspace, a bucket, a path.
     fn resource(&self, target: &Target) -> String;
 
+    /// Whether it gives credentials to whoever is on the machine, and so must not be asked by a stranger's name.
+    fn gives_to_neighbours(&self) -> bool {
+        false
+    }
+
     /// What its signature must satisfy; `None`: it takes no signature.
     fn policy(&self, asked: &Asked<'_>) -> Option<Policy> {
         Some(Policy::common(self.name(), asked.region.clone()))

@@ -65,10 +65,7 @@ fn blank(plan: &DestinationPlan) -> Report {
         name: config.name.clone(),
         url: net::masked(&config.url),
         endpoint: config.endpoint_url.as_ref().map(net::masked),
-        protocol: match config.protocol {
-            ProtocolConfig::Prometheus { .. } => "prometheus",
-            ProtocolConfig::S3 { .. } => "s3",
-        },
+        protocol: config.protocol.name(),
         verdict: Verdict::Refuses,
         authentication: authentication(plan),
         identity: None,
@@ -240,6 +237,7 @@ fn shows(plan: &DestinationPlan, terms: &Terms) -> &'static str {
             "S3 says this only to who may write here (s3:PutObject); nothing was stored; encryption keys and policies with \
              conditions are shown by --write-probe alone"
         }
+        (ProtocolConfig::Logs(_), false) => "address, identity and permission are right; nothing was stored",
     }
 }
 

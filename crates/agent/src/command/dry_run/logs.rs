@@ -1,0 +1,241 @@
+//! The logs part of a dry run: a few lines of each file, and what each stage does to them.
+//!
+//! Reads files from their beginning, whatever positions say, and writes none.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use config::{LogJobPlan, LogSource, LogsRoute};
+use model::Labels;
+use prometheus_client::registry::Registry;
+use remote_write::{ProtocolConfig, logs::LogProtocol};
+use stages::{Entry, Fate, Pipeline, Snapshot, StageMetrics, StepReport};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{braces, destination};
+
+/// Files of one job that are shown.
+const FILES: usize = 10;
+/// Entries of directories that are looked at for one pattern.
+const LOOKED_AT: usize = 50_000;
+/// Of one line.
+const LINE_BYTES: u64 = 64 << 10;
+/// Taken from standard input.
+const INPUT_BYTES: u64 = 16 << 20;
+
+/// The lines of standard input.
+pub fn standard_input() -> Result<Vec<String>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().take(INPUT_BYTES).read_to_end(&mut bytes).context("reading standard input")?;
+    Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+}
+
+/// `given`: lines that every job gets instead of those of its files.
+pub async fn show(route: &LogsRoute, lines: usize, given: Option<&[String]>) -> Result<()> {
+    println!("logs instance {}", route.name);
+    for job in &route.jobs {
+        show_job(job, lines, given).await.with_context(|| format!("job {}", job.job_name))?;
+    }
+    for plan in &route.destinations {
+        println!("  would go to {}{}", destination(plan), address(&plan.config.protocol));
+        if !plan.config.external_labels.is_empty() {
+            println!("    with {} where missing", braces(plan.config.external_labels.iter()));
+        }
+    }
+    Ok(())
+}
+
+/// What the protocol makes of labels.
+fn address(protocol: &ProtocolConfig) -> String {
+    match protocol {
+        ProtocolConfig::Logs(LogProtocol::CloudWatch(c)) => {
+            format!(", group {}, stream {}", c.log_group.text(), c.log_stream.text())
+        }
+        ProtocolConfig::Logs(LogProtocol::Firehose(f)) => format!(", delivery stream {}", f.delivery_stream),
+        ProtocolConfig::Logs(LogProtocol::Kinesis(k)) => format!(", stream {}", k.stream_name),
+        _ => String::new(),
+    }
+}
+
+async fn show_job(job: &LogJobPlan, lines: usize, given: Option<&[String]>) -> Result<()> {
+    let targets = targets(job).await?;
+    println!("  job {}: {} targets", job.job_name, targets.len());
+    let mut pipeline = Pipeline::new(&job.stages, &job.job_name, &StageMetrics::registered(&mut Registry::default()))?;
+    for labels in targets {
+        let public: Labels = labels.iter().filter(|(name, _)| !name.starts_with("__")).collect();
+        if let Some(given) = given {
+            println!("    standard input as {}", braces(public.iter()));
+            for line in given {
+                show_line(&mut pipeline, &public, line);
+            }
+            continue;
+        }
+        let Some(path) = labels.get("__path__") else {
+            println!("    a target without __path__: {}", braces(public.iter()));
+            continue;
+        };
+        let files = files(path, labels.get("__path_exclude__"));
+        println!("    {path}: {} files", files.len());
+        for file in files.iter().take(FILES) {
+            let mut labels = public.clone();
+            labels.set("filename", &file.to_string_lossy());
+            println!("      {} as {}", file.display(), braces(labels.iter()));
+            match head(file, lines) {
+                Ok(head) if job.decompression.is_some() => {
+                    println!("        (compressed; {} bytes are read when the agent runs)", head.iter().map(String::len).sum::<usize>());
+                }
+                Ok(head) => head.iter().for_each(|line| show_line(&mut pipeline, &labels, line)),
+                Err(error) => println!("        cannot be read: {error}"),
+            }
+        }
+        if files.len() > FILES {
+            println!("      and {} more", files.len() - FILES);
+        }
+    }
+    let mut held = Vec::new();
+    pipeline.finish(now_ns(), &mut |entry| held.push(entry));
+    for entry in held {
+        println!("    held back to the end, then sent: {} {}", braces(entry.labels.iter()), entry.line);
+    }
+    Ok(())
+}
+
+/// Relabelled, still with the labels that begin with `__`.
+async fn targets(job: &LogJobPlan) -> Result<Vec<Labels>> {
+    let LogSource::Files(discoveries) = &job.source;
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let mut groups = discovery::watch(discoveries.clone(), &tracker, stop.clone())?;
+    // The first list comes when every source has spoken, or after the discovery's own patience.
+    let waited = tokio::time::timeout(discovery::PATIENCE * 2, groups.changed()).await;
+    let found = groups.borrow().clone();
+    stop.cancel();
+    if waited.is_err() && found.is_empty() {
+        println!("  job {}: no source of targets has answered", job.job_name);
+    }
+    let mut all = Vec::new();
+    for group in found.iter() {
+        for own in &group.targets {
+            let mut labels: Labels = group.labels.iter().chain(own.iter()).collect();
+            if relabel::process(&mut labels, &job.relabel) {
+                all.push(labels);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Files that match, sorted.
+fn files(pattern: &str, exclude: Option<&str>) -> Vec<PathBuf> {
+    let (Ok(pattern), exclude) =
+        (log_tail::Pattern::new(pattern), exclude.and_then(|text| log_tail::Pattern::new(text).ok()))
+    else {
+        return Vec::new();
+    };
+    let literal: PathBuf = Path::new(pattern.as_str())
+        .components()
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))
+        .collect();
+    let (mut found, mut left, mut seen) = (Vec::new(), vec![literal], 0);
+    while let Some(path) = left.pop() {
+        seen += 1;
+        if seen > LOOKED_AT {
+            break;
+        }
+        if path.is_dir() {
+            // A link to a directory above would never end.
+            let linked = path.is_symlink();
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
+            left.extend(entries.filter(|entry| !(linked && entry.is_dir())));
+        } else if pattern.matches(&path) && !exclude.as_ref().is_some_and(|exclude| exclude.matches(&path)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn head(file: &Path, lines: usize) -> std::io::Result<Vec<String>> {
+    let mut reader = BufReader::new(File::open(file)?);
+    let mut all = Vec::new();
+    while all.len() < lines {
+        let mut bytes = Vec::new();
+        if reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        all.push(text.trim_end_matches('\n').to_owned());
+    }
+    Ok(all)
+}
+
+fn show_line(pipeline: &mut Pipeline, labels: &Labels, line: &str) {
+    println!("        > {line}");
+    let reports = pipeline.explain(Entry::new(labels.clone(), now_ns(), line), now_ns());
+    for report in &reports {
+        println!("          {}: {}", report.path, what_it_did(report));
+    }
+    let last = reports.iter().rev().find(|report| !matches!(report.fate, Fate::NotMatched));
+    match last {
+        None => println!("          sent as it is"),
+        Some(report) if report.after.is_empty() => {}
+        Some(report) => {
+            for sent in &report.after {
+                let pairs = sent.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                println!("          sent: {} {} {}", braces(pairs), timestamp(sent.timestamp_ns), sent.line);
+            }
+        }
+    }
+}
+
+/// Only what changed.
+fn what_it_did(report: &StepReport) -> String {
+    let mut parts = match &report.fate {
+        Fate::Passed => Vec::new(),
+        Fate::NotMatched => vec!["not for this line".to_owned()],
+        Fate::Entered => vec!["for this line".to_owned()],
+        Fate::Dropped { reason } => vec![format!("dropped ({reason})")],
+        Fate::Held => vec!["held back".to_owned()],
+        Fate::Waits { until_ns } => vec![format!("the file would wait until {}", timestamp(*until_ns))],
+    };
+    if let Some(after) = report.after.first() {
+        parts.extend(changes(&report.before, after));
+    }
+    if parts.is_empty() { "changed nothing".to_owned() } else { parts.join("; ") }
+}
+
+fn changes(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let mut parts = Vec::new();
+    for (name, value) in after.labels.iter().filter(|pair| !before.labels.contains(pair)) {
+        parts.push(format!("label {name}={value:?}"));
+    }
+    for (name, _) in before.labels.iter().filter(|(name, _)| after.labels.iter().all(|(kept, _)| kept != name)) {
+        parts.push(format!("label {name} removed"));
+    }
+    for (name, value) in after.extracted.iter().filter(|pair| !before.extracted.contains(pair)) {
+        parts.push(format!("extracted {name}={}", value.as_deref().map_or("null".to_owned(), |v| format!("{v:?}"))));
+    }
+    for (name, value) in after.structured_metadata.iter().filter(|pair| !before.structured_metadata.contains(pair)) {
+        parts.push(format!("metadata {name}={value:?}"));
+    }
+    if before.timestamp_ns != after.timestamp_ns {
+        parts.push(format!("time {}", timestamp(after.timestamp_ns)));
+    }
+    if before.line != after.line {
+        parts.push(format!("line {:?}", after.line));
+    }
+    parts
+}
+
+fn timestamp(ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(ns)).map_or_else(|_| ns.to_string(), |time| time.to_string())
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

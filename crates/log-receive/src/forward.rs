@@ -1,0 +1,389 @@
+//! The way that all sources share: line, labels, stages, batch, queue.
+//!
+//! Opens nothing and waits for no source. Keeps true: a mark goes into the queue in the same record as the last line
+//! before it, and never before a line that the stages still hold back; nothing but one batch is kept in memory; a queue
+//! without room makes [`Forward::push`] wait, and so its source.
+
+use std::time::Duration;
+
+use model::{Labels, LogBatch, SourceMark};
+use pipeline::{Durability, LogIntake, Receipt};
+use relabel::Rule;
+use stages::{Entry, Pipeline, TENANT_LABEL};
+use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{ReceiveError, ReceiveMetrics, SourceState, clock::now_ns, metrics::SourceCounts};
+
+/// No line is longer than this, whatever the limits say: a batch must hold it.
+pub const LONGEST_LINE: usize = 4 << 20;
+/// A mark waits at most this long for the stages to hold nothing back; then they are made to give it out.
+const UNCLEAN: Duration = Duration::from_secs(60);
+
+/// What happens to every line of a source.
+#[derive(Debug, Clone)]
+pub struct ForwardConfig {
+    /// `job_name` of the scrape config.
+    pub job_name: String,
+    /// `relabel_configs`.
+    pub relabel: Vec<Rule>,
+    /// `limits_config.max_line_size`, bytes; 0 for none but [`LONGEST_LINE`].
+    pub max_line_size: usize,
+    /// `limits_config.max_line_size_truncate`: cut longer lines instead of dropping them.
+    pub max_line_size_truncate: bool,
+    /// A batch of this many bytes leaves at once.
+    pub batch_bytes: usize,
+    /// A batch leaves after this, however small it is.
+    pub batch_wait: Duration,
+}
+
+impl ForwardConfig {
+    /// Defaults: no rules, no limits, batches of 512 KiB or 200 ms.
+    pub fn new(job_name: &str) -> Self {
+        Self {
+            job_name: job_name.to_owned(),
+            relabel: Vec::new(),
+            max_line_size: 0,
+            max_line_size_truncate: false,
+            batch_bytes: 512 << 10,
+            batch_wait: Duration::from_millis(200),
+        }
+    }
+}
+
+/// What relabelling made of a label set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    Labels(Labels),
+    /// A rule dropped it.
+    Dropped,
+    /// No label is left.
+    Empty,
+}
+
+/// One source's way into the queue.
+pub struct Forward {
+    config: ForwardConfig,
+    intake: LogIntake,
+    stages: Option<Pipeline>,
+    staged: Vec<Entry>,
+    batch: LogBatch,
+    /// Bytes of lines in the batch.
+    line_bytes: u64,
+    since: Option<Instant>,
+    /// Marks that wait until the stages hold nothing back.
+    waiting: Vec<SourceMark>,
+    unclean_since: Option<Instant>,
+    has_marks: bool,
+    /// The unit of order in the queue.
+    order: u64,
+    last_ns: i64,
+    state: SourceState,
+    counts: SourceCounts,
+}
+
+impl std::fmt::Debug for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forward").field("config", &self.config).field("batch", &self.batch).finish_non_exhaustive()
+    }
+}
+
+impl Forward {
+    /// The way of a source of this kind (`syslog`, ...) into `intake`'s lane.
+    pub fn new(
+        kind: &'static str,
+        config: ForwardConfig,
+        stages: Option<Pipeline>,
+        intake: LogIntake,
+        metrics: &ReceiveMetrics,
+    ) -> Self {
+        let order = xxh3_64(format!("{kind}\0{}", config.job_name).as_bytes());
+        let state = SourceState::new(kind, &config.job_name);
+        let counts = metrics.of(kind, &config.job_name);
+        Self {
+            config,
+            intake,
+            stages: stages.filter(|stages| !stages.is_empty()),
+            staged: Vec::new(),
+            batch: LogBatch::new(),
+            line_bytes: 0,
+            since: None,
+            waiting: Vec::new(),
+            unclean_since: None,
+            has_marks: false,
+            order,
+            last_ns: 0,
+            state,
+            counts,
+        }
+    }
+
+    /// How the source is doing.
+    pub fn state(&self) -> SourceState {
+        self.state.clone()
+    }
+
+    pub(crate) fn counts(&self) -> SourceCounts {
+        self.counts.clone()
+    }
+
+    pub(crate) fn job_name(&self) -> &str {
+        &self.config.job_name
+    }
+
+    /// The time of taking in, later than all that were given before: lines keep their order whoever sorts them.
+    pub(crate) fn time(&mut self) -> i64 {
+        self.last_ns = now_ns().max(self.last_ns.saturating_add(1));
+        self.last_ns
+    }
+
+    /// Applies the rules and takes labels off that begin with `__`, except the tenant's.
+    pub(crate) fn admit(&self, mut labels: Labels) -> Admitted {
+        if !relabel::process(&mut labels, &self.config.relabel) {
+            self.counts.dropped("relabel");
+            return Admitted::Dropped;
+        }
+        labels.retain(|name, _| !name.starts_with("__") || name == TENANT_LABEL);
+        if labels.is_empty() { Admitted::Empty } else { Admitted::Labels(labels) }
+    }
+
+    /// As [`admit`](Self::admit), for sources whose lines may come without any label: those get their job's name.
+    pub(crate) fn admit_named(&self, labels: Labels) -> Option<Labels> {
+        match self.admit(labels) {
+            Admitted::Labels(labels) => Some(labels),
+            Admitted::Dropped => None,
+            Admitted::Empty => Some([("job", self.config.job_name.as_str())].into_iter().collect()),
+        }
+    }
+
+    /// Takes a line. Waits while the queue has no room.
+    pub(crate) async fn push(
+        &mut self,
+        labels: &Labels,
+        timestamp_ns: i64,
+        line: &[u8],
+        metadata: &[(&str, &str)],
+    ) -> Result<(), ReceiveError> {
+        let Some(line) = self.within_limits(line) else { return Ok(()) };
+        let Some(stages) = &mut self.stages else {
+            return self.gather(labels, timestamp_ns, line, metadata).await;
+        };
+        let mut entry = Entry::new(labels.clone(), timestamp_ns, String::from_utf8_lossy(line));
+        entry.structured_metadata = metadata.iter().copied().collect();
+        let staged = &mut self.staged;
+        stages.process(entry, now_ns(), &mut |line| staged.push(line));
+        self.take_staged().await
+    }
+
+    fn within_limits<'l>(&self, line: &'l [u8]) -> Option<&'l [u8]> {
+        let limit = match self.config.max_line_size {
+            0 => LONGEST_LINE,
+            limit => limit.min(LONGEST_LINE),
+        };
+        if line.len() <= limit {
+            return Some(line);
+        }
+        if self.config.max_line_size_truncate || self.config.max_line_size == 0 {
+            self.counts.cut("line_too_long");
+            return Some(cut(line, limit));
+        }
+        self.counts.dropped("line_too_long");
+        None
+    }
+
+    async fn take_staged(&mut self) -> Result<(), ReceiveError> {
+        let mut staged = std::mem::take(&mut self.staged);
+        for line in staged.drain(..) {
+            let metadata: Vec<(&str, &str)> = line.structured_metadata.iter().collect();
+            let text = cut(line.line.as_bytes(), LONGEST_LINE);
+            self.gather(&line.labels, line.timestamp_ns, text, &metadata).await?;
+        }
+        self.staged = staged;
+        Ok(())
+    }
+
+    async fn gather(
+        &mut self,
+        labels: &Labels,
+        timestamp_ns: i64,
+        line: &[u8],
+        metadata: &[(&str, &str)],
+    ) -> Result<(), ReceiveError> {
+        let room = line.len().saturating_mul(3)
+            + metadata.iter().map(|(name, value)| name.len() + value.len() + 16).sum::<usize>();
+        if !self.batch.is_empty() && (self.batch.bytes() >= self.config.batch_bytes || !self.batch.has_room(room)) {
+            self.append(Durability::Soon).await?;
+        }
+        let numbered = match self.batch.stream(labels) {
+            Err(model::ModelError::TableFull) => {
+                self.append(Durability::Soon).await?;
+                self.batch.stream(labels)
+            }
+            numbered => numbered,
+        };
+        let pushed = numbered.and_then(|stream| self.batch.push(stream, timestamp_ns, line, metadata));
+        match pushed {
+            Ok(()) => {
+                self.line_bytes += line.len() as u64;
+                self.since.get_or_insert_with(Instant::now);
+            }
+            Err(error) => {
+                self.counts.dropped("does_not_fit");
+                tracing::warn!(job = self.config.job_name, %error, "a line cannot be stored and is given up");
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the source stands after all lines so far.
+    pub(crate) fn mark(&mut self, mark: SourceMark) {
+        if self.stages.as_ref().is_some_and(|stages| stages.deadline().is_some()) {
+            self.unclean_since.get_or_insert_with(Instant::now);
+            self.waiting.retain(|known| known.key != mark.key);
+            self.waiting.push(mark);
+            return;
+        }
+        self.waiting.retain(|known| known.key != mark.key);
+        self.batch.mark(mark);
+        self.has_marks = true;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn release_marks(&mut self) {
+        if self.stages.as_ref().is_none_or(|stages| stages.deadline().is_none()) {
+            self.unclean_since = None;
+            for mark in std::mem::take(&mut self.waiting) {
+                self.mark(mark);
+            }
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do. Sources wait for it beside their input, by [`at`].
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let batch = self.since.map(|since| since + self.config.batch_wait);
+        let held = self.stages.as_ref().and_then(|stages| stages.deadline()).map(|at_ns| Instant::now() + until(at_ns));
+        let unclean = self.unclean_since.map(|since| since + UNCLEAN);
+        [batch, held, unclean].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) async fn tick(&mut self) -> Result<(), ReceiveError> {
+        let now = Instant::now();
+        let all = self.unclean_since.is_some_and(|since| now >= since + UNCLEAN);
+        if let Some(stages) = &mut self.stages
+            && (all || stages.deadline().is_some_and(|at| at <= now_ns()))
+        {
+            let staged = &mut self.staged;
+            if all {
+                stages.finish(now_ns(), &mut |line| staged.push(line));
+            } else {
+                stages.flush(now_ns(), &mut |line| staged.push(line));
+            }
+            self.take_staged().await?;
+        }
+        self.release_marks();
+        if self.since.is_some_and(|since| now >= since + self.config.batch_wait) {
+            self.append(Durability::Soon).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands everything over, also what the stages hold back. The receipt tells when the last of it is durable.
+    pub(crate) async fn flush(&mut self, durability: Durability) -> Result<Option<Receipt>, ReceiveError> {
+        if let Some(stages) = &mut self.stages {
+            let staged = &mut self.staged;
+            stages.finish(now_ns(), &mut |line| staged.push(line));
+            self.take_staged().await?;
+        }
+        self.release_marks();
+        self.append(durability).await
+    }
+
+    /// Forgets what is not handed over yet: a request that failed half-way will come again whole.
+    pub(crate) fn discard(&mut self) {
+        if let Some(stages) = &mut self.stages {
+            stages.finish(now_ns(), &mut |_| {});
+        }
+        self.staged.clear();
+        self.waiting.clear();
+        self.clear();
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.line_bytes = 0;
+        self.since = None;
+        self.has_marks = false;
+    }
+
+    /// Waits while a stage wants the source to wait.
+    pub(crate) async fn pace(&mut self) {
+        while let Some(at_ns) = self.stages.as_ref().and_then(|stages| stages.hold_until())
+            && at_ns > now_ns()
+        {
+            tokio::time::sleep(until(at_ns)).await;
+        }
+    }
+
+    async fn append(&mut self, durability: Durability) -> Result<Option<Receipt>, ReceiveError> {
+        // A record without lines would never be asked for: its mark goes with the next line.
+        if self.batch.is_empty() {
+            if !self.has_marks {
+                self.clear();
+            }
+            self.since = None;
+            return Ok(None);
+        }
+        let receipt = self.intake.append(&mut self.batch, self.order, durability).await?;
+        let lines = u64::from(self.batch.items());
+        self.counts.taken(lines, self.line_bytes);
+        self.state.handed_over(lines);
+        self.clear();
+        Ok(Some(receipt))
+    }
+}
+
+/// Waits until then; for ever if there is no then.
+pub(crate) async fn at(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn until(at_ns: i64) -> Duration {
+    // A little late rather than a little early, which would be a second round.
+    Duration::from_nanos(u64::try_from(at_ns.saturating_sub(now_ns())).unwrap_or(0)) + Duration::from_millis(1)
+}
+
+/// At most `limit` bytes, not ending within a character.
+pub(crate) fn cut(line: &[u8], limit: usize) -> &[u8] {
+    let Some(mut kept) = line.get(..limit).filter(|_| line.len() > limit) else { return line };
+    // A character is four bytes at most: three continuation bytes to step over.
+    for _ in 0..3 {
+        match line.get(kept.len()) {
+            Some(next) if next & 0xc0 == 0x80 => match kept.split_last() {
+                Some((_, rest)) => kept = rest,
+                None => break,
+            },
+            _ => break,
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn a_cut_does_not_split_a_character() {
+        let text = "aé€😀".as_bytes();
+        for limit in 0..=text.len() {
+            assert!(std::str::from_utf8(cut(text, limit)).is_ok(), "{limit}");
+            assert!(cut(text, limit).len() <= limit);
+        }
+        assert_eq!(cut(b"abc", 2), b"ab");
+        assert_eq!(cut(&[0x80; 9], 5).len(), 2);
+    }
+}

@@ -1,0 +1,130 @@
+//! What sources count, under Promtail's names where it has one.
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+type Label = [(&'static str, String); 1];
+type SourceLabels = [(&'static str, String); 2];
+type FaultLabels = [(&'static str, String); 3];
+
+/// Made per registry; shared by all sources that report to it.
+#[derive(Debug, Clone, Default)]
+pub struct ReceiveMetrics {
+    lines: Family<SourceLabels, Counter>,
+    bytes: Family<SourceLabels, Counter>,
+    faults: Family<FaultLabels, Counter>,
+    dropped: Family<Label, Counter>,
+    mutated: Family<Label, Counter>,
+    journal_lines: Counter,
+    journal_errors: Family<Label, Counter>,
+    syslog_entries: Counter,
+    syslog_errors: Counter,
+    syslog_empty: Counter,
+}
+
+impl ReceiveMetrics {
+    /// Counters of a registry.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let own = "sigpost_log_source";
+        registry.register(format!("{own}_lines"), "Lines handed to the queue", metrics.lines.clone());
+        registry.register(format!("{own}_bytes"), "Bytes of lines handed to the queue", metrics.bytes.clone());
+        registry.register(
+            format!("{own}_faults"),
+            "What went wrong at a source, by reason: refused requests, restarts, unreadable objects",
+            metrics.faults.clone(),
+        );
+        registry.register(
+            "promtail_dropped_entries",
+            "Lines dropped by a limit of the agent, by reason",
+            metrics.dropped.clone(),
+        );
+        registry.register("promtail_mutated_entries", "Lines cut by a limit, by reason", metrics.mutated.clone());
+        registry.register("promtail_journal_target_lines", "Lines read from the journal", metrics.journal_lines.clone());
+        registry.register(
+            "promtail_journal_target_parsing_errors",
+            "Journal entries without a line, by error",
+            metrics.journal_errors.clone(),
+        );
+        registry.register(
+            "promtail_syslog_target_entries",
+            "Syslog messages taken in",
+            metrics.syslog_entries.clone(),
+        );
+        registry.register(
+            "promtail_syslog_target_parsing_errors",
+            "Syslog messages that could not be read",
+            metrics.syslog_errors.clone(),
+        );
+        registry.register(
+            "promtail_syslog_empty_messages",
+            "Syslog messages without a text",
+            metrics.syslog_empty.clone(),
+        );
+        metrics
+    }
+
+    /// The counters of one source.
+    pub(crate) fn of(&self, kind: &'static str, job_name: &str) -> SourceCounts {
+        let labels = [("source", kind.to_owned()), ("job", job_name.to_owned())];
+        SourceCounts {
+            lines: self.lines.get_or_create(&labels).clone(),
+            bytes: self.bytes.get_or_create(&labels).clone(),
+            kind,
+            job: job_name.to_owned(),
+            all: self.clone(),
+        }
+    }
+}
+
+/// One source's share of the metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceCounts {
+    lines: Counter,
+    bytes: Counter,
+    kind: &'static str,
+    job: String,
+    all: ReceiveMetrics,
+}
+
+impl SourceCounts {
+    pub(crate) fn taken(&self, lines: u64, bytes: u64) {
+        self.lines.inc_by(lines);
+        self.bytes.inc_by(bytes);
+        match self.kind {
+            "journal" => drop(self.all.journal_lines.inc_by(lines)),
+            "syslog" => drop(self.all.syslog_entries.inc_by(lines)),
+            _ => {}
+        }
+    }
+
+    /// `reason` is a word known at compile time, so that there are few.
+    pub(crate) fn fault(&self, reason: &'static str) {
+        let labels = [("source", self.kind.to_owned()), ("job", self.job.clone()), ("reason", reason.to_owned())];
+        self.all.faults.get_or_create(&labels).inc();
+    }
+
+    /// A line that was given up.
+    pub(crate) fn dropped(&self, reason: &'static str) {
+        self.all.dropped.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    /// A line that was cut.
+    pub(crate) fn cut(&self, reason: &'static str) {
+        self.all.mutated.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    pub(crate) fn journal_error(&self, error: &'static str) {
+        self.all.journal_errors.get_or_create(&[("error", error.to_owned())]).inc();
+    }
+
+    pub(crate) fn syslog_error(&self) {
+        self.all.syslog_errors.inc();
+    }
+
+    pub(crate) fn syslog_empty(&self) {
+        self.all.syslog_empty.inc();
+    }
+}

@@ -1,0 +1,523 @@
+//! Who is read when: owns every file that rests, hands those with something new to the readers, and follows what becomes
+//! of their paths. One thread; files at readers are theirs until they come back.
+//!
+//! Keeps true: a file is at one reader at a time; a path that leads elsewhere ends nothing, its old file is read on until
+//! nothing more can come.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use discovery::TargetGroup;
+use parking_lot::Mutex;
+
+use crate::{
+    Book, FileJob, FileState, FileStatus, TailConfig, Target,
+    metrics::RouteMetrics,
+    reader::{Done, Queue, now_ms},
+    record::Record,
+    tail_file::{TailFile, Turn},
+    watch::{Bell, Change, Watch},
+};
+
+/// Job, rank, device, inode: one file as one job reads it.
+pub(crate) type Key = (Arc<str>, u32, u64, u64);
+
+/// What the foreman is told.
+pub(crate) enum Message {
+    Done(Done),
+    Groups {
+        job: String,
+        groups: Arc<Vec<TargetGroup>>,
+    },
+    Jobs(Vec<FileJob>),
+    /// Positions are to be written now.
+    Sync,
+    Stop,
+}
+
+/// Where messages are left.
+pub(crate) struct Mailbox {
+    pub messages: Mutex<VecDeque<Message>>,
+    pub bell: Bell,
+}
+
+impl Mailbox {
+    pub(crate) fn post(&self, message: Message) {
+        self.messages.lock().push_back(message);
+        self.bell.ring();
+    }
+}
+
+pub(crate) struct Job {
+    pub settings: Arc<FileJob>,
+    pub name: Arc<str>,
+    pub groups: Arc<Vec<TargetGroup>>,
+    pub targets: Vec<Target>,
+    /// Discovery has spoken.
+    pub known: bool,
+}
+
+/// A file that is followed.
+pub(crate) struct Slot {
+    pub key: Key,
+    pub place: PathBuf,
+    /// The record as it came back last.
+    pub known: Record,
+    /// At rest here, or at a reader.
+    pub file: Option<Box<TailFile>>,
+    /// Something happened while it was at a reader.
+    pub again: bool,
+    /// Its path leads elsewhere, or nowhere.
+    pub detached: bool,
+    pub quiet_since: Instant,
+    pub pause: Duration,
+    pub poll_at: Option<Instant>,
+    pub state: FileState,
+    /// As stored.
+    pub size: u64,
+}
+
+/// A path that began to lead to another content: what came between is looked for among its siblings.
+pub(crate) struct Rotation {
+    pub job: Arc<str>,
+    pub rank: u32,
+    pub path: PathBuf,
+    pub real: PathBuf,
+    /// Files born before this are older than the content that was followed.
+    pub since_ms: i64,
+    pub until: Instant,
+}
+
+pub(crate) struct Foreman {
+    pub config: Arc<TailConfig>,
+    pub book: Arc<Book>,
+    pub metrics: RouteMetrics,
+    pub queue: Arc<Queue>,
+    pub mailbox: Arc<Mailbox>,
+    pub watch: Watch,
+    pub jobs: Vec<Job>,
+    pub slots: HashMap<u64, Slot>,
+    pub by_key: HashMap<Key, u64>,
+    pub by_place: HashMap<PathBuf, Vec<u64>>,
+    /// By directory and family.
+    pub by_kin: HashMap<(PathBuf, String), Vec<u64>>,
+    pub rotations: Vec<Rotation>,
+    /// Files that wait until it is clear what they are: since when, and the size they had.
+    pub held: HashMap<PathBuf, (Instant, u64)>,
+    /// Files that match and are not read, and why.
+    pub aside: HashMap<PathBuf, (String, FileState)>,
+    pub statuses: Arc<Mutex<Vec<FileStatus>>>,
+    polls: BinaryHeap<Reverse<(Instant, u64)>>,
+    pub survey_at: Instant,
+    pub survey_took: Duration,
+    pub surveyed: Instant,
+    sync_at: Instant,
+    open: usize,
+    unpacking: Option<u64>,
+    to_unpack: VecDeque<u64>,
+}
+
+impl Foreman {
+    #[allow(clippy::too_many_arguments)] // the parts of one foreman, used once
+    pub(crate) fn new(
+        config: Arc<TailConfig>,
+        jobs: Vec<FileJob>,
+        book: Arc<Book>,
+        metrics: RouteMetrics,
+        queue: Arc<Queue>,
+        mailbox: Arc<Mailbox>,
+        watch: Watch,
+        statuses: Arc<Mutex<Vec<FileStatus>>>,
+    ) -> Self {
+        let now = Instant::now();
+        let mut foreman = Self {
+            sync_at: now + config.positions.sync_period,
+            config,
+            book,
+            metrics,
+            queue,
+            mailbox,
+            watch,
+            jobs: Vec::new(),
+            slots: HashMap::new(),
+            by_key: HashMap::new(),
+            by_place: HashMap::new(),
+            by_kin: HashMap::new(),
+            rotations: Vec::new(),
+            held: HashMap::new(),
+            aside: HashMap::new(),
+            statuses,
+            polls: BinaryHeap::new(),
+            survey_at: now,
+            survey_took: Duration::ZERO,
+            surveyed: now,
+            open: 0,
+            unpacking: None,
+            to_unpack: VecDeque::new(),
+        };
+        foreman.set_jobs(jobs);
+        foreman
+    }
+
+    /// Until told to stop.
+    pub(crate) fn run(mut self) {
+        loop {
+            let messages = std::mem::take(&mut *self.mailbox.messages.lock());
+            for message in messages {
+                match message {
+                    Message::Done(done) => self.take_back(done),
+                    Message::Groups { job, groups } => self.set_groups(&job, groups),
+                    Message::Jobs(jobs) => self.set_jobs(jobs),
+                    Message::Sync => self.sync(),
+                    Message::Stop => return,
+                }
+            }
+            let now = Instant::now();
+            if self.survey_at <= now {
+                self.survey();
+            }
+            if self.sync_at <= now {
+                self.sync();
+            }
+            self.poll(now);
+            let next = self.polls.peek().map(|Reverse((at, _))| *at);
+            let until = [Some(self.survey_at), Some(self.sync_at), next].into_iter().flatten().min();
+            for change in self.watch.wait(until) {
+                self.heard(change);
+            }
+        }
+    }
+
+    fn set_jobs(&mut self, jobs: Vec<FileJob>) {
+        let mut before = std::mem::take(&mut self.jobs);
+        for settings in jobs {
+            let known = before.iter().position(|job| *job.name == *settings.job_name).map(|at| before.swap_remove(at));
+            let (groups, known) = known.map_or_else(Default::default, |job| (job.groups, job.known));
+            let name = Arc::from(settings.job_name.as_str());
+            self.jobs.push(Job { settings: Arc::new(settings), name, groups, targets: Vec::new(), known });
+        }
+        self.make_targets();
+    }
+
+    fn set_groups(&mut self, name: &str, groups: Arc<Vec<TargetGroup>>) {
+        if let Some(job) = self.jobs.iter_mut().find(|job| *job.name == *name) {
+            job.groups = groups;
+            job.known = true;
+        }
+        self.make_targets();
+    }
+
+    fn make_targets(&mut self) {
+        let mut reasons = Vec::new();
+        for job in &mut self.jobs {
+            let (targets, dropped) = Target::all(&job.groups, &job.settings.relabel, &self.config.hostname);
+            job.targets = targets;
+            reasons.extend(dropped.into_iter().map(crate::target::Dropped::word));
+        }
+        self.metrics.targets(self.jobs.iter().map(|job| job.targets.len()).sum(), &reasons);
+        self.survey_at = Instant::now();
+    }
+
+    fn sync(&mut self) {
+        if let Err(error) = self.book.sync() {
+            tracing::warn!(%error, "positions of log files cannot be written down: trying again; the queue keeps what covers them");
+        }
+        self.sync_at = Instant::now() + self.config.positions.sync_period;
+    }
+
+    fn heard(&mut self, change: Change) {
+        match change {
+            Change::Names => self.survey_soon(),
+            Change::Content(path) => {
+                if let Some(ids) = self.by_place.get(&path) {
+                    for id in ids.clone() {
+                        self.look(id);
+                    }
+                } else if self.held.contains_key(&path) || self.aside.contains_key(&path) {
+                    self.survey_soon();
+                }
+            }
+        }
+    }
+
+    /// A survey as soon as they do not take up the thread.
+    pub(crate) fn survey_soon(&mut self) {
+        let gap = (self.survey_took * 10).max(Duration::from_millis(20));
+        self.survey_at = self.survey_at.min(self.surveyed + gap);
+    }
+
+    /// Has a reader look at a file, now or when it comes back.
+    pub(crate) fn look(&mut self, id: u64) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let Some(mut file) = slot.file.take() else {
+            slot.again = true;
+            return;
+        };
+        if file.packing.is_some() && self.unpacking.is_some_and(|other| other != id) {
+            slot.file = Some(file);
+            if !self.to_unpack.contains(&id) {
+                self.to_unpack.push_back(id);
+            }
+            return;
+        }
+        if file.packing.is_some() {
+            self.unpacking = Some(id);
+        }
+        if file.is_open() {
+            self.open = self.open.saturating_sub(1);
+        }
+        slot.poll_at = None;
+        slot.again = false;
+        if !slot.detached {
+            file.place.clone_from(&slot.place);
+        }
+        self.queue.push(file);
+    }
+
+    fn poll(&mut self, now: Instant) {
+        while let Some(Reverse((at, id))) = self.polls.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.polls.pop();
+            // Others are of looks that were overtaken.
+            if self.slots.get(&id).is_some_and(|slot| slot.poll_at == Some(at)) {
+                self.look(id);
+            }
+        }
+    }
+
+    fn take_back(&mut self, done: Done) {
+        let Done { mut file, turn, read, in_place, links } = done;
+        let id = file.record.id;
+        let now = Instant::now();
+        if self.unpacking == Some(id) && !matches!(turn, Turn::More) {
+            self.unpacking = None;
+        }
+        let Some(slot) = self.slots.get_mut(&id) else {
+            // It is not wanted any more.
+            self.unpack_next();
+            return;
+        };
+        let seen_ms = slot.known.seen_ms;
+        slot.known = file.record.clone();
+        slot.known.seen_ms = seen_ms;
+        slot.size = file.size;
+        if read {
+            slot.quiet_since = now;
+        }
+        let last = std::mem::take(&mut file.last);
+        match turn {
+            Turn::More => {
+                file.last = last;
+                slot.file = Some(file);
+                self.open += 1;
+                self.look(id);
+            }
+            Turn::Idle => self.rest(file, read, in_place, links, now),
+            Turn::Replaced => self.replaced(file, now),
+            Turn::Ended => {
+                let (offset, size) = (file.record.offset, file.size);
+                self.book.note(id, |record| {
+                    record.finished_at = Some(offset);
+                    record.packed_size = size;
+                });
+                file.close();
+                slot.state = FileState::Done;
+                slot.file = Some(file);
+                if slot.detached {
+                    self.drop_slot(id);
+                }
+            }
+            Turn::Failed(error) => self.failed(file, &error, now),
+        }
+        self.unpack_next();
+    }
+
+    fn unpack_next(&mut self) {
+        while self.unpacking.is_none()
+            && let Some(id) = self.to_unpack.pop_front()
+        {
+            self.look(id);
+        }
+    }
+
+    /// A file was read as far as it goes.
+    fn rest(&mut self, mut file: Box<TailFile>, read: bool, in_place: bool, links: u64, now: Instant) {
+        let id = file.record.id;
+        let pace = self.config.pace;
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let quiet = now.duration_since(slot.quiet_since);
+        let mut rotation = None;
+        if in_place && !slot.detached {
+            slot.state = FileState::Following;
+            let ms = now_ms();
+            slot.known.seen_ms = ms;
+            self.book.note(id, |record| record.seen_ms = ms);
+            let heard = slot.place.parent().is_some_and(|parent| self.watch.hears(parent))
+                && slot.known.real_path().parent().is_some_and(|parent| self.watch.hears(parent));
+            let longest = if heard { pace.watched_poll.max(pace.max_poll) } else { pace.max_poll };
+            slot.pause = if read { pace.min_poll } else { (slot.pause * 2).min(longest) };
+            if self.open >= self.config.max_open {
+                file.close();
+            }
+        } else if !slot.detached {
+            slot.detached = true;
+            slot.state = FileState::Draining;
+            slot.quiet_since = now;
+            slot.pause = pace.min_poll;
+            self.metrics.rotated(if links == 0 { "deleted" } else { "renamed" });
+            rotation = Some((slot.key.clone(), slot.known.clone()));
+        } else if quiet >= pace.drain {
+            let limit = if links == 0 { pace.drain } else { pace.linger };
+            if file.waiting > 0 {
+                file.last = true;
+                slot.file = Some(file);
+                self.open += 1;
+                self.look(id);
+                return;
+            }
+            if quiet >= limit {
+                let (offset, ms) = (file.record.offset, now_ms());
+                self.book.note(id, |record| {
+                    record.finished_at = Some(offset);
+                    record.lost_ms.get_or_insert(ms);
+                });
+                self.drop_slot(id);
+                return;
+            }
+            slot.pause = (slot.pause * 2).min((pace.drain / 2).max(pace.min_poll));
+        } else {
+            slot.pause = (slot.pause * 2).min((pace.drain / 2).max(pace.min_poll));
+        }
+        let again = slot.again;
+        let at = now + slot.pause;
+        if file.is_open() {
+            self.open += 1;
+        }
+        slot.file = Some(file);
+        if again {
+            self.look(id);
+        } else {
+            slot.poll_at = Some(at);
+            self.polls.push(Reverse((at, id)));
+        }
+        if let Some((key, known)) = rotation {
+            self.rotated(&key, &known);
+        }
+    }
+
+    /// The path of a content leads to another one now.
+    pub(crate) fn rotated(&mut self, key: &Key, known: &Record) {
+        let pace = &self.config.pace;
+        self.rotations.push(Rotation {
+            job: key.0.clone(),
+            rank: key.1,
+            path: PathBuf::from(&known.path),
+            real: known.real_path().to_owned(),
+            since_ms: known.seen_ms,
+            until: Instant::now() + pace.survey * 2 + pace.suspicion,
+        });
+        self.survey_soon();
+    }
+
+    /// Another content in the same file.
+    fn replaced(&mut self, mut file: Box<TailFile>, now: Instant) {
+        let old = file.record.id;
+        let Some(mut slot) = self.slots.remove(&old) else {
+            return;
+        };
+        let ms = now_ms();
+        tracing::info!(path = %file.record.path, offset = file.record.offset, "a log file was truncated or written anew: reading it from its beginning");
+        self.metrics.rotated("truncated");
+        self.book.note(old, |record| record.lost_ms = Some(ms));
+        let known = slot.known.clone();
+        let (job, rank, device, inode) = slot.key.clone();
+        let mut record = Record::fresh(&job, rank, Path::new(&known.path), device, inode);
+        record.real.clone_from(&known.real);
+        record.seen_ms = ms;
+        record.packed = file.packing.is_some();
+        self.book.insert(record.clone());
+        let id = record.id;
+        file.begin_anew(record.clone());
+        slot.known = record;
+        slot.quiet_since = now;
+        slot.file = Some(file);
+        self.open += 1;
+        self.by_key.insert(slot.key.clone(), id);
+        for ids in self.by_place.values_mut() {
+            for held in ids.iter_mut().filter(|held| **held == old) {
+                *held = id;
+            }
+        }
+        let key = slot.key.clone();
+        self.slots.insert(id, slot);
+        self.rotated(&key, &known);
+        self.look(id);
+    }
+
+    fn failed(&mut self, mut file: Box<TailFile>, error: &std::io::Error, now: Instant) {
+        let id = file.record.id;
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        if error.kind() == std::io::ErrorKind::NotFound {
+            // It was closed, and is not in its place any more: looked for among its siblings.
+            let ms = now_ms();
+            self.book.note(id, |record| record.lost_ms = Some(ms));
+            let (key, known) = (slot.key.clone(), slot.known.clone());
+            self.metrics.rotated("missed");
+            self.rotated(&key, &known);
+            self.drop_slot(id);
+            return;
+        }
+        let told = FileState::Failed(error.to_string());
+        if slot.state != told {
+            tracing::warn!(path = %slot.place.display(), %error, "a log file cannot be read: trying again");
+        }
+        slot.state = told;
+        slot.size = file.metadata().map_or(file.size, |meta| meta.len());
+        let packed = file.packing.is_some();
+        if !slot.detached {
+            file.close();
+        } else if file.is_open() {
+            self.open += 1;
+        }
+        slot.file = Some(file);
+        if !packed {
+            slot.pause = (slot.pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(10));
+            let at = now + slot.pause;
+            slot.poll_at = Some(at);
+            self.polls.push(Reverse((at, id)));
+        }
+    }
+
+    /// Ends following a file; its record stays in the book.
+    pub(crate) fn drop_slot(&mut self, id: u64) {
+        let Some(slot) = self.slots.remove(&id) else {
+            return;
+        };
+        if slot.file.is_some_and(|file| file.is_open()) {
+            self.open = self.open.saturating_sub(1);
+        }
+        if self.by_key.get(&slot.key) == Some(&id) {
+            self.by_key.remove(&slot.key);
+        }
+        if self.unpacking == Some(id) {
+            self.unpacking = None;
+        }
+        let path = &slot.known.path;
+        if !self.slots.values().any(|other| other.known.path == *path) {
+            self.metrics.forget(path);
+        }
+    }
+}

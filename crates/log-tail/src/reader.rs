@@ -1,0 +1,170 @@
+//! The threads that read: each takes the next file that has something new, one batch of it, and puts it back.
+//!
+//! Files wait in one line, so a large one delays the others by one batch each turn. Keeps true: one batch a reader is in
+//! memory; a reader that waits for room in the queue reads nothing meanwhile.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use model::SourceMark;
+use parking_lot::{Condvar, Mutex};
+use pipeline::{Durability, LogIntake, Receipt};
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    book::{Book, Ticket},
+    lines::Counts,
+    metrics::RouteMetrics,
+    tail_file::{Desk, TailFile, Turn},
+};
+
+/// Files that have something new, in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Queue {
+    line: Mutex<(VecDeque<Box<TailFile>>, bool)>,
+    wake: Condvar,
+}
+
+impl Queue {
+    pub(crate) fn push(&self, file: Box<TailFile>) {
+        self.line.lock().0.push_back(file);
+        self.wake.notify_one();
+    }
+
+    fn pop(&self) -> Option<Box<TailFile>> {
+        let mut line = self.line.lock();
+        loop {
+            if line.1 {
+                return None;
+            }
+            if let Some(file) = line.0.pop_front() {
+                return Some(file);
+            }
+            self.wake.wait(&mut line);
+        }
+    }
+
+    /// Readers end after the turn they are at.
+    pub(crate) fn close(&self) {
+        self.line.lock().1 = true;
+        self.wake.notify_all();
+    }
+}
+
+/// A file that comes back.
+pub(crate) struct Done {
+    pub file: Box<TailFile>,
+    pub turn: Turn,
+    /// Something was read.
+    pub read: bool,
+    /// The path still leads to it.
+    pub in_place: bool,
+    /// Names it still has.
+    pub links: u64,
+}
+
+/// Positions on their way into the book, in the order in which they were handed over.
+pub(crate) type Settling = (Option<(Receipt, Ticket)>, SourceMark);
+
+/// One reader thread.
+pub(crate) struct Reader {
+    pub queue: Arc<Queue>,
+    pub intake: LogIntake,
+    pub book: Arc<Book>,
+    pub settler: mpsc::UnboundedSender<Settling>,
+    pub metrics: RouteMetrics,
+    pub runtime: Handle,
+    pub stop: CancellationToken,
+}
+
+/// Nanoseconds since the epoch.
+pub(crate) fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn now_ms() -> i64 {
+    now_ns() / 1_000_000
+}
+
+impl Reader {
+    pub(crate) fn run(self, give_back: impl Fn(Done)) {
+        let mut desk = Desk::default();
+        while let Some(mut file) = self.queue.pop() {
+            let Some((turn, read)) = self.turn(&mut file, &mut desk) else {
+                return;
+            };
+            let at_rest = !matches!(turn, Turn::More);
+            let in_place = !at_rest || file.is_in_place();
+            let links = file.metadata().map_or(0, |meta| std::os::unix::fs::MetadataExt::nlink(&meta));
+            give_back(Done { file, turn, read, in_place, links });
+        }
+    }
+
+    /// One batch at most. `None`: the queue is closed, or the tail ends.
+    fn turn(&self, file: &mut TailFile, desk: &mut Desk) -> Option<(Turn, bool)> {
+        let before = file.record.offset;
+        let mut counts = Counts::default();
+        let turn = file.turn(desk, now_ns(), &mut counts);
+        let read = file.record.offset != before;
+        if read {
+            let size = file.size.max(file.record.offset);
+            self.metrics.read(&file.record.path, file.record.offset, size, counts);
+            let mark = file.record.mark();
+            let stays = self.hand_over(desk, mark);
+            desk.batch.clear();
+            stays?;
+        } else {
+            desk.batch.clear();
+        }
+        Some((turn, read))
+    }
+
+    fn hand_over(&self, desk: &mut Desk, mark: SourceMark) -> Option<()> {
+        if desk.batch.is_empty() {
+            // Nothing to append, but behind everything that was.
+            return self.settler.send((None, mark)).ok();
+        }
+        let ticket = self.book.begin().ok()?;
+        desk.batch.mark(mark.clone());
+        let stream = crate::record::hash(mark.cursor.get(..16).unwrap_or_default().as_bytes());
+        let append = self.intake.append(&mut desk.batch, stream, Durability::Soon);
+        let appended = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => None,
+                appended = append => Some(appended),
+            }
+        });
+        match appended {
+            Some(Ok(receipt)) => self.settler.send((Some((receipt, ticket)), mark)).ok(),
+            // What became of it is not known: the ticket keeps the floor where it is.
+            None | Some(Err(pipeline::IntakeError::Queue { .. })) => None,
+            Some(Err(error)) => {
+                tracing::error!(path = %mark.key, %error, "lines of a log file cannot be queued and are dropped");
+                self.book.abandon(ticket);
+                self.settler.send((None, mark)).ok()
+            }
+        }
+    }
+}
+
+/// Brings positions into the book as they become durable. Ends when every sender is gone.
+pub(crate) async fn settle(book: Arc<Book>, mut settling: mpsc::UnboundedReceiver<Settling>) {
+    while let Some((receipt, mark)) = settling.recv().await {
+        match receipt {
+            None => book.moved(&mark),
+            Some((receipt, ticket)) => {
+                // A lane that closed before: the ticket keeps the floor where it is, and nothing behind may count.
+                if receipt.durable().await.is_err() {
+                    return;
+                }
+                book.settle(ticket, &mark);
+            }
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! One content being read: its handle, its position, and taking lines from it. Blocking; knows no schedule.
+//!
+//! Each read begins at the bytes before the position whose hash is known, in one call with what is new: a file that was
+//! truncated, even if it outgrew the old position since, shows itself there. Keeps true: the position lies behind a line
+//! end, or behind a piece that was delivered; nothing behind the position is kept in memory (of compressed files, one
+//! unfinished line at most).
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use model::{Labels, LogBatch};
+
+use crate::{
+    Charset, FileJob, Packing,
+    config::LONGEST_LINE,
+    lines::{Counts, Lines},
+    packing::fill,
+    record::{HEAD, Record, TAIL, hash},
+};
+
+/// Bytes read at once.
+const CHUNK: usize = 256 << 10;
+/// A batch is handed over when it holds this much.
+pub(crate) const BATCH: usize = 512 << 10;
+
+/// What a reader uses for every file in turn.
+#[derive(Default)]
+pub(crate) struct Desk {
+    pub buf: Vec<u8>,
+    pub decoded: Vec<u8>,
+    pub batch: LogBatch,
+}
+
+/// How a turn ended.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// There is more.
+    More,
+    /// Everything that can be delivered now was read.
+    Idle,
+    /// The file holds something else than what was read of it before.
+    Replaced,
+    /// A compressed file was read to its end.
+    Ended,
+    Failed(io::Error),
+}
+
+/// The text of a compressed file, behind the position.
+struct Unpacked {
+    text: Box<dyn Read + Send>,
+    /// Read and not delivered.
+    held: Vec<u8>,
+    at_end: bool,
+}
+
+pub(crate) struct TailFile {
+    /// The position as handed over; what is durable of it, the book knows.
+    pub record: Record,
+    /// Where it lies now.
+    pub place: PathBuf,
+    pub job: Arc<FileJob>,
+    pub labels: Labels,
+    pub packing: Option<Packing>,
+    pub charset: Charset,
+    pub last_ns: i64,
+    /// Deliver an unfinished last line as well.
+    pub last: bool,
+    /// It follows a truncation: zero bytes at its beginning are a hole that its writer left.
+    pub reborn: bool,
+    /// Bytes behind the position that hold no line end.
+    pub waiting: u64,
+    /// Size (as stored) and time of change when it was last read to its end.
+    pub size: u64,
+    changed: i128,
+    file: Option<File>,
+    unpacked: Option<Unpacked>,
+    /// What the head's hash covers, while it can grow.
+    head: Option<Vec<u8>>,
+    settled: bool,
+}
+
+pub(crate) fn changed(meta: &Metadata) -> i128 {
+    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
+}
+
+impl TailFile {
+    pub(crate) fn new(
+        record: Record,
+        place: PathBuf,
+        job: Arc<FileJob>,
+        labels: Labels,
+        packing: Option<Packing>,
+    ) -> Self {
+        let charset = job.charset;
+        Self {
+            record,
+            place,
+            job,
+            labels,
+            packing,
+            charset,
+            last_ns: 0,
+            last: false,
+            reborn: false,
+            waiting: 0,
+            size: 0,
+            changed: -1,
+            file: None,
+            unpacked: None,
+            head: None,
+            settled: false,
+        }
+    }
+
+    /// Uses this handle, which was opened on the file that the record speaks of.
+    pub(crate) fn hold(&mut self, file: File) {
+        self.file = Some(file);
+        self.unpacked = None;
+        self.changed = -1;
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Closes it until the next turn.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
+        self.unpacked = None;
+    }
+
+    /// The handle's metadata.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.as_ref().ok_or_else(gone)?.metadata()
+    }
+
+    /// The same file, from its beginning, as another content.
+    pub(crate) fn begin_anew(&mut self, record: Record) {
+        self.record = record;
+        self.waiting = 0;
+        self.changed = -1;
+        self.unpacked = None;
+        self.head = None;
+        self.settled = false;
+        self.reborn = true;
+    }
+
+    /// Whether `place` still leads to this file.
+    pub(crate) fn is_in_place(&self) -> bool {
+        fs::metadata(&self.place).is_ok_and(|meta| (meta.dev(), meta.ino()) == (self.record.device, self.record.inode))
+    }
+
+    /// Opens it if it is closed. Another file in its place is `NotFound`.
+    fn open(&mut self) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let file = File::open(&self.place)?;
+        let meta = file.metadata()?;
+        if (meta.dev(), meta.ino()) != (self.record.device, self.record.inode) {
+            return Err(gone());
+        }
+        self.hold(file);
+        Ok(())
+    }
+
+    /// Takes lines until the batch is full or there are no more.
+    pub(crate) fn turn(&mut self, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> Turn {
+        let turn = self.open().and_then(|()| match self.packing {
+            None => self.plain(desk, now_ns, counts),
+            Some(packing) => self.packed(packing, desk, now_ns, counts),
+        });
+        match turn {
+            Ok(turn) => turn,
+            Err(error) => {
+                self.unpacked = None;
+                Turn::Failed(error)
+            }
+        }
+    }
+
+    fn plain(&mut self, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> io::Result<Turn> {
+        loop {
+            let meta = self.metadata()?;
+            let (size, changed) = (meta.len(), changed(&meta));
+            if size < self.record.offset {
+                return Ok(Turn::Replaced);
+            }
+            let known = self.record.offset + self.waiting;
+            if size == known && changed == self.changed && (self.waiting == 0 || !self.last) {
+                return Ok(Turn::Idle);
+            }
+            if !self.load_head()? {
+                return Ok(Turn::Replaced);
+            }
+            let consumed = match self.chunk(desk, now_ns, counts)? {
+                Chunk::Replaced => return Ok(Turn::Replaced),
+                Chunk::End => {
+                    (self.changed, self.size) = (changed, size);
+                    return Ok(Turn::Idle);
+                }
+                Chunk::Taken(consumed) => consumed,
+            };
+            if consumed == 0 || desk.batch.bytes() >= BATCH {
+                return Ok(Turn::More);
+            }
+        }
+    }
+
+    /// Reads what lies behind the position and takes whole lines from it.
+    fn chunk(&mut self, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> io::Result<Chunk> {
+        let Desk { buf, decoded, batch } = desk;
+        if buf.len() < CHUNK {
+            buf.resize(CHUNK, 0);
+        }
+        let tail_len = self.record.tail_len as usize;
+        let start = self.record.offset.saturating_sub(tail_len as u64);
+        let result = loop {
+            let file = self.file.as_ref().ok_or_else(gone)?;
+            let n = read_at(file, buf, start)?;
+            let whole = buf.get(..n).unwrap_or_default();
+            let Some((tail, data)) = whole.split_at_checked(tail_len) else {
+                break Chunk::Replaced;
+            };
+            if hash(tail) != self.record.tail && tail_len > 0 {
+                break Chunk::Replaced;
+            }
+            let at_end = n < buf.len();
+            if !self.settled {
+                self.settle_charset(data);
+            }
+            let unit = self.charset.unit();
+            let data = data.get(..data.len() - data.len() % unit).unwrap_or_default();
+            let hole = self.hole(data, at_end);
+            let mut taken = hole;
+            counts.holes += hole as u64;
+            if hole == 0 {
+                let stream = batch.stream(&self.labels).map_err(io::Error::other)?;
+                let mut lines = Lines {
+                    batch,
+                    stream,
+                    charset: self.charset,
+                    limits: self.job.limits,
+                    decoded,
+                    now_ns,
+                    last_ns: self.last_ns,
+                    counts: Counts::default(),
+                };
+                taken = take(&mut lines, data, self.last && at_end);
+                self.last_ns = lines.last_ns;
+                counts.add(lines.counts);
+            }
+            if taken == 0 && !at_end && buf.len() < LONGEST_LINE + TAIL + CHUNK {
+                let longer = buf.len() * 2;
+                buf.resize(longer.min(LONGEST_LINE + TAIL + CHUNK), 0);
+                continue;
+            }
+            let rest = data.len() - taken;
+            let read = whole.get(..tail_len + taken).unwrap_or_default();
+            self.advance(read, tail_len);
+            counts.bytes += taken as u64;
+            self.waiting = rest as u64;
+            // Bytes that arrived while the batch was filling are found by the next look at the size.
+            break if at_end && taken == 0 { Chunk::End } else { Chunk::Taken(taken) };
+        };
+        if buf.len() > CHUNK {
+            buf.truncate(CHUNK);
+            buf.shrink_to(CHUNK);
+        }
+        Ok(result)
+    }
+
+    /// Zero bytes that a writer left who went on at his old place after the file was truncated.
+    fn hole(&mut self, data: &[u8], at_end: bool) -> usize {
+        if !self.reborn || data.is_empty() {
+            return 0;
+        }
+        let zeros = data.iter().take_while(|byte| **byte == 0).count();
+        let zeros = zeros - zeros % self.charset.unit();
+        if zeros < data.len() || at_end {
+            self.reborn = zeros == data.len();
+        }
+        // A few zeros may be text (UTF-16 has them in every letter); a hole is a page at least, or all there is.
+        if zeros >= 64 { zeros } else { 0 }
+    }
+
+    fn settle_charset(&mut self, data: &[u8]) {
+        if self.record.offset == 0 {
+            self.charset = self.charset.settled(data);
+        } else if self.charset == Charset::Utf16 {
+            let mut mark = [0; 2];
+            let read = self.file.as_ref().map(|file| read_at(file, &mut mark, 0));
+            self.charset = self.charset.settled(if matches!(read, Some(Ok(2))) { &mark } else { &[] });
+        }
+        self.settled = self.record.offset > 0 || data.len() >= 2;
+    }
+
+    /// Has the bytes that the head's hash covers, if more can come to it. False: the file does not begin with them.
+    fn load_head(&mut self) -> io::Result<bool> {
+        let len = self.record.head_len as usize;
+        if len >= HEAD || self.head.is_some() {
+            return Ok(true);
+        }
+        let mut bytes = vec![0; len];
+        let file = self.file.as_ref().ok_or_else(gone)?;
+        let n = read_at(file, &mut bytes, 0)?;
+        let same = n == len && (len == 0 || hash(&bytes) == self.record.head);
+        self.head = same.then_some(bytes);
+        Ok(same)
+    }
+
+    /// Moves the position behind `read`, which begins with the `tail_len` bytes before the old position.
+    fn advance(&mut self, read: &[u8], tail_len: usize) {
+        let new = read.get(tail_len..).unwrap_or_default();
+        if new.is_empty() {
+            return;
+        }
+        if let Some(head) = &mut self.head {
+            let room = HEAD.saturating_sub(head.len()).min(new.len());
+            head.extend_from_slice(new.get(..room).unwrap_or_default());
+            self.record.head = hash(head);
+            self.record.head_len = u32::try_from(head.len()).unwrap_or_default();
+            if head.len() >= HEAD {
+                self.head = None;
+            }
+        }
+        let tail = read.get(read.len().saturating_sub(TAIL)..).unwrap_or_default();
+        self.record.tail = hash(tail);
+        self.record.tail_len = u32::try_from(tail.len()).unwrap_or_default();
+        self.record.offset += new.len() as u64;
+    }
+
+    fn packed(&mut self, packing: Packing, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> io::Result<Turn> {
+        if self.unpacked.is_none() {
+            let Some(unpacked) = self.unpack(packing)? else {
+                return Ok(Turn::Replaced);
+            };
+            self.unpacked = Some(unpacked);
+        }
+        let Some(mut unpacked) = self.unpacked.take() else {
+            return Ok(Turn::Idle);
+        };
+        let tail_len = self.record.tail_len as usize;
+        // `held` begins with the tail, so that positions move as in plain files.
+        let mut tail_len = tail_len.min(unpacked.held.len());
+        while desk.batch.bytes() < BATCH {
+            let data_len = unpacked.held.len() - tail_len;
+            if !unpacked.at_end && data_len < CHUNK.max(LONGEST_LINE + 4) {
+                let old = unpacked.held.len();
+                unpacked.held.resize(old + CHUNK, 0);
+                let n = fill(unpacked.text.as_mut(), unpacked.held.get_mut(old..).unwrap_or_default());
+                let n = n.inspect_err(|_| unpacked.held.truncate(old))?;
+                unpacked.held.truncate(old + n);
+                unpacked.at_end = n < CHUNK;
+            }
+            let data = unpacked.held.get(tail_len..).unwrap_or_default();
+            if !self.settled {
+                self.settle_charset(data);
+            }
+            let stream = desk.batch.stream(&self.labels).map_err(io::Error::other)?;
+            let mut lines = Lines {
+                batch: &mut desk.batch,
+                stream,
+                charset: self.charset,
+                limits: self.job.limits,
+                decoded: &mut desk.decoded,
+                now_ns,
+                last_ns: self.last_ns,
+                counts: Counts::default(),
+            };
+            let taken = take(&mut lines, data, unpacked.at_end);
+            self.last_ns = lines.last_ns;
+            counts.add(lines.counts);
+            counts.bytes += taken as u64;
+            let done = unpacked.at_end && taken == data.len();
+            let upto = tail_len + taken;
+            self.advance(unpacked.held.get(..upto).unwrap_or_default(), tail_len);
+            if taken > 0 {
+                tail_len = self.record.tail_len as usize;
+                unpacked.held.drain(..upto.saturating_sub(tail_len));
+            }
+            if done {
+                self.size = self.metadata()?.len();
+                return Ok(Turn::Ended);
+            }
+        }
+        self.unpacked = Some(unpacked);
+        Ok(Turn::More)
+    }
+
+    /// The text behind the position; `None` if the text before it is not what was read.
+    fn unpack(&mut self, packing: Packing) -> io::Result<Option<Unpacked>> {
+        let file = File::open(&self.place)?;
+        let meta = file.metadata()?;
+        if (meta.dev(), meta.ino()) != (self.record.device, self.record.inode) {
+            return Err(gone());
+        }
+        let mut text = packing.unpack(file)?;
+        let Some((head, tail)) = skip(text.as_mut(), &self.record)? else {
+            return Ok(None);
+        };
+        self.head = (head.len() < HEAD).then_some(head);
+        Ok(Some(Unpacked { text, held: tail, at_end: false }))
+    }
+}
+
+enum Chunk {
+    Taken(usize),
+    End,
+    Replaced,
+}
+
+/// Reads up to a record's position and compares. Gives the bytes that head and tail cover, or `None` if this is another
+/// content or too short.
+pub(crate) fn skip(text: &mut dyn Read, record: &Record) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut head = Vec::new();
+    let mut tail = Vec::new();
+    let mut left = record.offset;
+    let mut block = vec![0; 64 << 10];
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
+        let n = fill(text, block.get_mut(..want).unwrap_or_default())?;
+        let read = block.get(..n).unwrap_or_default();
+        let room = (record.head_len as usize).saturating_sub(head.len()).min(n);
+        head.extend_from_slice(read.get(..room).unwrap_or_default());
+        if n < want || (head.len() == record.head_len as usize && hash(&head) != record.head && record.head_len > 0) {
+            return Ok(None);
+        }
+        tail.extend_from_slice(read.get(n.saturating_sub(TAIL)..).unwrap_or_default());
+        let over = tail.len().saturating_sub(TAIL);
+        tail.drain(..over);
+        left -= n as u64;
+    }
+    let over = tail.len().saturating_sub(record.tail_len as usize);
+    tail.drain(..over);
+    let same = tail.len() == record.tail_len as usize && (tail.is_empty() || hash(&tail) == record.tail);
+    Ok(same.then_some((head, tail)))
+}
+
+/// Takes whole lines, pieces of those that are too long, and with `all` the unfinished last one. Gives the bytes taken.
+fn take(lines: &mut Lines<'_>, data: &[u8], all: bool) -> usize {
+    let (charset, unit) = (lines.charset, lines.charset.unit());
+    let mut at = 0;
+    while lines.batch.bytes() < BATCH {
+        let rest = data.get(at..).unwrap_or_default();
+        if rest.is_empty() {
+            break;
+        }
+        match charset.line_end(rest) {
+            Some(end) if end <= LONGEST_LINE + unit => {
+                lines.push(rest.get(..end - unit).unwrap_or_default());
+                at += end;
+            }
+            _ if rest.len() > LONGEST_LINE => {
+                let cut = charset.cut(rest, LONGEST_LINE);
+                lines.push(rest.get(..cut).unwrap_or_default());
+                lines.counts.split += 1;
+                at += cut;
+            }
+            _ if all => {
+                lines.push(rest);
+                at += rest.len();
+            }
+            _ => break,
+        }
+    }
+    at
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(crate) fn read_at(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "it is not in its place any more")
+}

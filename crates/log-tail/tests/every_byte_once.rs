@@ -1,0 +1,203 @@
+//! Every byte once into the queue: random writers, rotations of every kind, truncations, stops and kills.
+//!
+//! `TAIL_CASES` sets the number of cases (6 if it is not set), `TAIL_SHRINK` how often a failure is tried smaller (each try
+//! takes seconds).
+
+mod support;
+
+use std::{fs, io::Write};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use support::House;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// That many lines to the file.
+    Write(usize),
+    /// The first part of a line; the next write ends it.
+    Half,
+    Rename,
+    CopyTruncate,
+    /// Compresses the newest rotated file.
+    Compress,
+    /// Once everything was read: away with it, and begin another.
+    DeleteRecreate,
+    CatchUp,
+    Kill,
+    Stop,
+    Pause(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1usize..60).prop_map(Step::Write),
+        1 => (500usize..4000).prop_map(Step::Write),
+        2 => Just(Step::Half),
+        3 => Just(Step::Rename),
+        2 => Just(Step::CopyTruncate),
+        1 => Just(Step::Compress),
+        1 => Just(Step::DeleteRecreate),
+        1 => Just(Step::CatchUp),
+        2 => Just(Step::Kill),
+        1 => Just(Step::Stop),
+        2 => (0u64..60).prop_map(Step::Pause),
+    ]
+}
+
+struct Writer {
+    house: House,
+    written: Vec<String>,
+    /// What stands in the file without its end.
+    half: String,
+    /// Whether the newest rotated file may still be compressed.
+    rotated: bool,
+}
+
+impl Writer {
+    fn line(&self) -> String {
+        let n = self.written.len();
+        format!("{n} {:x} {}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15), "x".repeat(n * 31 % 97))
+    }
+
+    fn end_half(&mut self) {
+        if !self.half.is_empty() {
+            let rest = "end of it\n";
+            self.house.append("app.log", rest);
+            self.written.push(format!("{}{}", self.half, rest.trim_end()));
+            self.half.clear();
+        }
+    }
+
+    fn write(&mut self, count: usize) {
+        self.end_half();
+        let mut text = String::new();
+        for _ in 0..count {
+            let line = self.line();
+            text.push_str(&line);
+            text.push('\n');
+            self.written.push(line);
+        }
+        self.house.append("app.log", text);
+    }
+
+    /// `app.log.2` away, `.1` to `.2`: two generations are kept, but only what was read may go.
+    async fn shift(&mut self) {
+        if self.house.path("app.log.3").exists() {
+            self.catch_up().await;
+            fs::remove_file(self.house.path("app.log.3")).unwrap();
+        }
+        for n in [2, 1] {
+            for ending in ["", ".gz"] {
+                let from = self.house.path(&format!("app.log.{n}{ending}"));
+                if from.exists() {
+                    fs::rename(from, self.house.path(&format!("app.log.{}{ending}", n + 1))).unwrap();
+                }
+            }
+        }
+        let packed = self.house.path("app.log.3.gz");
+        if packed.exists() {
+            self.catch_up().await;
+            fs::remove_file(packed).unwrap();
+        }
+        self.rotated = true;
+    }
+
+    async fn catch_up(&mut self) {
+        if self.house.tail.is_none() {
+            self.house.start();
+        }
+        let expected = self.written.clone();
+        self.house.expect_all(&expected).await;
+    }
+
+    async fn take(&mut self, step: Step) {
+        match step {
+            Step::Write(count) => self.write(count),
+            Step::Half => {
+                if self.half.is_empty() {
+                    self.half = format!("{} half ", self.line());
+                    self.house.append("app.log", &self.half);
+                }
+            }
+            Step::Rename => {
+                if self.house.path("app.log").exists() {
+                    self.end_half();
+                    self.shift().await;
+                    self.house.rename("app.log", "app.log.1");
+                }
+            }
+            Step::CopyTruncate => {
+                if self.house.path("app.log").exists() {
+                    self.end_half();
+                    self.shift().await;
+                    fs::copy(self.house.path("app.log"), self.house.path("app.log.1")).unwrap();
+                    fs::File::options().write(true).open(self.house.path("app.log")).unwrap().set_len(0).unwrap();
+                }
+            }
+            Step::Compress => {
+                let from = self.house.path("app.log.1");
+                if std::mem::take(&mut self.rotated) && from.exists() {
+                    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    out.write_all(&fs::read(&from).unwrap()).unwrap();
+                    let new = self.house.path("app.log.1.gz.tmp");
+                    fs::write(&new, out.finish().unwrap()).unwrap();
+                    fs::rename(new, self.house.path("app.log.1.gz")).unwrap();
+                    fs::remove_file(from).unwrap();
+                }
+            }
+            Step::DeleteRecreate => {
+                if self.house.path("app.log").exists() {
+                    self.end_half();
+                    self.catch_up().await;
+                    fs::remove_file(self.house.path("app.log")).unwrap();
+                    self.write(1);
+                }
+            }
+            Step::CatchUp => {
+                self.end_half();
+                self.catch_up().await;
+            }
+            Step::Kill => {
+                self.house.kill().await;
+                self.house.start();
+            }
+            Step::Stop => self.house.stop().await,
+            Step::Pause(ms) => tokio::time::sleep(std::time::Duration::from_millis(ms)).await,
+        }
+    }
+}
+
+async fn run(pattern: &str, steps: Vec<Step>) {
+    let mut writer = Writer { house: House::new(pattern), written: Vec::new(), half: String::new(), rotated: false };
+    writer.write(1);
+    // A content that nobody saw under its path before it rotated away is nobody's.
+    writer.catch_up().await;
+    for step in steps {
+        writer.take(step).await;
+    }
+    writer.end_half();
+    writer.catch_up().await;
+    writer.house.kill().await;
+    writer.catch_up().await;
+    // Long enough for whatever is held back to be read a second time.
+    tokio::time::sleep(writer.house.config.pace.suspicion * 2).await;
+    writer.catch_up().await;
+    writer.house.stop().await;
+}
+
+#[test]
+fn every_byte_comes_once_through_rotations_and_kills() {
+    let cases = std::env::var("TAIL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let shrink = std::env::var("TAIL_SHRINK").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: shrink, ..Config::default() };
+    let pattern = prop_oneof![Just("app.log"), Just("app.log*")];
+    let result = TestRunner::new(config).run(&(pattern, prop::collection::vec(step(), 1..40)), |(pattern, steps)| {
+        runtime.block_on(run(pattern, steps));
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}

@@ -1,0 +1,290 @@
+//! The table of rotations: whatever happens to a path, every line comes once.
+
+mod support;
+
+use std::{fs, io::Write, os::unix::fs::PermissionsExt};
+
+use log_tail::{Decompression, FileState, Packing};
+use support::House;
+
+/// Lines long enough that heads differ, as those of real logs do.
+fn lines(from: usize, to: usize) -> Vec<String> {
+    (from..to).map(|n| format!("line {n} of this test, with some text behind it")).collect()
+}
+
+fn text(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_file_is_finished_and_the_new_one_begun() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut house = House::new(pattern);
+        let all = lines(0, 30);
+        house.append("app.log", text(&all[..10]));
+        house.start();
+        house.expect_all(&all[..10]).await;
+        house.rename("app.log", "app.log.1");
+        house.append("app.log.1", text(&all[10..20]));
+        house.append("app.log", text(&all[20..]));
+        house.expect_all(&all).await;
+        house.stop().await;
+        house.start();
+        tokio::time::sleep(house.config.pace.suspicion).await;
+        house.expect_all(&all).await;
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_rotations_between_two_looks_lose_no_file() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut house = House::new(pattern);
+        let all = lines(0, 40);
+        house.append("app.log", text(&all[..10]));
+        house.start();
+        house.expect_all(&all[..10]).await;
+        house.append("app.log", text(&all[10..20]));
+        house.rename("app.log", "app.log.1");
+        house.append("app.log", text(&all[20..30]));
+        house.rename("app.log.1", "app.log.2");
+        house.rename("app.log", "app.log.1");
+        house.append("app.log", text(&all[30..]));
+        house.expect_all(&all).await;
+        let filename = house.path("app.log").display().to_string();
+        if pattern == "app.log" {
+            assert!(house.lines().iter().all(|line| line.labels.get("filename") == Some(&filename)));
+        }
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copied_and_truncated_file_is_finished_from_the_copy() {
+    for pattern in ["app.log", "app.log*"] {
+        for down in [false, true] {
+            let mut house = House::new(pattern);
+            let all = lines(0, 30);
+            house.append("app.log", text(&all[..10]));
+            house.start();
+            house.expect_all(&all[..10]).await;
+            if down {
+                house.kill().await;
+            }
+            house.append("app.log", text(&all[10..20]));
+            fs::copy(house.path("app.log"), house.path("app.log.1")).unwrap();
+            fs::File::options().write(true).open(house.path("app.log")).unwrap().set_len(0).unwrap();
+            house.append("app.log", text(&all[20..]));
+            if down {
+                house.start();
+            }
+            house.expect_all(&all).await;
+            tokio::time::sleep(house.config.pace.suspicion * 2).await;
+            house.expect_all(&all).await;
+            house.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_outgrew_its_old_size_after_truncation_is_read_from_its_beginning() {
+    let mut house = House::new("app.log");
+    let all = lines(0, 40);
+    house.append("app.log", text(&all[..10]));
+    house.start();
+    house.expect_all(&all[..10]).await;
+    house.kill().await;
+    fs::write(house.path("app.log"), text(&all[10..])).unwrap();
+    house.start();
+    house.expect_all(&all).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotation_while_the_agent_is_down_is_caught_up_with() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut house = House::new(pattern);
+        let all = lines(0, 40);
+        house.append("app.log", text(&all[..10]));
+        house.start();
+        house.expect_all(&all[..10]).await;
+        house.kill().await;
+        house.append("app.log", text(&all[10..20]));
+        house.rename("app.log", "app.log.1");
+        house.append("app.log", text(&all[20..30]));
+        house.rename("app.log.1", "app.log.2");
+        house.rename("app.log", "app.log.1");
+        house.append("app.log", text(&all[30..]));
+        house.start();
+        house.expect_all(&all).await;
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remainder_that_was_compressed_meanwhile_is_finished() {
+    let mut house = House::new("app.log");
+    let all = lines(0, 60);
+    house.append("app.log", text(&all[..20]));
+    house.start();
+    house.expect_all(&all[..20]).await;
+    house.kill().await;
+    house.append("app.log", text(&all[20..40]));
+    let bytes = fs::read(house.path("app.log")).unwrap();
+    fs::write(house.path("app.log.1.gz"), gzip(&bytes)).unwrap();
+    fs::remove_file(house.path("app.log")).unwrap();
+    house.append("app.log", text(&all[40..]));
+    house.start();
+    house.expect_all(&all).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotated_file_that_is_compressed_under_a_matching_name_is_not_read_again() {
+    let mut house = House::new("app.log*");
+    house.job.decompression = Some(Decompression { format: Packing::Gzip, initial_delay: Default::default() });
+    let all = lines(0, 40);
+    house.append("app.log", text(&all[..20]));
+    house.start();
+    house.expect_all(&all[..20]).await;
+    house.rename("app.log", "app.log.1");
+    house.append("app.log", text(&all[20..]));
+    house.expect_all(&all).await;
+    let bytes = fs::read(house.path("app.log.1")).unwrap();
+    fs::write(house.path("app.log.1.gz"), gzip(&bytes)).unwrap();
+    fs::remove_file(house.path("app.log.1")).unwrap();
+    let packed = house.path("app.log.1.gz");
+    house
+        .until("the compressed file is done", |house| {
+            house.files().iter().any(|file| file.place == packed && file.state == FileState::Done)
+        })
+        .await;
+    house.expect_all(&all).await;
+    house.kill().await;
+    house.start();
+    house
+        .until("the compressed file is done again", |house| {
+            house.files().iter().any(|file| file.place == packed && file.state == FileState::Done)
+        })
+        .await;
+    house.expect_all(&all).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_file_is_read_to_its_end_and_its_last_words_come() {
+    let mut house = House::new("*.log");
+    house.append("a.log", "one\n");
+    house.start();
+    house.expect(&["one"]).await;
+    let mut writer = fs::File::options().append(true).open(house.path("a.log")).unwrap();
+    fs::remove_file(house.path("a.log")).unwrap();
+    writer.write_all(b"two\nlast words").unwrap();
+    drop(writer);
+    house.expect(&["one", "two", "last words"]).await;
+    house.until("the file is closed", |house| house.files().is_empty()).await;
+    house.append("a.log", "three\n");
+    house.expect(&["one", "two", "last words", "three"]).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unfinished_line_waits_until_its_file_has_rotated_away() {
+    let mut house = House::new("app.log");
+    house.append("app.log", "whole\nhalf");
+    house.start();
+    house.expect(&["whole"]).await;
+    house.rename("app.log", "app.log.1");
+    house.append("app.log", "next\n");
+    house.expect(&["whole", "half", "next"]).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_goes_on_behind_a_truncation_leaves_no_line_of_zeros() {
+    let mut house = House::new("app.log");
+    let all = lines(0, 20);
+    // Without O_APPEND, as copytruncate hurts most.
+    let mut writer = fs::File::create(house.path("app.log")).unwrap();
+    writer.write_all(text(&all[..10]).as_bytes()).unwrap();
+    house.start();
+    house.expect_all(&all[..10]).await;
+    writer.set_len(0).unwrap();
+    writer.write_all(text(&all[10..]).as_bytes()).unwrap();
+    house.expect_all(&all).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_may_vanish_and_come_back() {
+    let mut house = House::new("*/x.log");
+    fs::create_dir(house.path("d")).unwrap();
+    house.append("d/x.log", "one\n");
+    house.start();
+    house.expect(&["one"]).await;
+    fs::remove_dir_all(house.path("d")).unwrap();
+    house.until("the file is gone", |house| house.files().is_empty()).await;
+    fs::create_dir(house.path("d")).unwrap();
+    house.append("d/x.log", "two\n");
+    house.expect(&["one", "two"]).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_moves_on_to_another_file_is_followed() {
+    let mut house = House::new("current.log");
+    house.append("2026-01-01.data", "one\n");
+    std::os::unix::fs::symlink(house.path("2026-01-01.data"), house.path("current.log")).unwrap();
+    house.start();
+    house.expect(&["one"]).await;
+    house.append("2026-01-01.data", "two\n");
+    house.append("2026-01-02.data", "three\n");
+    fs::remove_file(house.path("current.log")).unwrap();
+    std::os::unix::fs::symlink(house.path("2026-01-02.data"), house.path("current.log")).unwrap();
+    house.expect(&["one", "two", "three"]).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_may_not_be_read_says_so_and_does_not_stop_others() {
+    let mut house = House::new("*.log");
+    house.append("secret.log", "secret\n");
+    let mode = |house: &House, mode| {
+        fs::set_permissions(house.path("secret.log"), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&house, 0o000);
+    if fs::read(house.path("secret.log")).is_ok() {
+        // The superuser reads everything; what cannot be opened at all is a link to nowhere then, which matches nothing.
+        mode(&house, 0o600);
+        house.start();
+        house.expect(&["secret"]).await;
+        house.stop().await;
+        return;
+    }
+    house.append("open.log", "open\n");
+    house.start();
+    house.expect(&["open"]).await;
+    house
+        .until("the state is told", |house| house.files().iter().any(|file| matches!(file.state, FileState::Failed(_))))
+        .await;
+    mode(&house, 0o600);
+    house.expect(&["open", "secret"]).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_files_that_begin_alike_are_both_read() {
+    let mut house = House::new("*.log");
+    house.append("svc-1.log", "started\n");
+    house.append("svc-2.log", "started\n");
+    house.append("other.log", "started\n");
+    house.start();
+    house.expect(&["started", "started", "started"]).await;
+    house.stop().await;
+}

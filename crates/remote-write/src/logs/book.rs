@@ -1,0 +1,166 @@
+//! Where each line of a group of lots ended, and the counters that move with it.
+//!
+//! It keeps true: a line is booked once; what is booked here sums to the lots' items when a group is through.
+
+use parking_lot::Mutex;
+
+use super::{
+    head::Address,
+    metrics::LogCells,
+    sheaf::{Cargo, Row},
+};
+use crate::{DestinationStatus, lot::Tally, metrics::DestinationMetrics, verdict::Loss};
+
+/// See the file's head.
+#[derive(Debug)]
+pub(crate) struct Book<'a> {
+    tallies: Mutex<Vec<Tally>>,
+    status: &'a DestinationStatus,
+    metrics: &'a DestinationMetrics,
+    cells: &'a LogCells,
+}
+
+impl<'a> Book<'a> {
+    pub(crate) fn new(
+        lots: usize,
+        status: &'a DestinationStatus,
+        metrics: &'a DestinationMetrics,
+        cells: &'a LogCells,
+    ) -> Self {
+        Self { tallies: Mutex::new((0..lots).map(|_| Tally::default()).collect()), status, metrics, cells }
+    }
+
+    pub(crate) fn into_tallies(self) -> Vec<Tally> {
+        self.tallies.into_inner()
+    }
+
+    fn with(&self, lot: usize, work: impl FnOnce(&mut Tally)) {
+        if let Some(tally) = self.tallies.lock().get_mut(lot) {
+            work(tally);
+        }
+    }
+
+    /// Dropped by relabelling.
+    pub(crate) fn filtered(&self, lot: usize, lines: u32) {
+        self.with(lot, |tally| tally.filtered += lines);
+        self.status.count(0, u64::from(lines), 0);
+        self.metrics.dropped("dropped_series", u64::from(lines));
+    }
+
+    /// Older than the destination wants.
+    pub(crate) fn expired(&self, lot: usize, lines: u32) {
+        self.with(lot, |tally| tally.expired += lines);
+        self.status.count(0, 0, u64::from(lines));
+        self.metrics.dropped("too_old", u64::from(lines));
+    }
+
+    /// Lost before it was sent.
+    pub(crate) fn lost(&self, lot: usize, lines: u32, loss: Loss, message: &str) {
+        if lines > 0 {
+            self.with(lot, |tally| {
+                tally.rejected += lines;
+                tally.loss = tally.loss.or(Some(loss));
+            });
+            self.status.lost(loss, u64::from(lines), message);
+        }
+    }
+
+    /// A request came to its end: its first `stored` lines count as stored, the others as lost.
+    pub(crate) fn ended(&self, address: &Address, cargo: &Cargo<'_>, stored: u64, lost: Option<(Loss, &str)>) {
+        let (lines, bytes) = (cargo.lines(), cargo.bytes());
+        let stored = stored.min(lines);
+        let mut left = stored;
+        let newest_ns = match cargo {
+            Cargo::Packed(pieces) => {
+                for piece in pieces {
+                    let took = u32::try_from(left).unwrap_or(u32::MAX).min(piece.lines);
+                    left -= u64::from(took);
+                    self.split(piece.lot, took, piece.lines - took, lost);
+                }
+                pieces.iter().map(|piece| piece.last_ns).max()
+            }
+            Cargo::Rows(rows) => {
+                for run in rows.chunk_by(|a, b| a.lot == b.lot) {
+                    let run_lines = u32::try_from(run.len()).unwrap_or(u32::MAX);
+                    let took = u32::try_from(left).unwrap_or(u32::MAX).min(run_lines);
+                    left -= u64::from(took);
+                    if let Some(row) = run.first() {
+                        self.split(row.lot, took, run_lines - took, lost);
+                    }
+                }
+                rows.iter().map(|row| row.entry.timestamp_ns).max()
+            }
+        };
+        self.told(address, stored, lines - stored, bytes, newest_ns, lost);
+    }
+
+    /// The same where the answer names the lines: `loss_of` says why a line is lost.
+    pub(crate) fn ended_each(
+        &self,
+        address: &Address,
+        rows: &[Row<'_>],
+        loss_of: impl Fn(usize) -> Option<Loss>,
+        message: &str,
+    ) {
+        let mut reasons: Vec<(Loss, u64)> = Vec::new();
+        let mut stored = 0;
+        let (mut bytes, mut newest_ns) = (0, None);
+        for (index, row) in rows.iter().enumerate() {
+            let loss = loss_of(index);
+            match loss {
+                None => {
+                    self.split(row.lot, 1, 0, None);
+                    stored += 1;
+                    bytes += row.entry.line.len() as u64;
+                    newest_ns = newest_ns.max(Some(row.entry.timestamp_ns));
+                }
+                Some(loss) => {
+                    self.split(row.lot, 0, 1, Some((loss, message)));
+                    match reasons.iter_mut().find(|(known, _)| *known == loss) {
+                        Some((_, count)) => *count += 1,
+                        None => reasons.push((loss, 1)),
+                    }
+                }
+            }
+        }
+        self.told(address, stored, 0, bytes, newest_ns, None);
+        for (loss, count) in reasons {
+            self.told(address, 0, count, 0, None, Some((loss, message)));
+        }
+    }
+
+    fn split(&self, lot: usize, stored: u32, lost: u32, why: Option<(Loss, &str)>) {
+        self.with(lot, |tally| {
+            tally.delivered += stored;
+            tally.rejected += lost;
+            if lost > 0 {
+                tally.loss = tally.loss.or(why.map(|(loss, _)| loss));
+            }
+        });
+    }
+
+    fn told(
+        &self,
+        address: &Address,
+        stored: u64,
+        refused: u64,
+        bytes: u64,
+        newest_ns: Option<i64>,
+        lost: Option<(Loss, &str)>,
+    ) {
+        self.status.count(stored, 0, 0);
+        self.metrics.samples.inc_by(stored + refused);
+        let part = |lines: u64| (bytes * lines).checked_div(stored + refused).unwrap_or(0);
+        self.cells.sent(stored, part(stored));
+        if let Some((loss, message)) = lost {
+            self.metrics.failed.inc_by(refused);
+            self.status.lost(loss, refused, message);
+            self.cells.dropped(&address.first, loss, refused, part(refused));
+        }
+        if stored > 0
+            && let Some(newest) = newest_ns
+        {
+            self.metrics.queue_highest_sent.note(newest.div_euclid(1_000_000));
+        }
+    }
+}

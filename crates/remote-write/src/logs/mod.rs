@@ -1,0 +1,36 @@
+//! Log destinations: one worker each, from a lane of log batches to Loki, CloudWatch, Firehose, Kinesis, a bucket or OTLP.
+//!
+//! ```text
+//! LogOutlet -> LogLot (claim) -> LogLine: sort by address -> Sheaf -> Cargo -> Wire (body, request) -> Post (sign, send)
+//!      ^                              |  packed streams as they are, or rows         |
+//!      +---- settle, whole lots ------+<---- Book (every line in one column) <- LogVerdict
+//! ```
+//!
+//! It shares with metrics what does not know what a sample is: the post (client, identity), the pace, the roster, verdicts
+//! and the status. It refuses: to look at a line that can travel as it lies in the queue (Loki), and to make lines of
+//! different addresses wait for each other.
+
+mod book;
+mod config;
+mod destination;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod found;
+pub(crate) mod head;
+mod line;
+mod lot;
+#[doc(hidden)]
+pub mod measure;
+mod metrics;
+pub(crate) mod sheaf;
+mod template;
+pub(crate) mod text;
+pub(crate) mod wire;
+
+pub use config::{
+    CloudWatchConfig, FirehoseConfig, KinesisConfig, LogCompression, LogFormat, LogObjectsConfig, LogProtocol,
+    LokiConfig, OtlpLogsConfig,
+};
+pub use destination::LogDestination;
+pub use metrics::LogDeliveryMetrics;
+pub use template::{Template, TemplateError};

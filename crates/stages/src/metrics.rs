@@ -1,0 +1,171 @@
+//! What stages count: dropped lines by reason, and the metrics that `metrics` stages define.
+//!
+//! Keeps true: a metric lives as long as a pipeline that defines it; pipelines that define the same metric in the same
+//! way share its name, and their series with equal labels are served as one; a series that no line touched for its
+//! `max_idle_duration` is not served any more.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
+    metrics::{MetricType, counter::Counter, family::Family},
+    registry::Registry,
+};
+
+use crate::{
+    StageFault,
+    series::{Series, SeriesKind, SeriesTotals},
+};
+
+type Label = [(&'static str, String); 1];
+type NoLabels = [(&'static str, &'static str); 0];
+type TwoLabels = [(&'static str, String); 2];
+
+/// Counters and custom metrics of all pipelines of a process. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct StageMetrics {
+    dropped: Family<Label, Counter>,
+    dropped_by_label: Family<TwoLabels, Counter>,
+    custom: Arc<Custom>,
+}
+
+impl StageMetrics {
+    /// Registered under their public names (the registry adds `_total`).
+    pub fn registered(registry: &mut Registry) -> Self {
+        Self::with_clock(registry, wall_clock)
+    }
+
+    /// The same; idle series are judged by `clock` (nanoseconds since the epoch) when the metrics are read.
+    pub fn with_clock(registry: &mut Registry, clock: fn() -> i64) -> Self {
+        let metrics = Self {
+            dropped: Family::default(),
+            dropped_by_label: Family::default(),
+            custom: Arc::new(Custom { clock, by_name: Mutex::default() }),
+        };
+        registry.register(
+            "logentry_dropped_lines",
+            "Log lines that a pipeline stage dropped, by reason",
+            metrics.dropped.clone(),
+        );
+        registry.register(
+            "logentry_dropped_lines_by_label",
+            "Log lines that a limit stage with by_label_name dropped, by label",
+            metrics.dropped_by_label.clone(),
+        );
+        registry.register_collector(Box::new(Arc::clone(&metrics.custom)));
+        metrics
+    }
+
+    /// Metrics that nobody reads.
+    pub fn unregistered() -> Self {
+        Self::registered(&mut Registry::default())
+    }
+
+    pub(crate) fn dropped(&self, reason: &str) -> Counter {
+        self.dropped.get_or_create(&[("reason", reason.to_owned())]).clone()
+    }
+
+    pub(crate) fn dropped_by_label(&self, name: &str, value: &str) {
+        let labels = [("label_name", name.to_owned()), ("label_value", value.to_owned())];
+        self.dropped_by_label.get_or_create(&labels).inc();
+    }
+
+    /// The `by_label` counters of a limit stage that forgot its older labels.
+    pub(crate) fn forget_labels(&self) {
+        self.dropped_by_label.clear();
+    }
+
+    /// A metric of a `metrics` stage.
+    pub(crate) fn define(
+        &self,
+        name: &str,
+        help: &str,
+        kind: SeriesKind,
+        max_idle_ns: i64,
+    ) -> Result<Arc<Series>, StageFault> {
+        let mut by_name = self.custom.by_name.lock();
+        let living = by_name.entry(name.to_owned()).or_default();
+        living.retain(|other| other.strong_count() > 0);
+        if living.iter().filter_map(Weak::upgrade).any(|other| *other.kind() != kind) {
+            return Err(StageFault::MetricConflict(name.to_owned()));
+        }
+        let series = Arc::new(Series::new(help.to_owned(), kind, max_idle_ns));
+        living.push(Arc::downgrade(&series));
+        Ok(series)
+    }
+}
+
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[derive(Debug)]
+struct Custom {
+    clock: fn() -> i64,
+    by_name: Mutex<BTreeMap<String, Vec<Weak<Series>>>>,
+}
+
+impl Collector for Custom {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let now_ns = (self.clock)();
+        let mut by_name = self.by_name.lock();
+        by_name.retain(|_, living| {
+            living.retain(|series| series.strong_count() > 0);
+            !living.is_empty()
+        });
+        for (name, living) in by_name.iter() {
+            let living: Vec<_> = living.iter().filter_map(Weak::upgrade).collect();
+            let Some(first) = living.first() else { continue };
+            let mut totals = SeriesTotals::default();
+            for series in &living {
+                series.prune(now_ns);
+                series.add_to(&mut totals);
+            }
+            if totals.is_empty() {
+                continue;
+            }
+            // The encoder adds `_total` to counters. A counter that is not called so keeps its exact name, which
+            // dashboards ask for, and is served as one of unknown type.
+            let (name, kind) = match (first.kind(), name.strip_suffix("_total")) {
+                (SeriesKind::Counter, Some(stem)) => (stem, MetricType::Counter),
+                (SeriesKind::Counter, None) => (name.as_str(), MetricType::Unknown),
+                (SeriesKind::Gauge, _) => (name.as_str(), MetricType::Gauge),
+                (SeriesKind::Histogram(_), _) => (name.as_str(), MetricType::Histogram),
+            };
+            let metric = encoder.encode_descriptor(name, first.help(), None, kind)?;
+            Served { totals: &totals, kind }.encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+struct Served<'a> {
+    totals: &'a SeriesTotals,
+    kind: MetricType,
+}
+
+impl EncodeMetric for Served<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (labels, total) in self.totals.iter() {
+            let labels: Vec<(&str, &str)> = labels.iter().collect();
+            let mut one = encoder.encode_family(&labels)?;
+            match (self.kind, &total.buckets) {
+                (MetricType::Counter, _) => one.encode_counter::<NoLabels, f64, f64>(&total.value, None)?,
+                (_, Some(buckets)) => one.encode_histogram::<NoLabels>(total.value, total.count, buckets, None)?,
+                (_, None) => one.encode_gauge(&total.value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.kind
+    }
+}
