@@ -202,7 +202,9 @@ async fn every_line_arrives_everywhere_through_kills_and_rotations() -> Result<(
 async fn a_client_that_is_down_holds_up_no_other_and_gets_everything_later() -> Result<()> {
     let sandbox = sandbox().await?;
     let port = free_port()?;
-    let dead = format!("        - {{name: dead, url: 'http://127.0.0.1:{port}/late/loki/api/v1/push', batchwait: 100ms, backoff_config: {{max_period: 1s}}}}\n");
+    let dead = format!(
+        "        - {{name: dead, url: 'http://127.0.0.1:{port}/late/loki/api/v1/push', batchwait: 100ms, backoff_config: {{max_period: 1s}}}}\n"
+    );
     let mut agent = agent(&(loki("live", &sandbox) + &dead))?;
     let mut log = Log::new(&agent)?;
     agent.start_ready().await?;

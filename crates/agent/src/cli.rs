@@ -15,6 +15,7 @@ pub enum Invocation {
     Replay(ReplayArgs),
     Queue(QueueArgs),
     Doctor(crate::command::doctor::DoctorArgs),
+    DryRun(crate::command::dry_run::DryRunArgs),
     Version,
 }
 
@@ -38,6 +39,7 @@ fn parse_from(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
         "doctor" => {
             crate::command::doctor::DoctorArgs::try_parse_from(two_dashes(tail().collect())).map(Invocation::Doctor)
         }
+        "dry-run" => crate::command::dry_run::DryRunArgs::try_parse_from(tail()).map(Invocation::DryRun),
         "version" => Ok(Invocation::Version),
         _ => {
             let flags = RunFlags::try_parse_from(two_dashes(args))?;
@@ -65,6 +67,7 @@ fn two_dashes(args: Vec<OsString>) -> Vec<OsString> {
     about = "A telemetry agent that signs what it posts.",
     after_help = "Commands:\n  sigpost check FILE     validate a configuration and print the effective plan, secrets masked\n  \
                   sigpost doctor FILE    ask each destination whether it would accept data; why not, and what to do\n  \
+                  sigpost dry-run FILE   take in once and print what would be sent where; send nothing\n  \
                   sigpost sandbox        a local AWS stand-in that verifies signatures and shows what arrived\n  \
                   sigpost replay         post archived objects to a remote-write endpoint\n  \
                   sigpost queue          show what waits on disk (inspect DIR), check it for damage (verify DIR)\n\n\

@@ -164,7 +164,7 @@ fn what_is_wrong_with_a_client_is_said_with_what_to_write() {
 #[test]
 fn a_secret_of_a_client_is_never_shown() {
     let text = client(
-        "{url: 'https://user:s3cr3tMARKER@h/p', headers: {X-Key: s3cr3tMARKER}, oauth2: {client_id: s3cr3tMARKER, client_secret: s3cr3tMARKER, token_url: 'http://h/t'}, stream_name: x}",
+        "{url: 'https://user:s3cr3tMARKER@h/p', headers: {X-Key: s3cr3tMARKER}, oauth2: {client_id: agent, client_secret: s3cr3tMARKER, token_url: 'http://h/t'}, stream_name: x}",
     );
     let error = try_plan(&text).unwrap_err();
     assert!(!format!("{error}{error:?}").contains("s3cr3tMARKER"), "{error}");

@@ -4,9 +4,9 @@
 //! before it, and never before a line that the stages still hold back; nothing but one batch is kept in memory; a queue
 //! without room makes [`Forward::push`] wait, and so its source.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use model::{Labels, LogBatch, SourceMark};
+use model::{Labels, LogBatch, MAX_LOG_STREAMS, SourceMark};
 use pipeline::{Durability, LogIntake, Receipt};
 use relabel::Rule;
 use stages::{Entry, Pipeline, TENANT_LABEL};
@@ -66,7 +66,8 @@ pub struct Forward {
     config: ForwardConfig,
     intake: LogIntake,
     stages: Option<Pipeline>,
-    staged: Vec<Entry>,
+    /// Lines that left the stages and are not in the batch yet.
+    staged: VecDeque<Entry>,
     batch: LogBatch,
     /// Bytes of lines in the batch.
     line_bytes: u64,
@@ -104,7 +105,7 @@ impl Forward {
             config,
             intake,
             stages: stages.filter(|stages| !stages.is_empty()),
-            staged: Vec::new(),
+            staged: VecDeque::new(),
             batch: LogBatch::new(),
             line_bytes: 0,
             since: None,
@@ -121,6 +122,11 @@ impl Forward {
     /// How the source is doing.
     pub fn state(&self) -> SourceState {
         self.state.clone()
+    }
+
+    /// Batches leave only when they are told to or full: what comes in one request goes into one record.
+    pub(crate) fn gather_whole(&mut self) {
+        self.config.batch_bytes = usize::MAX;
     }
 
     pub(crate) fn counts(&self) -> SourceCounts {
@@ -171,7 +177,7 @@ impl Forward {
         let mut entry = Entry::new(labels.clone(), timestamp_ns, String::from_utf8_lossy(line));
         entry.structured_metadata = metadata.iter().copied().collect();
         let staged = &mut self.staged;
-        stages.process(entry, now_ns(), &mut |line| staged.push(line));
+        stages.process(entry, now_ns(), &mut |line| staged.push_back(line));
         self.take_staged().await
     }
 
@@ -191,14 +197,17 @@ impl Forward {
         None
     }
 
+    // Whoever waits may be dropped while it waits: a line leaves `staged` only when there is room for it.
     async fn take_staged(&mut self) -> Result<(), ReceiveError> {
-        let mut staged = std::mem::take(&mut self.staged);
-        for line in staged.drain(..) {
-            let metadata: Vec<(&str, &str)> = line.structured_metadata.iter().collect();
-            let text = cut(line.line.as_bytes(), LONGEST_LINE);
-            self.gather(&line.labels, line.timestamp_ns, text, &metadata).await?;
+        while let Some(bytes) =
+            self.staged.front().map(|line| size(line.line.as_bytes(), line.structured_metadata.iter()))
+        {
+            self.make_room(bytes).await?;
+            if let Some(line) = self.staged.pop_front() {
+                let metadata: Vec<(&str, &str)> = line.structured_metadata.iter().collect();
+                self.store(&line.labels, line.timestamp_ns, cut(line.line.as_bytes(), LONGEST_LINE), &metadata);
+            }
         }
-        self.staged = staged;
         Ok(())
     }
 
@@ -209,19 +218,23 @@ impl Forward {
         line: &[u8],
         metadata: &[(&str, &str)],
     ) -> Result<(), ReceiveError> {
-        let room = line.len().saturating_mul(3)
-            + metadata.iter().map(|(name, value)| name.len() + value.len() + 16).sum::<usize>();
-        if !self.batch.is_empty() && (self.batch.bytes() >= self.config.batch_bytes || !self.batch.has_room(room)) {
+        self.make_room(size(line, metadata.iter().copied())).await?;
+        self.store(labels, timestamp_ns, line, metadata);
+        Ok(())
+    }
+
+    async fn make_room(&mut self, bytes: usize) -> Result<(), ReceiveError> {
+        let is_full = self.batch.bytes() >= self.config.batch_bytes
+            || !self.batch.has_room(bytes)
+            || self.batch.streams() >= MAX_LOG_STREAMS;
+        if is_full && !self.batch.is_empty() {
             self.append(Durability::Soon).await?;
         }
-        let numbered = match self.batch.stream(labels) {
-            Err(model::ModelError::TableFull) => {
-                self.append(Durability::Soon).await?;
-                self.batch.stream(labels)
-            }
-            numbered => numbered,
-        };
-        let pushed = numbered.and_then(|stream| self.batch.push(stream, timestamp_ns, line, metadata));
+        Ok(())
+    }
+
+    fn store(&mut self, labels: &Labels, timestamp_ns: i64, line: &[u8], metadata: &[(&str, &str)]) {
+        let pushed = self.batch.stream(labels).and_then(|stream| self.batch.push(stream, timestamp_ns, line, metadata));
         match pushed {
             Ok(()) => {
                 self.line_bytes += line.len() as u64;
@@ -232,7 +245,6 @@ impl Forward {
                 tracing::warn!(job = self.config.job_name, %error, "a line cannot be stored and is given up");
             }
         }
-        Ok(())
     }
 
     /// Where the source stands after all lines so far.
@@ -275,9 +287,9 @@ impl Forward {
         {
             let staged = &mut self.staged;
             if all {
-                stages.finish(now_ns(), &mut |line| staged.push(line));
+                stages.finish(now_ns(), &mut |line| staged.push_back(line));
             } else {
-                stages.flush(now_ns(), &mut |line| staged.push(line));
+                stages.flush(now_ns(), &mut |line| staged.push_back(line));
             }
             self.take_staged().await?;
         }
@@ -292,7 +304,7 @@ impl Forward {
     pub(crate) async fn flush(&mut self, durability: Durability) -> Result<Option<Receipt>, ReceiveError> {
         if let Some(stages) = &mut self.stages {
             let staged = &mut self.staged;
-            stages.finish(now_ns(), &mut |line| staged.push(line));
+            stages.finish(now_ns(), &mut |line| staged.push_back(line));
             self.take_staged().await?;
         }
         self.release_marks();
@@ -354,6 +366,12 @@ pub(crate) async fn at(due: Option<Instant>) {
 fn until(at_ns: i64) -> Duration {
     // A little late rather than a little early, which would be a second round.
     Duration::from_nanos(u64::try_from(at_ns.saturating_sub(now_ns())).unwrap_or(0)) + Duration::from_millis(1)
+}
+
+/// Bytes that a line may take in a batch: what is no UTF-8 becomes three times as long.
+fn size<'a>(line: &[u8], metadata: impl Iterator<Item = (&'a str, &'a str)>) -> usize {
+    line.len().min(LONGEST_LINE).saturating_mul(3)
+        + metadata.map(|(name, value)| name.len() + value.len() + 16).sum::<usize>()
 }
 
 /// At most `limit` bytes, not ending within a character.

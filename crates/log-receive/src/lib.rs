@@ -40,7 +40,8 @@ mod stdin;
 mod syslog;
 
 pub use cloud::{
-    CloudAccess, CloudWatchConfig, CloudWatchReader, LogGroups, NewObjects, ObjectCompression, S3Config, S3Reader, SqsConfig,
+    CloudAccess, CloudWatchConfig, CloudWatchReader, LogGroups, NewObjects, ObjectCompression, S3Config, S3Reader,
+    SqsConfig,
 };
 pub use error::ReceiveError;
 pub use forward::{Forward, ForwardConfig, LONGEST_LINE};

@@ -42,17 +42,17 @@ impl ReceiveMetrics {
             metrics.dropped.clone(),
         );
         registry.register("promtail_mutated_entries", "Lines cut by a limit, by reason", metrics.mutated.clone());
-        registry.register("promtail_journal_target_lines", "Lines read from the journal", metrics.journal_lines.clone());
+        registry.register(
+            "promtail_journal_target_lines",
+            "Lines read from the journal",
+            metrics.journal_lines.clone(),
+        );
         registry.register(
             "promtail_journal_target_parsing_errors",
             "Journal entries without a line, by error",
             metrics.journal_errors.clone(),
         );
-        registry.register(
-            "promtail_syslog_target_entries",
-            "Syslog messages taken in",
-            metrics.syslog_entries.clone(),
-        );
+        registry.register("promtail_syslog_target_entries", "Syslog messages taken in", metrics.syslog_entries.clone());
         registry.register(
             "promtail_syslog_target_parsing_errors",
             "Syslog messages that could not be read",

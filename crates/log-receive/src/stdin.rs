@@ -52,7 +52,8 @@ pub async fn read_stdin(config: StdinConfig, forward: Forward, stop: Cancellatio
         forward.state().trouble(&format!("starting the reader of the standard input: {error}"));
         return Ok(());
     }
-    read_lines(BufReader::with_capacity(64 << 10, Pieces { pieces, rest: Vec::new(), at: 0 }), config, forward, stop).await
+    read_lines(BufReader::with_capacity(64 << 10, Pieces { pieces, rest: Vec::new(), at: 0 }), config, forward, stop)
+        .await
 }
 
 /// What the thread read.

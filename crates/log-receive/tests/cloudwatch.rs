@@ -1,8 +1,8 @@
 //! Log groups read from a scripted CloudWatch Logs.
 
-mod support;
 #[path = "support/cloud.rs"]
 mod cloud;
+mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,7 +74,9 @@ async fn pages_are_followed_events_taken_once_and_late_ones_found() {
         match body["nextToken"].as_str() {
             // A page may be empty and not be the last one.
             None => json(&value!({"events": [], "nextToken": "t1"})),
-            Some("t1") => json(&value!({"events": [event(1, base, "one"), event(2, base + 1, "two\n")], "nextToken": "t2"})),
+            Some("t1") => {
+                json(&value!({"events": [event(1, base, "one"), event(2, base + 1, "two\n")], "nextToken": "t2"}))
+            }
             Some(_) => {
                 let late = counted.fetch_add(1, Ordering::SeqCst) > 1;
                 let events = if late { vec![event(3, base - 5000, "late")] } else { vec![] };
@@ -112,19 +114,26 @@ async fn pages_are_followed_events_taken_once_and_late_ones_found() {
 async fn groups_of_a_prefix_are_found_and_one_in_trouble_stops_no_other() {
     let mut store = Store::open();
     let throttled = Arc::new(AtomicUsize::new(0));
-    let fake = Fake::start(move |name, body, _| match (name, body["nextToken"].as_str(), body["logGroupName"].as_str()) {
-        ("DescribeLogGroups", None, _) => json(&value!({"logGroups": [{"logGroupName": "/a/bad"}], "nextToken": "n"})),
-        ("DescribeLogGroups", _, _) => json(&value!({"logGroups": [{"logGroupName": "/a/good"}]})),
-        (_, _, Some("/a/bad")) => error(400, "ResourceNotFoundException"),
-        _ if throttled.fetch_add(1, Ordering::SeqCst) == 0 => error(400, "ThrottlingException"),
-        _ => json(&value!({"events": [event(1, now_ms(), "fine")]})),
-    })
-    .await;
+    let fake =
+        Fake::start(move |name, body, _| match (name, body["nextToken"].as_str(), body["logGroupName"].as_str()) {
+            ("DescribeLogGroups", None, _) => {
+                json(&value!({"logGroups": [{"logGroupName": "/a/bad"}], "nextToken": "n"}))
+            }
+            ("DescribeLogGroups", _, _) => json(&value!({"logGroups": [{"logGroupName": "/a/good"}]})),
+            (_, _, Some("/a/bad")) => error(400, "ResourceNotFoundException"),
+            _ if throttled.fetch_add(1, Ordering::SeqCst) == 0 => error(400, "ThrottlingException"),
+            _ => json(&value!({"events": [event(1, now_ms(), "fine")]})),
+        })
+        .await;
     let running = start(&store, config(&fake, LogGroups::Prefix("/a/".into())), BTreeMap::new());
     let (lines, _) = store.lines(1).await;
     assert_eq!(lines[0].label("log_group"), "/a/good");
     until("the trouble", || {
-        running.state.status().trouble.is_some_and(|(why, _)| why.contains("/a/bad") && why.contains("ResourceNotFound"))
+        running
+            .state
+            .status()
+            .trouble
+            .is_some_and(|(why, _)| why.contains("/a/bad") && why.contains("ResourceNotFound"))
     })
     .await;
     running.end().await;

@@ -26,7 +26,9 @@ fn script(directory: &Path, body: &str) -> PathBuf {
 fn entry(number: u64, message: &str) -> String {
     // Far ahead: never older than max_age.
     let us = 4_000_000_000_000_000 + number;
-    format!("printf '__CURSOR=s=a;i={number};t={us:x}\\n__REALTIME_TIMESTAMP={us}\\n_SYSTEMD_UNIT=u{number}\\nPRIORITY=3\\nMESSAGE={message}\\n\\n'\n")
+    format!(
+        "printf '__CURSOR=s=a;i={number};t={us:x}\\n__REALTIME_TIMESTAMP={us}\\n_SYSTEMD_UNIT=u{number}\\nPRIORITY=3\\nMESSAGE={message}\\n\\n'\n"
+    )
 }
 
 fn config(directory: &Path, body: &str) -> JournalConfig {
@@ -156,4 +158,46 @@ fn matches_are_taken_apart_and_checked() {
     for bad in ["--file=/etc/passwd", "+", "lower=1", "=x"] {
         assert!(JournalConfig::split_matches(bad).unwrap_err().to_string().contains("FIELD=value"), "{bad}");
     }
+}
+
+/// Five entries from 2096, written by systemd-journal-remote 252; the third has a binary message.
+const JOURNAL: &[u8] = include_bytes!("data/remote.journal.zst");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_journal_is_read_and_gone_on_with() {
+    let is_here = |directory: PathBuf| directory.join("journalctl").is_file();
+    if !std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(is_here) {
+        println!("not run: there is no journalctl on this machine");
+        return;
+    }
+    let mut store = Store::open();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("remote.journal"), zstd::decode_all(JOURNAL).unwrap()).unwrap();
+    let config = JournalConfig { path: Some(directory.path().to_owned()), ..JournalConfig::default() };
+    let (stop, task, _) = start(&store, config.clone(), None);
+    let mut all = Vec::new();
+    let mut third = String::new();
+    while all.len() < 5 {
+        let (lines, marks) = store.record().await;
+        all.extend(lines);
+        third.clone_from(&marks[0].cursor);
+    }
+    assert_eq!(texts(&all), ["real line 1", "real line 2", "binary \n\0\u{fffd} line", "real line 4", "real line 5"]);
+    assert_eq!(all[0].timestamp_ns, 4_000_000_000_000_001_000);
+    assert_eq!(all[4].label("unit"), "unit5.service");
+    stop.cancel();
+    task.await.unwrap();
+    assert!(third.contains("i=5;"), "{third}");
+
+    // From the third on, and only one unit.
+    let cursor = "s=d791da92b7bd4f599af4d5cbf66bb6ee;i=3;b=0123456789abcdef0123456789abcdef;m=3eb;t=e35fa931a0003;x=56ce549a6d067a80";
+    let (stop, task, _) = start(&store, config.clone(), Some(cursor));
+    assert_eq!(texts(&store.lines(2).await.0), ["real line 4", "real line 5"]);
+    stop.cancel();
+    task.await.unwrap();
+    let matches = JournalConfig::split_matches("_SYSTEMD_UNIT=unit2.service").unwrap();
+    let (stop, task, _) = start(&store, JournalConfig { matches, ..config }, None);
+    assert_eq!(texts(&store.lines(1).await.0), ["real line 2"]);
+    stop.cancel();
+    task.await.unwrap();
 }

@@ -75,14 +75,16 @@ async fn a_pushed_stream_lies_in_the_queue_before_it_is_answered() {
     })
     .await;
     let message = b"\x0a\x18\x0a\x09{app=\"x\"}\x12\x0b\x0a\x02\x08\x07\x12\x05hello".to_vec();
-    let reply = running.post("/loki/api/v1/push", &[("content-type", "application/x-protobuf")], snappy(&message)).await;
+    let reply =
+        running.post("/loki/api/v1/push", &[("content-type", "application/x-protobuf")], snappy(&message)).await;
     assert_eq!(reply.status, StatusCode::NO_CONTENT, "{}", text(&reply));
     let (lines, _) = store.record().await;
     assert_eq!(texts(&lines), ["hello"]);
     assert_eq!(lines[0].timestamp_ns, 7_000_000_000);
     assert_eq!(lines[0].labels, [("agent".into(), "edge".into()), ("app".into(), "mine".into())]);
 
-    let headers = [("content-type", "application/json; charset=utf-8"), ("content-encoding", "gzip"), ("x-scope-orgid", "t1")];
+    let headers =
+        [("content-type", "application/json; charset=utf-8"), ("content-encoding", "gzip"), ("x-scope-orgid", "t1")];
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(br#"{"streams":[{"stream":{"a":"b"},"values":[["5","one",{"k":"v"}],["4","two"]]}]}"#).unwrap();
     let reply = running.post("/loki/api/v1/push", &headers, gzip.finish().unwrap()).await;
@@ -117,7 +119,7 @@ async fn what_cannot_be_read_is_refused_whole_with_the_reason() {
     let proto = [("content-type", "application/x-protobuf")];
     for (headers, body, status, part) in [
         (&proto[..], b"garbage".to_vec(), 400, "snappy"),
-        (&proto[..], snappy(MESSAGE), 400, "protobuf"),
+        (&proto[..], snappy(&MESSAGE[..MESSAGE.len() - 1]), 400, "protobuf"),
         (&proto[..], snappy(b"\x0a\x04\x0a\x02{}"), 400, "without labels"),
         (&proto[..], snappy(&vec![0u8; 5000]), 413, "4096"),
         (&proto[..], b"\xff\xff\xff\xff\x0f".to_vec(), 413, "4096"),
@@ -188,7 +190,7 @@ async fn what_stages_hold_back_is_given_out_before_the_answer() {
     let mut store = Store::open();
     let multiline = stages::config::MultilineConfig { firstline: r"^\S".into(), ..Default::default() };
     let config = stages::PipelineConfig { stages: vec![stages::StageConfig::Multiline(multiline)] };
-    let pipeline = stages::Pipeline::new(&config, "pushed", &stages::StageMetrics::default()).unwrap();
+    let pipeline = stages::Pipeline::new(&config, "pushed", &stages::StageMetrics::unregistered()).unwrap();
     let forward = store.staged("loki_push_api", ForwardConfig::new("pushed"), Some(pipeline));
     let running = start_with(forward, |config| config.labels = [("a", "b")].into_iter().collect::<Labels>()).await;
     assert_eq!(running.post("/promtail/api/v1/raw", &[], "one\n two\nthree").await.status, 204);

@@ -1,8 +1,8 @@
 //! Objects of a bucket that verifies signatures, and of a queue's notices.
 
-mod support;
 #[path = "support/cloud.rs"]
 mod cloud;
+mod support;
 
 use std::{
     io::Write,
@@ -18,9 +18,7 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use cloud::{Fake, access, client, error, json};
 use http::{Request, StatusCode};
-use log_receive::{
-    CloudAccess, ForwardConfig, NewObjects, ReceiveError, S3Config, S3Reader, SourceState, SqsConfig,
-};
+use log_receive::{CloudAccess, ForwardConfig, NewObjects, ReceiveError, S3Config, S3Reader, SourceState, SqsConfig};
 use net::{Secret, SecretSource};
 use sandbox::{Running as Bucket, Sandbox, SandboxConfig};
 use serde_json::{Value, json as value};
@@ -117,8 +115,8 @@ fn listing(endpoint: &str) -> S3Config {
 async fn objects_of_every_packing_are_read_once_also_by_the_next_process() {
     let mut store = Store::open();
     let (bucket, access) = bucket().await;
-    put(&bucket, &access, "in/b%20%2B%C3%BC.gz", gzip("b1\nb2\n")).await;
     put(&bucket, &access, "in/a.zst", zstd::encode_all(&b"a1\r\na2"[..], 1).unwrap()).await;
+    put(&bucket, &access, "in/b%20%2B%C3%BC.gz", gzip("b1\nb2\n")).await;
     put(&bucket, &access, "in/c.txt", b"c1\n".to_vec()).await;
     put(&bucket, &access, "out/d.txt", b"not wanted\n".to_vec()).await;
     let running = start(&store, listing(&bucket.url()), access.clone(), None, None);
@@ -195,7 +193,8 @@ impl Place {
                 }
                 let piece = &self.text[from..total.min(to + 1)];
                 let place = format!("bytes {from}-{}/{total}", from + piece.len() - 1);
-                (StatusCode::PARTIAL_CONTENT, [("content-range", place), ("etag", "\"e\"".into())], piece).into_response()
+                (StatusCode::PARTIAL_CONTENT, [("content-range", place), ("etag", "\"e\"".into())], piece)
+                    .into_response()
             }
         })
         .await

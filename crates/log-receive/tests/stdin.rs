@@ -11,7 +11,9 @@ async fn all_lines_are_durable_when_the_input_has_ended() {
     let mut store = Store::open();
     let forward = store.forward("stdin", ForwardConfig::new("piped"));
     let state = forward.state();
-    read_lines(&b"one\n\ntwo\r\n\xff\nlast"[..], StdinConfig::default(), forward, CancellationToken::new()).await.unwrap();
+    read_lines(&b"one\n\ntwo\r\n\xff\nlast"[..], StdinConfig::default(), forward, CancellationToken::new())
+        .await
+        .unwrap();
     assert_eq!(state.status().lines, 4);
     let (lines, _) = store.lines(4).await;
     assert_eq!(texts(&lines), ["one", "two", "\u{fffd}", "last"]);

@@ -135,8 +135,7 @@ async fn senders_over_tls_are_read_and_others_there_are_not() {
     let _ = plain.read_to_end(&mut rest).await;
     let mut roots = tokio_rustls::rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let config =
-        tokio_rustls::rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let config = tokio_rustls::rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect(running.address).await.unwrap();
     let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();

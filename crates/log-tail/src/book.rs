@@ -74,6 +74,8 @@ struct Pages {
     /// Durable end at the beginning of each append that is not settled.
     outstanding: BTreeMap<u64, u64>,
     next_ticket: u64,
+    /// Positions handed over of contents nobody follows now; they become durable soon.
+    handed: HashMap<u64, Record>,
 }
 
 /// The positions of a route. Shared by its sources.
@@ -115,15 +117,38 @@ impl Book {
     /// Records of a job that are wanted, the farthest first.
     pub(crate) fn records(&self, job: &str, wanted: impl Fn(&Record) -> bool) -> Vec<Record> {
         let pages = self.pages.lock();
-        let mut found: Vec<Record> =
-            pages.records.values().filter(|record| record.job == job && wanted(record)).cloned().collect();
+        let latest = |record: &Record| {
+            let mut record = record.clone();
+            if let Some(later) = pages.handed.get(&record.id).filter(|later| later.offset > record.offset) {
+                record.advance(later);
+            }
+            record
+        };
+        let of_job = pages.records.values().filter(|record| record.job == job);
+        let mut found: Vec<Record> = of_job.map(latest).filter(|record| wanted(record)).collect();
         found.sort_by_key(|record| std::cmp::Reverse(record.offset));
         found
     }
 
     /// Adds a record whose position needs no batch: a new file, or one taken over from Promtail.
+    ///
+    /// Of a record that is known, the durable position stays: only a batch may move it.
     pub(crate) fn insert(&self, record: Record) {
-        self.pages.lock().records.insert(record.id, record);
+        let mut pages = self.pages.lock();
+        let mut record = record;
+        if let Some(held) = pages.records.get(&record.id) {
+            (record.head, record.head_len, record.tail) = (held.head, held.head_len, held.tail);
+            (record.tail_len, record.offset) = (held.tail_len, held.offset);
+        }
+        pages.records.insert(record.id, record);
+    }
+
+    /// Where a content stands that is not followed any more, whether that is durable or not yet.
+    pub(crate) fn handed(&self, record: Record) {
+        let mut pages = self.pages.lock();
+        let Pages { handed, records, .. } = &mut *pages;
+        handed.retain(|id, later| records.get(id).is_some_and(|record| record.offset < later.offset));
+        handed.insert(record.id, record);
     }
 
     /// Changes what batches do not carry. The position is not to be changed here.

@@ -303,6 +303,7 @@ impl Foreman {
         }
         let Some(slot) = self.slots.get_mut(&id) else {
             // It is not wanted any more.
+            self.book.handed(file.record.clone());
             self.unpack_next();
             return;
         };
@@ -439,6 +440,7 @@ impl Foreman {
         let ms = now_ms();
         tracing::info!(path = %file.record.path, offset = file.record.offset, "a log file was truncated or written anew: reading it from its beginning");
         self.metrics.rotated("truncated");
+        self.book.handed(file.record.clone());
         self.book.note(old, |record| record.lost_ms = Some(ms));
         let known = slot.known.clone();
         let (job, rank, device, inode) = slot.key.clone();
@@ -506,6 +508,7 @@ impl Foreman {
         let Some(slot) = self.slots.remove(&id) else {
             return;
         };
+        self.book.handed(slot.known.clone());
         if slot.file.is_some_and(|file| file.is_open()) {
             self.open = self.open.saturating_sub(1);
         }

@@ -344,6 +344,10 @@ impl Foreman {
             if candidate.packing().is_some() {
                 return slot.known.offset > 0 && candidate.holds(&slot.known) != Match::Other;
             }
+            // It is being read for the first time: what of it, is known when it comes back.
+            if slot.file.is_none() && slot.known.offset == 0 {
+                return true;
+            }
             if candidate.size == 0 {
                 return !slot.detached && slot.place.exists();
             }
@@ -523,7 +527,7 @@ impl Foreman {
                 if known || (matches && candidate.signature.is_none()) || sibling == real {
                     continue;
                 }
-                if candidate.born_ms < since_ms - CLOCK_SLACK_MS || candidate.size == 0 {
+                if candidate.size == 0 {
                     continue;
                 }
                 let records = self.book.records(&name, |record| {
@@ -531,6 +535,11 @@ impl Foreman {
                 });
                 let told: Vec<Match> = records.iter().map(|record| candidate.holds(record)).collect();
                 if told.contains(&Match::Same) || told.contains(&Match::Unclear) {
+                    continue;
+                }
+                // The very file that was followed, truncated and written anew before it rotated away, is old and yet new.
+                let renewed = records.iter().any(|record| candidate.is(record) && record.seen_ms >= since_ms);
+                if candidate.born_ms < since_ms - CLOCK_SLACK_MS && !renewed {
                     continue;
                 }
                 if self.looks_live(&candidate, &name, rank) {

@@ -107,6 +107,23 @@ async fn a_file_that_outgrew_its_old_size_after_truncation_is_read_from_its_begi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_truncated_and_then_renamed_while_the_agent_is_down_is_read_from_its_beginning() {
+    let mut house = House::new("app.log");
+    let all = lines(0, 30);
+    house.append("app.log", text(&all[..10]));
+    house.start();
+    house.expect_all(&all[..10]).await;
+    house.stop().await;
+    fs::File::options().write(true).open(house.path("app.log")).unwrap().set_len(0).unwrap();
+    house.append("app.log", text(&all[10..20]));
+    house.rename("app.log", "app.log.1");
+    house.append("app.log", text(&all[20..]));
+    house.start();
+    house.expect_all(&all).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotation_while_the_agent_is_down_is_caught_up_with() {
     for pattern in ["app.log", "app.log*"] {
         let mut house = House::new(pattern);

@@ -119,6 +119,17 @@ impl Client {
         Ok(Reply { status, headers, body: body.into(), truncated, sent_at, received_at })
     }
 
+    /// As [`send`](Self::send), with the body in the caller's buffer, which says whether it is decompressed on the way.
+    pub async fn send_into(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+        body_limit: u64,
+        buf: &mut dyn BodyBuffer,
+    ) -> Result<ReplyHead, NetError> {
+        self.exchange(request, timeout, body_limit, buf).await
+    }
+
     /// A GET that is sent again and again: what can be prepared is prepared once. `headers` go with every request; those of
     /// the configuration and `HttpAuth` are added each time. Fails where `url` cannot be called.
     pub fn standing(&self, url: &Url, headers: HeaderMap) -> Result<StandingRequest, NetError> {

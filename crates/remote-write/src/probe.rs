@@ -6,7 +6,8 @@
 //! What a probe that stores nothing proves: *remote write*: an empty `WriteRequest` is authenticated, authorised and parsed
 //! like any other, and holds no sample. *S3*: a part of a multipart upload that does not exist. S3 wants `s3:PutObject` on
 //! the key for it and answers 404 `NoSuchUpload` to whoever has it. That leaves open the encryption key, the storage class
-//! and bucket policies with conditions on them, which only a write shows.
+//! and bucket policies with conditions on them, which only a write shows. *Log services*: a request without lines. They check
+//! who asks first, and refuse it for its emptiness alone. Lines are never written as a probe.
 
 use bytes::Bytes;
 use http::{HeaderName, Request};

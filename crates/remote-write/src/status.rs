@@ -65,7 +65,7 @@ pub struct DestinationSnapshot {
     pub name: String,
     /// Without user name, password and query.
     pub url: String,
-    /// `prometheus` or `s3`.
+    /// The word that configuration files have for it: `prometheus`, `s3`, `loki`, `cloudwatch_logs`, ...
     pub protocol: &'static str,
     /// Who signs: source and key id, no secret.
     pub identity: Option<String>,

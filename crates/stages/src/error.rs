@@ -35,8 +35,6 @@ pub enum StageFault {
     LabelName(String),
     #[error("not a valid metric name: {0:?}; use letters, digits, underscores and colons, and no digit in front")]
     MetricName(String),
-    #[error("{0:?} is already a metric of another type or with other buckets; use another name")]
-    MetricConflict(String),
     #[error("buckets must rise and be numbers")]
     Buckets,
     #[error("unknown time zone {0:?}")]

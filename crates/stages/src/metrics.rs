@@ -1,7 +1,8 @@
 //! What stages count: dropped lines by reason, and the metrics that `metrics` stages define.
 //!
 //! Keeps true: a metric lives as long as a pipeline that defines it; pipelines that define the same metric in the same
-//! way share its name, and their series with equal labels are served as one; a series that no line touched for its
+//! way share its name, and their series with equal labels are served as one; where definitions differ, as they do while a
+//! changed configuration replaces another, the newest is served; a series that no line touched for its
 //! `max_idle_duration` is not served any more.
 
 use std::{
@@ -18,10 +19,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{
-    StageFault,
-    series::{Series, SeriesKind, SeriesTotals},
-};
+use crate::series::{Series, SeriesKind, SeriesTotals};
 
 type Label = [(&'static str, String); 1];
 type NoLabels = [(&'static str, &'static str); 0];
@@ -82,22 +80,13 @@ impl StageMetrics {
     }
 
     /// A metric of a `metrics` stage.
-    pub(crate) fn define(
-        &self,
-        name: &str,
-        help: &str,
-        kind: SeriesKind,
-        max_idle_ns: i64,
-    ) -> Result<Arc<Series>, StageFault> {
+    pub(crate) fn define(&self, name: &str, help: &str, kind: SeriesKind, max_idle_ns: i64) -> Arc<Series> {
         let mut by_name = self.custom.by_name.lock();
         let living = by_name.entry(name.to_owned()).or_default();
         living.retain(|other| other.strong_count() > 0);
-        if living.iter().filter_map(Weak::upgrade).any(|other| *other.kind() != kind) {
-            return Err(StageFault::MetricConflict(name.to_owned()));
-        }
         let series = Arc::new(Series::new(help.to_owned(), kind, max_idle_ns));
         living.push(Arc::downgrade(&series));
-        Ok(series)
+        series
     }
 }
 
@@ -122,9 +111,9 @@ impl Collector for Custom {
         });
         for (name, living) in by_name.iter() {
             let living: Vec<_> = living.iter().filter_map(Weak::upgrade).collect();
-            let Some(first) = living.first() else { continue };
+            let Some(newest) = living.last() else { continue };
             let mut totals = SeriesTotals::default();
-            for series in &living {
+            for series in living.iter().filter(|series| series.kind() == newest.kind()) {
                 series.prune(now_ns);
                 series.add_to(&mut totals);
             }
@@ -133,13 +122,13 @@ impl Collector for Custom {
             }
             // The encoder adds `_total` to counters. A counter that is not called so keeps its exact name, which
             // dashboards ask for, and is served as one of unknown type.
-            let (name, kind) = match (first.kind(), name.strip_suffix("_total")) {
+            let (name, kind) = match (newest.kind(), name.strip_suffix("_total")) {
                 (SeriesKind::Counter, Some(stem)) => (stem, MetricType::Counter),
                 (SeriesKind::Counter, None) => (name.as_str(), MetricType::Unknown),
                 (SeriesKind::Gauge, _) => (name.as_str(), MetricType::Gauge),
                 (SeriesKind::Histogram(_), _) => (name.as_str(), MetricType::Histogram),
             };
-            let metric = encoder.encode_descriptor(name, first.help(), None, kind)?;
+            let metric = encoder.encode_descriptor(name, newest.help(), None, kind)?;
             Served { totals: &totals, kind }.encode(metric)?;
         }
         Ok(())

@@ -96,18 +96,24 @@ fn idle_series_and_pipelines_that_are_gone_are_not_served() {
     run.line("{app=\"young\"}", "x", 550);
     let page = run.page();
     assert!(page.contains("young") && !page.contains("old"), "{page}");
-    // A second pipeline of the same definition shares the name; one of another type is refused.
-    let mut other = Pipeline::new(&config(yaml), "other", &run.metrics).unwrap();
-    let labels = support::labels("{app=\"young\"}").0;
-    other.process(Entry::new(labels, 0, "x"), START_NS + 550 * SECOND, &mut |_| ());
+    // A second pipeline of the same definition shares the name.
+    let other = |run: &Run, yaml: &str| {
+        let mut other = Pipeline::new(&config(yaml), "other", &run.metrics).unwrap();
+        let labels = support::labels("{app=\"young\"}").0;
+        other.process(Entry::new(labels, 0, "x"), START_NS + 550 * SECOND, &mut |_| ());
+        other
+    };
+    let same = other(&run, yaml);
     run.serves("promtail_custom_seen_total{app=\"young\"} 2.0");
-    let gauge = config("- metrics: {seen_total: {type: gauge, config: {action: inc}}}");
-    assert!(Pipeline::new(&gauge, "job", &run.metrics).is_err());
-    drop(other);
+    // One that defines it differently, as after a reload, is served alone.
+    let gauge = other(&run, "- metrics: {seen_total: {type: gauge, source: app, config: {action: dec}}}");
+    run.serves("promtail_custom_seen_total{app=\"young\"} -1.0");
+    drop(gauge);
+    run.serves("promtail_custom_seen_total{app=\"young\"} 2.0");
+    drop(same);
     run.serves("promtail_custom_seen_total{app=\"young\"} 1.0");
     run.pipeline = Pipeline::new(&config("[]"), "job", &run.metrics).unwrap();
     assert!(!run.page().contains("promtail_custom_seen"));
-    assert!(Pipeline::new(&gauge, "job", &run.metrics).is_ok());
 }
 
 #[test]

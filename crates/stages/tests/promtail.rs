@@ -230,3 +230,25 @@ fn nested_pipelines_see_labels_set_before() {
         "in | x\nout {level=\"warn\"} | warn",
     );
 }
+
+#[test]
+fn partial_lines_are_bounded_in_bytes_and_not_lost() {
+    let mut pipeline = support::pipeline("- cri: {}").unwrap();
+    let part = "x".repeat(1 << 20);
+    let mut bytes = 0;
+    let mut held = 0_usize;
+    for i in 0..200 {
+        // One stream that never ends its line, and eight that together are too much.
+        let stream = if i % 2 == 0 { 0 } else { i % 16 };
+        let labels = support::labels(&format!("{{s=\"{stream}\"}}")).0;
+        let line = format!("2024-01-01T00:00:00Z stdout P {part}");
+        held += part.len();
+        pipeline.process(stages::Entry::new(labels, 0, line), 0, &mut |entry| {
+            assert!(entry.line.len() <= stages::MAX_PARTIAL_BYTES);
+            bytes += entry.line.len();
+        });
+        assert!(held - bytes <= 65 << 20, "{} bytes are held", held - bytes);
+    }
+    pipeline.finish(0, &mut |entry| bytes += entry.line.len());
+    assert_eq!(bytes, 200 << 20);
+}

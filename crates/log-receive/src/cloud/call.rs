@@ -2,7 +2,11 @@
 //!
 //! Retries nothing but a signature that the identity wants to make anew. Keeps true: no secret in any message.
 
-use std::{error::Error, sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
@@ -80,8 +84,10 @@ impl CloudAccess {
         };
         let mut answer = Vec::new();
         let head = self.send(make, timeout, JSON_LIMIT, &mut answer).await?;
-        let read = serde_json::from_slice(&answer)
-            .map_err(|e| CallError::Later { why: format!("{target}: an answer that cannot be read: {e}"), after: None })?;
+        let read = serde_json::from_slice(&answer).map_err(|e| CallError::Later {
+            why: format!("{target}: an answer that cannot be read: {e}"),
+            after: None,
+        })?;
         let ReplyHead { status, headers, truncated, sent_at, received_at, .. } = head;
         Ok((read, Reply { status, headers, body: answer.into(), truncated, sent_at, received_at }))
     }
@@ -97,8 +103,8 @@ impl CloudAccess {
         let mut signed_anew = false;
         loop {
             buf.bytes().clear();
-            let mut request =
-                make().map_err(|e| CallError::Held { why: format!("making a request: {e}; check names and addresses") })?;
+            let mut request = make()
+                .map_err(|e| CallError::Held { why: format!("making a request: {e}; check names and addresses") })?;
             let later = |why: String| CallError::Later { why, after: None };
             self.client.prepare(&mut request).await.map_err(|e| later(e.to_string()))?;
             if let Err(error) = self.authorize.authorize(&mut request).await {
@@ -120,7 +126,9 @@ impl CloudAccess {
                     signed_anew = true;
                     continue;
                 }
-                IdentityVerdict::RetryNow { why } | IdentityVerdict::Hold { why } => return Err(CallError::Held { why }),
+                IdentityVerdict::RetryNow { why } | IdentityVerdict::Hold { why } => {
+                    return Err(CallError::Held { why });
+                }
                 IdentityVerdict::Unrelated => {}
             }
             return judge(&head, buf.as_bytes()).map_or(Ok(head), Err);

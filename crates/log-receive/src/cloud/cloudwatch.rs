@@ -4,7 +4,10 @@
 //! round asks again for the stretch of the overlap and passes over the events it knows. Keeps true: a group's place moves
 //! only after the last page of a round; an empty page with a token is not the end; one group's trouble stops no other.
 
-use std::{collections::BTreeMap, time::{Duration, SystemTime, UNIX_EPOCH}};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use model::{Labels, SourceMark};
 use net::{Backoff, Reply};
@@ -14,8 +17,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{call::{CallError, CloudAccess}, seen::Horizon};
-use crate::{Forward, ReceiveError, SourceState, clock::{ms, now_ms}, forward::at, metrics::SourceCounts};
+use super::{
+    call::{CallError, CloudAccess},
+    seen::Horizon,
+};
+use crate::{
+    Forward, ReceiveError, SourceState,
+    clock::{ms, now_ms},
+    forward::at,
+    metrics::SourceCounts,
+};
 
 /// Which groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,6 +244,10 @@ impl CloudWatchReader {
                 break;
             }
         }
+        // A round may have been broken off in the middle of a page.
+        for group in self.horizons.keys().cloned().collect::<Vec<_>>() {
+            self.mark(&group);
+        }
         self.forward.flush(Durability::Now).await?;
         Ok(())
     }
@@ -356,6 +371,7 @@ impl CloudWatchReader {
             for event in page.events {
                 self.take(group, event).await?;
             }
+            self.mark(group);
             // The same token again would be asked for for ever.
             token = page.next_token.filter(|next| token.as_ref() != Some(next));
             if token.is_none() {
@@ -364,15 +380,20 @@ impl CloudWatchReader {
         }
         if let Some(horizon) = self.horizons.get_mut(group) {
             horizon.advance(end, ms(self.config.overlap));
-            let mark = SourceMark { key, cursor: horizon.text(), file: None };
-            self.forward.mark(mark);
         }
+        self.mark(group);
         Ok(end < now)
     }
 
+    fn mark(&mut self, group: &str) {
+        if let Some(horizon) = self.horizons.get(group) {
+            let key = Self::key(self.forward.job_name(), group);
+            self.forward.mark(SourceMark { key, cursor: horizon.text(), file: None });
+        }
+    }
+
     async fn take(&mut self, group: &str, event: Event) -> Result<(), ReceiveError> {
-        let is_new = self.horizons.get_mut(group).is_some_and(|h| h.is_new(&event.event_id, event.timestamp));
-        if !is_new {
+        if self.horizons.get(group).is_none_or(|horizon| horizon.knows(&event.event_id)) {
             return Ok(());
         }
         let mut labels: Labels = [
@@ -386,13 +407,18 @@ impl CloudWatchReader {
         for (name, value) in self.config.labels.iter() {
             labels.set(name, value);
         }
-        let Some(labels) = self.forward.admit_named(labels) else { return Ok(()) };
-        let at = match self.config.use_incoming_timestamp {
-            true => event.timestamp.saturating_mul(1_000_000),
-            false => self.forward.time(),
-        };
-        let line = event.message.strip_suffix('\n').unwrap_or(&event.message);
-        self.forward.push(&labels, at, line.as_bytes(), &[]).await?;
+        if let Some(labels) = self.forward.admit_named(labels) {
+            let at = match self.config.use_incoming_timestamp {
+                true => event.timestamp.saturating_mul(1_000_000),
+                false => self.forward.time(),
+            };
+            let line = event.message.strip_suffix('\n').unwrap_or(&event.message);
+            self.forward.push(&labels, at, line.as_bytes(), &[]).await?;
+        }
+        // Only now: who waits above may be dropped, and the event must then come again.
+        if let Some(horizon) = self.horizons.get_mut(group) {
+            horizon.is_new(&event.event_id, event.timestamp);
+        }
         self.forward.pace().await;
         Ok(())
     }

@@ -32,6 +32,13 @@ pub(super) struct Listed {
     pub size: u64,
 }
 
+impl Listed {
+    /// Names this version of the object.
+    pub(super) fn name(&self) -> String {
+        format!("{}\0{}", self.key, self.etag)
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct ListBucketResult {
@@ -94,7 +101,8 @@ fn parse(body: &[u8]) -> Result<Page, String> {
         .contents
         .into_iter()
         .map(|found| {
-            let modified: jiff::Timestamp = found.last_modified.parse().map_err(|_| bad(found.last_modified.clone()))?;
+            let modified: jiff::Timestamp =
+                found.last_modified.parse().map_err(|_| bad(found.last_modified.clone()))?;
             Ok(Listed {
                 key: decoded(&found.key),
                 etag: found.e_tag.trim_matches('"').to_owned(),
@@ -122,8 +130,7 @@ mod tests {
             <Contents><Key>a%2Bb/c+d%C3%BC</Key><LastModified>2023-11-14T22:13:20.000Z</LastModified>\
             <ETag>&quot;e1&quot;</ETag><Size>7</Size></Contents></ListBucketResult>";
         let page = parse(body).unwrap();
-        let expected =
-            Listed { key: "a+b/c dü".into(), etag: "e1".into(), modified_ms: 1_700_000_000_000, size: 7 };
+        let expected = Listed { key: "a+b/c dü".into(), etag: "e1".into(), modified_ms: 1_700_000_000_000, size: 7 };
         assert_eq!(page.objects, [expected]);
         assert_eq!(page.next.as_deref(), Some("t/1="));
         assert!(parse(b"<ListBucketResult/>").unwrap().objects.is_empty());

@@ -77,7 +77,9 @@ mod tests {
     #[test]
     fn the_three_forms_are_read_and_keys_decoded_where_they_are_encoded() {
         let record = |name: &str, key: &str| {
-            format!(r#"{{"eventName":"{name}","awsRegion":"r1","s3":{{"bucket":{{"name":"b"}},"object":{{"key":"{key}"}}}}}}"#)
+            format!(
+                r#"{{"eventName":"{name}","awsRegion":"r1","s3":{{"bucket":{{"name":"b"}},"object":{{"key":"{key}"}}}}}}"#
+            )
         };
         let plain = format!(
             r#"{{"Records":[{},{},{}]}}"#,
@@ -98,7 +100,13 @@ mod tests {
         assert_eq!(parse(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#), Notice::Nothing);
         assert_eq!(parse(r#"{"source":"aws.s3","detail-type":"Object Deleted"}"#), Notice::Nothing);
         assert_eq!(parse(r#"{"Records":[]}"#), Notice::Nothing);
-        for text in ["", "7", "{}", r#"{"Type":"Notification","Message":"x"}"#, r#"{"Records":[{"eventName":"ObjectCreated:Put"}]}"#] {
+        for text in [
+            "",
+            "7",
+            "{}",
+            r#"{"Type":"Notification","Message":"x"}"#,
+            r#"{"Records":[{"eventName":"ObjectCreated:Put"}]}"#,
+        ] {
             assert!(matches!(parse(text), Notice::Unknown(_)), "{text}");
         }
     }

@@ -145,7 +145,10 @@ impl Fetch {
                 // Behind the end: an empty object, or one whose size is a multiple of a piece.
                 Err(CallError::Refused { status: 416, .. }) => return Ok(StatusCode::OK),
                 Err(CallError::Refused { status: 412, why, .. }) => {
-                    return Err(CallError::Later { why: format!("the object was replaced while it was read: {why}"), after: None });
+                    return Err(CallError::Later {
+                        why: format!("the object was replaced while it was read: {why}"),
+                        after: None,
+                    });
                 }
                 Err(CallError::Later { after, why }) => {
                     if backoff.failures() + 1 >= ATTEMPTS {
@@ -180,8 +183,8 @@ impl Fetch {
 
     fn request(&self, object: &ObjectName, from: u64, etag: Option<&str>) -> Result<Request<Bytes>, http::Error> {
         let to = from.saturating_add(self.piece.max(1)) - 1;
-        let mut request = Request::get(self.address(&object.bucket, &object.key))
-            .header(header::RANGE, format!("bytes={from}-{to}"));
+        let mut request =
+            Request::get(self.address(&object.bucket, &object.key)).header(header::RANGE, format!("bytes={from}-{to}"));
         if let Some(etag) = etag {
             request = request.header(header::IF_MATCH, etag);
         }

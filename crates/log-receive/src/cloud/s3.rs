@@ -4,7 +4,7 @@
 //! Keeps true: one object is read at a time; a message is deleted after its objects' lines are durable; an object that can
 //! never be read does not stop the others.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use model::{Labels, SourceMark};
 use net::Backoff;
@@ -22,7 +22,12 @@ use super::{
     seen::Horizon,
     sqs::{Message, NoticeQueue, SqsConfig},
 };
-use crate::{Forward, ReceiveError, SourceState, clock::{ms, now_ms}, forward::at, metrics::SourceCounts};
+use crate::{
+    Forward, ReceiveError, SourceState,
+    clock::{ms, now_ms},
+    forward::at,
+    metrics::SourceCounts,
+};
 
 /// How new objects are found.
 #[derive(Debug, Clone)]
@@ -94,6 +99,9 @@ pub struct S3Reader {
     state: SourceState,
     counts: SourceCounts,
 }
+
+/// Objects that a round remembers; those that come later wait for the next round.
+const MOST_LISTED: usize = 10_000;
 
 impl S3Reader {
     /// `access` signs for `s3`, `queue_access` for `sqs`. `cursor` is the saved place under [`key`](Self::key).
@@ -197,40 +205,46 @@ impl S3Reader {
         };
         let (interval, sorted, overlap) = (*interval, *sorted_keys, ms(*overlap));
         let after = if sorted { self.horizon.after.clone() } else { String::new() };
-        let (mut token, mut newest) = (None::<String>, self.horizon.next_ms);
         let bucket = self.config.bucket.clone();
         let oldest = self.horizon.next_ms.saturating_sub(overlap);
-        let first = oldest.min(self.horizon.next_ms);
+        let mut token = None::<String>;
+        // In the order in which they are to be read: by name, or by time and name.
+        let mut fresh: BTreeMap<(i64, String), Listed> = BTreeMap::new();
+        let mut is_whole = true;
         loop {
             let page = self.fetch.list(&bucket, &self.config.prefix, &after, token.as_deref());
             let page = page.await.map_err(NotTaken::Call)?;
             for listed in page.objects {
-                if !sorted && listed.modified_ms < first || listed.size == 0 {
+                let is_old = !sorted && listed.modified_ms < oldest;
+                if is_old || listed.size == 0 || self.horizon.knows(&listed.name()) {
                     continue;
                 }
-                let name = format!("{}\0{}", listed.key, listed.etag);
-                if self.horizon.knows(&name) {
-                    continue;
+                let order = if sorted { 0 } else { listed.modified_ms };
+                fresh.insert((order, listed.key.clone()), listed);
+                if fresh.len() > MOST_LISTED {
+                    fresh.pop_last();
+                    is_whole = false;
                 }
-                let modified_ms = listed.modified_ms;
-                self.take_listed(&bucket, listed, &name).await?;
-                newest = newest.max(modified_ms);
             }
             token = page.next.filter(|next| token.as_ref() != Some(next));
-            if token.is_none() {
+            if token.is_none() || (sorted && !is_whole) {
                 break;
             }
         }
-        // Only a whole list tells that nothing older is unread.
-        self.horizon.advance(newest, overlap);
-        Ok(interval)
+        for listed in fresh.into_values() {
+            self.take_listed(&bucket, listed, overlap).await?;
+        }
+        Ok(if is_whole { interval } else { Duration::ZERO })
     }
 
-    async fn take_listed(&mut self, bucket: &str, listed: Listed, name: &str) -> Result<(), NotTaken> {
+    async fn take_listed(&mut self, bucket: &str, listed: Listed, overlap: i64) -> Result<(), NotTaken> {
+        let name = listed.name();
         let object = ObjectName { bucket: bucket.to_owned(), key: listed.key };
         self.take(&object).await?;
-        self.horizon.is_new(name, listed.modified_ms);
+        self.horizon.is_new(&name, listed.modified_ms);
         self.horizon.after.clone_from(&object.key);
+        // Older ones were read before it.
+        self.horizon.advance(listed.modified_ms, overlap);
         let key = Self::key(self.forward.job_name());
         self.forward.mark(SourceMark { key, cursor: self.horizon.text(), file: None });
         self.forward.flush(Durability::Soon).await.map_err(NotTaken::Closed)?;
@@ -239,9 +253,8 @@ impl S3Reader {
 
     /// Hands an object's lines over.
     async fn take(&mut self, object: &ObjectName) -> Result<(), NotTaken> {
-        let mut labels: Labels = [("__s3_bucket", object.bucket.as_str()), ("__s3_key", object.key.as_str())]
-            .into_iter()
-            .collect();
+        let mut labels: Labels =
+            [("__s3_bucket", object.bucket.as_str()), ("__s3_key", object.key.as_str())].into_iter().collect();
         for (name, value) in self.config.labels.iter() {
             labels.set(name, value);
         }
@@ -325,7 +338,9 @@ impl S3Reader {
         }
         if let Some(receipt) = self.forward.flush(Durability::Now).await.map_err(NotTaken::Closed)? {
             let durable = receipt.durable().await;
-            durable.map_err(|_| NotTaken::Call(CallError::Later { why: "the agent is stopping".to_owned(), after: None }))?;
+            durable.map_err(|_| {
+                NotTaken::Call(CallError::Later { why: "the agent is stopping".to_owned(), after: None })
+            })?;
         }
         queue.delete(&message.receipt_handle).await.map_err(NotTaken::Call)
     }

@@ -28,12 +28,7 @@ pub struct SqsConfig {
 impl SqsConfig {
     /// Five minutes of visibility, long polling, ten attempts.
     pub fn new(queue_url: Url) -> Self {
-        Self {
-            queue_url,
-            visibility: Duration::from_secs(300),
-            wait: Duration::from_secs(20),
-            max_receives: 10,
-        }
+        Self { queue_url, visibility: Duration::from_secs(300), wait: Duration::from_secs(20), max_receives: 10 }
     }
 }
 
@@ -149,9 +144,10 @@ impl NoticeQueue {
             .await?;
         match deleted.failed.first() {
             None => Ok(()),
-            Some(failed) => {
-                Err(CallError::Later { why: format!("deleting a message: {}: {}", failed.code, failed.message), after: None })
-            }
+            Some(failed) => Err(CallError::Later {
+                why: format!("deleting a message: {}: {}", failed.code, failed.message),
+                after: None,
+            }),
         }
     }
 

@@ -69,7 +69,11 @@ impl Follower {
         };
         self.end().await;
         let said = String::from_utf8_lossy(&self.said.lock()).trim().to_owned();
-        if said.is_empty() { format!("journalctl ended ({status})") } else { format!("journalctl ended ({status}): {said}") }
+        if said.is_empty() {
+            format!("journalctl ended ({status})")
+        } else {
+            format!("journalctl ended ({status}): {said}")
+        }
     }
 
     /// Ends it and waits for its end.

@@ -21,10 +21,10 @@ pub(super) fn cursor(entry: &JournalEntry) -> Option<&str> {
     entry.fields.get("__CURSOR").and_then(|value| str::from_utf8(value).ok()).filter(|text| !text.is_empty())
 }
 
-/// When a cursor's entry was written, ms since the epoch: its part `t`, hexadecimal microseconds.
-pub(super) fn cursor_ms(cursor: &str) -> Option<i64> {
+/// When a cursor's entry was written, microseconds since the epoch: its part `t`, hexadecimal.
+pub(super) fn cursor_us(cursor: &str) -> Option<i64> {
     let part = cursor.split(';').find_map(|part| part.strip_prefix("t="))?;
-    i64::from_str_radix(part, 16).ok().map(|us| us / 1000)
+    i64::from_str_radix(part, 16).ok()
 }
 
 /// `None`: it has no message.
@@ -128,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_cursor_tells_its_time() {
-        assert_eq!(cursor_ms("s=ab;i=1;b=cd;m=3;t=60a24181e4000;x=5"), Some(0x60a_2418_1e40_00 / 1000));
-        assert_eq!(cursor_ms("s=ab"), None);
-        assert_eq!(cursor_ms("t=zz"), None);
+        assert_eq!(cursor_us("s=ab;i=1;b=cd;m=3;t=60a24181e4000;x=5"), Some(0x60a2_4181_e4000));
+        assert_eq!(cursor_us("s=ab"), None);
+        assert_eq!(cursor_us("t=zz"), None);
     }
 }

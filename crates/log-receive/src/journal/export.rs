@@ -42,8 +42,16 @@ enum Place {
     /// In a line that is longer than we keep.
     RestOfLine,
     /// In the eight bytes of a length.
-    Length { name: String, bytes: [u8; 8], have: usize },
-    Value { name: String, value: Vec<u8>, left: u64 },
+    Length {
+        name: String,
+        bytes: [u8; 8],
+        have: usize,
+    },
+    Value {
+        name: String,
+        value: Vec<u8>,
+        left: u64,
+    },
     /// The line feed after a binary value.
     AfterValue,
 }

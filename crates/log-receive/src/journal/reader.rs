@@ -144,7 +144,7 @@ impl JournalReader {
     fn from(&mut self, now_ms: i64) -> From {
         let oldest = now_ms.saturating_sub(ms(self.config.max_age));
         match &self.cursor {
-            Some(cursor) if entry::cursor_ms(cursor).is_none_or(|at| at >= oldest) => {
+            Some(cursor) if entry::cursor_us(cursor).is_none_or(|at| at / 1000 >= oldest) => {
                 self.again = Some(cursor.clone());
                 From::Cursor(cursor.clone())
             }
@@ -224,10 +224,10 @@ impl JournalReader {
             Ok(None) => None,
             Ok(Some(newest)) if Some(&newest) == self.cursor.as_ref() => None,
             Ok(Some(newest)) => {
-                let at = entry::cursor_ms(&newest)?;
+                let at = entry::cursor_us(&newest)?;
                 let last = match &self.cursor {
-                    Some(cursor) => entry::cursor_ms(cursor)?,
-                    None => now_ms().saturating_sub(ms(self.config.max_age)),
+                    Some(cursor) => entry::cursor_us(cursor)?,
+                    None => now_ms().saturating_sub(ms(self.config.max_age)).saturating_mul(1000),
                 };
                 (at > last).then(|| "journalctl gave nothing although the journal has newer entries".to_owned())
             }

@@ -53,7 +53,10 @@ pub(super) fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
         "" | "application/x-protobuf" => Ok(Format::Message),
         other => Err((
             StatusCode::BAD_REQUEST,
-            format!("content type {:?} is not known here: send application/json or application/x-protobuf", short(other)),
+            format!(
+                "content type {:?} is not known here: send application/json or application/x-protobuf",
+                short(other)
+            ),
         )),
     }
 }

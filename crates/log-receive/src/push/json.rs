@@ -53,7 +53,12 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<PushStream<'_>>, String> {
     if request.streams.len() > MAX_STREAMS {
         return Err(format!("more than {MAX_STREAMS} streams in one request"));
     }
-    request.streams.iter().enumerate().map(|(at, raw)| stream(raw).map_err(|why| format!("streams[{at}]: {why}"))).collect()
+    request
+        .streams
+        .iter()
+        .enumerate()
+        .map(|(at, raw)| stream(raw).map_err(|why| format!("streams[{at}]: {why}")))
+        .collect()
 }
 
 fn stream(raw: &RawValue) -> Result<PushStream<'_>, String> {
@@ -119,7 +124,10 @@ mod tests {
             ("", "not a JSON push request"),
             ("{}", "streams"),
             (r#"{"streams":[{"stream":{},"values":[]}]}"#, "streams[0]: a stream without labels"),
-            (r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"],[1,"x"]]}]}"#, "values[1]: the time is not a string"),
+            (
+                r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"],[1,"x"]]}]}"#,
+                "values[1]: the time is not a string",
+            ),
             (r#"{"streams":[{"stream":{"a":"b"},"values":[["x","x"]]}]}"#, "nanoseconds"),
             (r#"{"streams":[{"stream":{"a":"b"},"values":[["1"]]}]}"#, "an entry is"),
             (r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x",{"k":1}]]}]}"#, "metadata"),

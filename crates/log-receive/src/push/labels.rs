@@ -23,7 +23,8 @@ pub(super) fn parse(text: &str) -> Result<Labels, String> {
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(format!("stream labels: a label name is expected at byte {}", at(rest)));
         }
-        let after = after.trim_start().strip_prefix('=').ok_or_else(|| format!("stream labels: no '=' after {name}"))?;
+        let after =
+            after.trim_start().strip_prefix('=').ok_or_else(|| format!("stream labels: no '=' after {name}"))?;
         let (value, after) = quoted(after.trim_start()).map_err(|why| format!("stream labels: {name}: {why}"))?;
         if pairs.len() >= MAX_LOG_LABELS {
             return Err(format!("stream labels: more than {MAX_LOG_LABELS} labels"));

@@ -202,10 +202,7 @@ pub(super) mod tests {
         assert_eq!(streams.len(), 1);
         assert_eq!(streams[0].labels.get("a"), Some("b"));
         let read: Vec<_> = streams[0].entries.iter().map(|e| (e.timestamp_ns, e.line, e.metadata)).collect();
-        assert_eq!(
-            read,
-            [(1_000_000_000, "one", vec![("trace", "7")]), (2_000_000_000, "two", vec![("trace", "7")])]
-        );
+        assert_eq!(read, [(1_000_000_000, "one", vec![("trace", "7")]), (2_000_000_000, "two", vec![("trace", "7")])]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub struct PushReceiver {
 
 impl PushReceiver {
     /// Checks TLS and binds the address.
-    pub async fn bind(config: PushConfig, forward: Forward) -> Result<Self, ReceiveError> {
+    pub async fn bind(config: PushConfig, mut forward: Forward) -> Result<Self, ReceiveError> {
         if let Some(tls) = &config.server.tls {
             tls.check()?;
         }
@@ -63,6 +63,7 @@ impl PushReceiver {
         let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         forward.state().listening(Some(address));
+        forward.gather_whole();
         let door = Door {
             counts: forward.counts(),
             forward: Mutex::new(forward),

@@ -19,11 +19,7 @@ use super::{
     PushLimits,
     body::{self, Format, Refusal},
 };
-use crate::{
-    Forward, ReceiveError,
-    forward::Admitted,
-    metrics::SourceCounts,
-};
+use crate::{Forward, ReceiveError, forward::Admitted, metrics::SourceCounts};
 
 /// What the handlers share.
 pub(super) struct Door {
@@ -52,7 +48,8 @@ async fn push(State(door): State<Arc<Door>>, headers: HeaderMap, request: Body) 
         let format = body::format(&headers)?;
         let packed = body::read(request, &door.limits).await?;
         let limit = door.limits.decompressed;
-        let plain = pipeline::off_reactor(packed.len() > 64 << 10, || body::unpack(packed, &headers, Some(format), limit))?;
+        let plain =
+            pipeline::off_reactor(packed.len() > 64 << 10, || body::unpack(packed, &headers, Some(format), limit))?;
         door.take(&headers, &plain, Some(format)).await
     };
     door.answer(result.await)

@@ -29,9 +29,14 @@ enum Place {
     /// Between messages.
     Start,
     /// In the digits of a length.
-    Digits { count: usize, digits: u8 },
+    Digits {
+        count: usize,
+        digits: u8,
+    },
     /// Bytes of a counted message that are still to come.
-    Counted { left: usize },
+    Counted {
+        left: usize,
+    },
     Line,
 }
 

@@ -38,7 +38,8 @@ fn is_host(word: &str) -> bool {
     let is_ip = word.parse::<std::net::IpAddr>().is_ok();
     !word.is_empty()
         && word.len() <= 255
-        && (is_ip || (!word.ends_with(':') && word.bytes().all(|b| (33..=126).contains(&b) && !matches!(b, b'[' | b']'))))
+        && (is_ip
+            || (!word.ends_with(':') && word.bytes().all(|b| (33..=126).contains(&b) && !matches!(b, b'[' | b']'))))
 }
 
 /// `TAG: `, `TAG[PID]: `; anything else is all text.

@@ -9,9 +9,8 @@ const MOST_PARAMETERS: usize = 256;
 pub(super) fn parse(text: &str) -> Option<SyslogMessage<'_>> {
     let (priority, rest) = priority(text)?;
     let (version, rest) = rest.split_once(' ')?;
-    let is_version = (1..=3).contains(&version.len())
-        && version.bytes().all(|b| b.is_ascii_digit())
-        && !version.starts_with('0');
+    let is_version =
+        (1..=3).contains(&version.len()) && version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
     if !is_version {
         return None;
     }

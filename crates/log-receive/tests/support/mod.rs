@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use log_receive::{Forward, ForwardConfig, ReceiveMetrics};
 use model::{LogEntries, SourceMark, read_marks};
 use pipeline::{LogIntake, LogOutlet, Outcome};
-use queue::{DestinationSpec, LaneId, LaneSpec, MinFree, Queue, QueueConfig};
+use queue::{DestinationSpec, LaneId, LaneSpec, MinFree, OnFull, Queue, QueueConfig};
 
 pub struct Store {
     pub queue: Queue,
@@ -44,7 +44,8 @@ impl Store {
             commit_interval: Duration::from_millis(5),
             ..QueueConfig::new(directory.path())
         };
-        let destinations = vec![DestinationSpec::new("loki", vec![lane.clone()])];
+        let destinations =
+            vec![DestinationSpec { on_full: OnFull::Hold, ..DestinationSpec::new("loki", vec![lane.clone()]) }];
         let (queue, _) = Queue::open(config, vec![LaneSpec::new(lane.clone())], destinations).unwrap();
         let outlet = LogOutlet::new(queue.reader("loki", &lane).unwrap());
         Self { queue, lane, outlet, metrics: ReceiveMetrics::default(), directory }

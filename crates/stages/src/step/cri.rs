@@ -1,7 +1,7 @@
 //! `cri`: lines of container runtimes, `time stream flags content`, with unfinished lines put together.
 //!
 //! Keeps true: at most `max_partial_lines` label sets have an unfinished line, and none grows past
-//! [`MAX_PARTIAL_BYTES`]; beyond that, what is there goes on as it is. Nothing is lost.
+//! [`MAX_PARTIAL_BYTES`] or all of them past [`MAX_BYTES`]; beyond that, what is there goes on as it is. Nothing is lost.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,9 @@ use crate::{Entry, Name, Value, config::CriConfig};
 
 /// Most bytes of one unfinished line.
 pub const MAX_PARTIAL_BYTES: usize = 16 << 20;
+
+/// Most bytes of all unfinished lines.
+const MAX_BYTES: usize = 64 << 20;
 
 const DEFAULT_PARTIAL_LINES: usize = 100;
 
@@ -24,6 +27,8 @@ pub(crate) struct Cri {
     /// Bytes, if longer lines are to be cut.
     cut_at: Option<usize>,
     partial: BTreeMap<Labels, Entry>,
+    /// In all of them.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -54,6 +59,7 @@ impl Cri {
             },
             cut_at: config.max_partial_line_size_truncate.then_some(cut_at),
             partial: BTreeMap::new(),
+            bytes: 0,
         }
     }
 
@@ -78,6 +84,7 @@ impl Cri {
             self.flush(out);
         }
         if let Some(before) = self.partial.remove(&entry.labels) {
+            self.bytes = self.bytes.saturating_sub(before.line.len());
             if before.line.len() + entry.line.len() > MAX_PARTIAL_BYTES {
                 out(before);
             } else {
@@ -88,7 +95,11 @@ impl Cri {
         }
         if is_partial {
             self.cut(&mut entry.line);
+            self.bytes += entry.line.len();
             self.partial.insert(entry.labels.clone(), entry);
+            if self.bytes > MAX_BYTES {
+                self.flush(out);
+            }
         } else {
             out(entry);
         }
@@ -96,6 +107,7 @@ impl Cri {
 
     /// Unfinished lines go on as they are.
     pub fn flush(&mut self, out: &mut dyn FnMut(Entry)) {
+        self.bytes = 0;
         for entry in std::mem::take(&mut self.partial).into_values() {
             out(entry);
         }

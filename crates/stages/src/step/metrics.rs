@@ -90,7 +90,7 @@ impl Metric {
             source: Name::from(config.source.as_deref().unwrap_or(name)),
             value: settings.value.clone(),
             action,
-            series: metrics.define(&full, &config.description, kind, idle_ns).map_err(|fault| place.fault(fault))?,
+            series: metrics.define(&full, &config.description, kind, idle_ns),
         })
     }
 

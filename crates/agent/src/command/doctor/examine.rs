@@ -237,7 +237,10 @@ fn shows(plan: &DestinationPlan, terms: &Terms) -> &'static str {
             "S3 says this only to who may write here (s3:PutObject); nothing was stored; encryption keys and policies with \
              conditions are shown by --write-probe alone"
         }
-        (ProtocolConfig::Logs(_), false) => "address, identity and permission are right; nothing was stored",
+        (ProtocolConfig::Logs(_), false) => {
+            "address and identity are right; nothing was stored; services differ in whether they look at permissions before \
+             they refuse an empty request"
+        }
     }
 }
 

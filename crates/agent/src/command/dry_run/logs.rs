@@ -87,7 +87,10 @@ async fn show_job(job: &LogJobPlan, lines: usize, given: Option<&[String]>) -> R
             println!("      {} as {}", file.display(), braces(labels.iter()));
             match head(file, lines) {
                 Ok(head) if job.decompression.is_some() => {
-                    println!("        (compressed; {} bytes are read when the agent runs)", head.iter().map(String::len).sum::<usize>());
+                    println!(
+                        "        (compressed; {} bytes are read when the agent runs)",
+                        head.iter().map(String::len).sum::<usize>()
+                    );
                 }
                 Ok(head) => head.iter().for_each(|line| show_line(&mut pipeline, &labels, line)),
                 Err(error) => println!("        cannot be read: {error}"),

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use config::{DestinationPlan, MetricsRoute};
-use model::{ContextKey, SeriesTable, Labels};
+use model::{ContextKey, Labels, SeriesTable};
 use pipeline::{BaseVectors, LaneId, MetricIntake, Outcome, Outlet};
 use prometheus_client::registry::Registry;
 use queue::{DestinationSpec, LaneSpec, Queue, QueueConfig};

@@ -32,7 +32,11 @@ fn find<'a>(field: &Field<'a>, path: &str) -> Field<'a> {
         let step = if let Some(after) = rest.strip_prefix('[') {
             let Some((number, after)) = after.split_once(']') else { break };
             rest = after;
-            number.parse().ok().and_then(|number| item(found.node, number)).map(|node| (node, format!("[{number}]"), None))
+            number
+                .parse()
+                .ok()
+                .and_then(|number| item(found.node, number))
+                .map(|node| (node, format!("[{number}]"), None))
         } else {
             let after = rest.strip_prefix('.').unwrap_or(rest);
             let end = after.find(['.', '[']).unwrap_or(after.len());
