@@ -74,8 +74,8 @@ pub use lane::{LaneReport, LaneState, LaneStats};
 pub use ledger::{LaneRow, Ledger, LedgerRow};
 pub use queue::{CloseReport, Queue};
 pub use reader::Reader;
-pub use source::Scan;
 pub use record::{Codec, ContextKey, Durability, FrameMeta, Kind, Outcome, Reason, Record};
+pub use source::Scan;
 pub use store::{ApplyReport, OpenReport, Removed};
 
 #[cfg(test)]

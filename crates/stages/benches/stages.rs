@@ -19,7 +19,7 @@ fn stages(c: &mut Criterion) {
         ("none", "[]", JSON),
         ("json", "- json: {expressions: {level: , msg: , status: }}", JSON),
         ("json_labels", "- json: {expressions: {level: , user: user.name}}\n- labels: {level: , user: }", JSON),
-        ("json_jmespath", "- json: {expressions: {level: , user: 'user.name || `none`'}}", JSON),
+        ("json_jmespath", "- json: {expressions: {level: , user: 'user.name || ''none'''}}", JSON),
         ("logfmt_labels", "- logfmt: {mapping: {level: , path: }}\n- labels: {level: }", LOGFMT),
         (
             "regex_labels",

@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_cursor_tells_its_time() {
-        assert_eq!(cursor_us("s=ab;i=1;b=cd;m=3;t=60a24181e4000;x=5"), Some(0x60a2_4181_e4000));
+        assert_eq!(cursor_us("s=ab;i=1;b=cd;m=3;t=60a24181e4000;x=5"), Some(0x0006_0a24_181e_4000));
         assert_eq!(cursor_us("s=ab"), None);
         assert_eq!(cursor_us("t=zz"), None);
     }

@@ -13,7 +13,10 @@ use axum::{
 use model::Labels;
 use pipeline::Durability;
 use stages::TENANT_LABEL;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 
 use super::{
     PushLimits,
@@ -132,16 +135,21 @@ impl Door {
             forward.flush(Durability::Now).await
         };
         let stopping = |_| (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".to_owned());
-        let receipt = match tokio::time::timeout(self.limits.wait.max(Duration::from_millis(1)), work).await {
+        let deadline = Instant::now() + self.limits.wait.max(Duration::from_millis(1));
+        let receipt = match tokio::time::timeout_at(deadline, work).await {
             Ok(Ok(receipt)) => receipt,
             Ok(Err(error @ ReceiveError::Intake(_))) if error.is_closed() => return Err(stopping(())),
             Ok(Err(error)) => return Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
             Err(_) => return Err(later()),
         };
-        // Others may hand over while this one waits for the disk.
+        // Others may hand over while this one waits for the disk. A lane that became full in between holds the lines in
+        // memory: they may come to lie in it after all, and a second time when the sender comes again.
         match receipt {
             None => Ok(()),
-            Some(receipt) => receipt.durable().await.map_err(|_| stopping(())),
+            Some(receipt) => match tokio::time::timeout_at(deadline, receipt.durable()).await {
+                Ok(durable) => durable.map_err(|_| stopping(())),
+                Err(_) => Err(later()),
+            },
         }
     }
 

@@ -51,6 +51,7 @@ pub fn access() -> CloudAccess {
 
 /// What was asked: the target header's last part and the body.
 pub type Asked = (String, Value);
+type Shared = (Arc<Mutex<Vec<Asked>>>, Arc<Script>);
 type Script = dyn Fn(&str, &Value, &HeaderMap) -> Response + Send + Sync;
 
 #[derive(Clone)]
@@ -87,12 +88,7 @@ impl Fake {
     }
 }
 
-async fn answer(
-    State((asked, script)): State<(Arc<Mutex<Vec<Asked>>>, Arc<Script>)>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn answer(State((asked, script)): State<Shared>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     if headers.get("x-signed").is_none() {
         return (StatusCode::FORBIDDEN, "{\"__type\":\"MissingAuthenticationToken\"}").into_response();
     }

@@ -81,7 +81,10 @@ fn choose<'p>(plan: &'p Plan, names: &[String]) -> Result<Vec<&'p DestinationPla
     let of_logs = plan.logs.iter().flat_map(|route| &route.destinations);
     let all: Vec<&DestinationPlan> = of_metrics.chain(of_logs).collect();
     if all.is_empty() {
-        return Err("the configuration has no destination: add remote_write to metrics.configs or clients to logs.configs".to_owned());
+        return Err(
+            "the configuration has no destination: add remote_write to metrics.configs or clients to logs.configs"
+                .to_owned(),
+        );
     }
     let known = || all.iter().map(|d| d.config.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|d| d.config.name == **name)) {

@@ -3,7 +3,7 @@
 //! Scrapes as the agent does, into a queue in a temporary directory, and reads that.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -99,7 +99,7 @@ async fn scrape(route: &MetricsRoute, number: usize, series: usize, all: &mut Ve
     let patience = Instant::now() + interval + job.timeout + discovery::PATIENCE;
     let unknown = |pool: &ScrapePool| pool.targets().iter().any(|t| t.last_scrape.is_none());
     let mut met = false;
-    while Instant::now() < patience && !(met && !unknown(&pool)) {
+    while (!met || unknown(&pool)) && Instant::now() < patience {
         tokio::time::sleep(Duration::from_millis(50)).await;
         met |= !pool.targets().is_empty();
     }
@@ -129,17 +129,16 @@ async fn read(
     let mut outlet = Outlet::new(queue.reader("dry-run", lane)?, BaseVectors::new(8 << 20));
     let mut sampled = Sampled { job, samples: 0, first: Vec::new() };
     let mut tables: BTreeMap<ContextKey, SeriesTable> = BTreeMap::new();
-    let mut streams = std::collections::BTreeSet::new();
+    let mut streams = BTreeSet::new();
     while streams.len() <= targets {
         let Ok(claim) = tokio::time::timeout(Duration::from_secs(1), outlet.next()).await else { break };
         let claim = claim?;
         let first_of_target = streams.insert(claim.frame().stream);
         for chunk in claim.chunks.iter().filter(|_| first_of_target) {
-            if !tables.contains_key(&chunk.table) {
-                let bytes = claim.table_bytes(&chunk.table)?;
-                tables.insert(chunk.table, SeriesTable::decode(&bytes)?);
-            }
-            let Some(table) = tables.get(&chunk.table) else { continue };
+            let table = match tables.entry(chunk.table) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(SeriesTable::decode(&claim.table_bytes(&chunk.table)?)?),
+            };
             for sample in chunk.samples() {
                 let labels = table.label_set(sample.series as usize);
                 sampled.samples += 1;

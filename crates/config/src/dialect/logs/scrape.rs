@@ -84,6 +84,13 @@ fn job(block: &Block<'_>) -> Option<LogJobPlan> {
     let encoding = block.text("encoding");
     let decompression = block.block("decompression", DECOMPRESSION).and_then(|b| decompression(&b));
     let source = source(block, &job_name)?;
+    if let Some(list) = block.raw("pipeline_stages").filter(|_| !stages.stages.is_empty()) {
+        let message = format!(
+            "this version of sigpost does not run pipeline_stages for files yet: job `{job_name}` collects nothing, since \
+             its lines must not leave unchanged"
+        );
+        block.reader.warn(&list, message, Some("`sigpost dry-run` shows what the stages would do"));
+    }
     Some(LogJobPlan { job_name, source, relabel, stages, encoding, decompression })
 }
 
