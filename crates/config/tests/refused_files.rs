@@ -142,8 +142,9 @@ metrics:
               audience: s3cr3tMARKER
 logs:
   configs:
-    - clients:
-        - url: https://user:s3cr3tMARKER@logs.example
+    - name: default
+      clients:
+        - url: https://user:s3cr3tMARKER@logs.example/loki/api/v1/push
           basic_auth:
             password: s3cr3tMARKER
 integrations:
