@@ -80,12 +80,7 @@ impl House {
             .context("opening the queue")?;
         report::opened(plan, &opened, &queue.ledger());
         ledger_metrics::register(registry, queue.clone());
-        let wiring = Wiring {
-            queue,
-            commit_interval: plan.queue.commit_interval,
-            positions_directory: plan.data_directory.join("positions"),
-            parts,
-        };
+        let wiring = Wiring { queue, positions_directory: plan.data_directory.join("positions"), parts };
         let mut routes = BTreeMap::new();
         for prepared in prepared {
             routes.insert(prepared.lane().clone(), prepared.ready(&wiring, None)?.start(&wiring));

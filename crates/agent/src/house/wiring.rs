@@ -1,6 +1,6 @@
 //! What every route is built from: the queue, the shared caches, the metrics.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result};
 use config::MetricsRoute;
@@ -20,8 +20,6 @@ const BASE_VECTOR_BYTES: usize = 32 << 20;
 /// The open queue and the rest.
 pub struct Wiring {
     pub queue: Queue,
-    /// The longest time between an append and its being readable.
-    pub commit_interval: Duration,
     /// Where the positions of log sources lie: `<data directory>/positions`.
     pub positions_directory: PathBuf,
     pub parts: Parts,
