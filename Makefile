@@ -35,7 +35,7 @@ endif
 test-queue: ## the queue's property, kill and damage tests, with their seeds and rounds printed
 	$(CARGO) test -p queue -- --nocapture --test-threads=1
 	$(CARGO) build -p agent
-	SIGPOST_KILL_ROUNDS=50 $(CARGO) test -p e2e --test queue_catch_up --test queue_kill --test queue_destinations --test queue_damage --test queue_disk -- --nocapture
+	SIGPOST_KILL_ROUNDS=50 SIGPOST_POWER_ROUNDS=20 $(CARGO) test -p e2e --test queue_catch_up --test queue_kill --test queue_destinations --test queue_damage --test queue_disk --test queue_page --test queue_power -- --nocapture
 
 soak: ## ten minutes with a fast, a slow and a dead destination: memory, the ledger, and every item explained
 	$(CARGO) build --release -p agent -p e2e --bins

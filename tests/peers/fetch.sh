@@ -55,3 +55,18 @@ for entry in "${python_tools[@]}"; do
     echo "fetch.sh: COULD NOT INSTALL $package: the tests that need $tool will be SKIPPED" >&2
   fi
 done
+
+# Python libraries the tests' own scripts use: module -> packages. The OpenTelemetry SDK sends to the agent's receivers.
+python_modules=(
+  "opentelemetry.exporter.otlp:opentelemetry-sdk opentelemetry-exporter-otlp"
+)
+for entry in "${python_modules[@]}"; do
+  module=${entry%%:*} packages=${entry##*:}
+  "$dest/python/bin/python" -c "import $module" 2>/dev/null && continue
+  # shellcheck disable=SC2086
+  if { [ -x "$dest/python/bin/pip" ] || python3 -m venv "$dest/python"; } && "$dest/python/bin/pip" install -q $packages >&2; then
+    echo "fetched $module (Python packages $packages)"
+  else
+    echo "fetch.sh: COULD NOT INSTALL $packages: the tests that need $module will be SKIPPED" >&2
+  fi
+done

@@ -3,8 +3,10 @@
 //! Refuses to know the agent's insides: only its binary, its files and its sockets.
 
 pub mod agent;
+pub mod desk;
 pub mod exporter;
 pub mod ledger;
+pub mod lines;
 pub mod peers;
 pub mod process;
 pub mod receiver;

@@ -188,7 +188,7 @@ fn count_samples(mut body: &[u8]) -> Option<u64> {
     Some(samples)
 }
 
-fn next_field<'a>(body: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
+pub(crate) fn next_field<'a>(body: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
     let key = varint(body)?;
     let length = match key & 7 {
         0 => {

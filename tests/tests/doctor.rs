@@ -2,7 +2,6 @@
 
 use std::{
     path::Path,
-    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -13,12 +12,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::any,
 };
-use e2e::peers;
+use e2e::desk::Desk;
 use sandbox::{
     AnywhereProfile, Authority, Fault, Identity, Outcome, ProxyListener, Role, Running, Sandbox, SandboxConfig,
     TlsListener, TokenIssuer, Trust, TrustAnchor, World,
 };
-use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -27,118 +25,6 @@ use tokio::{
 const KEY_ID: &str = "AKIDDOCTOREXAMPLE001";
 const SECRET: &str = "right-secret-MARKER-not-a-real-one";
 const ROLE: &str = "arn:aws:iam::000000000000:role/writer";
-
-/// What one run of the command said.
-struct Said {
-    code: Option<i32>,
-    text: String,
-    errors: String,
-}
-
-impl Said {
-    fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.text).with_context(|| format!("{}{}", self.text, self.errors))
-    }
-}
-
-/// A temporary directory with a configuration, in which the command runs with nothing of this machine's environment.
-struct Desk {
-    dir: tempfile::TempDir,
-    env: Vec<(String, String)>,
-}
-
-impl Desk {
-    fn new() -> Result<Self> {
-        let desk = Self { dir: tempfile::tempdir()?, env: Vec::new() };
-        Ok(desk
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_CONFIG_FILE", desk_path("config"))
-            .env("AWS_SHARED_CREDENTIALS_FILE", desk_path("credentials")))
-    }
-
-    fn env(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.env.push((name.to_owned(), value.into()));
-        self
-    }
-
-    fn without(mut self, name: &str) -> Self {
-        self.env.retain(|(n, _)| n != name);
-        self
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).display().to_string()
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<String> {
-        std::fs::write(self.dir.path().join(name), text)?;
-        Ok(self.path(name))
-    }
-
-    /// Runs doctor on one or more `remote_write` entries, each written as a YAML flow mapping.
-    fn doctor(&self, entries: &[String], flags: &[&str]) -> Result<Said> {
-        let list: String = entries.iter().map(|entry| format!("        - {entry}\n")).collect();
-        let file = self
-            .write("agent.yaml", &format!("metrics:\n  configs:\n    - name: default\n      remote_write:\n{list}"))?;
-        self.run(&[&format!("-config.file={file}")], flags)
-    }
-
-    fn run(&self, first: &[&str], flags: &[&str]) -> Result<Said> {
-        let out = Command::new(peers::sigpost()?)
-            .arg("doctor")
-            .args(first)
-            .args(flags)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", self.dir.path())
-            .env("HOSTNAME", "desk")
-            .envs(self.env.iter().map(|(n, v)| (n, v)))
-            .current_dir(self.dir.path())
-            .output()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Said { code: out.status.code(), text: text(&out.stdout), errors: text(&out.stderr) })
-    }
-
-    /// The cause found for the only destination; checks what is true of every run.
-    fn cause(&self, entry: &str) -> Result<(String, Value)> {
-        let entries = [entry.to_owned()];
-        let said = self.doctor(&entries, &["--json"])?;
-        let json = said.json()?;
-        let destination = json["destinations"][0].clone();
-        assert_eq!(json["version"], 1);
-        let accepts = destination["verdict"] == "accepts";
-        assert_eq!(said.code, Some(i32::from(!accepts)), "{json:#}");
-        assert_eq!(json["ok"], accepts);
-        let page = self.doctor(&entries, &[])?;
-        assert_eq!(page.code, said.code);
-        check_page(&page.text, accepts);
-        for text in [&said.text, &page.text, &said.errors, &page.errors] {
-            assert!(!text.contains("MARKER"), "a secret is shown:\n{text}");
-        }
-        Ok((destination["cause"].as_str().unwrap_or("none").to_owned(), destination))
-    }
-}
-
-fn desk_path(name: &str) -> String {
-    format!("/nonexistent/{name}")
-}
-
-/// Verdict in the first line, facts, what to do; narrow; no colour outside a terminal.
-fn check_page(page: &str, accepts: bool) {
-    let first = page.lines().next().unwrap_or_default();
-    let verdict = if accepts { "would accept data" } else { "would refuse: " };
-    assert!(first.contains(verdict), "{page}");
-    assert_eq!(page.contains("do this:"), !accepts, "{page}");
-    assert!(!page.contains('\x1b'), "{page}");
-    for line in page.lines().filter(|line| line.chars().count() > 100) {
-        // Only a word that cannot be broken may stick out.
-        let longest = line.split_whitespace().map(|w| w.chars().count()).max().unwrap_or(0);
-        assert!(longest > 70, "{} columns: {line}", line.chars().count());
-    }
-    for line in page.lines() {
-        assert!(!line.ends_with(' '), "a blank ends {line:?}");
-    }
-}
 
 async fn sandbox(config: SandboxConfig) -> Result<Running> {
     Ok(Sandbox::start(config).await?)
@@ -180,7 +66,7 @@ async fn a_set_up_that_works_is_told_so_and_stores_nothing() -> Result<()> {
     );
     let (cause, told) = desk.cause(&bucket)?;
     assert_eq!((cause.as_str(), told["protocol"].as_str()), ("none", Some("s3")), "{told:#}");
-    assert!(!desk.dir.path().join("data-agent").exists(), "doctor made a data directory");
+    assert!(!std::path::Path::new(&desk.path("data-agent")).exists(), "doctor made a data directory");
     assert!(cloud.objects().is_empty() && cloud.samples(None, None).is_empty());
 
     let written =

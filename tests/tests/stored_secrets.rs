@@ -208,3 +208,52 @@ metrics:
     assert!(!agent.log().contains(SECRET), "a secret is in the log");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_token_from_the_configuration_outlives_its_lease_many_times() -> Result<()> {
+    let sandbox =
+        Sandbox::start(SandboxConfig { identities: vec![writer(1)], world: words(1)?, ..SandboxConfig::default() })
+            .await?;
+    let exporter = Exporter::start(20).await?;
+    // A token of three seconds, as somebody would hand it out.
+    let login = serde_json::json!({ "role_id": "role-of-the-agent", "secret_id": format!("{SECRET}-app") });
+    let answer =
+        reqwest::Client::new().post(format!("{}/v1/auth/approle/login", sandbox.url())).body(login.to_string());
+    let answer: serde_json::Value = serde_json::from_slice(&answer.send().await?.bytes().await?)?;
+    let token = answer["auth"]["client_token"].as_str().context("a token")?.to_owned();
+    let mut agent = Agent::prepare(&format!(
+        "secrets: {{refresh_interval: 1s}}
+vault: {{address: {sandbox}, token_file: '{{dir}}/vault-token'}}
+metrics:
+  global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}
+  configs:
+    - name: default
+      remote_write:
+        - name: kept
+          url: {kept}
+          metadata_config: {{send: false}}
+          sigv4: {{region: us-east-1, access_key: 'vault://kv/sigpost#id', secret_key: 'vault://kv/sigpost#secret'}}
+      scrape_configs:
+        - {{job_name: load, metrics_path: /t/0/metrics, static_configs: [{{targets: ['{target}']}}]}}
+",
+        sandbox = sandbox.url(),
+        kept = sandbox.remote_write_url("ws-kept"),
+        target = exporter.address,
+    ))?;
+    std::fs::write(agent.dir.path().join("vault-token"), &token)?;
+    agent.start_ready().await?;
+    until("three renewals", PATIENCE, || async {
+        let renewals = agent.metric("sigpost_vault_token_renewals_total").await.ok()?;
+        renewals.filter(|n| *n >= 3.0).map(drop)
+    })
+    .await
+    .with_context(|| agent.log())?;
+    let left = agent.metric("sigpost_vault_token_expiry_seconds").await?;
+    assert!(left.is_some_and(|left| (0.0..=3.5).contains(&left)), "{left:?}");
+    assert_eq!(agent.metric("sigpost_vault_token_renewal_failures_total").await?, Some(0.0));
+    let failures = agent.metric("sigpost_secret_refresh_failures_total{reference=\"vault://kv/sigpost#id\"}").await?;
+    assert_eq!(failures, Some(0.0));
+    agent.stop()?;
+    assert!(!agent.log().contains(&token) && !agent.log().contains(SECRET), "a secret is in the log");
+    Ok(())
+}

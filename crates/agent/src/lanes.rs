@@ -12,6 +12,11 @@ pub fn logs_lane(route: &str) -> Result<LaneId, QueueError> {
     lane("logs", route)
 }
 
+/// `traces-<route>`, in the same way.
+pub fn traces_lane(route: &str) -> Result<LaneId, QueueError> {
+    lane("traces", route)
+}
+
 fn lane(signal: &str, route: &str) -> Result<LaneId, QueueError> {
     let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
     if route.len() <= 100 && !route.is_empty() && route.chars().all(safe) {

@@ -2,7 +2,10 @@
 //!
 //! Counts nothing itself. Keeps true: the columns of a row sum to `accepted` on every page.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -77,6 +80,9 @@ const ROW_GAUGES: &[(&str, &str, RowFigure)] = &[
     ("in_flight_bytes", "Bytes of payload that a worker holds", |r| r.in_flight_bytes as f64),
     ("oldest_pending_timestamp_seconds", "Append time of the oldest pending item; zero when nothing is pending", |r| {
         r.oldest_pending_ms.map_or(0.0, |ms| ms as f64 / 1000.0)
+    }),
+    ("cursor_age_seconds", "How long the oldest pending item has been waiting; zero when nothing is pending", |r| {
+        r.oldest_pending_ms.map_or(0.0, age_seconds)
     }),
 ];
 
@@ -203,6 +209,13 @@ fn states(ledger: &Ledger) -> impl Iterator<Item = (StateOfLane, f64)> + '_ {
             (labels, f64::from(u8::from(row.state == state)))
         })
     })
+}
+
+/// Seconds since a time in ms since the epoch; a time to come is now.
+pub fn age_seconds(since_ms: i64) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = Duration::from_millis(u64::try_from(since_ms).unwrap_or_default());
+    now.saturating_sub(since).as_secs_f64()
 }
 
 /// `ok`, `full`, `failed`, `closed`.

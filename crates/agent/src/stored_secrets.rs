@@ -3,10 +3,14 @@
 //! Reads no store itself (`aws` does). Keeps true: a store that does not answer delays a start for a bounded time and never
 //! prevents it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result};
-use aws::{SecretKeeper, SecretStatus, SecretStoresConfig};
+use aws::{SecretKeeper, SecretStatus, SecretStoresConfig, VaultTokenStatus};
 use config::Plan;
 use prometheus_client::{
     collector::Collector,
@@ -81,8 +85,47 @@ const FIGURES: &[(&str, &str, MetricType, Figure)] = &[
     }),
 ];
 
+type TokenFigure = fn(&VaultTokenStatus) -> Option<f64>;
+
+/// Only where the configuration gives Vault's token itself.
+const TOKEN_FIGURES: &[(&str, &str, MetricType, TokenFigure)] = &[
+    (
+        "vault_token_expiry_seconds",
+        "Seconds until the configured Vault token ends; absent if it does not, or nobody knows",
+        MetricType::Gauge,
+        |t| {
+            let ends = t.ends?;
+            let now = SystemTime::now();
+            Some(match ends.duration_since(now) {
+                Ok(left) => left.as_secs_f64(),
+                Err(over) => -over.duration().as_secs_f64(),
+            })
+        },
+    ),
+    ("vault_token_renewals", "Renewals of the configured Vault token", MetricType::Counter, |t| {
+        Some(t.renewals as f64)
+    }),
+    (
+        "vault_token_renewal_failures",
+        "Attempts to look at the configured Vault token or to renew it that failed",
+        MetricType::Counter,
+        |t| Some(t.failures as f64),
+    ),
+];
+
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        if let Some(token) = self.0.vault_token() {
+            for (name, help, kind, figure) in TOKEN_FIGURES {
+                let Some(value) = figure(&token) else { continue };
+                let name = format!("sigpost_{name}");
+                let metric = encoder.encode_descriptor(&name, help, None, *kind)?;
+                match kind {
+                    MetricType::Counter => ConstCounter::new(value).encode(metric)?,
+                    _ => ConstGauge::new(value).encode(metric)?,
+                }
+            }
+        }
         let rows = self.0.status();
         for (name, help, kind, figure) in FIGURES {
             let name = format!("sigpost_{name}");

@@ -4,6 +4,8 @@
 
 use std::time::SystemTime;
 
+use net::CertificateParts;
+
 /// Facts of one certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -16,60 +18,10 @@ pub(crate) struct Facts {
     pub(crate) not_after: SystemTime,
 }
 
-const INTEGER: u8 = 0x02;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
-
-/// Reads a DER certificate (RFC 5280 section 4.1).
+/// Reads a DER certificate.
 pub(crate) fn facts(der: &[u8]) -> Option<Facts> {
-    let (certificate, _) = expect(der, SEQUENCE)?;
-    let (tbs, _) = expect(certificate, SEQUENCE)?;
-    let rest = expect(tbs, VERSION).map_or(tbs, |(_, rest)| rest);
-    let (serial, rest) = expect(rest, INTEGER)?;
-    let (_signature, rest) = expect(rest, SEQUENCE)?;
-    let (issuer, rest) = expect(rest, SEQUENCE)?;
-    let (validity, after) = expect(rest, SEQUENCE)?;
-    let (subject, _) = expect(after, SEQUENCE)?;
-    let (not_before, rest) = time(validity)?;
-    let (not_after, _) = time(rest)?;
+    let CertificateParts { serial, issuer, subject, not_before, not_after, .. } = net::certificate_parts(der)?;
     Some(Facts { serial: decimal(serial)?, issuer: issuer.to_vec(), subject: subject.to_vec(), not_before, not_after })
-}
-
-/// One element: tag, content, and what follows it.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        // A certificate is far below 4 GiB; indefinite lengths are not DER.
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (digits.iter().fold(0usize, |n, d| (n << 8) | usize::from(*d)), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
-}
-
-fn expect(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
-    element(bytes).filter(|(tag, ..)| *tag == wanted).map(|(_, content, rest)| (content, rest))
-}
-
-fn time(bytes: &[u8]) -> Option<(SystemTime, &[u8])> {
-    let (tag, content, rest) = element(bytes)?;
-    let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
-    let full = match tag {
-        // Two-digit years turn at 50 (RFC 5280 section 4.1.2.5.1).
-        UTC_TIME => format!("{}{text}", if text.get(..2)?.parse::<u8>().ok()? < 50 { "20" } else { "19" }),
-        GENERALIZED_TIME => text.to_owned(),
-        _ => return None,
-    };
-    let civil = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", full).ok()?;
-    let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some((SystemTime::from(zoned.timestamp()), rest))
 }
 
 /// A big-endian number in decimal. At most 20 octets are allowed by RFC 5280; some authorities use a few more.

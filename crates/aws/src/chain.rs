@@ -14,8 +14,10 @@ use aws_credential_types::{
     provider::{ProvideCredentials, error::CredentialsError},
 };
 
+use url::Url;
+
 use crate::{
-    container,
+    CredentialSource, container,
     error::FetchError,
     explain::{SourceOutcome, Trail},
     profile,
@@ -73,11 +75,48 @@ impl ProfileChoice {
         self.places().into_iter().zip(kinds).filter_map(file).collect()
     }
 
+    /// Where the profile wants STS to be asked, read now. The error is an address that is none.
+    pub(crate) fn sts_endpoint(&self) -> Result<Option<Url>, String> {
+        // Files that cannot be read are told by whoever needs credentials of them.
+        let Ok(profiles) = Profiles::read(&self.shared_files()) else { return Ok(None) };
+        let name = self.name();
+        let Some(text) = profiles.sts_endpoint(&name) else { return Ok(None) };
+        match Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            Some(url) => Ok(Some(url)),
+            None => Err(format!(
+                "the endpoint_url of profile {name} (or of its services section) for STS is not a URL: write it as \
+                 https://HOST, or set sts_endpoint"
+            )),
+        }
+    }
+
     /// The profile's `region`, read now. Nothing where the files cannot be read: whoever needs credentials of them says why.
     pub(crate) fn region(&self) -> Option<String> {
+        self.value("region")
+    }
+
+    /// The profile wants requests dated by this machine's clock, read now.
+    pub(crate) fn disables_clock_correction(&self) -> bool {
+        self.value("disable_clock_skew_correction").is_some_and(|v| v.eq_ignore_ascii_case("true"))
+    }
+
+    fn value(&self, key: &str) -> Option<String> {
         let profiles = Profiles::read(&self.shared_files()).ok()?;
-        let region = profiles.get(&self.name())?.get("region")?.trim().to_owned();
-        Some(region).filter(|r| !r.is_empty())
+        let value = profiles.get(&self.name())?.get(key)?.trim().to_owned();
+        Some(value).filter(|v| !v.is_empty())
+    }
+
+    /// The profile that a source reads, if it reads one.
+    pub(crate) fn of(source: &CredentialSource) -> Option<Self> {
+        match source {
+            CredentialSource::Profile { name, config_file, credentials_file } => Some(Self {
+                name: name.clone(),
+                config_file: config_file.clone(),
+                credentials_file: credentials_file.clone(),
+            }),
+            CredentialSource::StandardChain => Some(Self::default()),
+            _ => None,
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl ClockNotices {
                 host,
                 destinations,
                 offset_seconds,
-                "this machine's clock differs from AWS's and is not corrected (AWS_DISABLE_CLOCK_SKEW_CORRECTION): set it right (NTP)"
+                "this machine's clock differs from AWS's and is not corrected (AWS_DISABLE_CLOCK_SKEW_CORRECTION, or disable_clock_skew_correction of the profile): set it right (NTP)"
             );
         }
     }
@@ -103,14 +103,15 @@ struct State {
 }
 
 impl Clock {
-    /// `AWS_DISABLE_CLOCK_SKEW_CORRECTION=true` turns the correction off, not the measuring.
-    pub(crate) fn of_process(notices: Arc<ClockNotices>) -> Self {
-        Self::new(corrects(), notices)
-    }
-
-    fn new(corrects: bool, notices: Arc<ClockNotices>) -> Self {
+    /// `corrects: false` turns the correction off, not the measuring.
+    pub(crate) fn new(corrects: bool, notices: Arc<ClockNotices>) -> Self {
         let state = State { offset_ms: 0, known: false, changed_at: SystemTime::UNIX_EPOCH };
         Self { corrects, notices, state: Mutex::new(state) }
+    }
+
+    /// See [`ClockNotices::join`].
+    pub(crate) fn join(&self, destination: &Arc<str>) {
+        self.notices.join(destination);
     }
 
     /// The time to sign with and to judge expiry by.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use url::{Host, Url};
 
 use crate::{
+    aside::trimmed_text,
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
     json,
@@ -38,14 +39,16 @@ pub(crate) async fn fetch(
     }
     let place = net::masked(&url);
     let failed = |what: String| FetchError::failed(format!("container endpoint {place}: {what}"));
-    let from_file = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|e| failed(format!("cannot read the token file {}: {e}", path.display())))
+    let from_file = async |path: &Path| {
+        let text = trimmed_text(path).await;
+        text.map(|text| text.as_str().to_owned())
+            .map_err(|e| failed(format!("cannot read the token file {}: {e}", path.display())))
     };
     let token = match (token_file, endpoint) {
-        (Some(path), _) => Some(from_file(path)?),
+        (Some(path), _) => Some(from_file(path).await?),
         (None, Some(_)) => None,
         (None, None) => match variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
-            Some(path) => Some(from_file(Path::new(&path))?),
+            Some(path) => Some(from_file(Path::new(&path)).await?),
             None => variable("AWS_CONTAINER_AUTHORIZATION_TOKEN"),
         },
     };

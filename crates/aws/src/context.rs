@@ -14,7 +14,8 @@ use url::Url;
 use crate::{
     AwsError, CredentialSource, Identity, IdentityConfig, RoleStep, StsConfig,
     cache::CredentialCache,
-    clock::ClockNotices,
+    chain::ProfileChoice,
+    clock::{self, Clock, ClockNotices},
     connector::Connections,
     host::{AwsHost, parse_host},
     origin::Origin,
@@ -159,7 +160,9 @@ pub fn build(
         Arc::new(Origin::new(source, roles, config.sts.clone(), Arc::clone(&region), connections, session_name));
     let cache = context.cache(key, &origin);
     let notices = context.notices(&authority(destination));
-    Ok(Arc::new(Identity::new(destination_name, service, region, cache, origin, notices)))
+    let is_off = || ProfileChoice::of(&config.source).is_some_and(|choice| choice.disables_clock_correction());
+    let clock = Clock::new(clock::corrects() && !is_off(), notices);
+    Ok(Arc::new(Identity::new(destination_name, service, region, cache, origin, clock)))
 }
 
 /// Host, and port where the URL names one.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::{
     RegionOrigin,
     cache::{CredentialCache, FarTime},
-    clock::{Clock, ClockNotices, SKEW_MS},
+    clock::{Clock, SKEW_MS},
     explain::{CallerFacts, CallerIdentity, Explanation, SourceOutcome, Trail, last4},
     origin::Origin,
     region::{self, SigningRegion},
@@ -87,12 +87,12 @@ impl Identity {
         region: Arc<SigningRegion>,
         cache: Arc<CredentialCache>,
         origin: Arc<Origin>,
-        notices: Arc<ClockNotices>,
+        clock: Clock,
     ) -> Self {
         let destination: Arc<str> = destination.into();
         cache.join(&destination);
-        notices.join(&destination);
-        let (clock, trials) = (Clock::of_process(notices), Mutex::default());
+        clock.join(&destination);
+        let trials = Mutex::default();
         Self { destination, service, region, cache, origin, clock, trials }
     }
 

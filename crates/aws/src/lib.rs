@@ -24,6 +24,7 @@
     )
 )]
 
+mod aside;
 mod cache;
 mod canonical;
 mod certificate;
@@ -61,4 +62,6 @@ pub use explain::{CallerFacts, CallerIdentity, Explanation, RegionCheck, RoleChe
 pub use host::{AwsHost, Partition, S3Style, parse_host};
 pub use identity::{Identity, IdentityStatus};
 pub use region::RegionOrigin;
-pub use secrets::{SecretKeeper, SecretReference, SecretStatus, SecretStoresConfig, VaultConfig, VaultLogin};
+pub use secrets::{
+    SecretKeeper, SecretReference, SecretStatus, SecretStoresConfig, VaultConfig, VaultLogin, VaultTokenStatus,
+};

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     CredentialSource, RoleStep, StsConfig,
+    aside::aside,
     chain::{self, ProfileChoice},
     connector::Connections,
     container,
@@ -78,7 +79,8 @@ impl Origin {
 
     async fn fetch_all(&self, trail: &mut Trail) -> Result<Fetched, FetchError> {
         let region = self.sts_region().await?;
-        let sts = Sts { region: &region, config: &self.sts, connections: &self.connections };
+        let config = self.sts_config(&region).await.map_err(FetchError::failed)?;
+        let sts = Sts { region: &region, config: &config, connections: &self.connections };
         let base = self.base(&sts, trail).await;
         if !matches!(self.source, CredentialSource::StandardChain) {
             match &base {
@@ -107,11 +109,15 @@ impl Origin {
         let mut label = None;
         let credentials = match &self.source {
             CredentialSource::Static { access_key, secret_key, session_token } => {
-                let read = |source: &SecretSource, key: &str| {
-                    source.read().map_err(|e| FetchError::failed(format!("static keys: {key}: {e}")))
+                let read = async |source: &SecretSource, key: &str| {
+                    source.load().await.map_err(|e| FetchError::failed(format!("static keys: {key}: {e}")))
                 };
-                let (key, secret) = (read(access_key, "access_key")?, read(secret_key, "secret_key")?);
-                let token = session_token.as_ref().map(|t| read(t, "session_token")).transpose()?;
+                let key = read(access_key, "access_key").await?;
+                let secret = read(secret_key, "secret_key").await?;
+                let token = match session_token {
+                    Some(token) => Some(read(token, "session_token").await?),
+                    None => None,
+                };
                 let token = token.map(|t| t.expose().trim().to_owned()).filter(|t| !t.is_empty());
                 Credentials::new(key.expose().trim(), secret.expose().trim(), token, None, "static keys")
             }
@@ -132,7 +138,8 @@ impl Origin {
                 credentials
             }
             CredentialSource::Process { command } => {
-                let command = command.read().map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
+                let command = command.load().await;
+                let command = command.map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
                 process::run(command.expose(), process::TIMEOUT).await?
             }
             CredentialSource::WebIdentity { role_arn, token_file, session_name } => {
@@ -200,7 +207,8 @@ impl Origin {
     pub(crate) async fn sts_endpoint(&self) -> Option<String> {
         let asks = !self.roles.is_empty() || matches!(self.source, CredentialSource::WebIdentity { .. });
         let region = self.sts_region().await.ok().filter(|_| asks)?;
-        let sts = Sts { region: &region, config: &self.sts, connections: &self.connections };
+        let config = self.sts_config(&region).await.ok()?;
+        let sts = Sts { region: &region, config: &config, connections: &self.connections };
         sts.endpoint().ok().map(|url| net::masked(&url))
     }
 
@@ -218,7 +226,19 @@ impl Origin {
         now: std::time::SystemTime,
     ) -> Result<CallerIdentity, FetchError> {
         let region = self.sts.region.clone().unwrap_or_else(|| region.to_owned());
-        Sts { region: &region, config: &self.sts, connections: &self.connections }.caller(credentials, now).await
+        let config = self.sts_config(&region).await.map_err(FetchError::failed)?;
+        Sts { region: &region, config: &config, connections: &self.connections }.caller(credentials, now).await
+    }
+
+    /// Where STS is: as the block says, else as the environment, else as the profile that the credentials come from.
+    async fn sts_config(&self, region: &str) -> Result<StsConfig, String> {
+        let Some(choice) = ProfileChoice::of(&self.source) else { return Ok(self.sts.clone()) };
+        let named = Sts { region, config: &self.sts, connections: &self.connections }.named_endpoint().is_some();
+        if named || crate::sts::ignores_endpoints() {
+            return Ok(self.sts.clone());
+        }
+        let endpoint = aside(move || choice.sts_endpoint()).await??;
+        Ok(StsConfig { endpoint, ..self.sts.clone() })
     }
 
     async fn imds(&self, endpoint: Option<&url::Url>) -> Result<&aws_config::imds::Client, FetchError> {

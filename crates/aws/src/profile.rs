@@ -10,6 +10,7 @@ use aws_credential_types::{Credentials, provider::ProvideCredentials};
 
 use crate::{
     RoleStep,
+    aside::aside,
     chain::{ProfileChoice, explain},
     container,
     error::FetchError,
@@ -52,7 +53,9 @@ pub(crate) async fn fetch(
         let files: Vec<String> = choice.paths().iter().map(|p| p.display().to_string()).collect();
         FetchError { message: format!("profile {name} ({}): {}", files.join(", "), e.message), absent: e.absent }
     };
-    let profiles = Profiles::read(&choice.shared_files()).map_err(|e| context(FetchError::failed(e)))?;
+    let files = choice.shared_files();
+    let profiles = aside(move || Profiles::read(&files)).await.and_then(|read| read);
+    let profiles = profiles.map_err(|e| context(FetchError::failed(e)))?;
     let plan = plan(&profiles, &name, choice.is_asked_for()).map_err(context)?;
     let region = Some(sts.region).filter(|r| !r.is_empty()).or(plan.region.as_deref()).unwrap_or_default();
     let sts = Sts { region, config: sts.config, connections: sts.connections };

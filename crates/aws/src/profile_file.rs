@@ -15,7 +15,11 @@ pub(crate) type Profile = BTreeMap<String, String>;
 
 /// Both files together: where both have a key, the credentials file wins, as in the SDKs.
 #[derive(Debug, Default)]
-pub(crate) struct Profiles(BTreeMap<String, Profile>);
+pub(crate) struct Profiles {
+    profiles: BTreeMap<String, Profile>,
+    /// `[services NAME]`: what is nested under a service, as `sts.endpoint_url`.
+    services: BTreeMap<String, Profile>,
+}
 
 /// One of the two files.
 #[derive(Debug, Clone)]
@@ -39,7 +43,21 @@ impl Profiles {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Profile> {
-        self.0.get(name)
+        self.profiles.get(name)
+    }
+
+    /// The endpoint that a profile names for STS: that of its `services` section, else its own `endpoint_url`.
+    pub(crate) fn sts_endpoint(&self, name: &str) -> Option<&str> {
+        let profile = self.get(name)?;
+        let value = |key: &str| profile.get(key).map(|v| v.trim()).filter(|v| !v.is_empty());
+        if value("ignore_configured_endpoint_urls").is_some_and(|v| v.eq_ignore_ascii_case("true")) {
+            return None;
+        }
+        let of_service = value("services")
+            .and_then(|section| self.services.get(section)?.get("sts.endpoint_url"))
+            .map(|v| v.trim())
+            .filter(|v| !v.is_empty());
+        of_service.or_else(|| value("endpoint_url"))
     }
 
     fn add(&mut self, text: &str, path: &Path, is_config: bool) -> Result<(), String> {
@@ -54,8 +72,15 @@ impl Profiles {
             if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
                 continue;
             }
-            if line.starts_with([' ', '\t']) && last_key.is_some() {
-                // The rest of a value of several lines, or a nested key: none that we use has any.
+            if line.starts_with([' ', '\t'])
+                && let Some(above) = &last_key
+            {
+                // The rest of a value of several lines, or a nested key, which only `services` has any use for here.
+                if let (Section::Services(name), Some((key, value))) = (&section, trimmed.split_once('=')) {
+                    let key = format!("{above}.{}", key.trim().to_ascii_lowercase());
+                    let value = without_comment(value.trim()).to_owned();
+                    self.services.entry(name.clone()).or_default().insert(key, value);
+                }
                 continue;
             }
             if let Some(rest) = trimmed.strip_prefix('[') {
@@ -78,7 +103,7 @@ impl Profiles {
             }
             let target = match &section {
                 Section::None => return bad("a key stands before the first [section]"),
-                Section::Other => None,
+                Section::Other | Section::Services(_) => None,
                 Section::PlainDefault => Some(&mut plain_default),
                 Section::Profile(name) => here.get_mut(name),
             };
@@ -91,7 +116,7 @@ impl Profiles {
             here.entry("default".to_owned()).or_insert(plain_default);
         }
         for (name, profile) in here {
-            self.0.entry(name).or_default().extend(profile);
+            self.profiles.entry(name).or_default().extend(profile);
         }
         Ok(())
     }
@@ -102,7 +127,9 @@ enum Section {
     Profile(String),
     /// `[default]` in the config file.
     PlainDefault,
-    /// `[sso-session x]`, `[services x]` and what the SDKs ignore.
+    /// `[services x]` in the config file.
+    Services(String),
+    /// `[sso-session x]` and what the SDKs ignore.
     Other,
 }
 
@@ -110,6 +137,9 @@ impl Section {
     fn of(name: &str, is_config: bool) -> Self {
         let unquoted = |text: &str| text.trim().trim_matches(['"', '\'']).to_owned();
         let of_profile = name.strip_prefix("profile").filter(|rest| rest.starts_with([' ', '\t', '"', '\'']));
+        if let Some(rest) = name.strip_prefix("services").filter(|rest| is_config && rest.starts_with([' ', '\t'])) {
+            return Self::Services(unquoted(rest));
+        }
         match (is_config, of_profile) {
             (true, Some(rest)) => Self::Profile(unquoted(rest)),
             (true, None) if name == "default" => Self::PlainDefault,
@@ -181,6 +211,23 @@ mod tests {
         assert!(all.get("unprefixed").is_none() && all.get("no").is_none() && all.get("s").is_none());
         let both = profiles("[profile a]\nregion=c\nx=1\n", "[a]\nregion=k\n").unwrap();
         assert_eq!(both.get("a").unwrap()["region"], "k");
+    }
+
+    #[test]
+    fn the_services_section_of_a_profile_names_the_endpoint_of_sts() {
+        let all = profiles(
+            "[profile a]\nservices = local\nendpoint_url = https://all.example\n\
+             [services local]\nlogs =\n  endpoint_url = https://logs.example\nsts = \n  endpoint_url = https://sts.example # why\n\
+             [profile b]\nendpoint_url = https://all.example\nservices = nowhere\n\
+             [profile c]\nservices = local\nignore_configured_endpoint_urls = true\n[profile d]\nregion = x\n",
+            "",
+        )
+        .unwrap();
+        for (name, wanted) in
+            [("a", Some("https://sts.example")), ("b", Some("https://all.example")), ("c", None), ("d", None)]
+        {
+            assert_eq!(all.sts_endpoint(name), wanted, "{name}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ use url::Url;
 
 use crate::{
     RolesAnywhereConfig, StsConfig,
+    aside::aside,
     certificate::{self, Facts},
     clock::{self, SKEW_MS},
     connector::{ANSWER_LIMIT, Connections},
@@ -51,22 +52,35 @@ pub(crate) async fn fetch(
 ) -> Result<Credentials, FetchError> {
     let failed = |what: String| FetchError::failed(format!("Roles Anywhere, role {}: {what}", config.role_arn));
     let endpoint = endpoint(config, switches).map_err(&failed)?;
-    let send = async |now: SystemTime| {
-        let request = create_session(config, &endpoint, now).map_err(&failed)?;
-        connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| failed(e.to_string()))
+    let send = async |now: SystemTime| -> Result<(net::Reply, Facts), FetchError> {
+        // Reads files, and signs with what may be a long RSA key.
+        let (config, to) = (config.clone(), endpoint.clone());
+        let made = aside(move || create_session(&config, &to, now)).await.and_then(|made| made);
+        let (request, facts) = made.map_err(&failed)?;
+        let sent = connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await;
+        match (sent, check_validity(&facts, now)) {
+            (Ok(reply), _) => Ok((reply, facts)),
+            (Err(error), Ok(())) => Err(failed(error.to_string())),
+            (Err(error), Err(what)) => Err(failed(format!("{what}; and AWS cannot be asked for its time: {error}"))),
+        }
     };
-    let mut reply = send(SystemTime::now()).await?;
+    // A certificate that looks out of date is sent all the same: this machine's clock may be what is wrong.
+    let (mut reply, facts) = send(SystemTime::now()).await?;
     let mut offset_ms = None;
     if net::service_error::parse(reply.status, &reply.headers, &reply.body)
         .is_some_and(|e| may_be_the_clock(reply.status, &e))
     {
         offset_ms = clock::offset_told_by(&answer(&reply)).filter(|ms| ms.abs() > SKEW_MS);
         if let Some(ms) = offset_ms.filter(|_| clock::corrects()) {
-            reply = send(clock::shift(SystemTime::now(), ms)).await?;
+            (reply, _) = send(clock::shift(SystemTime::now(), ms)).await?;
         }
     }
     if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
         let id = refusal.request_id.as_deref().unwrap_or("none");
+        let there = clock::shift(SystemTime::now(), offset_ms.unwrap_or(0));
+        if let Err(what) = check_validity(&facts, there) {
+            return Err(failed(format!("{what} (AWS said {}: {})", refusal.code, refusal.message)));
+        }
         let hint = hint(&refusal.code);
         let clock = offset_ms.map_or(String::new(), |ms| {
             format!("; this machine's clock is {} s away from AWS's: set it right (NTP)", ms / 1000)
@@ -140,8 +154,12 @@ fn endpoint(config: &RolesAnywhereConfig, switches: &StsConfig) -> Result<Url, S
         .map_err(|e| format!("no endpoint for region {region:?}: {e}"))
 }
 
-/// The signed request.
-fn create_session(config: &RolesAnywhereConfig, endpoint: &Url, now: SystemTime) -> Result<Request<Bytes>, String> {
+/// The signed request, and what its certificate says.
+fn create_session(
+    config: &RolesAnywhereConfig,
+    endpoint: &Url,
+    now: SystemTime,
+) -> Result<(Request<Bytes>, Facts), String> {
     let key = SigningKey::read(config)?;
     let mut chain = pem::certificates(&config.certificate, "certificate").map_err(|e| e.to_string())?;
     // Bundles often end with the root, which AWS has as the trust anchor. What certificate_chain names is sent as named.
@@ -152,8 +170,6 @@ fn create_session(config: &RolesAnywhereConfig, endpoint: &Url, now: SystemTime)
     }
     let (leaf, intermediates) = in_order(chain, &key)?;
     let facts = certificate::facts(&leaf).ok_or("the certificate is not X.509")?;
-    check_validity(&facts, now)?;
-
     let region = region(config)?;
     let stamp = jiff::Timestamp::try_from(now).map_err(|e| e.to_string())?.strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = stamp.get(..8).unwrap_or_default();
@@ -202,7 +218,8 @@ fn create_session(config: &RolesAnywhereConfig, endpoint: &Url, now: SystemTime)
     for (name, value) in headers.into_iter().filter(|(name, _)| *name != "host") {
         request = request.header(name, value);
     }
-    request.body(Bytes::from(body)).map_err(|e| format!("the request cannot be made: {e}"))
+    let request = request.body(Bytes::from(body)).map_err(|e| format!("the request cannot be made: {e}"))?;
+    Ok((request, facts))
 }
 
 /// The certificate that `key` belongs to, and the others each after the one it issued.

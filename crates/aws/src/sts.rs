@@ -19,6 +19,7 @@ use url::{Url, form_urlencoded};
 
 use crate::{
     RoleStep, StsConfig,
+    aside::trimmed_text,
     chain::explain,
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
@@ -64,7 +65,7 @@ impl Sts<'_> {
     /// The endpoint that the configuration names, or `AWS_ENDPOINT_URL_STS`, or `AWS_ENDPOINT_URL`. Its own name decides FIPS and dual stack.
     pub(crate) fn named_endpoint(&self) -> Option<Url> {
         let of_environment = || {
-            let ignored = is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+            let ignored = ignores_endpoints();
             // The one for a service wins over the one for all.
             ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].into_iter().filter(|_| !ignored).find_map(|name| {
                 let url = Url::parse(std::env::var(name).ok()?.trim()).ok()?;
@@ -161,10 +162,10 @@ impl Sts<'_> {
         session_name: &str,
         token_file: &Path,
     ) -> Result<Credentials, FetchError> {
-        let token = std::fs::read_to_string(token_file).map_err(|e| {
+        let token = trimmed_text(token_file).await.map_err(|e| {
             FetchError::failed(format!("web identity: cannot read the token file {}: {e}", token_file.display()))
         })?;
-        let token = token.trim();
+        let token = token.as_str();
         if token.is_empty() {
             return Err(FetchError::failed(format!("web identity: the token file {} is empty", token_file.display())));
         }
@@ -202,6 +203,11 @@ impl Sts<'_> {
         }
         from_xml(&reply.body).map_err(|why| context(format!("STS's answer {why}")))
     }
+}
+
+/// Neither variables nor profiles may name endpoints.
+pub(crate) fn ignores_endpoints() -> bool {
+    is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
 }
 
 fn is_true(variable: &str) -> bool {

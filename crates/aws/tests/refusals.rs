@@ -120,6 +120,30 @@ async fn a_skewed_clock_is_learnt_and_the_request_signed_again_with_aws_time() {
 }
 
 #[tokio::test]
+async fn a_profile_may_want_requests_dated_by_this_machines_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, none) = (dir.path().join("config"), dir.path().join("credentials"));
+    let keys = "aws_access_key_id=AKIA1\naws_secret_access_key=s\n";
+    std::fs::write(&file, format!("[profile a]\n{keys}disable_clock_skew_correction = True\n")).unwrap();
+    std::fs::write(&none, "").unwrap();
+    let source =
+        CredentialSource::Profile { name: Some("a".to_owned()), config_file: Some(file), credentials_file: Some(none) };
+    let identity = build(&config(source));
+    sign(&identity).await.unwrap();
+    let ahead = http_date(SystemTime::now() + Duration::from_secs(7200));
+    let headers = [("date", ahead.as_str()), ("x-amzn-requestid", "r")];
+    held(judge(&identity, 403, &headers, r#"{"__type":"RequestTimeTooSkewed","message":"x"}"#));
+    assert!(identity.status().clock_offset_ms.unwrap() > 7_100_000, "measured all the same");
+    let signed = sign(&identity).await.unwrap();
+    let date = jiff::Timestamp::strptime(
+        "%Y%m%dT%H%M%S%z",
+        signed.headers()["x-amz-date"].to_str().unwrap().replace('Z', "+0000"),
+    );
+    let off = jiff::Timestamp::now().duration_since(date.unwrap()).as_secs();
+    assert!(off.abs() < 600, "{off} s");
+}
+
+#[tokio::test]
 async fn fresh_credentials_that_look_dead_by_a_clock_far_ahead_are_used_until_aws_tells_the_time() {
     const BEHIND: Duration = Duration::from_secs(7200);
     let token = tempfile::NamedTempFile::new().unwrap();

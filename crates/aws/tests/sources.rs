@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use aws::{CredentialSource, IdentityConfig, RegionOrigin, RoleStep, StsConfig};
 use axum::{
@@ -147,6 +147,48 @@ async fn profiles_chain_roles_with_stable_session_names_durations_and_external_i
     assert_eq!(forms[0]["RoleSessionName"], "sigpost-node-1-prod");
     assert_eq!((forms[1]["RoleSessionName"].as_str(), forms[1]["ExternalId"].as_str()), ("mine", "e"));
     assert_eq!(sts.seen()[1].key().as_deref(), Some("ASIA0"));
+}
+
+#[tokio::test]
+async fn a_profile_may_name_the_endpoint_of_sts_alone_or_in_a_services_section() {
+    let sts = Fake::start(|_, n| sts_answer("AssumeRole", n)).await;
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "credentials", "[base]\naws_access_key_id=AKIABASE\naws_secret_access_key=s\n");
+    let role = "role_arn=arn:aws:iam::123456789012:role/one\nsource_profile=base";
+    let (here, nowhere) = (sts.url("/"), "http://127.0.0.1:9/");
+    write(
+        dir.path(),
+        "config",
+        &format!(
+            "[profile own]\n{role}\nendpoint_url={here}\n\
+             [profile service]\n{role}\nendpoint_url={nowhere}\nservices=local\n\
+             [services local]\nsts =\n  endpoint_url = {here}\n\
+             [profile keys]\naws_access_key_id=AKIAKEYS\naws_secret_access_key=s\nendpoint_url={here}\n\
+             [profile bad]\n{role}\nendpoint_url=localhost\n"
+        ),
+    );
+    let plain = |name: &str| {
+        let mut config = through(dir.path(), name, &sts);
+        config.sts.endpoint = None;
+        config
+    };
+    for (name, wanted) in [("own", "ASIA0"), ("service", "ASIA1")] {
+        assert_eq!(key(&build(&plain(name))).await.unwrap(), wanted, "{name}");
+    }
+    // A role that the block puts on the profile is assumed there too.
+    let on_top = RoleStep {
+        role_arn: "arn:aws:iam::123456789012:role/top".to_owned(),
+        external_id: None,
+        session_name: None,
+        session_duration: None,
+        session_tags: BTreeMap::new(),
+    };
+    let config = IdentityConfig { roles: vec![on_top], ..plain("keys") };
+    assert_eq!(key(&build(&config)).await.unwrap(), "ASIA2");
+    // What the block says comes first, and what is no URL is told.
+    assert_eq!(key(&build(&through(dir.path(), "bad", &sts))).await.unwrap(), "ASIA3");
+    let error = key(&build(&plain("bad"))).await.unwrap_err();
+    assert!(error.contains("endpoint_url of profile bad") && error.contains("sts_endpoint"), "{error}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aws::{SecretKeeper, SecretStoresConfig, VaultConfig, VaultLogin};
@@ -323,6 +323,98 @@ async fn every_login_to_vault_works_and_a_token_that_ended_early_is_replaced() {
         let first = any_value(&secret, "").await;
         any_value(&secret, &first).await;
     }
+}
+
+/// A Vault whose tokens live a second from when they were last renewed.
+async fn vault_with_leases(renewable: bool) -> Fake {
+    let renewed = std::sync::Mutex::new(std::collections::BTreeMap::<String, Instant>::new());
+    Fake::start(move |seen, _| {
+        let token = seen.header("x-vault-token").to_owned();
+        let mut renewed = renewed.lock().unwrap();
+        if token == "hvs.revoked" {
+            return vault_error(StatusCode::FORBIDDEN, "permission denied");
+        }
+        let at = *renewed.entry(token.clone()).or_insert_with(Instant::now);
+        if renewable && at.elapsed() > Duration::from_secs(1) {
+            return vault_error(StatusCode::FORBIDDEN, "permission denied");
+        }
+        let auth = json!({ "client_token": token, "lease_duration": 1, "renewable": renewable });
+        match seen.path.as_str() {
+            "/v1/auth/token/lookup-self" => {
+                json!({ "data": { "ttl": 1, "creation_ttl": 1, "period": 0, "renewable": renewable } })
+            }
+            "/v1/auth/token/renew-self" => {
+                assert_eq!(seen.method, Method::POST);
+                renewed.insert(token, Instant::now());
+                json!({ "auth": auth })
+            }
+            path if path.ends_with("/login") => {
+                json!({ "auth": { "client_token": "hvs.login", "lease_duration": 1, "renewable": true } })
+            }
+            _ => json!({ "data": { "data": { "k": token } } }),
+        }
+        .to_string()
+        .into_response()
+    })
+    .await
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let reached = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, reached).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test]
+async fn a_configured_vault_token_is_renewed_for_as_long_as_it_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "hvs.configured\n").unwrap();
+    let fake = vault_with_leases(true).await;
+    let (keeper, secret) = (keeper(), stored("vault://kv/agent#k?kv=2"));
+    let login = VaultLogin::Token(SecretSource::File(file.clone()));
+    keeper.follow(&of_vault(&fake, login), std::slice::from_ref(&secret)).unwrap();
+    until("four renewals", || keeper.vault_token().unwrap().renewals >= 4).await;
+    let token = keeper.vault_token().unwrap();
+    assert_eq!((token.failures, &token.last_error), (0, &None));
+    assert!(token.ends.is_some_and(|ends| ends > std::time::SystemTime::now() - Duration::from_secs(1)), "{token:?}");
+    assert_eq!((secret.read().unwrap().expose(), keeper.status()[0].failures), ("hvs.configured", 0));
+
+    // One that Vault does not know is told and asked about again; the next one in the file is taken up.
+    std::fs::write(&file, "hvs.revoked\n").unwrap();
+    until("a failure", || keeper.vault_token().unwrap().failures > 0).await;
+    let error = keeper.vault_token().unwrap().last_error.unwrap_or_default();
+    assert!(error.contains("permission denied") && !error.contains("hvs."), "{error}");
+    std::fs::write(&file, "hvs.next\n").unwrap();
+    value(&secret, "hvs.next").await;
+    until("the new token's lease", || keeper.vault_token().unwrap().last_error.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_vault_token_that_may_not_be_renewed_is_left_alone() {
+    let fake = vault_with_leases(false).await;
+    let (keeper, secret) = (keeper(), stored("vault://kv/agent#k?kv=2"));
+    keeper.follow(&of_vault(&fake, VaultLogin::Token(inline("hvs.short"))), std::slice::from_ref(&secret)).unwrap();
+    value(&secret, "hvs.short").await;
+    until("its end to be known", || keeper.vault_token().unwrap().ends.is_some()).await;
+    let token = keeper.vault_token().unwrap();
+    assert_eq!((token.renewals, token.failures), (0, 0));
+    assert!(!fake.seen().iter().any(|seen| seen.path.ends_with("renew-self")));
+}
+
+#[tokio::test]
+async fn the_token_of_a_login_is_renewed_before_another_login_is_spent() {
+    let fake = vault_with_leases(true).await;
+    let (keeper, secret) = (keeper(), stored("vault://kv/agent#k?kv=2"));
+    let login =
+        VaultLogin::AppRole { mount: "approle".to_owned(), role_id: inline("role"), secret_id: Some(inline("s")) };
+    keeper.follow(&of_vault(&fake, login), std::slice::from_ref(&secret)).unwrap();
+    assert!(keeper.vault_token().is_none(), "it is not configured");
+    until("two renewals", || fake.seen().iter().filter(|seen| seen.path.ends_with("renew-self")).count() >= 2).await;
+    assert_eq!(fake.seen().iter().filter(|seen| seen.path.ends_with("/login")).count(), 1);
 }
 
 #[tokio::test]

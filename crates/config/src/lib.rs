@@ -44,13 +44,15 @@ mod reader;
 mod render;
 mod scalar;
 mod source;
+mod traces_plan;
 mod yaml_out;
 
 pub use block::Shape;
 pub use dialect::SHAPES;
 pub use load::{LoadOptions, decode, load};
 pub use log_plan::{
-    CompressionFormat, Decompression, FileWatch, LineLimits, LineRate, LogJobPlan, LogSource, LogsRoute, PositionsPlan,
+    CloudWatchPlan, CompressionFormat, Decompression, FileWatch, LineLimits, LineRate, LogJobPlan, LogSource,
+    LogsRoute, ObjectsPlan, PositionsPlan,
 };
 pub use plan::{
     ClientAuthType, DestinationPlan, LogFormat, LogLevel, MetricsRoute, MinFree, OnFull, Plan, QueuePlan, ServerPlan,
@@ -58,3 +60,4 @@ pub use plan::{
 };
 pub use problem::{Problem, Problems, Severity};
 pub use scalar::duration as parse_duration;
+pub use traces_plan::TracesRoute;

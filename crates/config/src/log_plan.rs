@@ -4,8 +4,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use aws::IdentityConfig;
+use log_receive::{CloudWatchConfig, JournalConfig, PushConfig, S3Config, SyslogConfig, Transport};
 use relabel::Rule;
 use stages::PipelineConfig;
+use url::Url;
 
 use crate::DestinationPlan;
 
@@ -89,6 +92,40 @@ pub struct LogJobPlan {
 pub enum LogSource {
     /// Files that the label `__path__` of discovered targets names.
     Files(Vec<discovery::DiscoveryConfig>),
+    Journal(JournalConfig),
+    Syslog(SyslogConfig),
+    Push(PushConfig),
+    CloudWatch(Box<CloudWatchPlan>),
+    Objects(Box<ObjectsPlan>),
+}
+
+impl LogSource {
+    /// The port it listens on, if it does: transport and address as configured.
+    pub fn listens(&self) -> Option<(Transport, &str)> {
+        match self {
+            Self::Syslog(config) => Some((config.transport, &config.listen)),
+            Self::Push(config) => Some((Transport::Tcp, &config.listen)),
+            Self::Files(_) | Self::Journal(_) | Self::CloudWatch(_) | Self::Objects(_) => None,
+        }
+    }
+}
+
+/// `cloudwatch_logs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudWatchPlan {
+    /// `endpoint` is where requests go.
+    pub config: CloudWatchConfig,
+    pub identity: IdentityConfig,
+    /// The region's own address.
+    pub signed_for: Url,
+}
+
+/// `s3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectsPlan {
+    pub config: S3Config,
+    /// For the bucket, and for the queue if there is one.
+    pub identity: IdentityConfig,
 }
 
 /// `decompression`, where it is enabled.

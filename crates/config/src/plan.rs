@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use model::Labels;
 use relabel::Rule;
 
-use crate::{LogsRoute, Problem};
+use crate::{LogsRoute, Problem, TracesRoute};
 
 /// Everything the agent runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Plan {
     pub metrics: Vec<MetricsRoute>,
     /// One per `logs.configs[]`.
     pub logs: Vec<LogsRoute>,
+    /// One per `traces.configs[]`.
+    pub traces: Vec<TracesRoute>,
     /// `secrets:` and `vault:`.
     pub secret_stores: aws::SecretStoresConfig,
     /// Every secret of a store that the plan refers to, once for each reference; who reads the stores fills them.
@@ -134,7 +136,7 @@ pub struct MetricsRoute {
     pub remote_flush_deadline: Duration,
 }
 
-/// One `remote_write[]` entry of metrics, or one of `clients[]` of logs.
+/// One `remote_write[]` entry of metrics or traces, or one of `clients[]` of logs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DestinationPlan {
     /// `config.name` is unique in the whole plan.

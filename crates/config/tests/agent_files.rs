@@ -439,15 +439,13 @@ fn the_queue_block_is_read() {
 fn blocks_of_later_versions_are_said_and_not_run() {
     let text = format!(
         "{GUIDE}
-traces: {{configs: []}}
 integrations: {{agent: {{enabled: true}}}}
-tempo:
 agent_management: {{polling_interval: 1m}}
 "
     );
     let plan = plan(&text);
     let said: Vec<&str> = plan.warnings.iter().map(|w| w.message.split(':').next().unwrap()).collect();
-    assert_eq!(said, ["traces", "integrations", "agent_management"]);
+    assert_eq!(said, ["integrations", "agent_management"]);
     assert_eq!(plan.metrics.len(), 1);
 }
 

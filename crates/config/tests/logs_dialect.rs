@@ -88,7 +88,7 @@ fn the_guides_file_runs_as_written() {
         }
         other => panic!("{other:?}"),
     }
-    let LogSource::Files(found) = &route.jobs[0].source;
+    let LogSource::Files(found) = &route.jobs[0].source else { panic!("{:?}", route.jobs[0].source) };
     assert!(format!("{found:?}").contains("/var/log/*log"), "{found:?}");
     // Said of the flag alone.
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
@@ -289,11 +289,6 @@ fn sources_that_are_not_ours_say_what_to_use() {
     let said = messages(&error);
     assert!(said.contains("`kafka` is not supported by sigpost") && said.contains("have a Kafka consumer"), "{said}");
     assert!(!said.contains("s3cr3tMARKER"));
-    for source in ["journal: {max_age: 12h}", "syslog: {listen_address: ':514'}", "loki_push_api: {}"] {
-        let plan = plan(&job(source));
-        assert!(plan.warnings.iter().any(|w| w.message.contains("collects nothing")), "{source}");
-        assert!(plan.logs[0].jobs.is_empty());
-    }
     let error = try_plan(&job("relabel_configs: []")).unwrap_err();
     assert!(messages(&error).contains("has no source of lines"));
 }

@@ -6,6 +6,8 @@ use model::Labels;
 use net::HttpClientConfig;
 use url::Url;
 
+use crate::KubernetesDiscovery;
+
 /// Targets that came from one place, with the labels they share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TargetGroup {
@@ -23,6 +25,7 @@ pub enum DiscoveryConfig {
     Static(Vec<TargetGroup>),
     File(FileDiscovery),
     Http(Box<HttpDiscovery>),
+    Kubernetes(Box<KubernetesDiscovery>),
 }
 
 /// `file_sd_configs[]`: globs only in the last path element; JSON or YAML by file name ending.

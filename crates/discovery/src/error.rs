@@ -45,4 +45,10 @@ pub enum DiscoveryError {
         /// What is wrong and where.
         why: String,
     },
+    /// The API server of a `kubernetes_sd_configs` entry cannot be asked.
+    #[error("kubernetes_sd_configs: {why}")]
+    Kubernetes {
+        /// What is wrong and what to do; no secret.
+        why: String,
+    },
 }

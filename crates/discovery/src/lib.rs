@@ -1,4 +1,4 @@
-//! Finds targets: kinds so far are static, file and http.
+//! Finds targets: kinds so far are static, file, http and kubernetes.
 //!
 //! [`watch`] turns the discovery blocks of one job into a channel that always holds the current list of
 //! [`TargetGroup`]s. What a target is, which labels survive and when it is scraped is decided elsewhere.
@@ -16,11 +16,13 @@ mod error;
 mod file;
 mod groups;
 mod http;
+mod kubernetes;
 mod metrics;
 mod watch;
 
 pub use config::{DiscoveryConfig, FileDiscovery, HttpDiscovery, TargetGroup};
 pub use error::DiscoveryError;
 pub use groups::LIMIT;
+pub use kubernetes::{KubernetesDiscovery, KubernetesRole, KubernetesSelector};
 pub use metrics::DiscoveryMetrics;
 pub use watch::{PATIENCE, watch, watch_counted};

@@ -11,6 +11,8 @@ pub struct DiscoveryMetrics {
     pub file_watcher_errors: Counter,
     /// `prometheus_sd_http_failures_total`
     pub http_failures: Counter,
+    /// `prometheus_sd_kubernetes_failures_total`
+    pub kubernetes_failures: Counter,
 }
 
 impl DiscoveryMetrics {
@@ -31,6 +33,11 @@ impl DiscoveryMetrics {
             "prometheus_sd_http_failures",
             "Failed refreshes of HTTP discovery",
             metrics.http_failures.clone(),
+        );
+        registry.register(
+            "prometheus_sd_kubernetes_failures",
+            "Failed lists and watches of the Kubernetes API",
+            metrics.kubernetes_failures.clone(),
         );
         metrics
     }

@@ -7,6 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     DiscoveryConfig, DiscoveryError, DiscoveryMetrics, TargetGroup, board::Board, file::FileSource, http::HttpSource,
+    kubernetes::KubernetesSource,
 };
 
 /// How long the first list waits for a slow source.
@@ -15,8 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Starts `configs`. The receiver's first *change* is the first list; its initial value is empty and means nothing.
 /// Static groups alone are published before this returns.
 ///
-/// Tasks end when `stop` is cancelled or all receivers are gone. Fails on a file pattern that cannot match and on an HTTP
-/// client that cannot be built. Must be called inside a Tokio runtime.
+/// Tasks end when `stop` is cancelled or all receivers are gone. Fails on a file pattern that cannot match, on an HTTP
+/// client that cannot be built and on a cluster that is not named. Must be called inside a Tokio runtime.
 pub fn watch(
     configs: Vec<DiscoveryConfig>,
     tracker: &TaskTracker,
@@ -36,15 +37,19 @@ pub fn watch_counted(
     let mut fixed = Vec::new();
     let mut files = Vec::new();
     let mut pages = Vec::new();
+    let mut clusters = Vec::new();
     for (slot, config) in configs.into_iter().enumerate() {
         match config {
             DiscoveryConfig::Static(groups) => fixed.push((slot, groups)),
             DiscoveryConfig::File(config) => files.push((slot, FileSource::new(&config, metrics.clone())?)),
             DiscoveryConfig::Http(config) => pages.push((slot, HttpSource::new(*config, metrics.clone())?)),
+            DiscoveryConfig::Kubernetes(config) => {
+                clusters.push((slot, KubernetesSource::new(*config, metrics.clone())?));
+            }
         }
     }
     // Everything is valid from here on: nothing is started that would have to be stopped again.
-    let waits = !(files.is_empty() && pages.is_empty());
+    let waits = !(files.is_empty() && pages.is_empty() && clusters.is_empty());
     for (slot, groups) in fixed {
         board.report(slot, groups);
     }
@@ -53,6 +58,10 @@ pub fn watch_counted(
         tracker.spawn(stop.clone().run_until_cancelled_owned(async move { source.run(slot, &board).await }));
     }
     for (slot, source) in pages {
+        let board = board.clone();
+        tracker.spawn(stop.clone().run_until_cancelled_owned(async move { source.run(slot, &board).await }));
+    }
+    for (slot, source) in clusters {
         let board = board.clone();
         tracker.spawn(stop.clone().run_until_cancelled_owned(async move { source.run(slot, &board).await }));
     }

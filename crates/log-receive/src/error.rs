@@ -17,7 +17,7 @@ pub enum ReceiveError {
         why: String,
     },
     /// The address cannot be listened on.
-    #[error("listening on {address} for {what}: {source}; is another process using the port?")]
+    #[error("listening on {address} for {what}: {source}; {}", advice(source))]
     Listen {
         /// `syslog` and the like.
         what: &'static str,
@@ -38,5 +38,16 @@ impl ReceiveError {
     /// The queue was closed: the agent stops, nothing is wrong.
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Intake(IntakeError::Queue { source: QueueError::Closed, .. }))
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process uses the port: stop it, or choose another port",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE: give it, or choose a higher port"
+        }
+        io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+        _ => "write an address and a port, such as 0.0.0.0:1514",
     }
 }

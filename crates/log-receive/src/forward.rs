@@ -4,16 +4,22 @@
 //! before it, and never before a line that the stages still hold back; nothing but one batch is kept in memory; a queue
 //! without room makes [`Forward::push`] wait, and so its source.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use model::{Labels, LogBatch, MAX_LOG_STREAMS, SourceMark};
-use pipeline::{Durability, LogIntake, Receipt};
+use pipeline::{Durability, LogIntake};
 use relabel::Rule;
-use stages::{Entry, Pipeline, TENANT_LABEL};
+use stages::{Entry, LineGate, Passage, Pipeline, TENANT_LABEL};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{ReceiveError, ReceiveMetrics, SourceState, clock::now_ns, metrics::SourceCounts};
+use crate::{
+    MarkBook, ReceiveError, ReceiveMetrics, SourceState,
+    clock::now_ns,
+    marks::{Handed, Settler},
+    metrics::SourceCounts,
+};
 
 /// No line is longer than this, whatever the limits say: a batch must hold it.
 pub const LONGEST_LINE: usize = 4 << 20;
@@ -66,6 +72,10 @@ pub struct Forward {
     config: ForwardConfig,
     intake: LogIntake,
     stages: Option<Pipeline>,
+    /// The limits that all sources of an instance have together.
+    gate: Option<Arc<LineGate>>,
+    /// The gate wants the source to wait until then.
+    gate_ns: i64,
     /// Lines that left the stages and are not in the batch yet.
     staged: VecDeque<Entry>,
     batch: LogBatch,
@@ -75,7 +85,9 @@ pub struct Forward {
     /// Marks that wait until the stages hold nothing back.
     waiting: Vec<SourceMark>,
     unclean_since: Option<Instant>,
-    has_marks: bool,
+    /// Those that go with the next record.
+    marks: Vec<SourceMark>,
+    settler: Option<Settler>,
     /// The unit of order in the queue.
     order: u64,
     last_ns: i64,
@@ -105,18 +117,42 @@ impl Forward {
             config,
             intake,
             stages: stages.filter(|stages| !stages.is_empty()),
+            gate: None,
+            gate_ns: 0,
             staged: VecDeque::new(),
             batch: LogBatch::new(),
             line_bytes: 0,
             since: None,
             waiting: Vec::new(),
             unclean_since: None,
-            has_marks: false,
+            marks: Vec::new(),
+            settler: None,
             order,
             last_ns: 0,
             state,
             counts,
         }
+    }
+
+    /// Marks are told to `book` as they become durable, by a task of `tasks` that ends with this value.
+    #[must_use]
+    pub fn with_book(mut self, book: Arc<dyn MarkBook>, tasks: &TaskTracker) -> Self {
+        self.settler = Some(Settler::spawn(book, tasks));
+        self
+    }
+
+    /// Lines pass this gate after their stages.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Option<Arc<LineGate>>) -> Self {
+        self.gate = gate.filter(|gate| !gate.is_open());
+        self
+    }
+
+    /// Goes on with the status of a source that was there before.
+    #[must_use]
+    pub fn with_state(mut self, state: SourceState) -> Self {
+        self.state = state;
+        self
     }
 
     /// How the source is doing.
@@ -203,7 +239,9 @@ impl Forward {
             self.staged.front().map(|line| size(line.line.as_bytes(), line.structured_metadata.iter()))
         {
             self.make_room(bytes).await?;
-            if let Some(line) = self.staged.pop_front() {
+            if let Some(line) = self.staged.pop_front()
+                && self.passes(&line.labels)
+            {
                 let metadata: Vec<(&str, &str)> = line.structured_metadata.iter().collect();
                 self.store(&line.labels, line.timestamp_ns, cut(line.line.as_bytes(), LONGEST_LINE), &metadata);
             }
@@ -219,8 +257,23 @@ impl Forward {
         metadata: &[(&str, &str)],
     ) -> Result<(), ReceiveError> {
         self.make_room(size(line, metadata.iter().copied())).await?;
+        if !self.passes(labels) {
+            return Ok(());
+        }
         self.store(labels, timestamp_ns, line, metadata);
         Ok(())
+    }
+
+    fn passes(&mut self, labels: &Labels) -> bool {
+        match self.gate.as_ref().map_or(Passage::Pass, |gate| gate.pass(labels, now_ns())) {
+            Passage::Pass => true,
+            Passage::Hold(until_ns) => {
+                self.gate_ns = until_ns;
+                true
+            }
+            // Counted by the gate.
+            Passage::Drop => false,
+        }
     }
 
     async fn make_room(&mut self, bytes: usize) -> Result<(), ReceiveError> {
@@ -256,8 +309,9 @@ impl Forward {
             return;
         }
         self.waiting.retain(|known| known.key != mark.key);
+        self.marks.retain(|known| known.key != mark.key);
+        self.marks.push(mark.clone());
         self.batch.mark(mark);
-        self.has_marks = true;
         self.since.get_or_insert_with(Instant::now);
     }
 
@@ -301,7 +355,7 @@ impl Forward {
     }
 
     /// Hands everything over, also what the stages hold back. The receipt tells when the last of it is durable.
-    pub(crate) async fn flush(&mut self, durability: Durability) -> Result<Option<Receipt>, ReceiveError> {
+    pub(crate) async fn flush(&mut self, durability: Durability) -> Result<Option<Handed>, ReceiveError> {
         if let Some(stages) = &mut self.stages {
             let staged = &mut self.staged;
             stages.finish(now_ns(), &mut |line| staged.push_back(line));
@@ -325,33 +379,48 @@ impl Forward {
         self.batch.clear();
         self.line_bytes = 0;
         self.since = None;
-        self.has_marks = false;
+        self.marks.clear();
     }
 
-    /// Waits while a stage wants the source to wait.
+    /// Waits while a stage or the gate wants the source to wait.
     pub(crate) async fn pace(&mut self) {
-        while let Some(at_ns) = self.stages.as_ref().and_then(|stages| stages.hold_until())
-            && at_ns > now_ns()
-        {
+        loop {
+            let stages_ns = self.stages.as_ref().and_then(|stages| stages.hold_until());
+            let at_ns = stages_ns.unwrap_or(0).max(self.gate_ns);
+            if at_ns <= now_ns() {
+                return;
+            }
             tokio::time::sleep(until(at_ns)).await;
         }
     }
 
-    async fn append(&mut self, durability: Durability) -> Result<Option<Receipt>, ReceiveError> {
-        // A record without lines would never be asked for: its mark goes with the next line.
+    async fn append(&mut self, durability: Durability) -> Result<Option<Handed>, ReceiveError> {
         if self.batch.is_empty() {
-            if !self.has_marks {
+            self.since = None;
+            if let (Some(settler), false) = (&self.settler, self.marks.is_empty()) {
+                // Every line before the mark is in a record already, or was dropped.
+                settler.moved(std::mem::take(&mut self.marks));
+            }
+            // Without a book a mark goes with the next line: a record without lines would never be asked for.
+            if self.marks.is_empty() {
                 self.clear();
             }
-            self.since = None;
             return Ok(None);
         }
+        let begun = match &self.settler {
+            Some(settler) if !self.marks.is_empty() => Some((settler, settler.begin(self.marks.clone()))),
+            _ => None,
+        };
         let receipt = self.intake.append(&mut self.batch, self.order, durability).await?;
+        let handed = match begun {
+            Some((settler, begun)) => settler.follow(receipt, begun),
+            None => Handed::Receipt(receipt),
+        };
         let lines = u64::from(self.batch.items());
         self.counts.taken(lines, self.line_bytes);
         self.state.handed_over(lines);
         self.clear();
-        Ok(Some(receipt))
+        Ok(Some(handed))
     }
 }
 

@@ -9,6 +9,9 @@
 //! - [`CloudWatchReader`], [`S3Reader`]: log groups of CloudWatch Logs; objects of S3, listed or told of by SQS.
 //! - [`read_stdin`]: the standard input.
 //!
+//! Those that listen get their socket from [`Sockets`], where a successor finds it again: a reload closes no port. Positions
+//! go to a [`MarkBook`], once they are durable.
+//!
 //! It refuses: to read configuration files, to know where lines go, to tail files, to answer success for a line that the
 //! queue does not hold on disk, and to end silently: a source that cannot work says why in its [`SourceState`], in a log
 //! line and in a counter, and tries again.
@@ -33,8 +36,10 @@ mod error;
 mod forward;
 mod journal;
 mod lines;
+mod marks;
 mod metrics;
 mod push;
+mod socket;
 mod state;
 mod stdin;
 mod syslog;
@@ -46,8 +51,10 @@ pub use cloud::{
 pub use error::ReceiveError;
 pub use forward::{Forward, ForwardConfig, LONGEST_LINE};
 pub use journal::{JournalConfig, JournalReader};
+pub use marks::{MarkBook, MarkFate, SettleMarks};
 pub use metrics::ReceiveMetrics;
 pub use push::{PushConfig, PushLimits, PushReceiver};
+pub use socket::{Listening, Sockets, Transport};
 pub use state::{SourceState, SourceStatus};
 pub use stdin::{StdinConfig, read_lines, read_stdin};
-pub use syslog::{SyslogConfig, SyslogFormat, SyslogListener, Transport};
+pub use syslog::{SyslogConfig, SyslogFormat, SyslogListener};

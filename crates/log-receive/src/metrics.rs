@@ -1,4 +1,4 @@
-//! What sources count, under Promtail's names where it has one.
+//! What sources count, under Promtail's names where it has one that no other part of the agent uses.
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family},
@@ -6,22 +6,23 @@ use prometheus_client::{
 };
 
 type Label = [(&'static str, String); 1];
-type SourceLabels = [(&'static str, String); 2];
-type FaultLabels = [(&'static str, String); 3];
+type SourceLabels = [(&'static str, String); 3];
+type ReasonLabels = [(&'static str, String); 4];
 
-/// Made per registry; shared by all sources that report to it.
+/// Made per registry; shared by all sources that report to it. One value speaks for one instance of logs.
 #[derive(Debug, Clone, Default)]
 pub struct ReceiveMetrics {
     lines: Family<SourceLabels, Counter>,
     bytes: Family<SourceLabels, Counter>,
-    faults: Family<FaultLabels, Counter>,
-    dropped: Family<Label, Counter>,
-    mutated: Family<Label, Counter>,
+    faults: Family<ReasonLabels, Counter>,
+    dropped: Family<ReasonLabels, Counter>,
+    cut: Family<ReasonLabels, Counter>,
     journal_lines: Counter,
     journal_errors: Family<Label, Counter>,
     syslog_entries: Counter,
     syslog_errors: Counter,
     syslog_empty: Counter,
+    instance: String,
 }
 
 impl ReceiveMetrics {
@@ -37,11 +38,15 @@ impl ReceiveMetrics {
             metrics.faults.clone(),
         );
         registry.register(
-            "promtail_dropped_entries",
-            "Lines dropped by a limit of the agent, by reason",
+            format!("{own}_dropped_lines"),
+            "Lines that a source took in and gave up, by reason",
             metrics.dropped.clone(),
         );
-        registry.register("promtail_mutated_entries", "Lines cut by a limit, by reason", metrics.mutated.clone());
+        registry.register(
+            format!("{own}_cut_lines"),
+            "Lines of which only the beginning was kept, by reason",
+            metrics.cut.clone(),
+        );
         registry.register(
             "promtail_journal_target_lines",
             "Lines read from the journal",
@@ -66,14 +71,21 @@ impl ReceiveMetrics {
         metrics
     }
 
+    /// The same counters, for the sources of this instance of logs.
+    #[must_use]
+    pub fn of_instance(&self, name: &str) -> Self {
+        Self { instance: name.to_owned(), ..self.clone() }
+    }
+
     /// The counters of one source.
     pub(crate) fn of(&self, kind: &'static str, job_name: &str) -> SourceCounts {
-        let labels = [("source", kind.to_owned()), ("job", job_name.to_owned())];
+        let labels: SourceLabels =
+            [("logs_config", self.instance.clone()), ("source", kind.to_owned()), ("job", job_name.to_owned())];
         SourceCounts {
             lines: self.lines.get_or_create(&labels).clone(),
             bytes: self.bytes.get_or_create(&labels).clone(),
+            labels,
             kind,
-            job: job_name.to_owned(),
             all: self.clone(),
         }
     }
@@ -84,8 +96,8 @@ impl ReceiveMetrics {
 pub(crate) struct SourceCounts {
     lines: Counter,
     bytes: Counter,
+    labels: SourceLabels,
     kind: &'static str,
-    job: String,
     all: ReceiveMetrics,
 }
 
@@ -100,20 +112,28 @@ impl SourceCounts {
         }
     }
 
+    fn with(&self, reason: &'static str) -> ReasonLabels {
+        let [instance, source, job] = self.labels.clone();
+        [instance, source, job, ("reason", reason.to_owned())]
+    }
+
     /// `reason` is a word known at compile time, so that there are few.
     pub(crate) fn fault(&self, reason: &'static str) {
-        let labels = [("source", self.kind.to_owned()), ("job", self.job.clone()), ("reason", reason.to_owned())];
-        self.all.faults.get_or_create(&labels).inc();
+        self.all.faults.get_or_create(&self.with(reason)).inc();
     }
 
     /// A line that was given up.
     pub(crate) fn dropped(&self, reason: &'static str) {
-        self.all.dropped.get_or_create(&[("reason", reason.to_owned())]).inc();
+        self.dropped_many(reason, 1);
+    }
+
+    pub(crate) fn dropped_many(&self, reason: &'static str, lines: u64) {
+        self.all.dropped.get_or_create(&self.with(reason)).inc_by(lines);
     }
 
     /// A line that was cut.
     pub(crate) fn cut(&self, reason: &'static str) {
-        self.all.mutated.get_or_create(&[("reason", reason.to_owned())]).inc();
+        self.all.cut.get_or_create(&self.with(reason)).inc();
     }
 
     pub(crate) fn journal_error(&self, error: &'static str) {

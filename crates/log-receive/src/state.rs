@@ -52,7 +52,7 @@ impl SourceState {
     }
 
     /// Something is in the way. A new reason is told at once, the same one only the first time.
-    pub(crate) fn trouble(&self, why: &str) {
+    pub fn trouble(&self, why: &str) {
         let mut status = self.0.lock();
         let known = status.trouble.as_ref().is_some_and(|(known, _)| known == why);
         if !known {
@@ -62,7 +62,8 @@ impl SourceState {
         }
     }
 
-    pub(crate) fn restarted(&self) {
+    /// It begins anew.
+    pub fn restarted(&self) {
         self.0.lock().restarts += 1;
     }
 

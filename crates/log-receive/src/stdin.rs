@@ -6,13 +6,15 @@
 use std::{
     io::{self, Read},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use model::Labels;
+use parking_lot::Mutex;
 use pipeline::Durability;
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader, ReadBuf},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, ReadBuf},
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,11 +27,33 @@ pub struct StdinConfig {
     pub labels: Labels,
 }
 
-/// Reads until the input ends or `stop`; what was read by then is durable when this returns.
+/// Reads until the input ends or `stop`; what was read by then is durable when this returns. A process has one standard
+/// input: who comes second waits for the first to end, and goes on where that stood.
 pub async fn read_stdin(config: StdinConfig, forward: Forward, stop: CancellationToken) -> Result<(), ReceiveError> {
+    let input = match pieces() {
+        Ok(input) => input,
+        Err(error) => {
+            forward.state().trouble(&format!("starting the reader of the standard input: {error}"));
+            return Ok(());
+        }
+    };
+    let mut input = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        input = input.lock() => input,
+    };
+    read_lines(&mut *input, config, forward, stop).await
+}
+
+/// What the process's own reader reads: a read of the standard input cannot be broken off, so its thread outlives whoever
+/// wanted the lines.
+fn pieces() -> io::Result<Arc<tokio::sync::Mutex<Pieces>>> {
+    static INPUT: Mutex<Option<Arc<tokio::sync::Mutex<Pieces>>>> = Mutex::new(None);
+    let mut known = INPUT.lock();
+    if let Some(input) = &*known {
+        return Ok(Arc::clone(input));
+    }
     let (sender, pieces) = mpsc::channel(2);
-    // A read of the standard input cannot be broken off: its thread is left behind when the agent stops.
-    let started = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         let mut input = std::io::stdin().lock();
         loop {
             let mut piece = vec![0; 64 << 10];
@@ -47,13 +71,10 @@ pub async fn read_stdin(config: StdinConfig, forward: Forward, stop: Cancellatio
                 return;
             }
         }
-    });
-    if let Err(error) = started {
-        forward.state().trouble(&format!("starting the reader of the standard input: {error}"));
-        return Ok(());
-    }
-    read_lines(BufReader::with_capacity(64 << 10, Pieces { pieces, rest: Vec::new(), at: 0 }), config, forward, stop)
-        .await
+    })?;
+    let input = Arc::new(tokio::sync::Mutex::new(Pieces { pieces, rest: Vec::new(), at: 0 }));
+    *known = Some(Arc::clone(&input));
+    Ok(input)
 }
 
 /// What the thread read.
@@ -65,21 +86,32 @@ struct Pieces {
 
 impl AsyncRead for Pieces {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.at >= self.rest.len() {
-            match ready!(self.pieces.poll_recv(cx)) {
-                None => return Poll::Ready(Ok(())),
-                Some(piece) => {
-                    self.rest = piece?;
-                    self.at = 0;
-                }
-            }
-        }
-        let left = self.rest.get(self.at..).unwrap_or_default();
+        let left = ready!(self.as_mut().poll_fill_buf(cx))?;
         let now = left.get(..buf.remaining()).unwrap_or(left);
         buf.put_slice(now);
         let taken = now.len();
-        self.at += taken;
+        self.consume(taken);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for Pieces {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let me = self.get_mut();
+        if me.at >= me.rest.len() {
+            match ready!(me.pieces.poll_recv(cx)) {
+                None => return Poll::Ready(Ok(&[])),
+                Some(piece) => {
+                    me.rest = piece?;
+                    me.at = 0;
+                }
+            }
+        }
+        Poll::Ready(Ok(me.rest.get(me.at..).unwrap_or_default()))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        self.at = self.at.saturating_add(amount).min(self.rest.len());
     }
 }
 

@@ -51,7 +51,7 @@ fn start(store: &Store, config: CloudWatchConfig, positions: BTreeMap<String, St
     forwarding.relabel = vec![relabel::Rule::new(rule).unwrap()];
     let forward = store.forward("cloudwatch_logs", forwarding);
     let state = forward.state();
-    let reader = CloudWatchReader::new(config, access(), forward, positions).unwrap();
+    let reader = CloudWatchReader::new(config, access(), forward, move |key| positions.get(key).cloned()).unwrap();
     let stop = CancellationToken::new();
     Running { task: tokio::spawn(reader.run(stop.clone())), stop, state }
 }

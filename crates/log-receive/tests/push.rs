@@ -6,7 +6,7 @@ use std::{io::Write, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use log_receive::{ForwardConfig, PushConfig, PushReceiver};
+use log_receive::{ForwardConfig, PushConfig, PushReceiver, Sockets};
 use model::Labels;
 use net::{Client, ClientOptions, HttpClientConfig, Reply};
 use support::{Store, texts};
@@ -27,7 +27,8 @@ async fn start_with(forward: log_receive::Forward, change: impl FnOnce(&mut Push
     net::install_crypto_provider();
     let mut config = PushConfig::new("127.0.0.1:0");
     change(&mut config);
-    let receiver = PushReceiver::bind(config, forward).await.unwrap();
+    let listening = PushReceiver::listen(&config, &Sockets::default()).unwrap();
+    let receiver = PushReceiver::new(config, &listening, forward).unwrap();
     let (address, stop) = (receiver.address(), CancellationToken::new());
     let until = stop.clone();
     let task = tokio::spawn(async move { receiver.run(until).await.unwrap() });

@@ -4,7 +4,7 @@ mod support;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use log_receive::{ForwardConfig, SourceState, SyslogConfig, SyslogListener, Transport};
+use log_receive::{ForwardConfig, Sockets, SourceState, SyslogConfig, SyslogListener, Transport};
 use net::{Pem, Secret, server::ServerTls};
 use support::{Line, Store, texts};
 use tokio::{
@@ -33,7 +33,8 @@ async fn start(store: &Store, change: impl FnOnce(&mut SyslogConfig)) -> Running
     change(&mut config);
     let forward = store.forward("syslog", forwarding);
     let state = forward.state();
-    let listener = SyslogListener::bind(config, forward).await.unwrap();
+    let listening = SyslogListener::listen(&config, &Sockets::default()).unwrap();
+    let listener = SyslogListener::new(config, &listening, forward).unwrap();
     let (address, stop) = (listener.address(), CancellationToken::new());
     let until = stop.clone();
     let task = tokio::spawn(async move { listener.run(until).await.unwrap() });
@@ -147,12 +148,11 @@ async fn senders_over_tls_are_read_and_others_there_are_not() {
 
 #[tokio::test]
 async fn a_taken_port_and_an_impossible_configuration_are_told() {
-    let store = Store::open();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = SyslogConfig::new(&taken.local_addr().unwrap().to_string());
-    let refused = |config| SyslogListener::bind(config, store.forward("syslog", ForwardConfig::new("s")));
-    let error = refused(config.clone()).await.err().unwrap();
+    let refused = |config| SyslogListener::listen(&config, &Sockets::default());
+    let error = refused(config.clone()).err().unwrap();
     assert!(error.to_string().contains("another process"), "{error}");
-    let error = refused(SyslogConfig { max_message_length: 0, ..config }).await.err().unwrap();
+    let error = refused(SyslogConfig { max_message_length: 0, ..config }).err().unwrap();
     assert!(error.to_string().contains("max_message_length"), "{error}");
 }

@@ -118,14 +118,15 @@ impl Book {
     pub(crate) fn records(&self, job: &str, wanted: impl Fn(&Record) -> bool) -> Vec<Record> {
         let pages = self.pages.lock();
         let latest = |record: &Record| {
+            let Some(later) = pages.handed.get(&record.id).filter(|later| record.is_behind(later)) else {
+                return wanted(record).then(|| record.clone());
+            };
             let mut record = record.clone();
-            if let Some(later) = pages.handed.get(&record.id).filter(|later| later.offset > record.offset) {
-                record.advance(later);
-            }
-            record
+            record.advance(later);
+            wanted(&record).then_some(record)
         };
         let of_job = pages.records.values().filter(|record| record.job == job);
-        let mut found: Vec<Record> = of_job.map(latest).filter(|record| wanted(record)).collect();
+        let mut found: Vec<Record> = of_job.filter_map(latest).collect();
         found.sort_by_key(|record| std::cmp::Reverse(record.offset));
         found
     }
@@ -139,15 +140,25 @@ impl Book {
         if let Some(held) = pages.records.get(&record.id) {
             (record.head, record.head_len, record.tail) = (held.head, held.head_len, held.tail);
             (record.tail_len, record.offset) = (held.tail_len, held.offset);
+            record.held.clone_from(&held.held);
         }
+        // Somebody follows it again.
+        pages.handed.remove(&record.id);
         pages.records.insert(record.id, record);
+    }
+
+    /// A record that nothing was read for, and that was a mistake.
+    pub(crate) fn forget(&self, id: u64) {
+        let mut pages = self.pages.lock();
+        pages.handed.remove(&id);
+        pages.records.remove(&id);
     }
 
     /// Where a content stands that is not followed any more, whether that is durable or not yet.
     pub(crate) fn handed(&self, record: Record) {
         let mut pages = self.pages.lock();
         let Pages { handed, records, .. } = &mut *pages;
-        handed.retain(|id, later| records.get(id).is_some_and(|record| record.offset < later.offset));
+        handed.retain(|id, later| records.get(id).is_some_and(|record| record.is_behind(later)));
         handed.insert(record.id, record);
     }
 
@@ -262,7 +273,7 @@ impl Pages {
                 *held = record;
             }
         }
-        let files = newest.into_iter().map(|(path, record)| (path.to_owned(), record.offset.to_string()));
+        let files = newest.into_iter().map(|(path, record)| (path.to_owned(), record.safe_offset().to_string()));
         let cursors = self.cursors.iter().map(|(key, value)| (key.clone(), value.clone()));
         let waiting = self.inherited.iter().filter(|(key, _)| !key.starts_with('/') || Path::new(key).exists());
         waiting.map(|(key, value)| (key.clone(), value.clone())).chain(cursors).chain(files).collect()

@@ -1,8 +1,9 @@
 //! What a tail is told: plain data, checked by whoever reads the configuration file.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use relabel::Rule;
+use stages::{LineGate, PipelineConfig};
 
 use crate::{Charset, Packing, book::PositionsConfig};
 
@@ -13,6 +14,8 @@ pub struct FileJob {
     pub job_name: String,
     /// `relabel_configs`, run over each discovered target.
     pub relabel: Vec<Rule>,
+    /// `pipeline_stages`.
+    pub stages: PipelineConfig,
     /// `encoding`.
     pub charset: Charset,
     /// `decompression`, if enabled.
@@ -22,11 +25,12 @@ pub struct FileJob {
 }
 
 impl FileJob {
-    /// A job with defaults: UTF-8, no decompression, no limits.
+    /// A job with defaults: no stages, UTF-8, no decompression, no limits.
     pub fn new(job_name: impl Into<String>) -> Self {
         Self {
             job_name: job_name.into(),
             relabel: Vec::new(),
+            stages: PipelineConfig::default(),
             charset: Charset::Utf8,
             decompression: None,
             limits: Limits::default(),
@@ -45,7 +49,7 @@ pub struct Decompression {
 /// `limits_config`, as far as it concerns lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Longer lines (bytes, after decoding) are dropped, or cut if `truncate`; 0: no limit.
+    /// Longer lines (bytes, after decoding and stages) are dropped, or cut if `truncate`; 0: no limit.
     pub max_line_size: usize,
     pub truncate: bool,
 }
@@ -90,7 +94,7 @@ impl Default for Pace {
 }
 
 /// One route.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct TailConfig {
     /// Name of the logs config: label `logs_config` of its metrics.
     pub route: String,
@@ -100,6 +104,8 @@ pub struct TailConfig {
     pub hostname: String,
     /// Threads that read and encode.
     pub readers: usize,
+    /// `limits_config`, as far as it concerns all lines of the route: shared with its other sources.
+    pub gate: Option<Arc<LineGate>>,
     /// Files kept open at most; of more, those that are idle longest are closed between looks.
     pub max_open: usize,
 }
@@ -113,6 +119,7 @@ impl TailConfig {
             pace: Pace::default(),
             hostname: String::new(),
             readers: 2,
+            gate: None,
             max_open: 4096,
         }
     }

@@ -8,6 +8,9 @@ pub enum TailError {
     /// A `__path__` or `__path_exclude__` that is no pattern.
     #[error("path pattern {pattern:?} is not usable: {why}")]
     Pattern { pattern: String, why: String },
+    /// `pipeline_stages` that cannot be made.
+    #[error("the stages of job {job} cannot run: {source}")]
+    Stages { job: String, source: stages::StageError },
     /// `encoding` is not a name that is known.
     #[error(
         "encoding {name:?} is not known: use an IANA name such as utf-8, utf-16le, iso-8859-1, windows-1252, shift_jis or gbk"

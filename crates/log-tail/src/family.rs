@@ -30,9 +30,53 @@ pub(crate) fn family(name: &str) -> String {
     out
 }
 
+/// Whether rotation may have made `name` of `original`: it begins as that does up to its last ending, and adds only what
+/// rotation adds. `worker-2.log` is of the family of `worker-1.log` and is not made of it.
+pub(crate) fn derived(original: &str, name: &str) -> bool {
+    let mut whole = original;
+    while let Some(shorter) = PACKED.iter().find_map(|ending| whole.strip_suffix(ending)) {
+        whole = shorter;
+    }
+    let unnumbered = whole.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '_'));
+    let stem = match whole.rsplit_once('.') {
+        _ if unnumbered.len() < whole.len() && !unnumbered.is_empty() => unnumbered,
+        Some((stem, _)) if !stem.is_empty() => stem,
+        _ => whole,
+    };
+    let boundary = |rest: &str| rest.bytes().next().is_none_or(|b| !b.is_ascii_alphanumeric());
+    name != original && name.strip_prefix(stem).is_some_and(boundary) && family(name) == family(original)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::family;
+    use super::{derived, family};
+
+    #[test]
+    fn what_rotation_makes_of_a_name_begins_with_it() {
+        for (original, name) in [
+            ("app.log", "app.log.1"),
+            ("app.log", "app.log.12.gz"),
+            ("app.log", "app-20260131.log"),
+            ("app.log", "app.1.log"),
+            ("app.log.1", "app.log.2.gz"),
+            ("app.log.1.gz", "app.log.2.gz"),
+            ("syslog", "syslog.1"),
+            ("worker-1.log", "worker-1.log.1"),
+            ("0.log", "0.log.20260131-120000.gz"),
+        ] {
+            assert!(derived(original, name), "{original} {name}");
+        }
+        for (original, name) in [
+            ("worker-1.log", "worker-2.log"),
+            ("worker-1.log", "worker-2.log.1"),
+            ("0.log", "1.log"),
+            ("app.log", "app.log"),
+            ("app.log", "apple.log.1"),
+            ("app.log", "app-error.log"),
+        ] {
+            assert!(!derived(original, name), "{original} {name}");
+        }
+    }
 
     #[test]
     fn rotated_names_are_of_one_family_and_others_are_not() {

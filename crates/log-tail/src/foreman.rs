@@ -16,10 +16,12 @@ use discovery::TargetGroup;
 use parking_lot::Mutex;
 
 use crate::{
-    Book, FileJob, FileState, FileStatus, TailConfig, Target,
+    Book, FileState, FileStatus, TailConfig, Target,
     metrics::RouteMetrics,
-    reader::{Done, Queue, now_ms},
+    reader::{Done, Hours, Queue, now_ms, now_ns},
     record::Record,
+    staged::ReadyJob,
+    search::Listings,
     tail_file::{TailFile, Turn},
     watch::{Bell, Change, Watch},
 };
@@ -34,7 +36,7 @@ pub(crate) enum Message {
         job: String,
         groups: Arc<Vec<TargetGroup>>,
     },
-    Jobs(Vec<FileJob>),
+    Jobs(Vec<ReadyJob>),
     /// Positions are to be written now.
     Sync,
     Stop,
@@ -54,7 +56,7 @@ impl Mailbox {
 }
 
 pub(crate) struct Job {
-    pub settings: Arc<FileJob>,
+    pub settings: Arc<ReadyJob>,
     pub name: Arc<str>,
     pub groups: Arc<Vec<TargetGroup>>,
     pub targets: Vec<Target>,
@@ -82,15 +84,22 @@ pub(crate) struct Slot {
     pub size: u64,
 }
 
-/// A path that began to lead to another content: what came between is looked for among its siblings.
-pub(crate) struct Rotation {
+/// A path that may have led to other contents than those that were met: they are looked for among its siblings.
+pub(crate) struct Lookout {
     pub job: Arc<str>,
     pub rank: u32,
-    pub path: PathBuf,
     pub real: PathBuf,
-    /// Files born before this are older than the content that was followed.
+    /// When the path was last looked at: what came into it since was made and written since.
     pub since_ms: i64,
+    /// Device and inode of files that lay there: they may have been cut and written anew.
+    pub was: Vec<(u64, u64)>,
     pub until: Instant,
+}
+
+/// A path that matched, as one job reads it.
+pub(crate) struct Met {
+    pub real: PathBuf,
+    pub last: Instant,
 }
 
 pub(crate) struct Foreman {
@@ -106,7 +115,14 @@ pub(crate) struct Foreman {
     pub by_place: HashMap<PathBuf, Vec<u64>>,
     /// By directory and family.
     pub by_kin: HashMap<(PathBuf, String), Vec<u64>>,
-    pub rotations: Vec<Rotation>,
+    /// By path.
+    pub lookouts: HashMap<PathBuf, Vec<Lookout>>,
+    /// By job, rank and path.
+    pub met: HashMap<(Arc<str>, u32, PathBuf), Met>,
+    pub listings: Listings,
+    /// When this survey and the one before began, ms since the epoch.
+    pub survey_ms: i64,
+    pub last_survey_ms: i64,
     /// Files that wait until it is clear what they are: since when, and the size they had.
     pub held: HashMap<PathBuf, (Instant, u64)>,
     /// Files that match and are not read, and why.
@@ -126,7 +142,7 @@ impl Foreman {
     #[allow(clippy::too_many_arguments)] // the parts of one foreman, used once
     pub(crate) fn new(
         config: Arc<TailConfig>,
-        jobs: Vec<FileJob>,
+        jobs: Vec<ReadyJob>,
         book: Arc<Book>,
         metrics: RouteMetrics,
         queue: Arc<Queue>,
@@ -148,7 +164,11 @@ impl Foreman {
             by_key: HashMap::new(),
             by_place: HashMap::new(),
             by_kin: HashMap::new(),
-            rotations: Vec::new(),
+            lookouts: HashMap::new(),
+            met: HashMap::new(),
+            listings: Listings::default(),
+            survey_ms: 0,
+            last_survey_ms: 0,
             held: HashMap::new(),
             aside: HashMap::new(),
             statuses,
@@ -174,7 +194,7 @@ impl Foreman {
                     Message::Groups { job, groups } => self.set_groups(&job, groups),
                     Message::Jobs(jobs) => self.set_jobs(jobs),
                     Message::Sync => self.sync(),
-                    Message::Stop => return,
+                    Message::Stop => return self.end(),
                 }
             }
             let now = Instant::now();
@@ -193,7 +213,15 @@ impl Foreman {
         }
     }
 
-    fn set_jobs(&mut self, jobs: Vec<FileJob>) {
+    /// Files whose stages hold lines back go to the readers once more.
+    fn end(self) {
+        for file in self.slots.into_values().filter_map(|slot| slot.file).filter(|file| file.holds()) {
+            self.queue.push(file);
+        }
+        self.queue.restrict(Hours::LastCall);
+    }
+
+    fn set_jobs(&mut self, jobs: Vec<ReadyJob>) {
         let mut before = std::mem::take(&mut self.jobs);
         for settings in jobs {
             let known = before.iter().position(|job| *job.name == *settings.job_name).map(|at| before.swap_remove(at));
@@ -295,11 +323,16 @@ impl Foreman {
     }
 
     fn take_back(&mut self, done: Done) {
-        let Done { mut file, turn, read, in_place, links } = done;
+        let Done { mut file, turn, read, in_place, looked_ms, links } = done;
         let id = file.record.id;
         let now = Instant::now();
         if self.unpacking == Some(id) && !matches!(turn, Turn::More) {
             self.unpacking = None;
+        }
+        if file.ending {
+            // It was let go of, and has let go of its lines. Another may have taken its place since.
+            self.unpack_next();
+            return;
         }
         let Some(slot) = self.slots.get_mut(&id) else {
             // It is not wanted any more.
@@ -322,7 +355,15 @@ impl Foreman {
                 self.open += 1;
                 self.look(id);
             }
-            Turn::Idle => self.rest(file, read, in_place, links, now),
+            Turn::Waits(until_ns) => {
+                file.last = last;
+                let at = instant_of(until_ns).max(now + Duration::from_millis(1));
+                slot.file = Some(file);
+                slot.poll_at = Some(at);
+                self.open += 1;
+                self.polls.push(Reverse((at, id)));
+            }
+            Turn::Idle => self.rest(file, read, in_place.then_some(looked_ms), links, now),
             Turn::Replaced => self.replaced(file, now),
             Turn::Ended => {
                 let (offset, size) = (file.record.offset, file.size);
@@ -337,6 +378,12 @@ impl Foreman {
                     self.drop_slot(id);
                 }
             }
+            Turn::Packed => {
+                // It was empty or unfinished when it was met. The next survey says what it is.
+                self.drop_slot(id);
+                self.book.forget(id);
+                self.survey_soon();
+            }
             Turn::Failed(error) => self.failed(file, &error, now),
         }
         self.unpack_next();
@@ -350,18 +397,19 @@ impl Foreman {
         }
     }
 
-    /// A file was read as far as it goes.
-    fn rest(&mut self, mut file: Box<TailFile>, read: bool, in_place: bool, links: u64, now: Instant) {
+    /// A file was read as far as it goes. `seen_ms`: when it was seen in its place, if it was.
+    fn rest(&mut self, mut file: Box<TailFile>, read: bool, seen_ms: Option<i64>, links: u64, now: Instant) {
         let id = file.record.id;
         let pace = self.config.pace;
+        let pending_ms = self.seen(&file.record.job, file.record.rank, Path::new(&file.record.path), i64::MAX);
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
         let quiet = now.duration_since(slot.quiet_since);
         let mut rotation = None;
-        if in_place && !slot.detached {
+        if let Some(ms) = seen_ms.filter(|_| !slot.detached) {
+            let ms = ms.min(pending_ms);
             slot.state = FileState::Following;
-            let ms = now_ms();
             slot.known.seen_ms = ms;
             self.book.note(id, |record| record.seen_ms = ms);
             let heard = slot.place.parent().is_some_and(|parent| self.watch.hears(parent))
@@ -380,7 +428,7 @@ impl Foreman {
             rotation = Some((slot.key.clone(), slot.known.clone()));
         } else if quiet >= pace.drain {
             let limit = if links == 0 { pace.drain } else { pace.linger };
-            if file.waiting > 0 {
+            if file.waiting > 0 || file.holds() {
                 file.last = true;
                 slot.file = Some(file);
                 self.open += 1;
@@ -401,7 +449,7 @@ impl Foreman {
             slot.pause = (slot.pause * 2).min((pace.drain / 2).max(pace.min_poll));
         }
         let again = slot.again;
-        let at = now + slot.pause;
+        let at = file.due_ns().map_or(now + slot.pause, |due| instant_of(due).clamp(now, now + slot.pause));
         if file.is_open() {
             self.open += 1;
         }
@@ -419,16 +467,43 @@ impl Foreman {
 
     /// The path of a content leads to another one now.
     pub(crate) fn rotated(&mut self, key: &Key, known: &Record) {
-        let pace = &self.config.pace;
-        self.rotations.push(Rotation {
-            job: key.0.clone(),
-            rank: key.1,
-            path: PathBuf::from(&known.path),
-            real: known.real_path().to_owned(),
-            since_ms: known.seen_ms,
-            until: Instant::now() + pace.survey * 2 + pace.suspicion,
-        });
+        let was = vec![(key.2, key.3)];
+        let (path, real) = (PathBuf::from(&known.path), known.real_path().to_owned());
+        self.look_out(key.0.clone(), key.1, path, real, known.seen_ms, was);
         self.survey_soon();
+    }
+
+    /// Looks for what came into a path since then, for a while.
+    pub(crate) fn look_out(
+        &mut self,
+        job: Arc<str>,
+        rank: u32,
+        path: PathBuf,
+        real: PathBuf,
+        since_ms: i64,
+        was: Vec<(u64, u64)>,
+    ) {
+        let pace = &self.config.pace;
+        let until = Instant::now() + pace.survey * 2 + pace.suspicion;
+        let lookouts = self.lookouts.entry(path).or_default();
+        let same = |held: &&mut Lookout| held.job == job && held.rank == rank && held.real == real;
+        match lookouts.iter_mut().find(same) {
+            Some(held) => {
+                held.since_ms = held.since_ms.min(since_ms);
+                held.until = until;
+                held.was.extend(was);
+                held.was.sort_unstable();
+                held.was.dedup();
+            }
+            None => lookouts.push(Lookout { job, rank, real, since_ms, was, until }),
+        }
+    }
+
+    /// When a path was seen, if it was seen then: while something that came before is looked for, no later than that came.
+    pub(crate) fn seen(&self, job: &str, rank: u32, path: &Path, ms: i64) -> i64 {
+        let pending = self.lookouts.get(path).into_iter().flatten();
+        let pending = pending.filter(|lookout| *lookout.job == *job && lookout.rank == rank);
+        pending.map(|lookout| lookout.since_ms).fold(ms, i64::min)
     }
 
     /// Another content in the same file.
@@ -446,7 +521,8 @@ impl Foreman {
         let (job, rank, device, inode) = slot.key.clone();
         let mut record = Record::fresh(&job, rank, Path::new(&known.path), device, inode);
         record.real.clone_from(&known.real);
-        record.seen_ms = ms;
+        // Something may have come and gone since the path was seen last.
+        record.seen_ms = known.seen_ms;
         record.packed = file.packing.is_some();
         self.book.insert(record.clone());
         let id = record.id;
@@ -508,10 +584,19 @@ impl Foreman {
         let Some(slot) = self.slots.remove(&id) else {
             return;
         };
-        self.book.handed(slot.known.clone());
-        if slot.file.is_some_and(|file| file.is_open()) {
-            self.open = self.open.saturating_sub(1);
+        let mut known = slot.known.clone();
+        if let Some(mut file) = slot.file {
+            if file.is_open() {
+                self.open = self.open.saturating_sub(1);
+            }
+            if file.holds() {
+                // A reader brings them into the queue.
+                known.held.clear();
+                file.ending = true;
+                self.queue.push(file);
+            }
         }
+        self.book.handed(known);
         if self.by_key.get(&slot.key) == Some(&id) {
             self.by_key.remove(&slot.key);
         }
@@ -523,4 +608,11 @@ impl Foreman {
             self.metrics.forget(path);
         }
     }
+}
+
+/// When the wall clock will say this.
+fn instant_of(ns: i64) -> Instant {
+    // A little late rather than a little early, which would be a second look.
+    let left = u64::try_from(ns.saturating_sub(now_ns())).unwrap_or(0).saturating_add(1_000_000);
+    Instant::now() + Duration::from_nanos(left.min(3_600_000_000_000))
 }

@@ -217,7 +217,7 @@ impl Walk<'_> {
         if !rest.is_empty() {
             // The same directory cannot come twice on one way, but `above` holds this one's parent only.
             self.step(&path, rest);
-        } else if fs::metadata(&path).is_ok_and(|meta| meta.is_file()) {
+        } else if fs::metadata(&path).is_ok_and(|meta| !meta.is_dir()) {
             self.found.insert(path);
         }
     }

@@ -6,12 +6,40 @@
 //! behind it, so position and lines become durable in one write; the [`Book`] remembers them, and writes its own state
 //! file and Promtail's positions file now and then.
 //!
-//! A file is not its path. It is known by device, inode, a hash of its head (what was read of the first 1024 bytes) and a
-//! hash of the 64 bytes before the position. So a renamed file goes on where it stood, a copy made by `copytruncate` is
-//! finished from where the original stood, a truncated file begins anew even if it has outgrown the old position, and a
-//! rotated file is recognised after it was compressed.
+//! A file is not its path. What is known of a *content* is a *record*: device and inode of the file it lay in last, a
+//! hash of its head (what was read of the first 1024 bytes of text), a hash of the 64 bytes before the position, the
+//! position, the path it was met under, and when it was last seen there. The rules, in the order in which they are asked:
 //!
-//! Refuses: to send anything, to keep lines in memory (a partial line waits in its file), to read what it does not know to
+//! 1. *Same file.* A file whose device and inode a record names is that content if head and tail say so; inodes are given
+//!    out again, so they prove nothing alone. Head and tail are compared again before each read, in the same call that reads
+//!    on, so a file that was cut or written anew begins at its beginning as another content, even if it has outgrown the old
+//!    position.
+//! 2. *Same content.* What a record covers that is not in its place any more is looked for among the siblings of its path
+//!    (names that rotation may have made of one another), by device and inode first, then by content: as it is, or as what a
+//!    compressed file unpacks to. The first that holds head and tail is read on from the position. A content of less than 1024
+//!    bytes that nothing more was expected of must also end there: many files begin with the same words.
+//! 3. *No record.* A file that matches and that no record knows is new, and is read from its beginning, unless it may be a
+//!    copy. While it holds what a live file holds (or begins as one of which nothing is known yet) it waits: for `suspicion`
+//!    if the original is in its place, until that is finished if it has rotated away. Its size must be what it was when it
+//!    was compared.
+//! 4. *Between two looks.* A content that came into a path and rotated away again before anybody looked lies in a sibling
+//!    that does not match, or that was compressed. It is read if no record covers any part of it, its name was made of the
+//!    path's, it was last written since the path was last looked at, and it was made since then or is a file that lay there.
+//!    Such siblings are looked for after every change of a path's content, at the first look after a start, and while nothing
+//!    of the path was read; "last looked at" stays what it was until that search is over, also across a kill.
+//! 5. A record of which nothing was read fits every content; it names a file only if no other record and no live file does.
+//!
+//! What cannot be known: two contents that agree in all that was read of them are one content to these rules (a file that was
+//! cut and written anew with exactly the bytes that were read of it, and more, is read on); what nobody ever saw under its
+//! path before it rotated away on a first start is not ours; a copy made by `copytruncate` lacks what was written between its
+//! copying and its cutting.
+//!
+//! Lines of a job with stages go through a pipeline that their file has to itself. What stages hold back was read and is not in
+//! the queue: the position that a batch carries names those lines by place. After a kill they alone are read again, and
+//! nothing of what was sent around them. They go on when the file is cut, gone or done, and at a stop.
+//!
+//! Refuses: to send anything, to keep lines in memory that no stage holds back (a partial line waits in its file; of held lines
+//! a job has 64 MiB at most), to read what it does not know to
 //! be new: a sibling that looks like a copy of a live file waits until it is clear which one it is.
 //!
 //! Invariants: memory depends on the number of readers and of files, not on their sizes; one file that cannot be read does
@@ -31,6 +59,7 @@ mod promtail;
 mod reader;
 mod record;
 mod search;
+mod staged;
 mod status;
 mod survey;
 mod tail;

@@ -1,10 +1,14 @@
-//! From bytes to entries of a batch: decoding, limits, timestamps.
+//! From bytes to entries of a batch: decoding, stages, limits, timestamps.
 //!
-//! Keeps true: timestamps of one file rise strictly, and in the fast path a line costs no allocation.
+//! Keeps true: lines of one file come to their stages (or to the batch, where there are none) with rising times; a line
+//! that has no stages to go through costs no allocation.
 
-use model::LogBatch;
+use std::{ops::Range, sync::Arc};
 
-use crate::{Charset, Limits};
+use model::{Labels, LogBatch};
+use stages::{LineGate, Passage};
+
+use crate::{Charset, Limits, staged::Staged, tail_file::BATCH};
 
 /// What became of some lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,40 +37,81 @@ impl Counts {
     }
 }
 
+impl Limits {
+    /// Whether a line goes on, and how much of it.
+    fn length(&self, line: &[u8], counts: &mut Counts) -> Option<usize> {
+        if self.max_line_size == 0 || line.len() <= self.max_line_size {
+            return Some(line.len());
+        }
+        if !self.truncate {
+            counts.too_long += 1;
+            return None;
+        }
+        counts.truncated += 1;
+        Some(Charset::Utf8.cut(line, self.max_line_size))
+    }
+
+    /// Cuts a line if that is what the limits want. False: it is dropped.
+    pub(crate) fn apply(&self, line: &mut String, counts: &mut Counts) -> bool {
+        match self.length(line.as_bytes(), counts) {
+            Some(length) if length < line.len() => line.truncate(line.floor_char_boundary(length)),
+            Some(_) => {}
+            None => return false,
+        }
+        true
+    }
+}
+
 /// Takes the lines of one file into a batch.
 pub(crate) struct Lines<'a> {
     pub batch: &'a mut LogBatch,
+    /// Of the file's own labels. Of no use where there are stages: they make labels.
     pub stream: u32,
+    pub labels: &'a Labels,
+    pub staged: Option<&'a mut Staged>,
+    pub gate: Option<&'a Arc<LineGate>>,
     pub charset: Charset,
     pub limits: Limits,
     pub decoded: &'a mut Vec<u8>,
     pub now_ns: i64,
     /// Of the line before.
     pub last_ns: i64,
+    /// The limits of the route make the file wait until then.
+    pub wait_ns: i64,
     pub counts: Counts,
 }
 
 impl Lines<'_> {
-    /// One line, without its end.
-    pub(crate) fn push(&mut self, raw: &[u8]) {
+    /// One line, without its end. `part`: where it lies in its file, with its end.
+    pub(crate) fn push(&mut self, raw: &[u8], part: Range<u64>) {
         let mut line = raw;
         if self.charset != Charset::Utf8 {
             self.charset.decode(raw, self.decoded);
             line = self.decoded;
         }
         self.counts.lines += 1;
-        let limit = self.limits.max_line_size;
-        if limit > 0 && line.len() > limit {
-            if !self.limits.truncate {
-                self.counts.too_long += 1;
-                return;
-            }
-            self.counts.truncated += 1;
-            line = line.get(..Charset::Utf8.cut(line, limit)).unwrap_or(line);
-        }
         self.last_ns = self.now_ns.max(self.last_ns.saturating_add(1));
+        if let Some(staged) = &mut self.staged {
+            staged.take(self.labels, self.last_ns, line, part, self.now_ns);
+            staged.pour(self.batch, self.now_ns, &mut self.counts);
+            return;
+        }
+        let Some(length) = self.limits.length(line, &mut self.counts) else { return };
+        match self.gate.map_or(Passage::Pass, |gate| gate.pass(self.labels, self.now_ns)) {
+            Passage::Pass => {}
+            Passage::Drop => return,
+            Passage::Hold(until_ns) => self.wait_ns = until_ns,
+        }
+        let line = line.get(..length).unwrap_or(line);
         if self.batch.push(self.stream, self.last_ns, line, &[]).is_err() {
             self.counts.refused += 1;
         }
+    }
+
+    /// No more lines now: the batch is full, or the file has to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.batch.bytes() >= BATCH
+            || self.wait_ns > self.now_ns
+            || self.staged.as_ref().is_some_and(|staged| staged.is_waiting() || staged.waits(self.now_ns).is_some())
     }
 }

@@ -6,6 +6,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use stages::StageMetrics;
 
 use crate::lines::Counts;
 
@@ -13,7 +14,7 @@ type Route = [(&'static str, String); 1];
 type RoutePath = [(&'static str, String); 2];
 
 /// Made per registry; shared by all routes that report to it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct TailMetrics {
     read_bytes: Family<RoutePath, Gauge>,
     file_bytes: Family<RoutePath, Gauge>,
@@ -21,19 +22,39 @@ pub struct TailMetrics {
     files_active: Family<Route, Gauge>,
     targets_active: Family<Route, Gauge>,
     targets_failed: Family<RoutePath, Counter>,
-    dropped_lines: Family<RoutePath, Counter>,
     truncated_lines: Family<Route, Counter>,
     split_lines: Family<Route, Counter>,
     hole_bytes: Family<Route, Counter>,
     rotations: Family<RoutePath, Counter>,
     unreadable: Family<Route, Gauge>,
     surveys: Family<Route, Counter>,
+    stages: StageMetrics,
 }
 
 impl TailMetrics {
-    /// Registers everything (the registry adds `_total` to counters).
+    /// Registers everything, what stages count too (the registry adds `_total` to counters).
     pub fn registered(registry: &mut Registry) -> Arc<Self> {
-        let m = Self::default();
+        let stages = StageMetrics::registered(registry);
+        Self::with_stages(registry, stages)
+    }
+
+    /// The same, where other sources count in `stages` as well.
+    pub fn with_stages(registry: &mut Registry, stages: StageMetrics) -> Arc<Self> {
+        let m = Self {
+            read_bytes: Family::default(),
+            file_bytes: Family::default(),
+            read_lines: Family::default(),
+            files_active: Family::default(),
+            targets_active: Family::default(),
+            targets_failed: Family::default(),
+            truncated_lines: Family::default(),
+            split_lines: Family::default(),
+            hole_bytes: Family::default(),
+            rotations: Family::default(),
+            unreadable: Family::default(),
+            surveys: Family::default(),
+            stages,
+        };
         registry.register("promtail_read_bytes_total", "Bytes of a file that were read", m.read_bytes.clone());
         registry.register("promtail_file_bytes_total", "Bytes of a file", m.file_bytes.clone());
         registry.register("promtail_read_lines", "Lines of a file that were read", m.read_lines.clone());
@@ -44,11 +65,6 @@ impl TailMetrics {
             m.targets_active.clone(),
         );
         registry.register("promtail_targets_failed", "Discovered targets that are not read", m.targets_failed.clone());
-        registry.register(
-            "logentry_dropped_lines",
-            "Lines that were dropped before the queue",
-            m.dropped_lines.clone(),
-        );
         registry.register("sigpost_tail_lines_truncated", "Lines cut to max_line_size", m.truncated_lines.clone());
         registry.register(
             "sigpost_tail_lines_split",
@@ -76,7 +92,7 @@ impl TailMetrics {
 
     /// The part of one route.
     pub(crate) fn of_route(self: &Arc<Self>, route: &str) -> RouteMetrics {
-        RouteMetrics { all: self.clone(), route: route.to_owned() }
+        RouteMetrics { all: self.clone(), route: route.to_owned(), stages: self.stages.of_instance(route) }
     }
 }
 
@@ -85,6 +101,8 @@ impl TailMetrics {
 pub(crate) struct RouteMetrics {
     all: Arc<TailMetrics>,
     route: String,
+    /// What stages of the route count.
+    pub stages: StageMetrics,
 }
 
 fn gauge(number: u64) -> i64 {
@@ -108,10 +126,10 @@ impl RouteMetrics {
         self.all.read_lines.get_or_create(&file).inc_by(counts.lines);
         let route = self.route();
         if counts.too_long > 0 {
-            self.all.dropped_lines.get_or_create(&self.with("reason", "line_too_long")).inc_by(counts.too_long);
+            self.stages.count_dropped("line_too_long", counts.too_long);
         }
         if counts.refused > 0 {
-            self.all.dropped_lines.get_or_create(&self.with("reason", "refused")).inc_by(counts.refused);
+            self.stages.count_dropped("refused", counts.refused);
         }
         for (family, number) in [
             (&self.all.truncated_lines, counts.truncated),

@@ -25,8 +25,20 @@ use crate::{
 /// Files that have something new, in the order in which they came.
 #[derive(Default)]
 pub(crate) struct Queue {
-    line: Mutex<(VecDeque<Box<TailFile>>, bool)>,
+    line: Mutex<(VecDeque<Box<TailFile>>, Hours)>,
     wake: Condvar,
+}
+
+/// What readers still do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Hours {
+    #[default]
+    Open,
+    /// Nothing is read any more; what stages hold back goes on.
+    Ending,
+    /// The same, and no file comes any more.
+    LastCall,
+    Closed,
 }
 
 impl Queue {
@@ -38,19 +50,33 @@ impl Queue {
     fn pop(&self) -> Option<Box<TailFile>> {
         let mut line = self.line.lock();
         loop {
-            if line.1 {
+            if line.1 == Hours::Closed {
                 return None;
             }
-            if let Some(file) = line.0.pop_front() {
-                return Some(file);
+            while let Some(mut file) = line.0.pop_front() {
+                if line.1 == Hours::Open {
+                    return Some(file);
+                }
+                if file.holds() {
+                    file.ending = true;
+                    return Some(file);
+                }
+            }
+            if line.1 == Hours::LastCall {
+                return None;
             }
             self.wake.wait(&mut line);
         }
     }
 
-    /// Readers end after the turn they are at.
-    pub(crate) fn close(&self) {
-        self.line.lock().1 = true;
+    fn hours(&self) -> Hours {
+        self.line.lock().1
+    }
+
+    /// Readers do no more than this from the turn after the one that they are at.
+    pub(crate) fn restrict(&self, hours: Hours) {
+        let mut line = self.line.lock();
+        line.1 = line.1.max(hours);
         self.wake.notify_all();
     }
 }
@@ -63,6 +89,8 @@ pub(crate) struct Done {
     pub read: bool,
     /// The path still leads to it.
     pub in_place: bool,
+    /// When that was asked, ms since the epoch: what is there now may have come since.
+    pub looked_ms: i64,
     /// Names it still has.
     pub links: u64,
 }
@@ -95,23 +123,34 @@ impl Reader {
     pub(crate) fn run(self, give_back: impl Fn(Done)) {
         let mut desk = Desk::default();
         while let Some(mut file) = self.queue.pop() {
-            let Some((turn, read)) = self.turn(&mut file, &mut desk) else {
+            let Some((mut turn, mut read)) = self.turn(&mut file, &mut desk) else {
                 return;
             };
+            while matches!(self.queue.hours(), Hours::Ending | Hours::LastCall)
+                && file.holds()
+                && !(file.ending && matches!(turn, Turn::Idle | Turn::Waits(_)))
+            {
+                file.ending = true;
+                match self.turn(&mut file, &mut desk) {
+                    Some((next, more)) => (turn, read) = (next, read || more),
+                    None => return,
+                }
+            }
             let at_rest = !matches!(turn, Turn::More);
+            let looked_ms = now_ms();
             let in_place = !at_rest || file.is_in_place();
             let links = file.metadata().map_or(0, |meta| std::os::unix::fs::MetadataExt::nlink(&meta));
-            give_back(Done { file, turn, read, in_place, links });
+            give_back(Done { file, turn, read, in_place, looked_ms, links });
         }
     }
 
     /// One batch at most. `None`: the queue is closed, or the tail ends.
     fn turn(&self, file: &mut TailFile, desk: &mut Desk) -> Option<(Turn, bool)> {
-        let before = file.record.offset;
+        let before = (file.record.offset, file.record.held.clone());
         let mut counts = Counts::default();
         let turn = file.turn(desk, now_ns(), &mut counts);
-        let read = file.record.offset != before;
-        if read {
+        let read = file.record.offset != before.0;
+        if read || !desk.batch.is_empty() || file.record.held != before.1 {
             let size = file.size.max(file.record.offset);
             self.metrics.read(&file.record.path, file.record.offset, size, counts);
             let mark = file.record.mark();

@@ -3,7 +3,7 @@
 //! A record belongs to what was written, not to a path: it has a number of its own, drawn when the content was first seen,
 //! and follows the content through renaming, copying and compression. Truncation ends it; what comes then has another.
 
-use std::path::Path;
+use std::{fmt::Write, path::Path};
 
 use model::{FileMark, SourceMark};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,12 @@ pub(crate) struct Record {
     pub head_len: u32,
     pub tail: u64,
     pub tail_len: u32,
-    /// Bytes of text that are in the queue.
+    /// Bytes of text that were read.
     pub offset: u64,
+    /// What of them is not in the queue: lines that stages held back when this was written, `start..end`, rising. They are
+    /// read again when the file is taken up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<(u64, u64)>,
     /// It lies compressed.
     #[serde(default)]
     pub packed: bool,
@@ -73,6 +77,7 @@ impl Record {
             tail: 0,
             tail_len: 0,
             offset: 0,
+            held: Vec::new(),
             packed: false,
             seen_ms: 0,
             lost_ms: None,
@@ -82,7 +87,17 @@ impl Record {
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.finished_at == Some(self.offset)
+        self.finished_at == Some(self.offset) && self.held.is_empty()
+    }
+
+    /// Everything before this is in the queue.
+    pub(crate) fn safe_offset(&self) -> u64 {
+        self.held.first().map_or(self.offset, |(start, _)| *start)
+    }
+
+    /// Whether `later` says something else of the position, and was said later.
+    pub(crate) fn is_behind(&self, later: &Self) -> bool {
+        (self.offset, &self.held) != (later.offset, &later.held) && self.offset <= later.offset
     }
 
     /// The path that rotation works on.
@@ -90,14 +105,21 @@ impl Record {
         Path::new(self.real.as_deref().unwrap_or(&self.path))
     }
 
-    /// As a batch carries it.
+    /// As a batch carries it. Behind the job: when it was last seen in its place, and where links lead.
     pub(crate) fn mark(&self) -> SourceMark {
         let packed = u8::from(self.packed);
         SourceMark {
             key: self.path.clone(),
             cursor: format!(
-                "{:016x}.{:016x}.{}.{packed}.{}.{}",
-                self.id, self.tail, self.tail_len, self.rank, self.job
+                "{:016x}.{:016x}.{}.{packed}{}.{}.{}\0{:x}\0{}",
+                self.id,
+                self.tail,
+                self.tail_len,
+                held_text(&self.held, self.offset),
+                self.rank,
+                self.job,
+                self.seen_ms,
+                self.real.as_deref().unwrap_or_default()
             ),
             file: Some(FileMark {
                 device: self.device,
@@ -116,9 +138,13 @@ impl Record {
         let id = u64::from_str_radix(parts.next()?, 16).ok()?;
         let tail = u64::from_str_radix(parts.next()?, 16).ok()?;
         let tail_len = parts.next()?.parse().ok().filter(|len| *len as usize <= TAIL)?;
-        let packed = parts.next()? == "1";
+        let (packed, held) = parts.next()?.split_at_checked(1)?;
+        let (packed, held) = (packed == "1", held_of(held, file.offset)?);
         let rank = parts.next()?.parse().ok()?;
-        let job = parts.next()?;
+        let mut rest = parts.next()?.split('\0');
+        let job = rest.next()?;
+        let seen_ms = rest.next().and_then(|ms| i64::from_str_radix(ms, 16).ok()).unwrap_or_default();
+        let real = rest.next().filter(|real| !real.is_empty()).map(str::to_owned);
         Some(Self {
             id,
             head: file.head,
@@ -126,7 +152,10 @@ impl Record {
             tail,
             tail_len,
             offset: file.offset,
+            held,
             packed,
+            seen_ms,
+            real,
             ..Self::fresh(job, rank, Path::new(&mark.key), file.device, file.inode)
         })
     }
@@ -144,6 +173,33 @@ impl Record {
     }
 }
 
+/// `h` and, for each stretch, how far before the position it begins and how long it is; nothing if there is none.
+fn held_text(held: &[(u64, u64)], offset: u64) -> String {
+    let mut text = String::new();
+    for (start, end) in held {
+        let lead = if text.is_empty() { 'h' } else { ',' };
+        let _ = write!(text, "{lead}{:x}-{:x}", offset.saturating_sub(*start), end.saturating_sub(*start));
+    }
+    text
+}
+
+fn held_of(text: &str, offset: u64) -> Option<Vec<(u64, u64)>> {
+    let Some(text) = text.strip_prefix('h') else {
+        return text.is_empty().then(Vec::new);
+    };
+    let mut held: Vec<(u64, u64)> = Vec::new();
+    for part in text.split(',') {
+        let (back, len) = part.split_once('-')?;
+        let start = offset.checked_sub(u64::from_str_radix(back, 16).ok()?)?;
+        let end = start.checked_add(u64::from_str_radix(len, 16).ok()?).filter(|end| *end <= offset)?;
+        if held.last().is_some_and(|(_, before)| *before > start) || start == end {
+            return None;
+        }
+        held.push((start, end));
+    }
+    Some(held)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,13 +208,17 @@ mod tests {
     fn a_mark_reads_back_as_the_record_it_came_from() {
         let mut record = Record::fresh("a.job with.dots", 3, Path::new("/var/log/x.log"), 7, 8);
         (record.head, record.head_len, record.tail, record.tail_len) = (1, 1024, u64::MAX, 64);
-        (record.offset, record.packed) = (99, true);
-        assert_eq!(Record::from_mark(&record.mark()), Some(record));
+        (record.offset, record.packed, record.seen_ms) = (99, true, 1_700_000_000_000);
+        record.real = Some("/data/x.1.log".to_owned());
+        assert_eq!(Record::from_mark(&record.mark()), Some(record.clone()));
+        record.held = vec![(3, 10), (40, 99)];
+        assert_eq!(Record::from_mark(&record.mark()), Some(record.clone()));
+        assert_eq!((record.safe_offset(), record.is_finished()), (3, false));
     }
 
     #[test]
     fn marks_of_other_sources_are_left_alone() {
-        for cursor in ["", "x", "1.2.3", "1.2.65.0.0.job", "g.2.3.0.0.j"] {
+        for cursor in ["", "x", "1.2.3", "1.2.65.0.0.job", "g.2.3.0.0.j", "1.2.3.0h1-2.0.j", "1.2.3.0x.0.j"] {
             let mark = SourceMark { key: "k".into(), cursor: cursor.into(), file: Some(FileMark::default()) };
             assert_eq!(Record::from_mark(&mark), None, "{cursor}");
         }

@@ -1,7 +1,8 @@
 //! Telling contents apart: is this file what a record speaks of, does it begin as that one does. Blocking, no state.
 
 use std::{
-    fs::{self, File},
+    collections::HashMap,
+    fs::{self, File, Metadata},
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -10,9 +11,10 @@ use std::{
 
 use crate::{
     Packing,
-    family::family,
+    family::{derived, family},
+    packing::fill,
     record::{Record, hash},
-    tail_file::{read_at, skip},
+    tail_file::{TailFile, read_at, skip},
 };
 
 /// A file that was opened to see what it is.
@@ -22,8 +24,6 @@ pub(crate) struct Candidate {
     pub device: u64,
     pub inode: u64,
     pub size: u64,
-    /// When it was made, or last written where the file system does not say; ms since the epoch.
-    pub born_ms: i64,
     /// What its first bytes say.
     pub signature: Option<Packing>,
     /// Its job's format, if it may be of that.
@@ -48,8 +48,6 @@ impl Candidate {
         }
         let file = File::open(path)?;
         let meta = file.metadata()?;
-        let born = meta.created().or_else(|_| meta.modified())?;
-        let born_ms = born.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut head = [0; 16];
         let n = read_at(&file, &mut head, 0)?;
         let head = head.get(..n).unwrap_or_default();
@@ -58,7 +56,6 @@ impl Candidate {
             device: meta.dev(),
             inode: meta.ino(),
             size: meta.len(),
-            born_ms: i64::try_from(born_ms).unwrap_or(i64::MAX),
             signature: Packing::of(head),
             wanted: wanted.filter(|packing| packing.fits(head)),
             file,
@@ -85,7 +82,7 @@ impl Candidate {
         };
         let unpacked = File::open(&self.path)
             .and_then(|file| packing.unpack(file))
-            .and_then(|mut text| skip(text.as_mut(), record));
+            .and_then(|mut text| skip(text.as_mut(), record, |_, _| {}));
         match unpacked {
             Ok(Some(_)) => Match::Same,
             Ok(None) => Match::Other,
@@ -106,34 +103,102 @@ impl Candidate {
             && (record.tail_len == 0 || part(tail_at, record.tail_len)? == Some(record.tail)))
     }
 
-    /// Whether it begins as another file does, as far as both go; `limit` bytes are looked at.
-    pub(crate) fn begins_as(&self, other: &Path) -> bool {
-        let limit = usize::try_from(self.size.min(4096)).unwrap_or(4096);
-        let (mut mine, mut theirs) = (vec![0; limit], vec![0; limit]);
-        let Ok(other) = File::open(other) else {
-            return false;
+    /// Whether its text ends where the record does.
+    pub(crate) fn ends_with(&self, record: &Record) -> bool {
+        let Some(packing) = self.packing() else {
+            return self.size == record.offset;
         };
-        let n = read_at(&self.file, &mut mine, 0).unwrap_or(0);
-        let m = read_at(&other, &mut theirs, 0).unwrap_or(0);
-        n > 0 && m >= n && mine.get(..n) == theirs.get(..n)
+        let mut more = [0];
+        let end = File::open(&self.path).and_then(|file| packing.unpack(file)).and_then(|mut text| {
+            let held = skip(text.as_mut(), record, |_, _| {})?.is_some();
+            Ok(held && fill(text.as_mut(), &mut more)? == 0)
+        });
+        end.unwrap_or(false)
+    }
+
+    /// Whether its text begins with these bytes, as far as both go. `None`: that cannot be told.
+    pub(crate) fn begins_with(&self, bytes: &[u8]) -> Option<bool> {
+        let mut mine = vec![0; bytes.len()];
+        let n = match self.packing() {
+            None => read_at(&self.file, &mut mine, 0).ok()?,
+            Some(packing) => {
+                let mut text = packing.unpack(File::open(&self.path).ok()?).ok()?;
+                fill(text.as_mut(), &mut mine).ok()?
+            }
+        };
+        Some(n > 0 && mine.get(..n) == bytes.get(..n))
+    }
+
+    /// Whether it may become, as text that is still being written, what a file that is followed holds.
+    pub(crate) fn grows_to(&self, record: &Record, file: Option<&TailFile>) -> bool {
+        if self.packing().is_some() || self.size > record.offset {
+            return false;
+        }
+        let begin = file.map(TailFile::begin).unwrap_or_default();
+        if !begin.is_empty() {
+            return self.begins_with(&begin) != Some(false);
+        }
+        // It is at a reader, or has just been cut.
+        let head = usize::try_from(self.size).is_ok_and(|size| size >= record.head_len as usize);
+        !head || self.begins_as(record).unwrap_or(true)
+    }
+
+    fn begins_as(&self, record: &Record) -> io::Result<bool> {
+        let mut bytes = vec![0; record.head_len as usize];
+        Ok(read_at(&self.file, &mut bytes, 0)? == bytes.len() && hash(&bytes) == record.head)
     }
 }
 
-/// Files in the directory of `path` whose names rotation may have made of it, itself too.
-pub(crate) fn siblings(path: &Path) -> Vec<PathBuf> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Vec::new();
+/// What lies in directories, by family: each is read once, however many ask.
+#[derive(Default)]
+pub(crate) struct Listings(HashMap<PathBuf, HashMap<String, Vec<PathBuf>>>);
+
+impl Listings {
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Files in the directory of `path` whose names rotation may have made of it, itself too.
+    pub(crate) fn siblings(&mut self, path: &Path) -> &[PathBuf] {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return &[];
+        };
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        if !self.0.contains_key(directory) {
+            self.0.insert(directory.to_owned(), families(directory));
+        }
+        let families = self.0.get(directory);
+        families.and_then(|families| families.get(&family(&name.to_string_lossy()))).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn families(directory: &Path) -> HashMap<String, Vec<PathBuf>> {
+    let mut families: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        families.entry(family(&name.to_string_lossy())).or_default().push(directory.join(name));
+    }
+    for names in families.values_mut() {
+        names.sort();
+    }
+    families
+}
+
+/// Whether rotation may have made `name` of `original`, by their names.
+pub(crate) fn made_of(original: &Path, name: &Path) -> bool {
+    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let both = last(original).zip(last(name));
+    original.parent() == name.parent() && both.is_some_and(|(original, name)| derived(&original, &name))
+}
+
+/// When a file was made (or last written, where the file system does not say), and when it was last written; ms since the
+/// epoch.
+pub(crate) fn times(meta: &Metadata) -> (i64, i64) {
+    let ms = |time: io::Result<std::time::SystemTime>| {
+        let since = time.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     };
-    let wanted = family(&name.to_string_lossy());
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-    let mut found: Vec<PathBuf> =
-        names.filter(|name| family(&name.to_string_lossy()) == wanted).map(|name| directory.join(name)).collect();
-    found.sort();
-    found
+    (ms(meta.created().or_else(|_| meta.modified())), ms(meta.modified()))
 }
 
 /// Whether rotation may have made one of two paths of the other.

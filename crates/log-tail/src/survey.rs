@@ -1,8 +1,9 @@
 //! A survey: which files match now, which of them are known, and what became of those that are not where they were.
 //!
-//! In order: files that are known by device and inode go on; records whose file is not in its place are lost; files that
-//! hold what a lost record covers go on from there; the rest is new, unless it looks like a copy of a live sibling. At last
-//! lost records, and what came and went between two looks, are searched among siblings that do not match.
+//! In order: files that are known by device and inode go on; records whose file is not in its place are lost, and are
+//! searched by device and inode among siblings; files that hold what a lost record covers go on from there; the rest is new,
+//! unless it looks like a copy of a live sibling. At last lost records are searched by content, and what came into a path
+//! and went between two looks is searched among siblings that do not match.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -16,10 +17,10 @@ use std::{
 use crate::{
     FileState, FileStatus, Packing,
     family::family,
-    foreman::{Foreman, Key, Slot},
+    foreman::{Foreman, Key, Met, Slot},
     reader::now_ms,
-    record::Record,
-    search::{Candidate, Match, related, siblings},
+    record::{HEAD, Record},
+    search::{Candidate, Match, made_of, related, times},
     tail_file::TailFile,
 };
 
@@ -37,12 +38,24 @@ struct Found {
 /// More files than rotation makes of one.
 const LARGE_FAMILY: usize = 64;
 
+/// Whether a file holds what a file that is followed holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Likeness {
+    None,
+    /// For the time being: waits for a while.
+    Perhaps,
+    /// It is what was made of one that rotated away and is not finished: waits until that is.
+    Copy,
+}
+
 /// The coarse clock that file systems stamp with lags behind.
 const CLOCK_SLACK_MS: i64 = 100;
 
 impl Foreman {
     pub(crate) fn survey(&mut self) {
         let begun = Instant::now();
+        self.last_survey_ms = std::mem::replace(&mut self.survey_ms, now_ms());
+        self.listings.clear();
         self.by_kin.clear();
         for (id, slot) in &self.slots {
             for kin in [kin(&slot.place), kin(slot.known.real_path())].into_iter().flatten() {
@@ -54,25 +67,34 @@ impl Foreman {
         }
         let mut directories = BTreeSet::new();
         let found = self.find(&mut directories);
+        // Only for paths that were met before this survey: what lay beside the others is none of ours.
+        self.note_names();
+        self.meet_paths(&found);
         let matched: HashSet<u64> = found.iter().filter_map(|found| self.meet_known(found)).collect();
         self.note_absent(&matched);
         let mut aside = HashMap::new();
         let mut held = HashMap::new();
         let before: Vec<&Found> = found.iter().filter(|found| !self.by_key.contains_key(&self.key(found))).collect();
         // By device and inode first, whatever their names: contents are compared with what is left.
-        let mut rest = Vec::new();
-        for found in before {
-            if !self.resume(found, &mut aside) {
-                rest.push(found);
+        // Those of which something was read come before the others: they say what they are.
+        let mut rest = before;
+        for unread in [false, true] {
+            let mut left = Vec::new();
+            for found in rest {
+                if !self.resume(found, &mut aside, unread) {
+                    left.push(found);
+                }
             }
+            rest = left;
         }
         self.note_lost(&found);
+        self.search_lost(true);
         rest.retain(|found| !aside.contains_key(&found.path));
         for found in rest {
             self.meet_new(found, &mut aside, &mut held);
         }
         self.aside = aside;
-        self.search_lost();
+        self.search_lost(false);
         self.search_between(&mut held);
         self.held = held;
         for slot in self.slots.values() {
@@ -109,6 +131,75 @@ impl Foreman {
             }
         }
         all
+    }
+
+    /// Paths that match for the first time since the start, and were read before it: what came into them meanwhile, and
+    /// rotated away again, is looked for.
+    fn meet_paths(&mut self, found: &[Found]) {
+        let now = Instant::now();
+        let mut known: HashMap<Arc<str>, HashMap<(u32, String), Vec<Record>>> = HashMap::new();
+        for found in found {
+            let Some(name) = self.jobs.get(found.job).map(|job| job.name.clone()) else {
+                continue;
+            };
+            let key = (name.clone(), found.rank, found.path.clone());
+            let real = || fs::canonicalize(&found.path).unwrap_or_else(|_| found.path.clone());
+            if let Some(met) = self.met.get_mut(&key) {
+                met.last = now;
+                continue;
+            }
+            let real = real();
+            self.met.insert(key, Met { real: real.clone(), last: now });
+            let by_path = known.entry(name.clone()).or_insert_with(|| {
+                let mut by_path: HashMap<(u32, String), Vec<Record>> = HashMap::new();
+                for record in self.book.records(&name, |_| true) {
+                    by_path.entry((record.rank, record.path.clone())).or_default().push(record);
+                }
+                by_path
+            });
+            let Some(records) = by_path.remove(&(found.rank, found.path.to_string_lossy().into_owned())) else {
+                continue;
+            };
+            let since_ms = records.iter().map(|record| record.seen_ms).max().unwrap_or_default();
+            let was: Vec<(u64, u64)> = records.iter().map(|record| (record.device, record.inode)).collect();
+            let before: BTreeSet<PathBuf> = records.iter().map(|record| record.real_path().to_owned()).collect();
+            for real in before.into_iter().chain([real]) {
+                self.look_out(name.clone(), found.rank, found.path.clone(), real, since_ms, was.clone());
+            }
+        }
+        let keep = self.config.pace.linger;
+        self.met.retain(|_, met| met.last + keep > now);
+    }
+
+    /// Where names came, went or moved since the last survey, something may have come into a path and gone, if nothing lies
+    /// there or nothing was read of what does. (What was read and is gone shows by its absence.)
+    fn note_names(&mut self) {
+        let since_ms = self.last_survey_ms - CLOCK_SLACK_MS;
+        let mut moved: HashMap<PathBuf, bool> = HashMap::new();
+        let mut paths = Vec::new();
+        let sure: HashSet<(&str, u32, &Path)> = self
+            .slots
+            .values()
+            .filter(|slot| !slot.detached && slot.known.offset > 0)
+            .map(|slot| (&*slot.key.0, slot.key.1, slot.place.as_path()))
+            .collect();
+        for ((name, rank, path), met) in &self.met {
+            if sure.contains(&(&**name, *rank, path.as_path())) {
+                continue;
+            }
+            let Some(directory) = met.real.parent() else {
+                continue;
+            };
+            let changed = moved.entry(directory.to_owned()).or_insert_with(|| {
+                fs::metadata(directory).is_ok_and(|meta| times(&meta).1 >= since_ms)
+            });
+            if *changed {
+                paths.push((name.clone(), *rank, path.clone(), met.real.clone()));
+            }
+        }
+        for (name, rank, path, real) in paths {
+            self.look_out(name, rank, path, real, self.last_survey_ms, Vec::new());
+        }
     }
 
     /// A file that is followed. Its new name, if it has one, is where it lies from now on.
@@ -171,8 +262,13 @@ impl Foreman {
             if !wanted {
                 self.drop_slot(id);
             } else if !in_place {
+                // Whoever comes into its place now was not seen there before; a start must not take it for seen either.
+                let (key, known) = (slot.key.clone(), slot.known.clone());
+                let done = matches!(slot.state, FileState::Done);
+                let (path, real) = (PathBuf::from(&known.path), known.real_path().to_owned());
+                self.look_out(key.0, key.1, path, real, known.seen_ms, vec![(key.2, key.3)]);
                 // The reader that looks finds out, and drains it.
-                if matches!(slot.state, FileState::Done) {
+                if done {
                     self.drop_slot(id);
                 } else {
                     self.look(id);
@@ -181,13 +277,15 @@ impl Foreman {
         }
     }
 
-    /// A file whose device and inode a record names, and whose content is what that record covers.
-    fn resume(&mut self, found: &Found, aside: &mut HashMap<PathBuf, (String, FileState)>) -> bool {
+    /// A file whose device and inode a record names, and whose content is what that record covers. `unread`: records of
+    /// which nothing was read; they fit every content, so it must not be another's.
+    fn resume(&mut self, found: &Found, aside: &mut HashMap<PathBuf, (String, FileState)>, unread: bool) -> bool {
         let Some(job) = self.jobs.get(found.job) else {
             return true;
         };
         let records = self.book.records(&job.name, |record| {
             (record.device, record.inode, record.rank) == (found.device, found.inode, found.rank)
+                && (record.offset == 0) == unread
                 && !self.slots.contains_key(&record.id)
         });
         if records.is_empty() {
@@ -202,6 +300,14 @@ impl Foreman {
             }
         };
         for record in records.into_iter().filter(|record| candidate.is(record)) {
+            let name = &record.job;
+            if unread
+                && (candidate.signature.is_some() && !record.packed
+                    || self.told(&candidate, name, record.rank) != Match::Other
+                    || self.likeness(&candidate, name, record.rank) != Likeness::None)
+            {
+                continue;
+            }
             let done = record.packed && record.is_finished() && record.packed_size == candidate.size;
             if done || candidate.holds(&record) == Match::Same {
                 self.adopt(candidate, record, found.job, found.target, false, done);
@@ -215,6 +321,7 @@ impl Foreman {
     fn note_lost(&mut self, found: &[Found]) {
         let here: HashMap<&Path, &Found> = found.iter().map(|found| (found.path.as_path(), found)).collect();
         let ms = now_ms();
+        let mut lost = Vec::new();
         for job in &self.jobs {
             if !job.known {
                 continue;
@@ -231,16 +338,13 @@ impl Foreman {
                     continue;
                 }
                 self.book.note(record.id, |record| record.lost_ms = Some(ms));
-                let pace = &self.config.pace;
-                self.rotations.push(crate::foreman::Rotation {
-                    job: job.name.clone(),
-                    rank: record.rank,
-                    path: path.to_owned(),
-                    real: record.real_path().to_owned(),
-                    since_ms: record.seen_ms,
-                    until: Instant::now() + pace.survey * 2 + pace.suspicion,
-                });
+                lost.push((job.name.clone(), record));
             }
+        }
+        for (name, record) in lost {
+            let (path, real) = (PathBuf::from(&record.path), record.real_path().to_owned());
+            let was = vec![(record.device, record.inode)];
+            self.look_out(name, record.rank, path, real, record.seen_ms, was);
         }
     }
 
@@ -257,7 +361,14 @@ impl Foreman {
         let (settings, name) = (job.settings.clone(), job.name.clone());
         let candidate = match Candidate::open(&found.path, settings.decompression.map(|packed| packed.format)) {
             Ok(Some(candidate)) => candidate,
-            Ok(None) => return,
+            Ok(None) => {
+                let why = "it is a pipe, a socket or a device and not a file";
+                if !self.aside.contains_key(&found.path) {
+                    tracing::warn!(path = %found.path.display(), "a path of log files is not read: {why}");
+                }
+                aside.insert(found.path.clone(), (name.to_string(), FileState::Failed(why.to_owned())));
+                return;
+            }
             Err(error) => {
                 if !self.aside.contains_key(&found.path) {
                     tracing::warn!(path = %found.path.display(), %error, "a log file cannot be opened: trying again");
@@ -294,14 +405,22 @@ impl Foreman {
             aside.insert(found.path.clone(), (name.to_string(), FileState::Compressed));
             return;
         }
-        let suspicious = self.looks_live(&candidate, &name, found.rank);
+        let likeness = self.likeness(&candidate, &name, found.rank);
         let patience = match (candidate.wanted.is_some(), settings.decompression) {
-            _ if suspicious => self.config.pace.suspicion,
+            _ if likeness == Likeness::Copy => Duration::MAX,
+            _ if likeness == Likeness::Perhaps => self.config.pace.suspicion,
             (true, Some(packed)) => packed.initial_delay,
             _ => Duration::ZERO,
         };
         if !patience.is_zero() && wait(held, &self.held) < patience {
             aside.insert(found.path.clone(), (name.to_string(), FileState::Waiting));
+            return;
+        }
+        // What was compared is what is there.
+        if candidate.file.metadata().map_or(true, |meta| meta.len() != candidate.size) {
+            wait(held, &self.held);
+            aside.insert(found.path.clone(), (name.to_string(), FileState::Waiting));
+            self.survey_soon();
             return;
         }
         held.remove(&found.path);
@@ -320,6 +439,7 @@ impl Foreman {
         });
         for record in records {
             match candidate.holds(&record) {
+                Match::Same if beyond(candidate, &record) => {}
                 Match::Same => return Some((record, Match::Same)),
                 Match::Unclear => unclear = Some((record, Match::Unclear)),
                 Match::Other => {}
@@ -328,33 +448,60 @@ impl Foreman {
         unclear
     }
 
-    /// Whether it may be a copy that is being made of a file that is followed.
-    fn looks_live(&self, candidate: &Candidate, job: &str, rank: u32) -> bool {
+    /// Whether any record says that something of this content was read.
+    fn told(&self, candidate: &Candidate, job: &str, rank: u32) -> Match {
+        let records = self
+            .book
+            .records(job, |record| record.rank == rank && record.offset > 0 && akin(record, &candidate.path));
+        let mut told = Match::Other;
+        for record in records {
+            match candidate.holds(&record) {
+                Match::Same if beyond(candidate, &record) => {}
+                Match::Same => return Match::Same,
+                Match::Unclear => told = Match::Unclear,
+                Match::Other => {}
+            }
+        }
+        told
+    }
+
+    /// Whether it is, or may be, a copy of a file that is followed.
+    fn likeness(&self, candidate: &Candidate, job: &str, rank: u32) -> Likeness {
         let Some(kin) = kin(&candidate.path).and_then(|kin| self.by_kin.get(&kin)) else {
-            return false;
+            return Likeness::None;
         };
         let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
         let mine = name(&candidate.path);
-        kin.iter().filter_map(|id| self.slots.get(id)).any(|slot| {
+        let each = kin.iter().filter_map(|id| self.slots.get(id)).map(|slot| {
             // In a large family (one file for each of many things) only those count whose name the candidate's continues.
             let near = kin.len() <= LARGE_FAMILY || mine.starts_with(&name(&slot.place));
             if !near || *slot.key.0 != *job || slot.key.1 != rank || slot.known.packed {
-                return false;
+                return Likeness::None;
             }
-            if candidate.packing().is_some() {
-                return slot.known.offset > 0 && candidate.holds(&slot.known) != Match::Other;
+            let copy = if slot.detached { Likeness::Copy } else { Likeness::Perhaps };
+            if slot.known.offset == 0 {
+                let Some(file) = &slot.file else {
+                    // It is being read for the first time: what of it, is known when it comes back.
+                    return Likeness::Copy;
+                };
+                // It holds less than a line.
+                let begin = file.begin();
+                if !begin.is_empty() && candidate.begins_with(&begin) != Some(false) {
+                    return copy;
+                }
+            } else {
+                // This also holds when the original has been truncated since, which nobody has seen yet.
+                match candidate.holds(&slot.known) {
+                    Match::Same => return copy,
+                    Match::Unclear => return Likeness::Perhaps,
+                    Match::Other => {}
+                }
             }
-            // It is being read for the first time: what of it, is known when it comes back.
-            if slot.file.is_none() && slot.known.offset == 0 {
-                return true;
-            }
-            if candidate.size == 0 {
-                return !slot.detached && slot.place.exists();
-            }
-            // The second holds when the original has been truncated since, which nobody has seen yet.
-            (candidate.begins_as(&slot.place) && !slot.detached)
-                || (slot.known.offset > 0 && candidate.holds(&slot.known) == Match::Same)
-        })
+            // A copy that is not finished.
+            let live = candidate.size == 0 || candidate.grows_to(&slot.known, slot.file.as_deref());
+            if live && !slot.detached { Likeness::Perhaps } else { Likeness::None }
+        });
+        each.max().unwrap_or(Likeness::None)
     }
 
     /// Follows a new file from its beginning, or from where Promtail stood.
@@ -389,7 +536,7 @@ impl Foreman {
         };
         let real = fs::canonicalize(&candidate.path).ok().filter(|real| *real != candidate.path);
         if !detached {
-            record.seen_ms = now_ms();
+            record.seen_ms = self.seen(&record.job, record.rank, Path::new(&record.path), self.survey_ms);
             record.real = real.map(|real| real.to_string_lossy().into_owned());
             record.lost_ms = None;
         }
@@ -443,8 +590,8 @@ impl Foreman {
         }
     }
 
-    /// Looks for what lost records cover among siblings that do not match.
-    fn search_lost(&mut self) {
+    /// Looks for what lost records cover among siblings: by device and inode, or by content.
+    fn search_lost(&mut self, by_inode: bool) {
         let oldest = now_ms() - i64::try_from(self.config.pace.give_up.as_millis()).unwrap_or(i64::MAX);
         for at in 0..self.jobs.len() {
             let Some(job) = self.jobs.get(at) else {
@@ -463,12 +610,12 @@ impl Foreman {
                     self.book.note(record.id, |record| record.finished_at = Some(record.offset));
                     continue;
                 }
-                self.search_one(at, &record);
+                self.search_one(at, &record, by_inode);
             }
         }
     }
 
-    fn search_one(&mut self, at: usize, record: &Record) {
+    fn search_one(&mut self, at: usize, record: &Record, by_inode: bool) {
         let Some(job) = self.jobs.get(at) else {
             return;
         };
@@ -477,15 +624,22 @@ impl Foreman {
         };
         let wanted = job.settings.decompression.map(|packed| packed.format);
         let name = job.name.clone();
-        for path in siblings(record.real_path()) {
+        for path in self.listings.siblings(record.real_path()).to_vec() {
+            let is = || fs::metadata(&path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (record.device, record.inode));
+            if by_inode && !is() {
+                continue;
+            }
             let Ok(Some(candidate)) = Candidate::open(&path, wanted) else {
                 continue;
             };
             if self.by_key.contains_key(&(name.clone(), record.rank, candidate.device, candidate.inode)) {
                 continue;
             }
-            // Without a content to compare, device and inode must do.
-            let same = candidate.is(record) || record.offset > 0;
+            // Without a content to compare, device and inode must do, and that nobody else knows the content.
+            let same = record.offset > 0
+                || (candidate.is(record)
+                    && self.told(&candidate, &name, record.rank) == Match::Other
+                    && self.likeness(&candidate, &name, record.rank) == Likeness::None);
             if same && candidate.holds(record) == Match::Same {
                 tracing::info!(path = %record.path, found = %path.display(), offset = record.offset, "finishing a log file that rotated away");
                 self.metrics.rotated("found");
@@ -498,13 +652,18 @@ impl Foreman {
     /// Looks for contents that came into a path and rotated away again between two looks.
     fn search_between(&mut self, held: &mut HashMap<PathBuf, (Instant, u64)>) {
         let now = Instant::now();
-        self.rotations.retain(|rotation| rotation.until > now);
-        let rotations: Vec<_> = self
-            .rotations
-            .iter()
-            .map(|r| (r.job.clone(), r.rank, r.path.clone(), r.real.clone(), r.since_ms))
+        self.lookouts.retain(|_, lookouts| {
+            lookouts.retain(|lookout| lookout.until > now);
+            !lookouts.is_empty()
+        });
+        let pending = self.lookouts.iter().flat_map(|(path, lookouts)| lookouts.iter().map(move |lookout| (path, lookout)));
+        let lookouts: Vec<_> = pending
+            .map(|(path, l)| {
+                (l.job.clone(), l.rank, path.clone(), l.real.clone(), l.since_ms - CLOCK_SLACK_MS, l.was.clone())
+            })
             .collect();
-        for (name, rank, path, real, since_ms) in rotations {
+        let mut put_off: HashSet<PathBuf> = HashSet::new();
+        for (name, rank, path, real, since_ms, was) in lookouts {
             let Some(at) = self.jobs.iter().position(|job| job.name == name) else {
                 continue;
             };
@@ -515,40 +674,49 @@ impl Foreman {
                 continue;
             };
             let wanted = job.settings.decompression.map(|packed| packed.format);
-            for sibling in siblings(&real) {
+            for sibling in self.listings.siblings(&real).to_vec() {
+                if !made_of(&real, &sibling) {
+                    continue;
+                }
+                // What came into the path was made there since, or it is one that lay there and was cut.
+                let news = fs::metadata(&sibling).is_ok_and(|meta| {
+                    let (born_ms, written_ms) = times(&meta);
+                    let key = (name.clone(), rank, meta.dev(), meta.ino());
+                    let renewed = was.contains(&(meta.dev(), meta.ino()));
+                    meta.is_file()
+                        && meta.len() > 0
+                        && written_ms >= since_ms
+                        && (born_ms >= since_ms || renewed)
+                        && !self.by_key.contains_key(&key)
+                });
+                let Ok(Some(candidate)) = (if news { Candidate::open(&sibling, wanted) } else { Ok(None) }) else {
+                    continue;
+                };
                 let Some(job) = self.jobs.get(at) else {
                     continue;
                 };
                 let matches = job.targets.iter().any(|target| target.wants(&sibling));
-                let Ok(Some(candidate)) = Candidate::open(&sibling, wanted) else {
-                    continue;
-                };
                 let known = self.by_key.contains_key(&(name.clone(), rank, candidate.device, candidate.inode));
-                if known || (matches && candidate.signature.is_none()) || sibling == real {
+                if known || (matches && candidate.signature.is_none()) || candidate.size == 0 {
                     continue;
                 }
-                if candidate.size == 0 {
+                if self.told(&candidate, &name, rank) != Match::Other {
                     continue;
                 }
-                let records = self.book.records(&name, |record| {
-                    record.rank == rank && (record.offset > 0 || candidate.is(record)) && akin(record, &sibling)
-                });
-                let told: Vec<Match> = records.iter().map(|record| candidate.holds(record)).collect();
-                if told.contains(&Match::Same) || told.contains(&Match::Unclear) {
-                    continue;
-                }
-                // The very file that was followed, truncated and written anew before it rotated away, is old and yet new.
-                let renewed = records.iter().any(|record| candidate.is(record) && record.seen_ms >= since_ms);
-                if candidate.born_ms < since_ms - CLOCK_SLACK_MS && !renewed {
-                    continue;
-                }
-                if self.looks_live(&candidate, &name, rank) {
+                let likeness = self.likeness(&candidate, &name, rank);
+                if likeness != Likeness::None {
                     let (since, size) = self.held.get(&sibling).copied().unwrap_or((now, candidate.size));
                     let since = if size == candidate.size { since } else { now };
                     held.insert(sibling.clone(), (since, candidate.size));
-                    if since.elapsed() < self.config.pace.suspicion {
+                    if likeness == Likeness::Copy || since.elapsed() < self.config.pace.suspicion {
+                        put_off.insert(path.clone());
                         continue;
                     }
+                }
+                if candidate.file.metadata().map_or(true, |meta| meta.len() != candidate.size) {
+                    put_off.insert(path.clone());
+                    self.survey_soon();
+                    continue;
                 }
                 tracing::info!(path = %path.display(), found = %sibling.display(), "reading a log file that came and rotated away between two looks");
                 self.metrics.rotated("found");
@@ -558,6 +726,13 @@ impl Foreman {
                 record.seen_ms = now_ms();
                 record.lost_ms = Some(now_ms());
                 self.adopt(candidate, record, at, target, true, false);
+            }
+        }
+        // However long it takes until it is clear what a file is, it is not forgotten.
+        let until = now + self.config.pace.survey * 2 + self.config.pace.suspicion;
+        for path in put_off {
+            for lookout in self.lookouts.get_mut(&path).into_iter().flatten() {
+                lookout.until = until;
             }
         }
     }
@@ -601,6 +776,11 @@ impl Foreman {
         let pause = soonest.unwrap_or(self.config.pace.survey).min(self.config.pace.survey);
         self.survey_at = now + pause.max(self.survey_took * 10).min(self.config.pace.survey.max(self.survey_took * 10));
     }
+}
+
+/// A short content that nothing more was expected of, and a file that goes on where it ends: another one that begins alike.
+fn beyond(candidate: &Candidate, record: &Record) -> bool {
+    record.is_finished() && (record.head_len as usize) < HEAD && !candidate.ends_with(record)
 }
 
 /// Directory and family of a path.

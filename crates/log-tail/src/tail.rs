@@ -1,6 +1,7 @@
 //! The face: starting a route, changing it, ending it.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     thread::{self, JoinHandle},
 };
@@ -8,6 +9,7 @@ use std::{
 use discovery::TargetGroup;
 use parking_lot::Mutex;
 use pipeline::LogIntake;
+use stages::LineGate;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -17,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Book, FileJob, FileStatus, TailConfig, TailError, TailMetrics,
     foreman::{Foreman, Mailbox, Message},
-    reader::{Queue, Reader, settle},
+    metrics::RouteMetrics,
+    reader::{Hours, Queue, Reader, settle},
+    staged::ReadyJob,
     watch::Watch,
 };
 
@@ -30,8 +34,12 @@ pub struct Tail {
     queue: Arc<Queue>,
     book: Arc<Book>,
     statuses: Arc<Mutex<Vec<FileStatus>>>,
+    gate: Option<Arc<LineGate>>,
+    metrics: RouteMetrics,
     threads: Vec<JoinHandle<()>>,
     settling: Option<tokio::task::JoinHandle<()>>,
+    /// By job: what follows its discovery.
+    followers: Arc<Mutex<HashMap<String, CancellationToken>>>,
     stop: CancellationToken,
     runtime: Handle,
 }
@@ -59,8 +67,11 @@ impl Tail {
             queue: queue.clone(),
             book: book.clone(),
             statuses: statuses.clone(),
+            gate: config.gate.clone(),
+            metrics: metrics.clone(),
             threads: Vec::new(),
             settling: Some(runtime.spawn(settle(book.clone(), settling))),
+            followers: Arc::default(),
             stop: stop.clone(),
             runtime: runtime.clone(),
         };
@@ -79,6 +90,7 @@ impl Tail {
         }
         drop(settler);
         let (settings, groups): (Vec<FileJob>, Vec<Groups>) = jobs.into_iter().unzip();
+        let settings = ReadyJob::all(settings, config.gate.as_ref(), &metrics)?;
         for (job, groups) in settings.iter().zip(groups) {
             tail.follow(&job.job_name, groups);
         }
@@ -95,15 +107,29 @@ impl Tail {
         Ok(())
     }
 
-    /// Follows a job's discovery. A job that is told of again follows the new list as well as the old.
+    /// Follows a job's discovery. A job that is told of again follows the new list and no longer the old one.
     pub fn follow(&self, job: &str, mut groups: Groups) {
-        let (mailbox, stop, job) = (self.mailbox.clone(), self.stop.clone(), job.to_owned());
+        let (mailbox, followers, name) = (self.mailbox.clone(), self.followers.clone(), job.to_owned());
+        let mine = self.stop.child_token();
+        {
+            let mut followers = followers.lock();
+            if let Some(before) = followers.insert(name.clone(), mine.clone()) {
+                before.cancel();
+            }
+        }
         self.runtime.spawn(async move {
             loop {
                 let list = groups.borrow_and_update().clone();
-                mailbox.post(Message::Groups { job: job.clone(), groups: list });
+                {
+                    // Under the lock, so that a list of a follower that was replaced never comes after its successor's.
+                    let _others = followers.lock();
+                    if mine.is_cancelled() {
+                        return;
+                    }
+                    mailbox.post(Message::Groups { job: name.clone(), groups: list });
+                }
                 tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = mine.cancelled() => return,
                     changed = groups.changed() => if changed.is_err() { return },
                 }
             }
@@ -124,9 +150,11 @@ impl Tail {
     }
 
     /// Changes the jobs; those of the same name keep their files and targets. New ones are to be followed with
-    /// [`follow`](Self::follow).
-    pub fn apply(&self, jobs: Vec<FileJob>) {
+    /// [`follow`](Self::follow). On error nothing changes.
+    pub fn apply(&self, jobs: Vec<FileJob>) -> Result<(), TailError> {
+        let jobs = ReadyJob::all(jobs, self.gate.as_ref(), &self.metrics)?;
         self.mailbox.post(Message::Jobs(jobs));
+        Ok(())
     }
 
     /// Every file as the last survey left it, by job and path.
@@ -139,7 +167,7 @@ impl Tail {
         self.mailbox.post(Message::Sync);
     }
 
-    /// Ends reading, waits until what was read is durable, and writes positions down.
+    /// Ends reading, lets go of what stages hold back, waits until what was read is durable, and writes positions down.
     pub async fn shutdown(mut self) -> Result<(), TailError> {
         self.end(false).await;
         let book = self.book.clone();
@@ -156,7 +184,7 @@ impl Tail {
     }
 
     async fn end(&mut self, at_once: bool) {
-        self.queue.close();
+        self.queue.restrict(if at_once { Hours::Closed } else { Hours::Ending });
         self.mailbox.post(Message::Stop);
         // What is being appended may finish, unless the queue has no room.
         if at_once {
@@ -169,6 +197,7 @@ impl Tail {
             () = tokio::time::sleep(std::time::Duration::from_secs(5)), if !at_once => self.stop.cancel(),
         }
         self.stop.cancel();
+        self.queue.restrict(Hours::Closed);
         if let Some(settling) = self.settling.take() {
             if at_once {
                 settling.abort();
@@ -181,7 +210,7 @@ impl Tail {
 impl Drop for Tail {
     fn drop(&mut self) {
         self.stop.cancel();
-        self.queue.close();
+        self.queue.restrict(Hours::Closed);
         self.mailbox.post(Message::Stop);
     }
 }

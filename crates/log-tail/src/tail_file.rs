@@ -5,6 +5,8 @@
 //! end, or behind a piece that was delivered; nothing behind the position is kept in memory (of compressed files, one
 //! unfinished line at most).
 
+mod held;
+
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read},
@@ -16,17 +18,22 @@ use std::{
 use model::{Labels, LogBatch};
 
 use crate::{
-    Charset, FileJob, Packing,
+    Charset, Packing,
     config::LONGEST_LINE,
     lines::{Counts, Lines},
     packing::fill,
     record::{HEAD, Record, TAIL, hash},
+    staged::{ReadyJob, Staged},
 };
 
 /// Bytes read at once.
 const CHUNK: usize = 256 << 10;
 /// A batch is handed over when it holds this much.
 pub(crate) const BATCH: usize = 512 << 10;
+/// Read in one turn at most, bytes, where batches do not fill.
+const LONGEST_TURN: u64 = 4 << 20;
+/// Of one stretch of held lines, bytes: what stages hold at most.
+const MOST_HELD: usize = 64 << 20;
 
 /// What a reader uses for every file in turn.
 #[derive(Default)]
@@ -47,6 +54,10 @@ pub(crate) enum Turn {
     Replaced,
     /// A compressed file was read to its end.
     Ended,
+    /// What was taken for text, and of which nothing was read yet, is a compressed file.
+    Packed,
+    /// A limit makes it wait until then, nanoseconds since the epoch.
+    Waits(i64),
     Failed(io::Error),
 }
 
@@ -63,13 +74,15 @@ pub(crate) struct TailFile {
     pub record: Record,
     /// Where it lies now.
     pub place: PathBuf,
-    pub job: Arc<FileJob>,
+    pub job: Arc<ReadyJob>,
     pub labels: Labels,
     pub packing: Option<Packing>,
     pub charset: Charset,
     pub last_ns: i64,
     /// Deliver an unfinished last line as well.
     pub last: bool,
+    /// Read nothing more; only let go of what stages hold back.
+    pub ending: bool,
     /// It follows a truncation: zero bytes at its beginning are a hole that its writer left.
     pub reborn: bool,
     /// Bytes behind the position that hold no line end.
@@ -82,6 +95,13 @@ pub(crate) struct TailFile {
     /// What the head's hash covers, while it can grow.
     head: Option<Vec<u8>>,
     settled: bool,
+    staged: Option<Box<Staged>>,
+    /// A compressed file was read to its end.
+    ended: bool,
+    /// What a process before this one held back was read again.
+    resumed: bool,
+    /// The limits of the route make it wait until then.
+    wait_ns: i64,
 }
 
 pub(crate) fn changed(meta: &Metadata) -> i128 {
@@ -92,11 +112,13 @@ impl TailFile {
     pub(crate) fn new(
         record: Record,
         place: PathBuf,
-        job: Arc<FileJob>,
+        job: Arc<ReadyJob>,
         labels: Labels,
         packing: Option<Packing>,
     ) -> Self {
         let charset = job.charset;
+        let staged = Staged::new(&job).map(Box::new);
+        let resumed = record.held.is_empty();
         Self {
             record,
             place,
@@ -106,6 +128,7 @@ impl TailFile {
             charset,
             last_ns: 0,
             last: false,
+            ending: false,
             reborn: false,
             waiting: 0,
             size: 0,
@@ -114,6 +137,10 @@ impl TailFile {
             unpacked: None,
             head: None,
             settled: false,
+            staged,
+            resumed,
+            ended: false,
+            wait_ns: 0,
         }
     }
 
@@ -122,6 +149,14 @@ impl TailFile {
         self.file = Some(file);
         self.unpacked = None;
         self.changed = -1;
+    }
+
+    /// Its first bytes, as many as a head has; none if it is closed or cannot be read.
+    pub(crate) fn begin(&self) -> Vec<u8> {
+        let mut bytes = vec![0; HEAD];
+        let n = self.file.as_ref().and_then(|file| read_at(file, &mut bytes, 0).ok()).unwrap_or(0);
+        bytes.truncate(n);
+        bytes
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -148,6 +183,18 @@ impl TailFile {
         self.head = None;
         self.settled = false;
         self.reborn = true;
+        self.resumed = true;
+        self.ended = false;
+    }
+
+    /// Its stages hold lines that are not in the queue.
+    pub(crate) fn holds(&self) -> bool {
+        self.resumed && !self.record.held.is_empty()
+    }
+
+    /// When it is to be looked at even if nothing comes, nanoseconds since the epoch.
+    pub(crate) fn due_ns(&self) -> Option<i64> {
+        self.staged.as_ref()?.due_ns()
     }
 
     /// Whether `place` still leads to this file.
@@ -171,17 +218,63 @@ impl TailFile {
 
     /// Takes lines until the batch is full or there are no more.
     pub(crate) fn turn(&mut self, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> Turn {
-        let turn = self.open().and_then(|()| match self.packing {
-            None => self.plain(desk, now_ns, counts),
-            Some(packing) => self.packed(packing, desk, now_ns, counts),
-        });
-        match turn {
-            Ok(turn) => turn,
-            Err(error) => {
-                self.unpacked = None;
-                Turn::Failed(error)
-            }
+        let turn = self.pour(desk, now_ns, counts).unwrap_or_else(|| self.read(desk, now_ns, counts));
+        let all = match &turn {
+            Turn::More | Turn::Waits(_) | Turn::Packed => false,
+            Turn::Idle => self.last || self.ending,
+            Turn::Replaced | Turn::Ended => true,
+            Turn::Failed(error) => self.ending || error.kind() == io::ErrorKind::NotFound,
+        };
+        let turn = if all { self.finish(turn, desk, now_ns, counts) } else { turn };
+        self.note_held(desk, now_ns, counts);
+        turn
+    }
+
+    fn read(&mut self, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> Turn {
+        // What is held is in memory: the file need not be there any more.
+        if self.ending {
+            return Turn::Idle;
         }
+        let turn = self.open().and_then(|()| {
+            if !self.resumed && self.packing.is_none() {
+                if !self.resume(desk, now_ns, counts)? {
+                    return Ok(Turn::Replaced);
+                }
+                if let Some(turn) = self.pause(desk, now_ns) {
+                    return Ok(turn);
+                }
+            }
+            match self.packing {
+                None => self.plain(desk, now_ns, counts),
+                Some(packing) => self.packed(packing, desk, now_ns, counts),
+            }
+        });
+        turn.unwrap_or_else(|error| {
+            self.unpacked = None;
+            Turn::Failed(error)
+        })
+    }
+
+    fn lines<'a>(&'a mut self, batch: &'a mut LogBatch, decoded: &'a mut Vec<u8>, now_ns: i64) -> io::Result<Lines<'a>> {
+        let stream = match &self.staged {
+            // Stages make the labels.
+            Some(_) => 0,
+            None => batch.stream(&self.labels).map_err(io::Error::other)?,
+        };
+        Ok(Lines {
+            batch,
+            stream,
+            labels: &self.labels,
+            staged: self.staged.as_deref_mut(),
+            gate: self.job.gate.as_ref(),
+            charset: self.charset,
+            limits: self.job.limits,
+            decoded,
+            now_ns,
+            last_ns: self.last_ns,
+            wait_ns: self.wait_ns,
+            counts: Counts::default(),
+        })
     }
 
     fn plain(&mut self, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> io::Result<Turn> {
@@ -200,13 +293,18 @@ impl TailFile {
             }
             let consumed = match self.chunk(desk, now_ns, counts)? {
                 Chunk::Replaced => return Ok(Turn::Replaced),
+                Chunk::Packed => return Ok(Turn::Packed),
                 Chunk::End => {
                     (self.changed, self.size) = (changed, size);
                     return Ok(Turn::Idle);
                 }
                 Chunk::Taken(consumed) => consumed,
             };
-            if consumed == 0 || desk.batch.bytes() >= BATCH {
+            if let Some(turn) = self.pause(desk, now_ns) {
+                return Ok(turn);
+            }
+            // A file whose lines all go, or are held back, has its turn end as others have.
+            if consumed == 0 || counts.bytes >= LONGEST_TURN {
                 return Ok(Turn::More);
             }
         }
@@ -230,6 +328,9 @@ impl TailFile {
             if hash(tail) != self.record.tail && tail_len > 0 {
                 break Chunk::Replaced;
             }
+            if self.record.offset == 0 && Packing::of(data).is_some() {
+                break Chunk::Packed;
+            }
             let at_end = n < buf.len();
             if !self.settled {
                 self.settle_charset(data);
@@ -240,20 +341,17 @@ impl TailFile {
             let mut taken = hole;
             counts.holes += hole as u64;
             if hole == 0 {
-                let stream = batch.stream(&self.labels).map_err(io::Error::other)?;
-                let mut lines = Lines {
-                    batch,
-                    stream,
-                    charset: self.charset,
-                    limits: self.job.limits,
-                    decoded,
-                    now_ns,
-                    last_ns: self.last_ns,
-                    counts: Counts::default(),
-                };
-                taken = take(&mut lines, data, self.last && at_end);
-                self.last_ns = lines.last_ns;
-                counts.add(lines.counts);
+                let until = if self.last && at_end { Until::Full } else { Until::LineEnd };
+                let offset = self.record.offset;
+                let mut lines = self.lines(batch, decoded, now_ns)?;
+                taken = take(&mut lines, data, offset, until);
+                let (last_ns, wait_ns, these) = (lines.last_ns, lines.wait_ns, lines.counts);
+                if lines.is_full() {
+                    // There may be more, even if nothing is written any more.
+                    self.changed = -1;
+                }
+                (self.last_ns, self.wait_ns) = (last_ns, wait_ns);
+                counts.add(these);
             }
             if taken == 0 && !at_end && buf.len() < LONGEST_LINE + TAIL + CHUNK {
                 let longer = buf.len() * 2;
@@ -336,11 +434,17 @@ impl TailFile {
     }
 
     fn packed(&mut self, packing: Packing, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> io::Result<Turn> {
-        if self.unpacked.is_none() {
-            let Some(unpacked) = self.unpack(packing)? else {
+        if self.ended {
+            return Ok(Turn::Ended);
+        }
+        if self.unpacked.is_none() || !self.resumed {
+            let Some(unpacked) = self.unpack(packing, desk, now_ns, counts)? else {
                 return Ok(Turn::Replaced);
             };
             self.unpacked = Some(unpacked);
+            if let Some(turn) = self.pause(desk, now_ns) {
+                return Ok(turn);
+            }
         }
         let Some(mut unpacked) = self.unpacked.take() else {
             return Ok(Turn::Idle);
@@ -362,20 +466,13 @@ impl TailFile {
             if !self.settled {
                 self.settle_charset(data);
             }
-            let stream = desk.batch.stream(&self.labels).map_err(io::Error::other)?;
-            let mut lines = Lines {
-                batch: &mut desk.batch,
-                stream,
-                charset: self.charset,
-                limits: self.job.limits,
-                decoded: &mut desk.decoded,
-                now_ns,
-                last_ns: self.last_ns,
-                counts: Counts::default(),
-            };
-            let taken = take(&mut lines, data, unpacked.at_end);
-            self.last_ns = lines.last_ns;
-            counts.add(lines.counts);
+            let until = if unpacked.at_end { Until::Full } else { Until::LineEnd };
+            let offset = self.record.offset;
+            let mut lines = self.lines(&mut desk.batch, &mut desk.decoded, now_ns)?;
+            let taken = take(&mut lines, data, offset, until);
+            let (last_ns, wait_ns, these) = (lines.last_ns, lines.wait_ns, lines.counts);
+            (self.last_ns, self.wait_ns) = (last_ns, wait_ns);
+            counts.add(these);
             counts.bytes += taken as u64;
             let done = unpacked.at_end && taken == data.len();
             let upto = tail_len + taken;
@@ -386,7 +483,15 @@ impl TailFile {
             }
             if done {
                 self.size = self.metadata()?.len();
+                self.ended = true;
                 return Ok(Turn::Ended);
+            }
+            if let Some(turn) = self.pause(desk, now_ns) {
+                self.unpacked = Some(unpacked);
+                return Ok(turn);
+            }
+            if counts.bytes >= LONGEST_TURN {
+                break;
             }
         }
         self.unpacked = Some(unpacked);
@@ -394,16 +499,35 @@ impl TailFile {
     }
 
     /// The text behind the position; `None` if the text before it is not what was read.
-    fn unpack(&mut self, packing: Packing) -> io::Result<Option<Unpacked>> {
+    fn unpack(
+        &mut self,
+        packing: Packing,
+        desk: &mut Desk,
+        now_ns: i64,
+        counts: &mut Counts,
+    ) -> io::Result<Option<Unpacked>> {
         let file = File::open(&self.place)?;
         let meta = file.metadata()?;
         if (meta.dev(), meta.ino()) != (self.record.device, self.record.inode) {
             return Err(gone());
         }
         let mut text = packing.unpack(file)?;
-        let Some((head, tail)) = skip(text.as_mut(), &self.record)? else {
+        let wanted = if self.resumed { Vec::new() } else { self.record.held.clone() };
+        let mut again: Vec<(u64, Vec<u8>)> = wanted.iter().map(|(start, _)| (*start, Vec::new())).collect();
+        let collect = |at: u64, bytes: &[u8]| {
+            for ((start, end), (_, kept)) in wanted.iter().zip(&mut again) {
+                let cut = |place: u64| usize::try_from(place.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+                let room = MOST_HELD.saturating_sub(kept.len());
+                let piece = bytes.get(cut(*start)..cut(*end)).unwrap_or_default();
+                kept.extend_from_slice(piece.get(..room).unwrap_or(piece));
+            }
+        };
+        let Some((head, tail)) = skip(text.as_mut(), &self.record, collect)? else {
             return Ok(None);
         };
+        if !self.resumed {
+            self.take_again(&again, desk, now_ns, counts)?;
+        }
         self.head = (head.len() < HEAD).then_some(head);
         Ok(Some(Unpacked { text, held: tail, at_end: false }))
     }
@@ -413,11 +537,16 @@ enum Chunk {
     Taken(usize),
     End,
     Replaced,
+    Packed,
 }
 
-/// Reads up to a record's position and compares. Gives the bytes that head and tail cover, or `None` if this is another
+/// Reads up to a record's position and compares; `each` sees all of it, with where it lies. Gives the bytes that head and tail cover, or `None` if this is another
 /// content or too short.
-pub(crate) fn skip(text: &mut dyn Read, record: &Record) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn skip(
+    text: &mut dyn Read,
+    record: &Record,
+    mut each: impl FnMut(u64, &[u8]),
+) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     let mut head = Vec::new();
     let mut tail = Vec::new();
     let mut left = record.offset;
@@ -426,6 +555,7 @@ pub(crate) fn skip(text: &mut dyn Read, record: &Record) -> io::Result<Option<(V
         let want = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
         let n = fill(text, block.get_mut(..want).unwrap_or_default())?;
         let read = block.get(..n).unwrap_or_default();
+        each(record.offset - left, read);
         let room = (record.head_len as usize).saturating_sub(head.len()).min(n);
         head.extend_from_slice(read.get(..room).unwrap_or_default());
         if n < want || (head.len() == record.head_len as usize && hash(&head) != record.head && record.head_len > 0) {
@@ -442,28 +572,40 @@ pub(crate) fn skip(text: &mut dyn Read, record: &Record) -> io::Result<Option<(V
     Ok(same.then_some((head, tail)))
 }
 
-/// Takes whole lines, pieces of those that are too long, and with `all` the unfinished last one. Gives the bytes taken.
-fn take(lines: &mut Lines<'_>, data: &[u8], all: bool) -> usize {
+/// How far lines are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Whole lines, as long as the batch has room and nothing says wait.
+    LineEnd,
+    /// The unfinished last one as well.
+    Full,
+    /// All there is, whatever says wait.
+    All,
+}
+
+/// Takes lines, and pieces of those that are too long. `offset`: where `data` lies. Gives the bytes taken.
+fn take(lines: &mut Lines<'_>, data: &[u8], offset: u64, until: Until) -> usize {
     let (charset, unit) = (lines.charset, lines.charset.unit());
     let mut at = 0;
-    while lines.batch.bytes() < BATCH {
+    while until == Until::All || !lines.is_full() {
+        let part = |len: usize| offset + at as u64..offset + (at + len) as u64;
         let rest = data.get(at..).unwrap_or_default();
         if rest.is_empty() {
             break;
         }
         match charset.line_end(rest) {
             Some(end) if end <= LONGEST_LINE + unit => {
-                lines.push(rest.get(..end - unit).unwrap_or_default());
+                lines.push(rest.get(..end - unit).unwrap_or_default(), part(end));
                 at += end;
             }
             _ if rest.len() > LONGEST_LINE => {
                 let cut = charset.cut(rest, LONGEST_LINE);
-                lines.push(rest.get(..cut).unwrap_or_default());
+                lines.push(rest.get(..cut).unwrap_or_default(), part(cut));
                 lines.counts.split += 1;
                 at += cut;
             }
-            _ if all => {
-                lines.push(rest);
+            _ if until != Until::LineEnd => {
+                lines.push(rest, part(rest.len()));
                 at += rest.len();
             }
             _ => break,

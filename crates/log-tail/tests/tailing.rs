@@ -65,3 +65,22 @@ async fn without_its_state_file_positions_are_found_in_the_queue() {
     house.expect(&["one", "two", "three"]).await;
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_followed_anew_has_one_follower() {
+    let mut house = House::new("a.log");
+    house.append("a.log", "one\n");
+    house.append("b.log", "two\n");
+    house.append("c.log", "three\n");
+    house.start();
+    house.expect(&["one"]).await;
+    let before = house.follow("b.log");
+    house.expect(&["one", "two"]).await;
+    // Nobody listens there any more.
+    before.closed().await;
+    assert!(before.send(std::sync::Arc::new(vec![house.group("c.log")])).is_err());
+    house.append("a.log", "not wanted\n");
+    house.append("b.log", "four\n");
+    house.expect(&["one", "two", "four"]).await;
+    house.stop().await;
+}

@@ -17,6 +17,8 @@
 //!   (or of the stated limits, for compressed contexts);
 //! - bytes written by version 1 stay readable; `testdata/v1` holds them.
 //!
+//! [`otlp`] counts, checks and cuts OTLP requests, which are kept as they came.
+//!
 //! Refuses: knowing where bytes come from or go to, parsing text, deciding what is sent.
 
 #![cfg_attr(
@@ -40,6 +42,7 @@ mod family;
 mod key;
 mod labels;
 mod log;
+pub mod otlp;
 mod stale;
 mod table;
 mod wire;

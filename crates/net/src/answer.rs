@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
 use url::Url;
 
 use crate::{
@@ -110,6 +111,15 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// What came behind the body: gRPC's status stands there, and is found among the headers. Other trailers are not trusted
+    /// to change what a head said.
+    pub(crate) fn trailers(&mut self, trailers: HeaderMap) {
+        let kind = self.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+        if kind.starts_with(b"application/grpc") {
+            self.headers.extend(trailers);
+        }
+    }
+
     /// The rest cannot be had. The status of a refusal says enough even when its text is lost.
     pub(crate) fn lost(&mut self, error: NetError) -> Result<(), NetError> {
         if self.status.is_success() {
@@ -155,10 +165,20 @@ pub(crate) async fn read_body(
     let declared = response.content_length().unwrap_or(0);
     let headers = std::mem::take(response.headers_mut());
     let mut incoming = Incoming::begin(response.status(), headers, declared, url, limit, buf)?;
+    let mut body = http::Response::from(response).into_body();
     loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if incoming.push(&chunk)? => {}
-            Ok(_) => break,
+        let frame = match body.frame().await {
+            None => break,
+            Some(frame) => frame.map(http_body::Frame::into_data),
+        };
+        match frame {
+            Ok(Ok(chunk)) if incoming.push(&chunk)? => {}
+            Ok(Ok(_)) => break,
+            Ok(Err(other)) => {
+                if let Ok(trailers) = other.into_trailers() {
+                    incoming.trailers(trailers);
+                }
+            }
             Err(e) => {
                 incoming.lost(classify(&e, url, None, Duration::ZERO))?;
                 break;

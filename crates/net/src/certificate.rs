@@ -56,19 +56,42 @@ const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 const SHOWN: &[(&[u8], &str)] = &[(&[0x55, 4, 3], "CN"), (&[0x55, 4, 10], "O"), (&[0x55, 4, 11], "OU")];
 const MOST_NAMES: usize = 64;
 
-/// Reads a DER certificate (RFC 5280 section 4.1).
-pub fn certificate_facts(der: &[u8]) -> Option<CertificateFacts> {
+/// The parts of a certificate as they stand in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CertificateParts<'a> {
+    /// Big-endian.
+    pub serial: &'a [u8],
+    /// DER of the name's contents, which is how issuers are found (RFC 5280 section 7.1).
+    pub issuer: &'a [u8],
+    /// The same of whom it is for.
+    pub subject: &'a [u8],
+    /// Valid from.
+    pub not_before: SystemTime,
+    /// Valid until.
+    pub not_after: SystemTime,
+    /// What follows the public key.
+    rest: &'a [u8],
+}
+
+/// Takes a DER certificate apart (RFC 5280 section 4.1).
+pub fn certificate_parts(der: &[u8]) -> Option<CertificateParts<'_>> {
     let (certificate, _) = expect(der, SEQUENCE)?;
     let (tbs, _) = expect(certificate, SEQUENCE)?;
     let rest = expect(tbs, VERSION).map_or(tbs, |(_, rest)| rest);
-    let (_serial, rest) = expect(rest, INTEGER)?;
+    let (serial, rest) = expect(rest, INTEGER)?;
     let (_signature, rest) = expect(rest, SEQUENCE)?;
     let (issuer, rest) = expect(rest, SEQUENCE)?;
     let (validity, rest) = expect(rest, SEQUENCE)?;
     let (subject, rest) = expect(rest, SEQUENCE)?;
-    let (_key, mut rest) = expect(rest, SEQUENCE)?;
+    let (_key, rest) = expect(rest, SEQUENCE)?;
     let (not_before, end) = time(validity)?;
     let (not_after, _) = time(end)?;
+    Some(CertificateParts { serial, issuer, subject, not_before, not_after, rest })
+}
+
+/// What people want to know of a DER certificate.
+pub fn certificate_facts(der: &[u8]) -> Option<CertificateFacts> {
+    let CertificateParts { issuer, subject, not_before, not_after, mut rest, .. } = certificate_parts(der)?;
     let mut names = Vec::new();
     while let Some((tag, content, after)) = element(rest) {
         if tag == EXTENSIONS {

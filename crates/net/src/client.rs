@@ -40,6 +40,8 @@ pub struct ClientOptions {
     pub proxy_environment: Option<ProxyEnvironment>,
     /// Certificate files are looked at no more often than this.
     pub file_check: Duration,
+    /// Speak HTTP/2 from the first byte, also without TLS, as gRPC wants it.
+    pub http2_only: bool,
 }
 
 impl Default for ClientOptions {
@@ -51,6 +53,7 @@ impl Default for ClientOptions {
             pool_max_idle_per_host: 64,
             proxy_environment: None,
             file_check: Duration::from_secs(10),
+            http2_only: false,
         }
     }
 }
@@ -160,7 +163,7 @@ impl Client {
 
 impl Inner {
     /// The address as a URL that can be called.
-    fn url_of(&self, uri: &Uri) -> Result<Url, NetError> {
+    pub(crate) fn url_of(&self, uri: &Uri) -> Result<Url, NetError> {
         if let Some((last, url)) = &*self.last.lock()
             && last == uri
         {
@@ -176,7 +179,7 @@ impl Inner {
     pub(crate) async fn prepare(&self, headers: &mut HeaderMap) -> Result<(), NetError> {
         for (name, source) in &self.headers {
             if !headers.contains_key(name) {
-                let secret = source.read().map_err(|source| NetError::File { what: source.to_string(), source })?;
+                let secret = loaded(source).await?;
                 let mut value = header_value(secret.expose(), name.as_str())?;
                 value.set_sensitive(true);
                 headers.insert(name.clone(), value);
@@ -185,17 +188,18 @@ impl Inner {
         if headers.contains_key(header::AUTHORIZATION) {
             return Ok(());
         }
-        let read = |source: &crate::SecretSource| {
-            source.read().map_err(|source| NetError::File { what: source.to_string(), source })
-        };
         let mut value = match &self.config.auth {
             None => return Ok(()),
             Some(HttpAuth::Basic { username, password }) => {
-                let (username, password) = (read(username)?, password.as_ref().map(read).transpose()?);
+                let username = loaded(username).await?;
+                let password = match password {
+                    Some(password) => Some(loaded(password).await?),
+                    None => None,
+                };
                 basic(username.expose(), password.as_ref().map_or("", |p| p.expose()))?
             }
             Some(HttpAuth::Header { kind, credentials }) => {
-                let credentials = read(credentials)?;
+                let credentials = loaded(credentials).await?;
                 header_value(format!("{kind} {}", credentials.expose()).trim(), "authorization")?
             }
             Some(HttpAuth::OAuth2(_)) => match &self.tokens {
@@ -299,7 +303,7 @@ impl Inner {
     }
 
     /// One request to one place.
-    async fn hop(
+    pub(crate) async fn hop(
         &self,
         method: &Method,
         url: &Url,
@@ -368,6 +372,10 @@ fn percent_decode(text: &str) -> String {
     // `form_urlencoded` would also turn `+` into a space, so it is protected first.
     let protected = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
     url::form_urlencoded::parse(protected.as_bytes()).map(|(k, _)| k.into_owned()).next().unwrap_or_default()
+}
+
+async fn loaded(source: &crate::SecretSource) -> Result<crate::Secret, NetError> {
+    source.load().await.map_err(|source| NetError::File { what: source.to_string(), source })
 }
 
 fn basic(username: &str, password: &str) -> Result<HeaderValue, NetError> {

@@ -274,7 +274,9 @@ fn build(
         .no_zstd()
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(60));
-    if !http2 {
+    if options.http2_only {
+        builder = builder.http2_prior_knowledge();
+    } else if !http2 {
         builder = builder.http1_only();
     }
     if let Some(host) = fixed_host {

@@ -106,8 +106,12 @@ impl TokenSource {
             Style::BasicHeader => &[Style::BasicHeader],
             Style::Form => &[Style::Form],
         };
-        let secret =
-            self.config.client_secret.read().map_err(|source| NetError::File { what: source.to_string(), source })?;
+        let secret = self
+            .config
+            .client_secret
+            .load()
+            .await
+            .map_err(|source| NetError::File { what: source.to_string(), source })?;
         let mut refusal = None;
         for &way in order {
             let reply =

@@ -1,7 +1,7 @@
 //! Values that must never be shown, and where they come from.
 //!
-//! Asks no store: whoever keeps [`StoredSecret`]s fresh does. Keeps true: no value is in a message or a `Debug`; reading
-//! never waits.
+//! Asks no store: whoever keeps [`StoredSecret`]s fresh does. Keeps true: no value is in a message or a `Debug`; [`SecretSource::load`]
+//! holds no reactor up, whatever disk a file is on.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
@@ -146,7 +146,19 @@ impl SecretSource {
         }
     }
 
-    /// Reads the secret now. Errors carry the path or the reference, never the content.
+    /// As [`Self::read`], with files read where waiting for a disk holds nobody up. Needs a tokio runtime.
+    pub async fn load(&self) -> io::Result<Secret> {
+        if !matches!(self, Self::File(_)) {
+            return self.read();
+        }
+        let source = self.clone();
+        match tokio::task::spawn_blocking(move || source.read()).await {
+            Ok(read) => read,
+            Err(_) => Err(io::Error::other("reading a secret file broke off")),
+        }
+    }
+
+    /// Reads the secret now; a file makes the thread wait. Errors carry the path or the reference, never the content.
     pub fn read(&self) -> io::Result<Secret> {
         match self {
             Self::Inline(secret) => Ok(secret.clone()),
@@ -161,6 +173,17 @@ impl SecretSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_read_beside_the_reactor_and_named_where_it_cannot_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        let source = SecretSource::File(path.clone());
+        let error = source.load().await.unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+        std::fs::write(&path, "hunter2\n").unwrap();
+        assert_eq!(source.load().await.unwrap().expose(), "hunter2");
+    }
 
     #[test]
     fn a_stored_secret_keeps_its_last_value_and_says_why_there_is_none() {

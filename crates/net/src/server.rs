@@ -42,7 +42,7 @@ use crate::{FileStamps, NetError, Pem, crypto, tls};
 pub struct PeerAddr(pub SocketAddr);
 
 /// Limits of one listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerOptions {
     /// Serve HTTPS.
     pub tls: Option<ServerTls>,
@@ -69,7 +69,7 @@ impl Default for ServerOptions {
 }
 
 /// Certificate of a listener; files are read again when they change.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTls {
     /// Chain, leaf first.
     pub cert: Pem,

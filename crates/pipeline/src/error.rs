@@ -23,6 +23,18 @@ pub enum IntakeError {
     },
 }
 
+impl IntakeError {
+    /// The lane has no room now: the source may come again.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Queue { source: QueueError::Full { .. }, .. })
+    }
+
+    /// The queue or this lane is closed: nothing more goes in, ever.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Queue { source: QueueError::Closed, .. })
+    }
+}
+
 /// Why nothing more comes out.
 #[derive(Debug, thiserror::Error)]
 pub enum OutletError {

@@ -10,6 +10,7 @@
 //! - [`MetricIntake`] encodes a `model::MetricBatch` and appends it to a lane.
 //! - [`Outlet`] gives [`MetricClaim`]s: the decoded chunks of one frame and the duty to settle it.
 //! - [`LogIntake`], [`LogOutlet`] and [`LogClaim`] are the same for log lines.
+//! - [`OtlpIntake`], [`OtlpOutlet`] and [`OtlpClaim`] are the same for OTLP requests, which are kept as they were received.
 //! - [`BaseVectors`] is the memory of base vectors that all outlets of a process share.
 //!
 //! Invariants: samples of a frame come out in the order in which they went in; a claim is settled once or comes back;
@@ -21,6 +22,7 @@ mod error;
 mod intake;
 mod logs;
 mod marks;
+mod otlp;
 mod outlet;
 
 pub use bases::BaseVectors;
@@ -29,5 +31,6 @@ pub use error::{IntakeError, OutletError};
 pub use intake::{Compression, MetricIntake};
 pub use logs::{LogClaim, LogIntake, LogOutlet};
 pub use marks::MarkLane;
+pub use otlp::{MAX_OTLP_REQUEST, OtlpBuffer, OtlpClaim, OtlpIntake, OtlpOutlet};
 pub use outlet::{MetricClaim, Outlet};
-pub use queue::{ContextKey, Durability, FrameMeta, LaneId, Outcome, QueueError, Reason, Receipt};
+pub use queue::{AgeClock, ContextKey, Durability, FrameMeta, LaneId, Outcome, QueueError, Reason, Receipt};

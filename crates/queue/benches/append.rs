@@ -127,22 +127,23 @@ fn now(c: &mut Criterion) {
     });
 }
 
-/// CPU time of the whole process, which a busy machine does not falsify; in steps of 10 ms.
+/// CPU time of the whole process, its ended threads included, which a busy machine falsifies little.
 fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(clock.tv_sec.unsigned_abs(), u32::try_from(clock.tv_nsec).expect("below a second"))
 }
 
-/// Prints payload bytes per second of CPU, both directions.
+/// Prints payload bytes per second of CPU, both directions, kernel included: the median of some rounds, and their spread.
+/// `SIGPOST_BENCH_SIZES=2048,16384` sets the sizes of records.
 fn cpu(_: &mut Criterion) {
-    const ROUNDS: u64 = 8;
+    const ROUNDS: usize = 15;
+    const BYTES: u64 = 64 << 20;
+    let sizes = std::env::var("SIGPOST_BENCH_SIZES").unwrap_or_else(|_| "2048,16384,262144".to_owned());
     let runtime = runtime();
-    for size in [2 << 10, 16 << 10, 256 << 10] {
+    for size in sizes.split(',').map(|size| size.parse::<usize>().expect("sizes in bytes")) {
         let record = record(size);
-        let count = (64 << 20) / size as u64;
-        let (mut appending, mut reading) = (Duration::ZERO, Duration::ZERO);
+        let count = BYTES / size as u64;
+        let (mut appending, mut reading) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let directory = tempfile::tempdir().expect("dir");
             let queue = open(directory.path(), Duration::from_millis(200));
@@ -150,11 +151,15 @@ fn cpu(_: &mut Criterion) {
             runtime.block_on(fill(&queue, &record, count));
             let filled = cpu_time();
             runtime.block_on(drain(&queue, count));
-            appending += filled - begun;
-            reading += cpu_time() - filled;
+            let rate = |spent: Duration| BYTES as f64 / 1e9 / spent.as_secs_f64().max(1e-9);
+            appending.push(rate(filled - begun));
+            reading.push(rate(cpu_time() - filled));
         }
-        let rate = |spent: Duration| ROUNDS as f64 * 0.0625 / spent.as_secs_f64().max(0.001);
-        println!("cpu/{size}: append {:.2} GiB/s of CPU, read {:.2} GiB/s of CPU", rate(appending), rate(reading));
+        for (what, rates) in [("append", &mut appending), ("read", &mut reading)] {
+            rates.sort_unstable_by(f64::total_cmp);
+            let [slowest, median, fastest] = [0, ROUNDS / 2, ROUNDS - 1].map(|at| rates[at]);
+            println!("cpu/{size}: {what} {median:.2} GB/s of CPU (of {ROUNDS} rounds {slowest:.2} to {fastest:.2})");
+        }
     }
 }
 

@@ -176,6 +176,32 @@ mod tests {
         assert_eq!(FrameHeader::decode(&bytes, 42, 1032), None);
     }
 
+    /// Invariant 16: a header with the right checksum is still damage if a number in it is beyond what the format allows.
+    /// Without these limits a crafted or mangled file decides how much memory a reader takes.
+    #[test]
+    fn a_header_with_a_right_checksum_and_a_number_beyond_the_limits_is_damage() {
+        let decode = |header: FrameHeader| FrameHeader::decode(&header.encode(42, 1024), 42, 1024);
+        let at_the_limits = FrameHeader {
+            stored_len: MAX_STORED,
+            contexts: u16::MAX,
+            first_item: NUMBER_LIMIT - 1,
+            durable_before: NUMBER_LIMIT - 1,
+            ..header()
+        };
+        assert_eq!(decode(at_the_limits), Some(at_the_limits));
+        let all_references = FrameHeader { stored_len: 48, contexts: 2, ..header() };
+        assert_eq!(decode(all_references), Some(all_references));
+        for beyond in [
+            FrameHeader { stored_len: MAX_STORED + 1, ..header() },
+            FrameHeader { stored_len: u32::MAX, ..header() },
+            FrameHeader { stored_len: 47, contexts: 2, ..header() },
+            FrameHeader { first_item: NUMBER_LIMIT, ..header() },
+            FrameHeader { durable_before: NUMBER_LIMIT, ..header() },
+        ] {
+            assert_eq!(decode(beyond), None, "{beyond:?}");
+        }
+    }
+
     proptest! {
         /// Invariant 16: no bytes make the header decoder panic; invariant 14: no single bit flip passes.
         #[test]

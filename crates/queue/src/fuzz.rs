@@ -1,8 +1,10 @@
 //! Doors for the fuzz targets: what is read from disk, taken from bytes and written again. Nobody else's interface.
 
+use crate::claim::Claim;
 use crate::config::LaneId;
 use crate::cursor::slot;
 use crate::frame::FrameHeader;
+use crate::reader::Reader;
 use crate::segment::SegmentHeader;
 
 /// A frame header that is taken for one, as it would be written.
@@ -24,4 +26,9 @@ pub fn cursor_slot(bytes: &[u8]) -> Option<bool> {
     let content = read.content();
     let sealed = slot::seal(&content, generation, slot::slot_size(content.len()))?;
     Some(slot::open(&sealed) == Ok((generation, read)))
+}
+
+/// The next frame, read on this thread, from whatever files there are; `None` at the durable end.
+pub fn next_claim(reader: &mut Reader) -> Option<Claim> {
+    reader.next_at(0)
 }

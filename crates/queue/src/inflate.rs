@@ -30,3 +30,44 @@ impl Inflater {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(codec: u8, raw_len: u32) -> FrameHeader {
+        FrameHeader {
+            stored_len: 0,
+            stored_crc: 0,
+            raw_len,
+            items: 1,
+            first_item: 0,
+            stream: 0,
+            ingest_ms: 0,
+            durable_before: 0,
+            kind: 1,
+            codec,
+            contexts: 0,
+            flags: 0,
+        }
+    }
+
+    /// Invariant 16: the header's word is believed up to the format's limit and not beyond, and never when it is wrong.
+    #[test]
+    fn a_payload_of_another_length_than_stated_or_allowed_is_refused() {
+        let compressed = |len: u32| {
+            let raw = vec![0; usize::try_from(len).expect("small")];
+            Bytes::from(zstd::bulk::compress(&raw, 1).expect("zstd"))
+        };
+        let mut inflater = Inflater::default();
+        let largest = inflater.payload(&header(1, MAX_RAW), compressed(MAX_RAW));
+        assert_eq!(largest.map(|payload| payload.len()), Some(64 << 20));
+        assert_eq!(inflater.payload(&header(1, MAX_RAW + 1), compressed(MAX_RAW + 1)), None);
+        for stated in [0, 99, 101, MAX_RAW] {
+            assert_eq!(inflater.payload(&header(1, stated), compressed(100)), None, "{stated}");
+        }
+        assert!(inflater.payload(&header(1, 100), compressed(100)).is_some());
+        assert_eq!(inflater.payload(&header(1, 100), Bytes::from_static(b"no zstd frame")), None);
+        assert_eq!(inflater.payload(&header(2, 100), compressed(100)), None, "a codec that nobody knows");
+    }
+}

@@ -36,6 +36,7 @@
     )
 )]
 
+mod age_clock;
 mod appender;
 mod bell;
 mod claim;
@@ -63,6 +64,7 @@ mod sync;
 mod throttle;
 mod walk;
 
+pub use age_clock::AgeClock;
 pub use appender::{Appender, Receipt};
 pub use claim::Claim;
 pub use config::{DestinationSpec, LaneId, LaneSpec, MinFree, OnFull, QueueConfig, StartAt};

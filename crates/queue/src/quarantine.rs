@@ -69,3 +69,31 @@ impl Quarantine {
         write_full(file.as_ref(), &[bytes], 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    /// Damage without end must not fill the disk: the newest copies stay, and a place is copied once.
+    #[test]
+    fn copies_are_bounded_and_the_oldest_go_first() {
+        let sim = SimDisk::new(1, 1 << 30);
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        let quarantine = Quarantine::open(Arc::clone(&disk), PathBuf::from("/q/quarantine"));
+        let lane = LaneId::new("lane").expect("a good name");
+        let copy = vec![1; usize::try_from(RANGE_LIMIT).expect("small")];
+        for offset in 0..40 {
+            quarantine.keep(&lane, offset, &copy);
+            quarantine.keep(&lane, offset, &copy);
+            let used = sim.used(std::path::Path::new("/q/quarantine"));
+            assert!(used <= LIMIT && used == quarantine.bytes(), "{used}");
+        }
+        let names: Vec<String> =
+            disk.list(std::path::Path::new("/q/quarantine")).expect("list").into_iter().map(|(name, _)| name).collect();
+        let expected: Vec<String> = (24..40).map(|offset| format!("lane-{offset:016x}.bad")).collect();
+        assert_eq!(names, expected);
+        // The next process knows what is there.
+        assert_eq!(Quarantine::open(disk, PathBuf::from("/q/quarantine")).bytes(), LIMIT);
+    }
+}

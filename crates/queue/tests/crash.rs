@@ -1,5 +1,5 @@
 //! A child process appends and delivers; the parent kills it with SIGKILL at random moments, starts the next one and
-//! compares. `SIGPOST_QUEUE_ROUNDS` sets the number of rounds (30).
+//! compares. `SIGPOST_QUEUE_ROUNDS` sets the number of rounds (30), `SIGPOST_QUEUE_SEED` when they are killed.
 //!
 //! The child is this very test binary, told by the environment to run `child`.
 
@@ -129,8 +129,9 @@ fn kill_minus_nine_loses_nothing_that_was_acknowledged() {
     let directory = tempfile::tempdir().expect("dir");
     let mut seen = Seen::default();
     let mut next = 1;
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let given = std::env::var("SIGPOST_QUEUE_SEED").ok().and_then(|text| text.parse().ok());
+    let seed: u64 = given.unwrap_or_else(|| fastrand::u64(..));
+    println!("kill -9: seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     for round in 0..rounds {
         let mut process = Command::new(std::env::current_exe().expect("this test"))
@@ -177,6 +178,7 @@ fn kill_minus_nine_loses_nothing_that_was_acknowledged() {
     }
     assert!(seen.durable > rounds, "the children did some work: {}", seen.durable);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let mut book = None;
     runtime.block_on(async {
         let queue = open(directory.path());
         let mut reader = queue.reader("taker", &lane()).expect("reader");
@@ -185,10 +187,12 @@ fn kill_minus_nine_loses_nothing_that_was_acknowledged() {
             *seen.taken.entry(number(claim.payload())).or_default() += 1;
             claim.settle(Outcome::Delivered);
         }
-        assert!(queue.ledger().rows[0].balances());
+        let row = queue.ledger().rows.remove(0);
+        assert!(row.balances() && row.delivered == row.accepted, "{row:?}");
+        book = Some(row);
     });
     let missing: Vec<u64> = (1..next).filter(|number| !seen.taken.contains_key(number)).collect();
     assert!(missing.is_empty(), "never taken: {missing:?}");
     let repeats: u32 = seen.taken.values().map(|times| times - 1).sum();
-    println!("rounds {rounds}, records {}, taken twice {repeats}", next - 1);
+    println!("rounds {rounds}, records {}, taken twice {repeats}; {:?}", next - 1, book.expect("the last round"));
 }

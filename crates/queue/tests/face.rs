@@ -694,3 +694,32 @@ async fn what_can_be_had_at_once_is_had_without_waiting() {
     queue.close(Duration::from_secs(20)).await.expect("close");
     assert!(matches!(reader.try_next(), Err(QueueError::Closed)));
 }
+
+/// Invariant 15: whatever stands under a name of ours and is no file of ours does not stop a start, and is left alone.
+#[tokio::test]
+async fn directories_and_links_under_our_names_do_not_stop_a_start() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a")]);
+    append(&queue, 0..3, 10).await;
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    for name in ["cursors/other.cur", "lanes/metrics-default/00000000000f0000.seg", "quarantine/x.bad", "lanes/logs"] {
+        std::fs::create_dir_all(dir.path().join(name).join("inside")).expect("create");
+    }
+    std::os::unix::fs::symlink("nowhere", dir.path().join("cursors/link.cur")).expect("link");
+    std::os::unix::fs::symlink("nowhere", dir.path().join("lanes/metrics-default/0000000000800000.seg")).expect("link");
+    for _ in 0..2 {
+        let told = queue::inspect(dir.path()).expect("inspect");
+        assert!(told.foreign.iter().any(|path| path.ends_with("cursors/other.cur")), "{:?}", told.foreign);
+        let (queue, report) = open(config(dir.path()), vec![destination("a")]);
+        assert!(report.foreign.contains(&"other.cur".to_owned()), "{report:?}");
+        assert!(report.foreign.contains(&"link.cur".to_owned()), "{report:?}");
+        let row = row(&queue.ledger(), "a").clone();
+        assert_eq!((row.pending_items, row.damaged), (30, 0), "{row:?}");
+        let mut reader = queue.reader("a", &lane()).expect("reader");
+        assert_eq!(number(&next(&mut reader).await), 0);
+        drop(reader);
+        queue.close(Duration::from_secs(20)).await.expect("close");
+    }
+    assert!(dir.path().join("cursors/other.cur/inside").exists());
+    assert!(dir.path().join("lanes/metrics-default/00000000000f0000.seg/inside").exists());
+}

@@ -7,9 +7,9 @@ use net::HttpClientConfig;
 use relabel::Rule;
 use url::Url;
 
-use crate::logs::LogProtocol;
+use crate::{logs::LogProtocol, traces::OtlpProtocol};
 
-/// One `remote_write[]` entry of metrics, or one of `clients[]` of logs.
+/// One `remote_write[]` entry of metrics, one of `clients[]` of logs, or one of `remote_write[]` of traces.
 #[derive(Clone, PartialEq)]
 pub struct DestinationConfig {
     /// Its identity in the queue, on pages and in metrics; holds no secret.
@@ -64,6 +64,9 @@ pub enum ProtocolConfig {
     },
     /// Log lines; run by [`LogDestination`](crate::logs::LogDestination).
     Logs(LogProtocol),
+    /// Spans, data points and log records as they were received; run by
+    /// [`TraceDestination`](crate::traces::TraceDestination).
+    Otlp(OtlpProtocol),
 }
 
 impl ProtocolConfig {
@@ -73,6 +76,7 @@ impl ProtocolConfig {
             Self::Prometheus { .. } => "prometheus",
             Self::S3 { .. } => "s3",
             Self::Logs(protocol) => protocol.name(),
+            Self::Otlp(protocol) => protocol.name(),
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Post {
     client: Mutex<Option<Client>>,
     status: DestinationStatus,
     metrics: DestinationMetrics,
+    /// HTTP/2 alone.
+    grpc: bool,
 }
 
 impl Courier {
@@ -71,7 +73,12 @@ impl Post {
         status: DestinationStatus,
         metrics: DestinationMetrics,
     ) -> Self {
-        Self { config, authorize, client: Mutex::new(None), status, metrics }
+        Self { config, authorize, client: Mutex::new(None), status, metrics, grpc: false }
+    }
+
+    /// The same over HTTP/2 alone, whose answers' trailers are found among the headers.
+    pub(crate) fn speaking_grpc(self) -> Self {
+        Self { grpc: true, ..self }
     }
 
     fn client(&self) -> Result<Client, NetError> {
@@ -83,7 +90,7 @@ impl Post {
         // A POST that is turned into a GET on its way may be answered 200 by a page: then data would be lost. What can be
         // followed safely is followed below.
         config.follow_redirects = false;
-        let client = Client::new(&config, ClientOptions::default())?;
+        let client = Client::new(&config, ClientOptions { http2_only: self.grpc, ..ClientOptions::default() })?;
         *slot = Some(client.clone());
         Ok(client)
     }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use net::Authorize;
-use pipeline::{MetricClaim, Outlet, OutletError};
+use pipeline::{AgeClock, MetricClaim, Outlet};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     DestinationConfig, DestinationStatus, ProtocolConfig, RemoteStorageMetrics, Rewrite,
+    claims::{next_claim, see_off, take_room},
     courier::Courier,
     line::{Line, Shared, Stopped, now_ms},
     load::Limits,
@@ -117,8 +118,8 @@ impl Destination {
         let lines = match &config.protocol {
             ProtocolConfig::Prometheus { .. } => config.shards.max(1),
             ProtocolConfig::S3 { .. } => u32::try_from(outlets.len()).unwrap_or(u32::MAX).max(1),
-            ProtocolConfig::Logs(_) => {
-                status.held("its protocol is one for logs, and it was given metrics; check `protocol`".to_owned());
+            ProtocolConfig::Logs(_) | ProtocolConfig::Otlp(_) => {
+                status.held("its protocol is none for metrics, which it was given; check `protocol`".to_owned());
                 return status;
             }
         };
@@ -150,6 +151,7 @@ impl Destination {
             pace,
             tables,
             presses: Presses::default(),
+            clock: AgeClock::default(),
             status: status.clone(),
             metrics: cells.clone(),
             stop: stop.clone(),
@@ -174,42 +176,8 @@ impl Destination {
                 parts.spawn(deal(Arc::clone(&shared), outlet, dealer, Arc::clone(&room)));
             }
         }
-        parts.close();
-        let (ended, told, name) = (status.clone(), shared.stop.clone(), shared.config.name.clone());
-        tracker.spawn(async move {
-            parts.wait().await;
-            if !told.is_cancelled() {
-                tracing::warn!(
-                    destination = name,
-                    "the worker of this destination ended by itself; its data waits on disk"
-                );
-            }
-            ended.stopped();
-        });
+        see_off(parts, tracker, shared.stop.clone(), shared.config.name.clone(), status.clone());
         status
-    }
-}
-
-/// Takes the next claim, unless it is time to stop or the queue is gone. Disk trouble is waited out.
-async fn next_claim(shared: &Shared, outlet: &mut Outlet) -> Result<MetricClaim, Stopped> {
-    loop {
-        let error = tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return Err(Stopped),
-            claim = outlet.next() => match claim {
-                Ok(claim) => return Ok(claim),
-                Err(error) => error,
-            },
-        };
-        if error.is_closed() {
-            return Err(Stopped);
-        }
-        let OutletError::Queue(cause) = &error;
-        tracing::warn!(destination = shared.config.name, %cause, "the queue cannot be read; trying again in a second");
-        tokio::select! {
-            () = shared.stop.cancelled() => return Err(Stopped),
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
     }
 }
 
@@ -229,24 +197,10 @@ fn arrived(
 
 /// Reads one lane and deals its claims. What waits at the lines is bounded by what the queue lets a destination claim.
 async fn deal(shared: Arc<Shared>, mut outlet: Outlet, dealer: Dealer<Dealt>, room: Arc<Semaphore>) {
-    while let Ok(claim) = next_claim(&shared, &mut outlet).await {
+    while let Ok(claim) = next_claim(&shared.config.name, &shared.stop, &mut outlet).await {
         let (stream, items) = (claim.frame().stream, claim.frame().items);
         let permits = items.clamp(1, shared.tuning.samples_in_flight.max(1));
-        let permit = match Arc::clone(&room).try_acquire_many_owned(permits) {
-            Ok(permit) => permit,
-            Err(_) => {
-                dealer.starve();
-                tokio::select! {
-                    biased;
-                    () = shared.stop.cancelled() => return,
-                    permit = Arc::clone(&room).acquire_many_owned(permits) => match permit {
-                        Ok(permit) => permit,
-                        // The semaphore is never closed.
-                        Err(_) => return,
-                    },
-                }
-            }
-        };
+        let Ok(permit) = take_room(&shared.stop, &dealer, &room, permits).await else { return };
         if !dealer.deal(stream, u64::from(items), (claim, permit)) {
             return;
         }
@@ -325,7 +279,7 @@ async fn lane(shared: Arc<Shared>, number: u32, mut outlet: Outlet) {
     loop {
         let first = match over.take() {
             Some(lot) => lot,
-            None => match next_claim(&shared, &mut outlet).await {
+            None => match next_claim(&shared.config.name, &shared.stop, &mut outlet).await {
                 Ok(claim) => arrived(&shared, claim, None, None),
                 Err(Stopped) => return,
             },
@@ -338,7 +292,7 @@ async fn lane(shared: Arc<Shared>, number: u32, mut outlet: Outlet) {
         let deadline = step_end(step, step_ms, &shared.tuning);
         while !full {
             let claim = tokio::select! {
-                claim = next_claim(&shared, &mut outlet) => claim,
+                claim = next_claim(&shared.config.name, &shared.stop, &mut outlet) => claim,
                 () = tokio::time::sleep_until(deadline) => break,
             };
             let Ok(claim) = claim else { return };

@@ -1,5 +1,6 @@
 //! Delivers what the queue holds: one independent worker per destination. Metrics go to remote-write endpoints and buckets,
-//! log lines (module [`logs`], which shares what knows no sample) to Loki, CloudWatch, Firehose, Kinesis, buckets and OTLP.
+//! log lines (module [`logs`], which shares what knows no sample) to Loki, CloudWatch, Firehose, Kinesis, buckets and OTLP; spans
+//! and all else that came as OTLP (module [`traces`]) to OTLP, X-Ray and buckets.
 //!
 //! ```text
 //! Outlet -> Lot (claim + its tables) -> Line (one sequence: body -> snappy) -> Courier (sign, send) -> Verdict
@@ -21,6 +22,7 @@
 //! - destinations share nothing but the disk and the processor;
 //! - an object in a bucket is named by its samples' place in the queue, so it is never stored twice.
 
+mod claims;
 mod config;
 mod courier;
 mod destination;
@@ -39,13 +41,14 @@ mod replay;
 mod roster;
 mod status;
 mod tables;
+pub mod traces;
 mod verdict;
 pub mod wire;
 
 pub use config::{Backoff, Batching, DestinationConfig, MetadataConfig, ProtocolConfig};
 pub use destination::{Destination, Tuning};
 pub use metrics::{RemoteLabels, RemoteStorageMetrics};
-pub use probe::{PROBE_METRIC, Probe, probe};
+pub use probe::{LogPlace, PROBE_METRIC, Probe, ProbeKind, probe};
 pub use replay::{ObjectSource, ReplayConfig, ReplayError, ReplayProgress, replay};
 pub use status::{DestinationSnapshot, DestinationState, DestinationStatus, LastAnswer};
 pub use verdict::Loss;

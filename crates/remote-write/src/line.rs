@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use net::Backoff;
-use pipeline::off_reactor;
+use pipeline::{AgeClock, off_reactor};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) pace: Pace,
     pub(crate) tables: WireTables,
     pub(crate) presses: Presses,
+    /// Tells what is too old to be sent.
+    pub(crate) clock: AgeClock,
     pub(crate) status: DestinationStatus,
     pub(crate) metrics: DestinationMetrics,
     /// No new request after this.
@@ -276,7 +278,7 @@ impl Line {
     /// Samples with an older timestamp are not sent.
     fn cutoff(&self) -> Option<i64> {
         let max_age = self.shared.config.max_age?;
-        Some(now_ms().saturating_sub(i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX)))
+        Some(self.shared.clock.now_ms().saturating_sub(i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// The destination is held for all lines; the pace says when it is tried again.

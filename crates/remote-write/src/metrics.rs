@@ -188,6 +188,34 @@ impl RemoteStorageMetrics {
         all
     }
 
+    /// Registers what OTLP destinations move of it, under `sigpost_otlp_destination_`.
+    pub(crate) fn register_otlp(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        let r = registry.sub_registry_with_prefix("sigpost_otlp_destination");
+        // Spans, data points and log records.
+        r.register("items", "Items sent, each counted once, taken or refused", all.samples.clone());
+        r.register("items_failed", "Items that the far end refused for good", all.failed.clone());
+        r.register("items_retried", "Items in attempts that have to be repeated", all.retried.clone());
+        r.register("items_dropped", "Items not sent, by reason", all.dropped.clone());
+        r.register("items_rejected", "Items lost at this destination, by reason", all.rejected.clone());
+        r.register("items_pending", "Items claimed from the queue and not settled", all.pending.clone());
+        r.register("bytes", "Bytes of requests that were taken, as sent", all.bytes.clone());
+        r.register("requests", "Attempts by status of the answer", all.requests.clone());
+        r.register("shards", "Requests that may be under way at once", all.shards.clone());
+        r.register(
+            "held",
+            "1 while the destination refuses us as configured and its data waits on disk",
+            all.held.clone(),
+        );
+        r.register("queue_highest_timestamp_seconds", "Newest receipt taken from the queue", all.queue_highest.clone());
+        r.register(
+            "queue_highest_sent_timestamp_seconds",
+            "Newest receipt delivered",
+            all.queue_highest_sent.clone(),
+        );
+        all
+    }
+
     /// The same metrics, for the destinations of one entry of `metrics.configs`.
     #[must_use]
     pub fn for_instance(&self, name: &str) -> Self {

@@ -6,15 +6,17 @@
 //! What a probe that stores nothing proves: *remote write*: an empty `WriteRequest` is authenticated, authorised and parsed
 //! like any other, and holds no sample. *S3*: a part of a multipart upload that does not exist. S3 wants `s3:PutObject` on
 //! the key for it and answers 404 `NoSuchUpload` to whoever has it. That leaves open the encryption key, the storage class
-//! and bucket policies with conditions on them, which only a write shows. *Log services*: a request without lines. They check
-//! who asks first, and refuse it for its emptiness alone. Lines are never written as a probe.
+//! and bucket policies with conditions on them, which only a write shows. *Log services*: see `logs::probe`. *OTLP*: an
+//! export without items, which receivers take; *X-Ray* is sent a document without content, which it takes the request with
+//! and does not process. These are never written to.
 
 use bytes::Bytes;
 use http::{HeaderName, Request};
 use url::Url;
 
 use crate::{
-    DestinationConfig,
+    DestinationConfig, ProtocolConfig,
+    logs::{LogProtocol, probe as log_probe},
     protocol::{Parcel, Protocol},
     wire::table::put_varint,
 };
@@ -31,27 +33,84 @@ pub struct Probe {
     pub request: Request<Bytes>,
     /// What it is, for people: `POST of an empty write request`.
     pub what: String,
-    /// The code of a refusal that means yes (`NoSuchUpload`).
-    pub good_refusal: Option<&'static str>,
+    /// Tells what its answers mean.
+    pub kind: ProbeKind,
+    /// What is asked after a yes to this one. [`ProbeKind::Stream`]: only where the group is not there.
+    pub next: Option<Box<Probe>>,
 }
 
-/// The probe of a destination. `write` at a time (ms since the epoch): one sample or one small object is really stored.
+/// What is asked, and so what says yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// Remote write, with or without a sample: success.
+    Write,
+    /// A part of an upload that S3 does not know: `NoSuchUpload`.
+    Part,
+    /// An object: success.
+    Object,
+    /// Loki without streams: success, or 422 with the words that at least one is required.
+    EmptyPush,
+    /// OTLP without records: success.
+    EmptyExport,
+    /// CloudWatch Logs, one line that is too old to be kept: success. `ResourceNotFoundException`: the permission is there.
+    OldLine(LogPlace),
+    /// `CreateLogStream` where the group has just been said to be missing: `ResourceNotFoundException`.
+    Stream(LogPlace),
+    /// Kinesis, one record and `DryRun`: `DryRunOperationException`.
+    DryRun,
+    /// Firehose or Kinesis without records: `ValidationException`, whatever the permissions.
+    EmptyBatch,
+    /// Firehose's `DescribeDeliveryStream`: success tells the stream's state; a refusal tells nothing.
+    Describe,
+    /// One line that is kept.
+    Line(LogPlace),
+}
+
+/// Where in CloudWatch Logs lines go. For other services nothing of it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogPlace {
+    /// The agent makes groups and streams that are missing.
+    pub creates: bool,
+    /// The names of group and stream are known before there are lines.
+    pub is_exact: bool,
+    /// The group's is.
+    pub group_is_exact: bool,
+    /// All names that the group may have, with `*`, where it is not exact.
+    pub group_pattern: Option<String>,
+}
+
+/// The probe of a destination at a time (ms since the epoch). `write`: one sample, line or small object is really stored.
 /// The error is an address that no request can be made from.
-pub fn probe(config: &DestinationConfig, write: Option<i64>) -> Result<Probe, http::Error> {
+pub fn probe(config: &DestinationConfig, now_ms: i64, write: bool) -> Result<Probe, http::Error> {
     let protocol = Protocol::new(config);
+    if let (Protocol::Logs(wire), ProtocolConfig::Logs(of_logs)) = (&protocol, &config.protocol)
+        && !matches!(of_logs, LogProtocol::Objects(_))
+    {
+        return log_probe::probe(config, of_logs, wire, now_ms, write);
+    }
+    if let Protocol::Otlp(wire) = &protocol
+        && !wire.names_by_place()
+    {
+        let (request, what) = (wire.probe()?, "export without spans".to_owned());
+        return Ok(Probe { request, what, kind: ProbeKind::EmptyExport, next: None });
+    }
     let message = match (&protocol, write) {
-        (Protocol::Prometheus(_), Some(now_ms)) => one_sample(config, now_ms),
+        (Protocol::Prometheus(_), true) => one_sample(config, now_ms),
         _ => Vec::new(),
     };
     // Far below the block's limit, so that compression cannot fail.
     let body = snap::raw::Encoder::new().compress_vec(&message).unwrap_or_default();
     let parcel = Parcel { body: body.into(), extent: None, samples: 0 };
     let mut request = protocol.request(&parcel, 0)?;
-    let probe = |request, what: String, good_refusal| Ok(Probe { request, what, good_refusal });
+    let probe = |request, what: String, kind| Ok(Probe { request, what, kind, next: None });
     match (protocol, write) {
-        (Protocol::Prometheus(_), None) => probe(request, "POST of an empty write request".to_owned(), None),
-        (Protocol::Prometheus(_), Some(_)) => probe(request, format!("POST of one sample of {PROBE_METRIC}"), None),
-        (protocol, None) if protocol.names_by_place() => {
+        (Protocol::Prometheus(_), false) => {
+            probe(request, "POST of an empty write request".to_owned(), ProbeKind::Write)
+        }
+        (Protocol::Prometheus(_), true) => {
+            probe(request, format!("POST of one sample of {PROBE_METRIC}"), ProbeKind::Write)
+        }
+        (_, false) => {
             let key = readdress(&mut request, OBJECT, Some("partNumber=1&uploadId=sigpost-doctor"))?;
             // Whole objects have these; S3 refuses them for a part.
             let refused: Vec<HeaderName> = request
@@ -70,14 +129,12 @@ pub fn probe(config: &DestinationConfig, write: Option<i64>) -> Result<Probe, ht
                 request.headers_mut().remove(name);
             }
             *request.body_mut() = Bytes::new();
-            probe(request, format!("PUT of a part of {key} to an upload that does not exist"), Some("NoSuchUpload"))
+            probe(request, format!("PUT of a part of {key} to an upload that does not exist"), ProbeKind::Part)
         }
-        (protocol, Some(now_ms)) if protocol.names_by_place() => {
+        (_, true) => {
             let key = readdress(&mut request, &format!("{OBJECT}-{now_ms}"), None)?;
-            probe(request, format!("PUT of the object {key}"), None)
+            probe(request, format!("PUT of the object {key}"), ProbeKind::Object)
         }
-        (Protocol::S3(_), _) => probe(request, "PUT of an object".to_owned(), None),
-        (Protocol::Logs(wire), _) => probe(request, "request without log lines".to_owned(), wire.good_refusal()),
     }
 }
 
@@ -172,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_empty_write_request_is_a_valid_one_without_samples() {
-        let probe = probe(&config("http://h/api/v1/write", prometheus()), None).unwrap();
+        let probe = probe(&config("http://h/api/v1/write", prometheus()), 0, false).unwrap();
         assert_eq!(message(&probe), WriteRequest::default());
         assert_eq!(probe.request.headers()["content-encoding"], "snappy");
         assert_eq!(probe.request.uri(), "http://h/api/v1/write");
@@ -180,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_write_is_one_sample_with_the_external_labels_in_order() {
-        let probe = probe(&config("http://h/api/v1/write", prometheus()), Some(1_700_000_000_000)).unwrap();
+        let probe = probe(&config("http://h/api/v1/write", prometheus()), 1_700_000_000_000, true).unwrap();
         let written = message(&probe);
         let labels: Vec<_> = written.timeseries[0].labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
         assert_eq!(labels, [("Cluster", "b"), ("__name__", PROBE_METRIC), ("zone", "a")]);
@@ -191,22 +248,22 @@ mod tests {
     #[test]
     fn a_bucket_is_asked_for_a_part_of_no_upload_and_written_only_on_demand() {
         let config = config("https://b.s3.eu-west-1.amazonaws.com/p/", s3());
-        let asked = probe(&config, None).unwrap();
+        let asked = probe(&config, 0, false).unwrap();
         assert_eq!(asked.request.method(), "PUT");
         assert_eq!(
             asked.request.uri(),
             "https://b.s3.eu-west-1.amazonaws.com/p/sigpost-doctor-probe?partNumber=1&uploadId=sigpost-doctor"
         );
         assert!(asked.request.body().is_empty());
-        assert_eq!(asked.good_refusal, Some("NoSuchUpload"));
+        assert_eq!(asked.kind, ProbeKind::Part);
         assert_eq!(asked.request.headers()["x-amz-expected-bucket-owner"], "123456789012");
         for refused in ["if-none-match", "x-amz-storage-class", "x-amz-server-side-encryption", "x-amz-meta-encoding"] {
             assert!(!asked.request.headers().contains_key(refused), "{refused}");
         }
-        let written = probe(&config, Some(7)).unwrap();
+        let written = probe(&config, 7, true).unwrap();
         assert_eq!(written.request.uri().path(), "/p/sigpost-doctor-probe-7");
         assert_eq!(written.request.headers()["if-none-match"], "*");
         assert_eq!(written.request.headers()["x-amz-server-side-encryption"], "aws:kms");
-        assert_eq!(written.good_refusal, None);
+        assert_eq!(written.kind, ProbeKind::Object);
     }
 }

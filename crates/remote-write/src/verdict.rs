@@ -63,6 +63,10 @@ pub enum Loss {
     LineTooLong,
     /// The far end's limit of streams.
     StreamLimit,
+    /// A span whose ids are none, or that the far end does not take.
+    InvalidId,
+    /// Telemetry of a kind for which the destination has no place.
+    Unsupported,
 }
 
 impl Loss {
@@ -84,6 +88,8 @@ impl Loss {
             Self::Retention => "retention",
             Self::LineTooLong => "line_too_long",
             Self::StreamLimit => "stream_limited",
+            Self::InvalidId => "invalid_id",
+            Self::Unsupported => "unsupported",
         }
     }
 }

@@ -86,7 +86,7 @@ pub use crate::{
     sigv4::{Claim, PathRule, Placement, Policy, Scope, SignedRequest, verify},
     token_issuer::TokenIssuer,
     world::{
-        AnywhereProfile, Container, Instance, Parameter, Role, StoredSecret, TokenIssuerTrust, Trust, TrustAnchor,
-        VaultWorld, World,
+        AnywhereProfile, Container, DeliveryStream, Instance, Parameter, Role, StoredSecret, TokenIssuerTrust, Trust,
+        TrustAnchor, VaultWorld, World,
     },
 };

@@ -22,7 +22,8 @@ pub(crate) const LARGEST_JSON: usize = 20 * 1024 * 1024;
 /// What one caller delivered to one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordState {
-    /// `logs:GROUP:STREAM`, `firehose:STREAM`, `kinesis:STREAM`, `xray:`, `loki:PATH`, `otlp:PATH`.
+    /// `logs:GROUP:STREAM`, `firehose:STREAM`, `kinesis:STREAM`, `xray:`, `loki:PATH`, `otlp:PATH`; `otlp-request:PATH` has
+    /// the decompressed bodies of whole requests.
     pub destination: String,
     /// The verified caller; empty when unsigned.
     pub caller_arn: String,
@@ -116,6 +117,13 @@ impl Records {
             row.digest = row.digest.wrapping_add(digest_of(record.bytes));
             row.last_timestamp_ms = row.last_timestamp_ms.max(record.timestamp_ms);
         }
+    }
+
+    /// Takes note of a request as a whole, which its records were counted of already.
+    pub(crate) fn add_request(&mut self, destination: &str, caller_arn: &str, now_ms: i64, body: &[u8]) {
+        let (total, is_kept) = (self.total, std::mem::replace(&mut self.is_kept, false));
+        self.add(destination, caller_arn, now_ms, &[Record { timestamp_ms: 0, bytes: body }], 0);
+        (self.total, self.is_kept) = (total, is_kept);
     }
 
     fn keep(&mut self, destination: &str, caller_arn: &str, record: &Record<'_>) {

@@ -201,6 +201,11 @@ impl Running {
         Err(SandboxError::World { what })
     }
 
+    /// Makes a log group, and a stream in it, as their owner would.
+    pub fn put_log_group(&self, group: &str, stream: Option<&str>) {
+        self.core.log_groups.lock().put(group, stream, self.core.clock.now_ms());
+    }
+
     /// From now on no new session lives longer than this; zero: as long as asked for.
     pub fn shorten_sessions(&self, longest: Duration) {
         self.core.sessions.set_longest_ms(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX));

@@ -42,6 +42,24 @@ pub struct World {
     pub parameters: Vec<Parameter>,
     /// HashiCorp Vault; none: it is not played.
     pub vault: Option<VaultWorld>,
+    /// Kinesis data streams; none named: every stream exists.
+    pub streams: Vec<String>,
+    /// Firehose streams; none named: every stream exists, active, of the source Direct PUT.
+    pub delivery_streams: Vec<DeliveryStream>,
+}
+
+/// A Firehose stream.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeliveryStream {
+    /// Its name.
+    pub name: String,
+    /// `DirectPut`, `KinesisStreamAsSource`, ...
+    #[serde(default = "direct_put")]
+    pub source: String,
+    /// `ACTIVE`, `CREATING`, ...
+    #[serde(default = "active")]
+    pub state: String,
 }
 
 /// An IAM role.
@@ -256,6 +274,12 @@ fn pod_path() -> String {
 fn container_session() -> String {
     "sandbox-container".to_owned()
 }
+fn direct_put() -> String {
+    "DirectPut".to_owned()
+}
+fn active() -> String {
+    "ACTIVE".to_owned()
+}
 fn own_account() -> String {
     "000000000000".to_owned()
 }
@@ -328,7 +352,21 @@ impl World {
     /// too many.
     pub(crate) fn merge(&mut self, other: Self) -> bool {
         let mut merged = self.clone();
-        let Self { roles, issuers, trust_anchors, profiles, instance, containers, secrets, parameters, vault } = other;
+        let Self {
+            roles,
+            issuers,
+            trust_anchors,
+            profiles,
+            instance,
+            containers,
+            secrets,
+            parameters,
+            vault,
+            streams,
+            delivery_streams,
+        } = other;
+        put_all(&mut merged.streams, streams, |a, b| a == b);
+        put_all(&mut merged.delivery_streams, delivery_streams, |a, b| a.name == b.name);
         put_all(&mut merged.roles, roles, |a, b| a.arn == b.arn);
         put_all(&mut merged.issuers, issuers, |a, b| a.url == b.url);
         put_all(&mut merged.trust_anchors, trust_anchors, |a, b| a.arn == b.arn);
@@ -356,6 +394,8 @@ impl World {
             merged.containers.len(),
             merged.secrets.len(),
             merged.parameters.len(),
+            merged.streams.len(),
+            merged.delivery_streams.len(),
         ]
         .into_iter()
         .all(|count| count <= MOST);
@@ -510,6 +550,19 @@ impl Container {
         }
         (self.path == "/v1/credentials" && self.token.is_none())
             .then(|| "a container at /v1/credentials needs a token, which tells it from others".to_owned())
+    }
+}
+
+impl DeliveryStream {
+    /// An active stream that takes what is put to it.
+    pub fn direct(name: impl Into<String>) -> Self {
+        Self { name: name.into(), source: direct_put(), state: active() }
+    }
+
+    /// The same, with its records from elsewhere, such as `KinesisStreamAsSource`.
+    pub fn fed_by(mut self, source: impl Into<String>) -> Self {
+        self.source = source.into();
+        self
     }
 }
 

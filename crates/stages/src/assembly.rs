@@ -1,5 +1,7 @@
 //! From configuration to stages: every key is checked here, and errors name its place.
 
+use std::sync::Arc;
+
 use crate::{
     PipelineConfig, StageConfig, StageError, StageFault, StageMetrics,
     config::MatchConfig,
@@ -28,7 +30,7 @@ fn step(stage: &StageConfig, place: &Place, metrics: &StageMetrics, depth: usize
     let place = place.key(stage.key());
     let mut dropped = None;
     let mut drops_as = |reason: &str| {
-        dropped = Some(Dropped { reason: reason.to_owned(), count: metrics.dropped(reason) });
+        dropped = Some(Dropped { reason: reason.into(), count: metrics.dropped(reason) });
     };
     let action = match stage {
         StageConfig::Cri(config) => Action::Cri(Cri::new(config)),
@@ -53,7 +55,7 @@ fn step(stage: &StageConfig, place: &Place, metrics: &StageMetrics, depth: usize
             Action::Line(line(other, &place, metrics)?)
         }
     };
-    Ok(Step { path: place.as_str().to_owned(), action, dropped })
+    Ok(Step { path: place.as_str().into(), action, dropped })
 }
 
 fn line(stage: &StageConfig, place: &Place, metrics: &StageMetrics) -> Result<Box<dyn LineStage>, StageError> {
@@ -96,6 +98,7 @@ fn matching(config: &MatchConfig, place: &Place, metrics: &StageMetrics, depth: 
         return Err(place.fault(StageFault::Nesting(MAX_NESTING)));
     }
     let selector = Selector::parse(&config.selector).map_err(|fault| place.key("selector").fault(fault))?;
+    let selector = Arc::new(selector);
     let nested = place.key("stages");
     match (config.action.as_deref(), config.stages.is_empty()) {
         (None | Some("" | "keep"), false) => {

@@ -2,7 +2,7 @@
 
 use model::Labels;
 
-use crate::Extracted;
+use crate::{Extracted, Parts};
 
 /// The label that carries the tenant; senders take it off.
 pub const TENANT_LABEL: &str = "__tenant_id__";
@@ -17,6 +17,8 @@ pub struct Entry {
     /// Filled from the labels when the pipeline takes the entry.
     pub extracted: Extracted,
     pub structured_metadata: Labels,
+    /// Where it lies in its source; of lines that were put together, all of them.
+    pub parts: Parts,
 }
 
 impl Entry {

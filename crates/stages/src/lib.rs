@@ -9,6 +9,8 @@
 //!                                                   hold_until(): the source should wait (limit without drop)
 //!                                                   finish(now): the source ends, everything held comes out
 //! Entry --explain(now)--> StepReport for each stage
+//! Pipeline --twin()--> Pipeline for another source of the job: rates and metrics in common, held lines its own
+//! held()                which parts of the source are held back: positions must not pass them
 //! ```
 //!
 //! Refuses: to read configuration files, to look at a clock, to sleep, to do IO after it was made (a GeoIP database is read
@@ -37,12 +39,15 @@ mod entry;
 mod error;
 mod extracted;
 mod functions;
+mod gate;
 mod generations;
 mod json_text;
 mod layout;
 mod metrics;
+mod parts;
 mod pipeline;
 mod report;
+mod room;
 mod selector;
 mod series;
 mod step;
@@ -52,7 +57,9 @@ pub use duration::go_duration;
 pub use entry::{Entry, TENANT_LABEL};
 pub use error::{StageError, StageFault};
 pub use extracted::{Extracted, MAX_EXTRACTED, Name, Value};
+pub use gate::{GateRate, LineGate, Passage};
 pub use metrics::StageMetrics;
+pub use parts::Parts;
 pub use pipeline::Pipeline;
 pub use report::{Fate, Snapshot, StepReport};
 pub use series::MAX_SERIES;

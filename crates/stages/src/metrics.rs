@@ -21,16 +21,20 @@ use prometheus_client::{
 
 use crate::series::{Series, SeriesKind, SeriesTotals};
 
-type Label = [(&'static str, String); 1];
 type NoLabels = [(&'static str, &'static str); 0];
-type TwoLabels = [(&'static str, String); 2];
+type SomeLabels = Vec<(&'static str, String)>;
+
+/// The label that tells one logs instance from another.
+const INSTANCE: &str = "logs_config";
 
 /// Counters and custom metrics of all pipelines of a process. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct StageMetrics {
-    dropped: Family<Label, Counter>,
-    dropped_by_label: Family<TwoLabels, Counter>,
+    dropped: Family<SomeLabels, Counter>,
+    dropped_by_label: Family<SomeLabels, Counter>,
     custom: Arc<Custom>,
+    /// Whose lines are counted here.
+    instance: Option<Arc<str>>,
 }
 
 impl StageMetrics {
@@ -45,10 +49,11 @@ impl StageMetrics {
             dropped: Family::default(),
             dropped_by_label: Family::default(),
             custom: Arc::new(Custom { clock, by_name: Mutex::default() }),
+            instance: None,
         };
         registry.register(
             "logentry_dropped_lines",
-            "Log lines that a pipeline stage dropped, by reason",
+            "Log lines that were dropped before the queue",
             metrics.dropped.clone(),
         );
         registry.register(
@@ -65,12 +70,28 @@ impl StageMetrics {
         Self::registered(&mut Registry::default())
     }
 
+    /// The part of one logs instance: all it counts has the label `logs_config`, as in Grafana Agent.
+    #[must_use]
+    pub fn of_instance(&self, name: &str) -> Self {
+        Self { instance: Some(Arc::from(name)), ..self.clone() }
+    }
+
+    /// Counts lines that a source dropped itself.
+    pub fn count_dropped(&self, reason: &str, lines: u64) {
+        self.dropped(reason).inc_by(lines);
+    }
+
+    fn labels(&self, others: &[(&'static str, &str)]) -> SomeLabels {
+        let instance = self.instance.iter().map(|name| (INSTANCE, name.to_string()));
+        instance.chain(others.iter().map(|(name, value)| (*name, (*value).to_owned()))).collect()
+    }
+
     pub(crate) fn dropped(&self, reason: &str) -> Counter {
-        self.dropped.get_or_create(&[("reason", reason.to_owned())]).clone()
+        self.dropped.get_or_create(&self.labels(&[("reason", reason)])).clone()
     }
 
     pub(crate) fn dropped_by_label(&self, name: &str, value: &str) {
-        let labels = [("label_name", name.to_owned()), ("label_value", value.to_owned())];
+        let labels = self.labels(&[("label_name", name), ("label_value", value)]);
         self.dropped_by_label.get_or_create(&labels).inc();
     }
 
@@ -83,9 +104,9 @@ impl StageMetrics {
     pub(crate) fn define(&self, name: &str, help: &str, kind: SeriesKind, max_idle_ns: i64) -> Arc<Series> {
         let mut by_name = self.custom.by_name.lock();
         let living = by_name.entry(name.to_owned()).or_default();
-        living.retain(|other| other.strong_count() > 0);
+        living.retain(|(_, other)| other.strong_count() > 0);
         let series = Arc::new(Series::new(help.to_owned(), kind, max_idle_ns));
-        living.push(Arc::downgrade(&series));
+        living.push((self.instance.clone(), Arc::downgrade(&series)));
         series
     }
 }
@@ -98,7 +119,7 @@ fn wall_clock() -> i64 {
 #[derive(Debug)]
 struct Custom {
     clock: fn() -> i64,
-    by_name: Mutex<BTreeMap<String, Vec<Weak<Series>>>>,
+    by_name: Mutex<BTreeMap<String, Vec<(Option<Arc<str>>, Weak<Series>)>>>,
 }
 
 impl Collector for Custom {
@@ -106,16 +127,16 @@ impl Collector for Custom {
         let now_ns = (self.clock)();
         let mut by_name = self.by_name.lock();
         by_name.retain(|_, living| {
-            living.retain(|series| series.strong_count() > 0);
+            living.retain(|(_, series)| series.strong_count() > 0);
             !living.is_empty()
         });
         for (name, living) in by_name.iter() {
-            let living: Vec<_> = living.iter().filter_map(Weak::upgrade).collect();
-            let Some(newest) = living.last() else { continue };
+            let living: Vec<_> = living.iter().filter_map(|(of, series)| Some((of, series.upgrade()?))).collect();
+            let Some((_, newest)) = living.last() else { continue };
             let mut totals = SeriesTotals::default();
-            for series in living.iter().filter(|series| series.kind() == newest.kind()) {
+            for (instance, series) in living.iter().filter(|(_, series)| series.kind() == newest.kind()) {
                 series.prune(now_ns);
-                series.add_to(&mut totals);
+                series.add_to(&mut totals, instance.as_deref().map(|name| (INSTANCE, name)));
             }
             if totals.is_empty() {
                 continue;

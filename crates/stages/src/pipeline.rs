@@ -3,6 +3,8 @@
 //! Entries move through the stages; nothing is copied that a stage does not change. Stages that hold lines back hand them
 //! to the stages after them when they end, which is why a stage is always run together with its rest.
 
+use std::{ops::Range, sync::Arc};
+
 use prometheus_client::metrics::counter::Counter;
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
 /// Time is a parameter everywhere: nanoseconds since the epoch. Nothing here sleeps or looks at a clock.
 #[derive(Debug)]
 pub struct Pipeline {
-    job_name: String,
+    job_name: Arc<str>,
     steps: Vec<Step>,
     seeds: Seeds,
     hold_until: Option<i64>,
@@ -28,15 +30,15 @@ pub struct Pipeline {
 #[derive(Debug)]
 pub(crate) struct Step {
     /// As in errors: `pipeline_stages[1].match.stages[0].regex`.
-    pub path: String,
+    pub path: Arc<str>,
     pub action: Action,
     /// Counts what it drops.
     pub dropped: Option<Dropped>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Dropped {
-    pub reason: String,
+    pub reason: Arc<str>,
     pub count: Counter,
 }
 
@@ -46,12 +48,25 @@ pub(crate) enum Action {
     Cri(Cri),
     Multiline(Multiline),
     /// Lines that match go through stages of their own.
-    Keep(Selector, Vec<Step>),
+    Keep(Arc<Selector>, Vec<Step>),
     /// Lines that match go.
-    Discard(Selector),
+    Discard(Arc<Selector>),
 }
 
 impl Step {
+    fn twin(&self) -> Self {
+        let action = match &self.action {
+            Action::Line(stage) => Action::Line(stage.twin()),
+            Action::Cri(cri) => Action::Cri(cri.twin()),
+            Action::Multiline(multiline) => Action::Multiline(multiline.twin()),
+            Action::Keep(selector, nested) => {
+                Action::Keep(Arc::clone(selector), nested.iter().map(Self::twin).collect())
+            }
+            Action::Discard(selector) => Action::Discard(Arc::clone(selector)),
+        };
+        Self { path: Arc::clone(&self.path), action, dropped: self.dropped.clone() }
+    }
+
     fn count_drop(&self) {
         if let Some(dropped) = &self.dropped {
             dropped.count.inc();
@@ -76,11 +91,28 @@ impl Pipeline {
     /// Checks everything: what this accepts cannot fail later. `metrics` is shared by all pipelines of the process.
     pub fn new(config: &PipelineConfig, job_name: &str, metrics: &StageMetrics) -> Result<Self, StageError> {
         Ok(Self {
-            job_name: job_name.to_owned(),
+            job_name: Arc::from(job_name),
             steps: assembly::assemble(config, metrics)?,
             seeds: Seeds::default(),
             hold_until: None,
         })
+    }
+
+    /// The same stages for another source of the job. Rates, metrics and whatever is costly are shared; lines that are held
+    /// back, and times that were seen, are each source's own.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self {
+            job_name: Arc::clone(&self.job_name),
+            steps: self.steps.iter().map(Step::twin).collect(),
+            seeds: Seeds::default(),
+            hold_until: None,
+        }
+    }
+
+    /// Calls `each` with every part of the source ([`Entry::parts`]) that is held back, in no order.
+    pub fn held(&self, mut each: impl FnMut(&Range<u64>)) {
+        held(&self.steps, &mut each);
     }
 
     /// No stages: lines need not go through here at all.
@@ -210,6 +242,17 @@ fn release(steps: &mut [Step], all: bool, walk: &mut Walk<'_>) {
     }
 }
 
+fn held(steps: &[Step], each: &mut dyn FnMut(&Range<u64>)) {
+    for step in steps {
+        match &step.action {
+            Action::Cri(cri) => cri.held(each),
+            Action::Multiline(multiline) => multiline.held(each),
+            Action::Keep(_, nested) => held(nested, each),
+            Action::Line(_) | Action::Discard(_) => {}
+        }
+    }
+}
+
 fn deadline(steps: &[Step]) -> Option<i64> {
     let of = |step: &Step| match &step.action {
         Action::Multiline(multiline) => multiline.deadline(),
@@ -225,10 +268,10 @@ fn explain(steps: &mut [Step], mut entries: Vec<Entry>, now_ns: i64, reports: &m
         let mut next = Vec::new();
         for mut entry in entries {
             let before = Snapshot::of(&entry);
-            let mut report = StepReport { path: step.path.clone(), before, after: Vec::new(), fate: Fate::Passed };
+            let mut report = StepReport { path: step.path.to_string(), before, after: Vec::new(), fate: Fate::Passed };
             let dropped = |step: &Step| {
                 step.count_drop();
-                Fate::Dropped { reason: step.dropped.as_ref().map_or_else(String::new, |d| d.reason.clone()) }
+                Fate::Dropped { reason: step.dropped.as_ref().map_or_else(String::new, |d| d.reason.to_string()) }
             };
             let mut out = Vec::new();
             match &mut step.action {

@@ -103,9 +103,14 @@ impl Series {
         self.by_labels.lock().retain(|_, number| now_ns.saturating_sub(number.touched_ns) < self.max_idle_ns);
     }
 
-    pub fn add_to(&self, totals: &mut SeriesTotals) {
+    /// Adds all series up, with a label more if there is one.
+    pub fn add_to(&self, totals: &mut SeriesTotals, with: Option<(&str, &str)>) {
         for (labels, number) in self.by_labels.lock().iter() {
-            let total = totals.0.entry(labels.clone()).or_insert_with(|| Total {
+            let mut labels = labels.clone();
+            if let Some((name, value)) = with {
+                labels.set(name, value);
+            }
+            let total = totals.0.entry(labels).or_insert_with(|| Total {
                 value: 0.0,
                 count: 0,
                 buckets: match &self.kind {

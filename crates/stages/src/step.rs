@@ -37,8 +37,22 @@ pub(crate) enum Flow {
 }
 
 /// A stage that looks at one line at a time.
-pub(crate) trait LineStage: Send + std::fmt::Debug {
+///
+/// Cloning one makes the same stage for another source of the same job. Clones share what is costly (patterns, templates,
+/// databases) and what counts for all sources together (rates, metrics).
+pub(crate) trait LineStage: Twin + Send + Sync + std::fmt::Debug {
     fn apply(&mut self, entry: &mut Entry, now_ns: i64) -> Flow;
+}
+
+/// What makes stages of unknown type cloneable.
+pub(crate) trait Twin {
+    fn twin(&self) -> Box<dyn LineStage>;
+}
+
+impl<T: LineStage + Clone + 'static> Twin for T {
+    fn twin(&self) -> Box<dyn LineStage> {
+        Box::new(self.clone())
+    }
 }
 
 /// What a parsing stage reads: the line, or something extracted before.

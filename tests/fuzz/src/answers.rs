@@ -42,6 +42,7 @@ fn destination(protocol: ProtocolConfig) -> DestinationConfig {
         }
         ProtocolConfig::S3 { .. } => "https://bucket.s3.us-east-1.amazonaws.com/prefix/",
         ProtocolConfig::Logs(_) => "http://loki.example/loki/api/v1/push",
+        ProtocolConfig::Otlp(_) => "http://collector.example:4318",
     };
     DestinationConfig {
         name: "fuzzed".to_owned(),

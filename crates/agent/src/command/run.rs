@@ -99,7 +99,7 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         address = %address,
-        instances = house.instances().len() + house.log_instances().len(),
+        instances = house.instances().len() + house.log_instances().len() + house.trace_instances().len(),
         destinations = house.destinations().len(),
         "sigpost is running"
     );

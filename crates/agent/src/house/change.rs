@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result};
-use config::{DestinationPlan, LogsRoute, MetricsRoute};
+use config::{DestinationPlan, LogsRoute, MetricsRoute, TracesRoute};
 use discovery::DiscoveryConfig;
 use log_tail::Book;
 use pipeline::LaneId;
@@ -17,8 +17,10 @@ use super::{
     delivery::Delivery,
     files::{LogFiles, PreparedFiles, same_files},
     job::{Found, Job},
+    log_sources::{PreparedSource, PreparedSources, RunningSource, source_names},
     route::Route,
     route_plan::RoutePlan,
+    traces::{PreparedReceivers, Receivers, same_receivers},
     wiring::{Parts, Wiring},
 };
 
@@ -32,6 +34,10 @@ pub struct Prepared {
     found: BTreeMap<String, Found>,
     /// Log files, if they are not to go on as they are.
     files: Option<PreparedFiles>,
+    /// Other sources of lines that are not to go on as they are.
+    sources: PreparedSources,
+    /// Receivers of traces, if they are not to go on as they are.
+    receivers: Option<PreparedReceivers>,
 }
 
 struct Starting {
@@ -69,12 +75,21 @@ impl Prepared {
             Some(logs) if !files_go_on(before, logs) => Some(PreparedFiles::new(parts, logs)?),
             _ => None,
         };
-        Ok(Self { lane: plan.lane()?, plan, starting, found, files })
+        let nothing = BTreeMap::new();
+        let sources = match plan.logs() {
+            Some(logs) => PreparedSource::all(parts, logs, before.map_or(&nothing, |route| &route.sources))?,
+            None => PreparedSources::new(),
+        };
+        let receivers = match plan.traces() {
+            Some(traces) if !receivers_go_on(before, traces) => Some(PreparedReceivers::new(parts, traces)?),
+            _ => None,
+        };
+        Ok(Self { lane: plan.lane()?, plan, starting, found, files, sources, receivers })
     }
 
     /// Takes from the queue what nobody has yet. The queue knows the plan's lanes and destinations.
     pub fn ready(self, wiring: &Wiring, before: Option<&Route>) -> Result<Ready> {
-        let Self { plan, lane, mut starting, mut found, files } = self;
+        let Self { plan, lane, mut starting, mut found, files, sources, receivers } = self;
         for destination in &mut starting {
             // A worker that runs has the reader still.
             if before.is_none_or(|r| !r.deliveries.contains_key(&destination.plan.config.name)) {
@@ -92,11 +107,15 @@ impl Prepared {
         // A tail that runs has the book still, and its successor takes it over.
         let book = match (plan.logs(), &files) {
             (Some(logs), Some(_)) if before.is_none_or(|r| r.files.is_none()) => {
-                Some(PreparedFiles::book(wiring, logs, &lane)?)
+                // Sources that go on have it.
+                match before.and_then(|route| route.book.clone()) {
+                    Some(book) => Some(book),
+                    None => Some(PreparedFiles::book(wiring, logs, &lane)?),
+                }
             }
             _ => None,
         };
-        Ok(Ready { plan, lane, starting, jobs, found, files, book })
+        Ok(Ready { plan, lane, starting, jobs, found, files, book, sources, receivers })
     }
 }
 
@@ -113,6 +132,12 @@ fn going_on<'r>(before: Option<&'r Route>, plan: &RoutePlan, job: &JobConfig) ->
 fn files_go_on(before: Option<&Route>, plan: &LogsRoute) -> bool {
     let running = before.filter(|route| route.files.is_some()).and_then(|route| route.plan.logs());
     running.is_some_and(|old| same_files(old, plan))
+}
+
+/// Whether a route of traces listens already as `plan` wants it.
+fn receivers_go_on(before: Option<&Route>, plan: &TracesRoute) -> bool {
+    let running = before.filter(|route| route.receivers.is_some()).and_then(|route| route.plan.traces());
+    running.is_some_and(|old| same_receivers(old, plan))
 }
 
 /// The scrape jobs of a route of metrics.
@@ -132,6 +157,8 @@ pub struct Ready {
     files: Option<PreparedFiles>,
     /// Where a route's files stand that read none before.
     book: Option<Arc<Book>>,
+    sources: PreparedSources,
+    receivers: Option<PreparedReceivers>,
 }
 
 /// What a route leaves behind when it is taken over, to be ended without a lock.
@@ -143,6 +170,11 @@ pub struct Leftovers {
     waiting: Vec<String>,
     /// Files that are read differently from now on, and how.
     files: Option<(LogFiles, PreparedFiles)>,
+    /// Other sources of lines that end, with and without successors.
+    sources: Vec<RunningSource>,
+    next_sources: PreparedSources,
+    /// Receivers that others have followed.
+    receivers: Option<Receivers>,
 }
 
 /// What may go when a route's leftovers have ended.
@@ -152,6 +184,8 @@ pub struct Successors {
     pub jobs: Vec<String>,
     /// Files, and the positions they go on from.
     pub files: Option<(PreparedFiles, Arc<Book>)>,
+    /// Other sources of lines.
+    pub sources: PreparedSources,
 }
 
 impl Ready {
@@ -191,12 +225,25 @@ impl Ready {
 
     /// Starts a route that did not run.
     pub fn start(self, wiring: &Wiring) -> Route {
-        let Self { plan, lane, starting, jobs, files, book, .. } = self;
-        let mut route = Route { plan, lane, jobs, files: None, deliveries: BTreeMap::new() };
+        let Self { plan, lane, starting, jobs, files, book, sources, receivers, .. } = self;
+        let mut route = Route {
+            plan,
+            lane,
+            jobs,
+            files: None,
+            book: None,
+            sources: BTreeMap::new(),
+            receivers: None,
+            deliveries: BTreeMap::new(),
+        };
         start_deliveries(wiring, &mut route, starting);
         route.jobs.values().for_each(Job::go);
         if let (Some(files), Some(book)) = (files, book) {
             route.read(wiring, files, book);
+        }
+        route.receive(wiring, sources);
+        if let Some(receivers) = receivers {
+            route.listen(wiring, receivers);
         }
         route
     }
@@ -204,7 +251,7 @@ impl Ready {
     /// The route runs as planned when this returns, but for the jobs that wait for their predecessors' end:
     /// [`Leftovers::end`].
     pub fn take_over(self, wiring: &Wiring, route: &mut Route) -> Leftovers {
-        let Self { plan, lane, starting, jobs, found, files, book } = self;
+        let Self { plan, lane, starting, jobs, found, files, book, sources, receivers } = self;
         let mut left = Leftovers::default();
         route.lane = lane;
         let enabled = |d: &Delivery| plan.destinations().iter().any(|p| p.enabled && p.config.name == d.name());
@@ -237,19 +284,34 @@ impl Ready {
             (Some(files), None, Some(book)) => route.read(wiring, files, book),
             (_, before, _) => route.files = before,
         }
+        let wanted: Vec<String> = route.plan.logs().map(source_names).unwrap_or_default();
+        let goes = |name: &String| sources.contains_key(name) || !wanted.contains(name);
+        let (go, stay) = std::mem::take(&mut route.sources).into_iter().partition(|(name, _)| goes(name));
+        route.sources = stay;
+        left.sources = BTreeMap::into_values(go).collect();
+        left.next_sources = sources;
+        if let Some(receivers) = receivers {
+            // They have the same sockets: who connects at this moment finds one or the other.
+            left.receivers = route.receivers.take().inspect(Receivers::stop);
+            route.listen(wiring, receivers);
+        }
         left
     }
 }
 
 impl Leftovers {
     /// Ends what has successors, which may go now.
-    pub async fn end(self) -> Successors {
+    pub async fn end(self, parts: &Parts) -> Successors {
         futures_util::future::join_all(self.jobs.into_iter().map(|job| job.end(false))).await;
+        futures_util::future::join_all(self.sources.into_iter().map(|source| source.end(parts))).await;
+        if let Some(receivers) = self.receivers {
+            receivers.end().await;
+        }
         let files = match self.files {
             Some((before, files)) => Some((files, before.end().await)),
             None => None,
         };
-        Successors { jobs: self.waiting, files }
+        Successors { jobs: self.waiting, files, sources: self.next_sources }
     }
 }
 

@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use config::DestinationPlan;
 use net::Authorize;
-use pipeline::{LaneId, LogOutlet, Outlet};
+use pipeline::{LaneId, LogOutlet, OtlpOutlet, Outlet};
 use queue::Reader;
-use remote_write::{Destination, DestinationStatus, ProtocolConfig, logs::LogDestination};
+use remote_write::{Destination, DestinationStatus, ProtocolConfig, logs::LogDestination, traces::TraceDestination};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::wiring::{Parts, Wiring};
@@ -57,14 +57,22 @@ impl Delivery {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         wiring.parts.identity_metrics.put(&plan.config.name, identity.as_ref());
         let (config, authorize) = (plan.config.clone(), identity.clone().map(|i| i as Arc<dyn Authorize>));
-        let status = if matches!(config.protocol, ProtocolConfig::Logs(_)) {
-            let metrics = wiring.parts.log_deliveries.for_instance(instance);
-            let outlets = vec![LogOutlet::new(reader)];
-            LogDestination::spawn(config, authorize, outlets, &metrics, &tracker, stop.clone())
-        } else {
-            let metrics = wiring.parts.remote.for_instance(instance);
-            let outlets = vec![Outlet::new(reader, wiring.parts.bases.clone())];
-            Destination::spawn(config, authorize, outlets, &metrics, &tracker, stop.clone())
+        let status = match config.protocol {
+            ProtocolConfig::Logs(_) => {
+                let metrics = wiring.parts.log_deliveries.for_instance(instance);
+                let outlets = vec![LogOutlet::new(reader)];
+                LogDestination::spawn(config, authorize, outlets, &metrics, &tracker, stop.clone())
+            }
+            ProtocolConfig::Otlp(_) => {
+                let metrics = wiring.parts.otlp_deliveries.for_instance(instance);
+                let outlets = vec![OtlpOutlet::new(reader)];
+                TraceDestination::spawn(config, authorize, outlets, &metrics, &tracker, stop.clone())
+            }
+            ProtocolConfig::Prometheus { .. } | ProtocolConfig::S3 { .. } => {
+                let metrics = wiring.parts.remote.for_instance(instance);
+                let outlets = vec![Outlet::new(reader, wiring.parts.bases.clone())];
+                Destination::spawn(config, authorize, outlets, &metrics, &tracker, stop.clone())
+            }
         };
         Self { plan: plan.clone(), identity, status, stop, tracker }
     }

@@ -41,12 +41,11 @@ pub struct LogTarget {
 impl PreparedFiles {
     pub fn new(parts: &Parts, route: &LogsRoute) -> Result<Self> {
         let mut jobs = Vec::new();
-        // Lines must not leave as they are where somebody wrote that they are to be changed: it may be to hide something.
-        // Reading the file said so.
-        for job in route.jobs.iter().filter(|job| job.stages.stages.is_empty()) {
+        // Where lines come from the standard input, no file is read.
+        for job in route.jobs.iter().filter(|_| !route.stdin) {
+            let LogSource::Files(discoveries) = &job.source else { continue };
             let settings = file_job(route, job)
                 .with_context(|| format!("job {} of the logs instance {}", job.job_name, route.name))?;
-            let LogSource::Files(discoveries) = &job.source;
             jobs.push((settings, Found::look(parts, &job.job_name, discoveries)?));
         }
         Ok(Self { jobs })
@@ -74,6 +73,7 @@ impl PreparedFiles {
         config.pace.min_poll = route.watch.min_poll;
         config.pace.max_poll = route.watch.max_poll;
         config.hostname = wiring.parts.hostname().to_owned();
+        config.gate = Some(wiring.parts.gate(route));
         let intake = LogIntake::new(wiring.queue.appender(lane)?);
         let groups = self.jobs.iter().map(|(job, found)| (job.clone(), found.groups())).collect();
         let tail = Tail::spawn(config, groups, intake, Arc::clone(&book), &wiring.parts.tail)
@@ -146,6 +146,7 @@ fn file_job(route: &LogsRoute, job: &LogJobPlan) -> Result<FileJob> {
     };
     Ok(FileJob {
         relabel: job.relabel.clone(),
+        stages: job.stages.clone(),
         charset: Charset::from_name(job.encoding.as_deref().unwrap_or_default())?,
         decompression: job
             .decompression

@@ -8,10 +8,14 @@ mod change;
 mod delivery;
 mod files;
 mod job;
+mod log_marks;
+mod log_source_run;
+mod log_sources;
 mod report;
 mod route;
 mod route_plan;
 mod specs;
+mod traces;
 mod wiring;
 
 #[cfg(test)]
@@ -39,9 +43,11 @@ use crate::{complaint::complaint, ledger_metrics};
 use change::{Prepared, Ready};
 use delivery::{Delivery, Ended};
 pub use files::LogTarget;
+pub use log_sources::SourceTarget;
 use route::Route;
 use route_plan::RoutePlan;
 use specs::Specs;
+pub use traces::InstanceReceiver;
 use wiring::{Parts, Wiring};
 
 /// Everything that runs.
@@ -238,13 +244,13 @@ impl House {
             }
         }
         for route in &mut removed {
-            route.end_sources(false).await;
+            route.end_sources(&self.wiring.parts, false).await;
         }
         let mut gone: Vec<Delivery> = removed.iter_mut().flat_map(Route::take_all).collect();
         gone.extend(left.iter_mut().flat_map(|(_, left)| std::mem::take(&mut left.deliveries)));
         let ended = futures_util::future::join_all(gone.into_iter().map(Delivery::end)).await;
         for (lane, left) in left {
-            let successors = left.end().await;
+            let successors = left.end(&self.wiring.parts).await;
             if let Some(route) = self.routes.write().get_mut(&lane) {
                 route.go(&self.wiring, successors);
             }
@@ -294,9 +300,22 @@ impl House {
     /// Names of the logs instances, sorted.
     pub fn log_instances(&self) -> Vec<String> {
         let routes = self.routes.read();
-        let mut names: Vec<String> = routes.values().filter(|r| !r.is_metrics()).map(|r| r.name().to_owned()).collect();
+        let mut names: Vec<String> = routes.values().filter(|r| r.is_logs()).map(|r| r.name().to_owned()).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Names of the traces instances, sorted.
+    pub fn trace_instances(&self) -> Vec<String> {
+        let routes = self.routes.read();
+        let mut names: Vec<String> = routes.values().filter(|r| r.is_traces()).map(|r| r.name().to_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Every endpoint that OTLP is received on.
+    pub fn receivers(&self) -> Vec<InstanceReceiver> {
+        self.routes.read().values().flat_map(Route::receivers).collect()
     }
 
     fn metrics<T>(&self, of: impl Fn(&Route) -> T) -> Vec<T> {
@@ -322,6 +341,11 @@ impl House {
         self.routes.read().values().flat_map(|route| route.log_targets(hostname)).collect()
     }
 
+    /// Every source of lines that is no files.
+    pub fn source_targets(&self) -> Vec<SourceTarget> {
+        self.routes.read().values().flat_map(Route::source_targets).collect()
+    }
+
     /// The destinations' states.
     pub fn destinations(&self) -> Vec<DestinationSnapshot> {
         self.routes.read().values().flat_map(|r| r.deliveries().map(|d| d.status().snapshot())).collect()
@@ -342,7 +366,9 @@ impl House {
         let mut routes: Vec<Route> = std::mem::take(&mut *self.routes.write()).into_values().collect();
         let stale = routes.iter().map(Route::write_stale_on_shutdown).collect::<Vec<_>>();
         let sources =
-            futures_util::future::join_all(routes.iter_mut().zip(stale).map(|(r, stale)| r.end_sources(stale)));
+            futures_util::future::join_all(
+                routes.iter_mut().zip(stale).map(|(r, stale)| r.end_sources(&self.wiring.parts, stale)),
+            );
         if tokio::time::timeout(left() / 3, sources).await.is_err() {
             tracing::warn!("a scrape or a reader of files did not end in time and is abandoned");
         }

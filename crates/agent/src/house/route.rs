@@ -1,4 +1,4 @@
-//! One entry of `metrics.configs` or `logs.configs` as it runs: what fills its lane and what empties it.
+//! One entry of `metrics.configs`, `logs.configs` or `traces.configs` as it runs: what fills its lane and what empties it.
 //!
 //! How it comes to run, and to run differently, is `change`'s. Keeps true: ending a route leaves no task of it behind.
 
@@ -14,8 +14,10 @@ use super::{
     delivery::Delivery,
     files::{LogFiles, LogTarget, PreparedFiles},
     job::Job,
+    log_sources::{PreparedSources, RunningSource, SourceTarget},
     route_plan::RoutePlan,
-    wiring::Wiring,
+    traces::{InstanceReceiver, PreparedReceivers, Receivers},
+    wiring::{Parts, Wiring},
 };
 use crate::complaint::complaint;
 
@@ -26,6 +28,12 @@ pub struct Route {
     pub(super) jobs: BTreeMap<String, Job>,
     /// Of logs; `None`: none are read, or they are changed over at this moment.
     pub(super) files: Option<LogFiles>,
+    /// Of logs: the positions of everything that is read here.
+    pub(super) book: Option<Arc<Book>>,
+    /// Of logs: what is read that is no files, by job.
+    pub(super) sources: BTreeMap<String, RunningSource>,
+    /// Of traces: what is listened on.
+    pub(super) receivers: Option<Receivers>,
     /// Those that are enabled and run.
     pub(super) deliveries: BTreeMap<String, Delivery>,
 }
@@ -40,6 +48,31 @@ impl Route {
 
     pub fn is_metrics(&self) -> bool {
         self.plan.metrics().is_some()
+    }
+
+    pub fn is_logs(&self) -> bool {
+        self.plan.logs().is_some()
+    }
+
+    pub fn is_traces(&self) -> bool {
+        self.plan.traces().is_some()
+    }
+
+    pub fn receivers(&self) -> Vec<InstanceReceiver> {
+        self.receivers.as_ref().map(|receivers| receivers.status(self.name())).unwrap_or_default()
+    }
+
+    /// Starts to listen. Only a lane that is gone can make it fail.
+    pub fn listen(&mut self, wiring: &Wiring, receivers: PreparedReceivers) {
+        let Some(plan) = self.plan.traces() else { return };
+        match receivers.start(wiring, plan, &self.lane) {
+            Ok(receivers) => self.receivers = Some(receivers),
+            Err(error) => tracing::error!(
+                instance = plan.name,
+                error = complaint(error.as_ref()),
+                "traces are not received; the next reload or start tries again"
+            ),
+        }
     }
 
     pub fn targets(&self) -> impl Iterator<Item = TargetStatus> + '_ {
@@ -72,17 +105,32 @@ impl Route {
         self.files.as_ref().map(|files| files.targets(self.name(), hostname)).unwrap_or_default()
     }
 
+    pub fn source_targets(&self) -> impl Iterator<Item = SourceTarget> + '_ {
+        self.sources.values().map(|source| source.target(self.name(), self.book.as_ref()))
+    }
+
     /// Sets going what stood ready.
     pub fn go(&mut self, wiring: &Wiring, successors: Successors) {
         successors.jobs.iter().filter_map(|name| self.jobs.get(name)).for_each(Job::go);
         if let Some((files, book)) = successors.files {
             self.read(wiring, files, book);
         }
+        self.receive(wiring, successors.sources);
+    }
+
+    /// Starts sources that are no files. They need the book, which is there once files are read.
+    pub fn receive(&mut self, wiring: &Wiring, sources: PreparedSources) {
+        let (Some(plan), Some(book)) = (self.plan.logs(), &self.book) else { return };
+        for (name, source) in sources {
+            let running = source.start(wiring, &plan.name, &self.lane, book, wiring.parts.gate(plan));
+            self.sources.extend(running.map(|running| (name, running)));
+        }
     }
 
     /// Starts reading log files. Only threads that do not start can make it fail; the rest of the route goes on then.
     pub fn read(&mut self, wiring: &Wiring, files: PreparedFiles, book: Arc<Book>) {
         let Some(plan) = self.plan.logs() else { return };
+        self.book = Some(Arc::clone(&book));
         match files.start(wiring, plan, &self.lane, book) {
             Ok(files) => self.files = Some(files),
             Err(error) => tracing::error!(
@@ -97,10 +145,16 @@ impl Route {
         std::mem::take(&mut self.deliveries).into_values().collect()
     }
 
-    /// Ends the intake: after the scrape each loop is at, with staleness markers if `markers`; after the batch each file is at.
-    pub async fn end_sources(&mut self, markers: bool) {
+    /// Ends the intake: after the scrape each loop is at, with staleness markers if `markers`; after the batch each file is at;
+    /// after what other sources took in.
+    pub async fn end_sources(&mut self, parts: &Parts, markers: bool) {
         let jobs = std::mem::take(&mut self.jobs);
         futures_util::future::join_all(jobs.into_values().map(|job| job.end(markers))).await;
+        let sources = std::mem::take(&mut self.sources);
+        futures_util::future::join_all(sources.into_values().map(|source| source.end(parts))).await;
+        if let Some(receivers) = self.receivers.take() {
+            receivers.end().await;
+        }
         if let Some(files) = self.files.take() {
             files.end().await;
         }

@@ -1,22 +1,25 @@
 //! A route of any signal, as planned: what all of them have in common.
 
-use config::{DestinationPlan, LogsRoute, MetricsRoute, Plan};
+use config::{DestinationPlan, LogsRoute, MetricsRoute, Plan, TracesRoute};
 use pipeline::LaneId;
 use queue::QueueError;
 
-use crate::lanes::{logs_lane, metrics_lane};
+use crate::lanes::{logs_lane, metrics_lane, traces_lane};
 
-/// One entry of `metrics.configs` or `logs.configs`.
+/// One entry of `metrics.configs`, `logs.configs` or `traces.configs`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RoutePlan {
     Metrics(MetricsRoute),
     Logs(LogsRoute),
+    Traces(TracesRoute),
 }
 
 impl RoutePlan {
     /// Every route of a plan.
     pub fn all(plan: &Plan) -> impl Iterator<Item = Self> + '_ {
-        plan.metrics.iter().cloned().map(Self::Metrics).chain(plan.logs.iter().cloned().map(Self::Logs))
+        let (metrics, logs) = (plan.metrics.iter().cloned(), plan.logs.iter().cloned());
+        let traces = plan.traces.iter().cloned().map(Self::Traces);
+        metrics.map(Self::Metrics).chain(logs.map(Self::Logs)).chain(traces)
     }
 
     /// As written in the file: unique within its signal.
@@ -24,6 +27,7 @@ impl RoutePlan {
         match self {
             Self::Metrics(route) => &route.name,
             Self::Logs(route) => &route.name,
+            Self::Traces(route) => &route.name,
         }
     }
 
@@ -32,6 +36,7 @@ impl RoutePlan {
         match self {
             Self::Metrics(route) => metrics_lane(&route.name),
             Self::Logs(route) => logs_lane(&route.name),
+            Self::Traces(route) => traces_lane(&route.name),
         }
     }
 
@@ -39,20 +44,28 @@ impl RoutePlan {
         match self {
             Self::Metrics(route) => &route.destinations,
             Self::Logs(route) => &route.destinations,
+            Self::Traces(route) => &route.destinations,
         }
     }
 
     pub fn metrics(&self) -> Option<&MetricsRoute> {
         match self {
             Self::Metrics(route) => Some(route),
-            Self::Logs(_) => None,
+            _ => None,
         }
     }
 
     pub fn logs(&self) -> Option<&LogsRoute> {
         match self {
             Self::Logs(route) => Some(route),
-            Self::Metrics(_) => None,
+            _ => None,
+        }
+    }
+
+    pub fn traces(&self) -> Option<&TracesRoute> {
+        match self {
+            Self::Traces(route) => Some(route),
+            _ => None,
         }
     }
 }

@@ -30,12 +30,13 @@ pub fn queue_config(plan: &Plan) -> QueueConfig {
 }
 
 /// Share and number of lanes of each signal.
-fn signals(plan: &Plan) -> [(u32, usize); 2] {
-    [(plan.queue.shares.metrics, plan.metrics.len()), (plan.queue.shares.logs, plan.logs.len())]
+fn signals(plan: &Plan) -> [(u32, usize); 3] {
+    let shares = plan.queue.shares;
+    [(shares.metrics, plan.metrics.len()), (shares.logs, plan.logs.len()), (shares.traces, plan.traces.len())]
 }
 
-/// The weights of a lane of metrics and of one of logs: each signal gets its share, and its lanes equal parts of it.
-fn weights(plan: &Plan) -> [u32; 2] {
+/// The weights of a lane of metrics, of one of logs and of one of traces: each signal gets its share, and its lanes equal parts of it.
+fn weights(plan: &Plan) -> [u32; 3] {
     let parts = signals(plan).map(|(share, lanes)| f64::from(share) / (lanes.max(1) as f64));
     let largest = parts.iter().copied().fold(0.0, f64::max);
     // Of at most HEAVIEST, so that the lanes of two plans can be weighed against each other.
@@ -84,11 +85,15 @@ const STAYING: u32 = 1 << 20;
 pub fn queue_specs(plan: &Plan) -> Result<Specs> {
     let mut lanes = Vec::new();
     let mut destinations = Vec::new();
-    let [of_metrics, of_logs] = weights(plan);
+    let [of_metrics, of_logs, of_traces] = weights(plan);
     for route in RoutePlan::all(plan) {
         let lane = route.lane()?;
         let is_logs = route.logs().is_some();
-        let weight = if is_logs { of_logs } else { of_metrics };
+        let weight = match route {
+            RoutePlan::Metrics(_) => of_metrics,
+            RoutePlan::Logs(_) => of_logs,
+            RoutePlan::Traces(_) => of_traces,
+        };
         lanes.push(LaneSpec { weight, marked: is_logs, ..LaneSpec::new(lane.clone()) });
         for destination in route.destinations() {
             destinations.push(DestinationSpec {

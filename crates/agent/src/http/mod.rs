@@ -56,6 +56,7 @@ impl Front {
 }
 
 const NOT_READY: &str = "Metrics are not ready yet.\n";
+const CANNOT_WRITE: &str = "The queue cannot write to its disk: see the log.\n";
 
 /// What `net::server` serves.
 pub fn service(
@@ -97,11 +98,15 @@ async fn healthy() -> &'static str {
 }
 
 async fn ready(State(site): State<Site>) -> (StatusCode, &'static str) {
-    if site.house.is_ready() {
-        (StatusCode::OK, "Agent is Ready.\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, NOT_READY)
+    if !site.house.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, NOT_READY);
     }
+    // A full lane is a normal state and a far end's matter. One whose disk refuses writes takes nothing in, and only
+    // somebody who looks at the machine can help.
+    if site.house.ledger().lanes.iter().any(|lane| lane.state == queue::LaneState::Failed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, CANNOT_WRITE);
+    }
+    (StatusCode::OK, "Agent is Ready.\n")
 }
 
 async fn config(State(site): State<Site>) -> Response {

@@ -10,17 +10,22 @@ use log_tail::{FileState, FileStatus};
 use remote_write::{DestinationSnapshot, DestinationState};
 
 use super::{Site, targets::rfc3339};
-use crate::{house::LogTarget, ledger_metrics::state_word};
+use crate::{
+    house::{InstanceReceiver, LogTarget},
+    ledger_metrics::{age_seconds, state_word},
+};
 
 #[derive(Template)]
 #[template(path = "page.html")]
 struct Page {
     version: &'static str,
     destinations: Vec<DestinationRow>,
-    ledger: Vec<queue::LedgerRow>,
+    ledger: Vec<BookLine>,
+    removed: Vec<queue::Removed>,
     lanes: Vec<LaneLine>,
     targets: Vec<TargetRow>,
     files: Vec<FileRow>,
+    receivers: Vec<ReceiverRow>,
     up: usize,
 }
 
@@ -32,6 +37,16 @@ struct DestinationRow {
     state: &'static str,
     why: String,
     last: String,
+}
+
+/// One destination and lane: the book, and how far behind it is.
+struct BookLine {
+    row: queue::LedgerRow,
+    /// `too_old 12, refused 3`
+    rejected_by: String,
+    pending_bytes: String,
+    /// How long the oldest pending item has been waiting; empty when nothing is pending.
+    waiting: String,
 }
 
 struct LaneLine {
@@ -50,6 +65,15 @@ struct TargetRow {
     last: String,
     milliseconds: u128,
     error: String,
+}
+
+/// An endpoint that OTLP is received on.
+struct ReceiverRow {
+    instance: String,
+    title: String,
+    address: String,
+    requests: u64,
+    items: u64,
 }
 
 struct FileRow {
@@ -94,7 +118,9 @@ pub async fn show(State(site): State<Site>) -> Response {
                 segments: l.segments,
             })
             .collect(),
-        ledger: ledger.rows,
+        ledger: ledger.rows.into_iter().map(book_line).collect(),
+        removed: ledger.removed,
+        receivers: site.house.receivers().into_iter().map(receiver_row).collect(),
         files: site.house.log_targets().into_iter().flat_map(file_rows).take(MOST_FILES).collect(),
         up: targets.iter().filter(|t| t.state == "up").count(),
         targets,
@@ -102,6 +128,51 @@ pub async fn show(State(site): State<Site>) -> Response {
     match page.render() {
         Ok(html) => Html(html).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn book_line(row: queue::LedgerRow) -> BookLine {
+    let reasons: Vec<String> =
+        row.rejected_by.iter().map(|(reason, items)| format!("{} {items}", reason.as_str())).collect();
+    BookLine {
+        rejected_by: reasons.join(", "),
+        pending_bytes: if row.pending_items > 0 { size(row.pending_bytes) } else { String::new() },
+        waiting: row.oldest_pending_ms.map(|ms| span(age_seconds(ms))).unwrap_or_default(),
+        row,
+    }
+}
+
+/// `512 B`, `20.1 KiB`, `3.4 MiB`.
+fn size(bytes: u64) -> String {
+    let kib = bytes as f64 / 1024.0;
+    match kib {
+        kib if kib < 1.0 => format!("{bytes} B"),
+        kib if kib < 1024.0 => format!("{kib:.1} KiB"),
+        kib if kib < 1024.0 * 1024.0 => format!("{:.1} MiB", kib / 1024.0),
+        kib => format!("{:.1} GiB", kib / 1024.0 / 1024.0),
+    }
+}
+
+/// `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `5 d 3 h`.
+fn span(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+        _ => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
+    }
+}
+
+fn receiver_row(of: InstanceReceiver) -> ReceiverRow {
+    let receiver = of.receiver;
+    ReceiverRow {
+        instance: of.instance,
+        title: receiver.title,
+        address: receiver.address.to_string(),
+        requests: receiver.requests,
+        items: receiver.items,
     }
 }
 
@@ -140,5 +211,18 @@ fn row(d: DestinationSnapshot) -> DestinationRow {
         state: d.state.word(),
         why,
         last,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{size, span};
+
+    #[test]
+    fn sizes_and_spans_read_like_a_person_would_say_them() {
+        let sizes: Vec<String> = [0, 1023, 20_582, 3_565_158, 5 << 30].map(size).into();
+        assert_eq!(sizes, ["0 B", "1023 B", "20.1 KiB", "3.4 MiB", "5.0 GiB"]);
+        let spans: Vec<String> = [0.44, 9.9, 12.7, 185.0, 7800.0, 442_800.0].map(span).into();
+        assert_eq!(spans, ["0.4 s", "9.9 s", "12 s", "3 min 5 s", "2 h 10 min", "5 d 3 h"]);
     }
 }

@@ -14,7 +14,13 @@ use net::{Backoff, Secret, StoredSecret};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::{SecretReference, SecretStoresConfig, cloud::Cloud, document::Document, vault::Vault};
+use super::{
+    SecretReference, SecretStoresConfig,
+    cloud::Cloud,
+    document::Document,
+    lease::{Lease, VaultTokenStatus},
+    vault::Vault,
+};
 use crate::{AwsError, IdentityContext};
 
 /// Longer than any store's own limits.
@@ -105,8 +111,10 @@ impl fmt::Debug for Kept {
 #[derive(Debug)]
 struct Stores {
     cloud: Arc<Cloud>,
-    vault: Option<Vault>,
+    vault: Option<Arc<Vault>>,
     refresh: Duration,
+    /// Of the token that the configuration gives.
+    lease: Option<(Arc<Lease>, Task)>,
 }
 
 impl SecretKeeper {
@@ -171,6 +179,12 @@ impl SecretKeeper {
         tokio::time::timeout(limit, all).await.is_ok()
     }
 
+    /// The Vault token that the configuration gives, if it does.
+    pub fn vault_token(&self) -> Option<VaultTokenStatus> {
+        let stores = self.book.lock().stores.clone()?;
+        stores.lease.as_ref().map(|(lease, _)| lease.status())
+    }
+
     /// Every reference in use.
     pub fn status(&self) -> Vec<SecretStatus> {
         let book = self.book.lock();
@@ -182,7 +196,13 @@ impl Stores {
     fn new(context: &Arc<IdentityContext>, config: &SecretStoresConfig) -> Result<Self, AwsError> {
         let cloud = Arc::new(Cloud::new(Arc::clone(context), config.clone()));
         let vault = config.vault.clone().map(|vault| Vault::new(vault, Arc::clone(&cloud))).transpose()?;
-        Ok(Self { cloud, vault, refresh: config.refresh })
+        let vault = vault.map(Arc::new);
+        let lease = vault.as_ref().and_then(|vault| {
+            let (lease, source) = (Arc::new(Lease::default()), vault.own_token()?);
+            let task = tokio::spawn(Arc::clone(&lease).keep(Arc::clone(vault), source));
+            Some((lease, Task(task)))
+        });
+        Ok(Self { cloud, vault, refresh: config.refresh, lease })
     }
 
     async fn read(&self, document: &SecretReference) -> Result<Document, String> {

@@ -8,6 +8,7 @@
 mod cloud;
 mod document;
 mod keeper;
+mod lease;
 mod reference;
 mod vault;
 
@@ -17,6 +18,7 @@ use net::{SecretSource, TlsConfig};
 use url::Url;
 
 pub use keeper::{SecretKeeper, SecretStatus};
+pub use lease::VaultTokenStatus;
 pub use reference::SecretReference;
 
 use crate::IdentityConfig;
@@ -61,7 +63,7 @@ pub struct VaultConfig {
 /// How Vault learns who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VaultLogin {
-    /// A token that someone else renews; a file is read again at each call.
+    /// A token as it is; it is renewed while Vault allows, and a file is read again at each call.
     Token(SecretSource),
     /// `auth/<mount>/login` with `role_id` and `secret_id`.
     AppRole { mount: String, role_id: SecretSource, secret_id: Option<SecretSource> },

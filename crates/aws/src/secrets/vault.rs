@@ -1,12 +1,13 @@
 //! HashiCorp Vault: logs in, and reads secrets of its key-value engines, version 1 and 2.
 //!
-//! Renews no token by itself: a new login replaces one that ends. Keeps true: one login at a time; a token that Vault refuses is
-//! thrown away and asked for once more; a service account's token and AWS credentials are taken afresh at each login.
+//! A token of a login is renewed when two thirds of its lease are over, and replaced by a new login where Vault renews it no
+//! more; `lease` keeps a configured one alive. Keeps true: one login at a time; a token that Vault refuses is thrown away and
+//! asked for once more; a service account's token and AWS credentials are taken afresh at each login.
 
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -18,7 +19,7 @@ use percent_encoding::utf8_percent_encode;
 use serde_json::{Value, json};
 
 use super::{VaultConfig, VaultLogin, cloud::Cloud, document::Document};
-use crate::{AwsError, signer::STRICT};
+use crate::{AwsError, aside::trimmed_text, signer::STRICT};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: u64 = 4 << 20;
@@ -41,6 +42,25 @@ struct Token {
     value: Secret,
     /// Two thirds of its life are over then.
     until: Instant,
+    renewable: bool,
+}
+
+/// How long a token lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Life {
+    /// `None`: it does not end.
+    pub(super) ends: Option<SystemTime>,
+    /// From now, or from its last renewal, to its end.
+    pub(super) lease: Duration,
+    pub(super) renewable: bool,
+}
+
+impl Life {
+    /// When two thirds of the lease are over; `None`: there is nothing to renew.
+    pub(super) fn renewal_due(&self) -> Option<SystemTime> {
+        let ends = self.ends.filter(|_| self.renewable)?;
+        ends.checked_sub(self.lease / 3)
+    }
 }
 
 /// An answer that is no success.
@@ -50,6 +70,14 @@ struct Refusal {
 }
 
 impl Vault {
+    /// The source of the token, where the configuration gives one.
+    pub(super) fn own_token(&self) -> Option<net::SecretSource> {
+        match &self.config.login {
+            VaultLogin::Token(source) => Some(source.clone()),
+            _ => None,
+        }
+    }
+
     pub(super) fn new(config: VaultConfig, cloud: Arc<Cloud>) -> Result<Self, AwsError> {
         let http = HttpClientConfig {
             tls: config.tls.clone(),
@@ -120,6 +148,37 @@ impl Vault {
         self.ask(Method::GET, address, None, Some(&token)).await
     }
 
+    /// What Vault knows of `token`.
+    pub(super) async fn life(&self, token: &Secret) -> Result<Life, String> {
+        let answer = self.ask(Method::GET, "auth/token/lookup-self", None, Some(token)).await;
+        let answer = answer.map_err(|r| format!("looking at the token for Vault: {}", r.what))?;
+        let number = |name: &str| answer.pointer(&format!("/data/{name}")).and_then(Value::as_u64).unwrap_or(0);
+        let left = Duration::from_secs(number("ttl"));
+        // A periodic token is renewed for its period, another for what it was made with.
+        let whole = Duration::from_secs(match number("period") {
+            0 => number("creation_ttl"),
+            period => period,
+        });
+        Ok(Life {
+            ends: SystemTime::now().checked_add(left).filter(|_| !left.is_zero()),
+            lease: whole.max(left),
+            renewable: answer.pointer("/data/renewable").and_then(Value::as_bool).unwrap_or(false),
+        })
+    }
+
+    /// Has Vault renew `token`, whoever gave it.
+    pub(super) async fn renew(&self, token: &Secret) -> Result<Life, String> {
+        let answer = self.ask(Method::POST, "auth/token/renew-self", Some(json!({})), Some(token)).await;
+        let answer = answer.map_err(|r| format!("renewing the token for Vault: {}", r.what))?;
+        let lease = answer.pointer("/auth/lease_duration").and_then(Value::as_u64).unwrap_or(0);
+        let lease = Duration::from_secs(lease);
+        Ok(Life {
+            ends: SystemTime::now().checked_add(lease).filter(|_| !lease.is_zero()),
+            lease,
+            renewable: answer.pointer("/auth/renewable").and_then(Value::as_bool).unwrap_or(true),
+        })
+    }
+
     /// Throws away the token of a login, which may have ended early. False where it is not ours to replace.
     async fn drop_token(&self) -> bool {
         let logs_in = !matches!(self.config.login, VaultLogin::Token(_));
@@ -128,10 +187,18 @@ impl Vault {
 
     async fn token(&self) -> Result<Secret, String> {
         if let VaultLogin::Token(source) = &self.config.login {
-            return source.read().map_err(|e| format!("the token for Vault: {e}"));
+            return source.load().await.map_err(|e| format!("the token for Vault: {e}"));
         }
         let mut held = self.token.lock().await;
         if let Some(token) = held.as_ref().filter(|t| Instant::now() < t.until) {
+            return Ok(token.value.clone());
+        }
+        // Logins may be counted (`secret_id_num_uses`), renewals are not.
+        if let Some(token) = held.as_mut().filter(|t| t.renewable)
+            && let Ok(life) = self.renew(&token.value).await
+            && !life.lease.is_zero()
+        {
+            (token.until, token.renewable) = (Instant::now() + life.lease.mul_f64(2.0 / 3.0), life.renewable);
             return Ok(token.value.clone());
         }
         let token = self.log_in().await?;
@@ -144,17 +211,19 @@ impl Vault {
         let (mount, body) = match &self.config.login {
             VaultLogin::Token(_) => return Err("a token needs no login".to_owned()),
             VaultLogin::AppRole { mount, role_id, secret_id } => {
-                let read = |source: &net::SecretSource| source.read().map_err(|e| format!("Vault's approle: {e}"));
-                let mut body = json!({ "role_id": read(role_id)?.expose() });
+                let read =
+                    async |source: &net::SecretSource| source.load().await.map_err(|e| format!("Vault's approle: {e}"));
+                let mut body = json!({ "role_id": read(role_id).await?.expose() });
                 if let (Some(source), Some(object)) = (secret_id, body.as_object_mut()) {
-                    object.insert("secret_id".to_owned(), read(source)?.expose().into());
+                    object.insert("secret_id".to_owned(), read(source).await?.expose().into());
                 }
                 (mount, body)
             }
             VaultLogin::Kubernetes { mount, role, token_file } => {
-                let token = std::fs::read_to_string(token_file)
+                let token = trimmed_text(token_file).await;
+                let token = token
                     .map_err(|e| format!("Vault's kubernetes login: cannot read {}: {e}", token_file.display()))?;
-                (mount, json!({ "role": role, "jwt": token.trim() }))
+                (mount, json!({ "role": role, "jwt": token.as_str() }))
             }
             VaultLogin::Aws { mount, role, server_id } => {
                 (mount, self.signed_caller(role, server_id.as_deref()).await?)
@@ -167,7 +236,8 @@ impl Vault {
         let token = token.ok_or_else(|| format!("Vault's answer to the login at {address} has no token"))?;
         let lease = answer.pointer("/auth/lease_duration").and_then(Value::as_u64).filter(|s| *s > 0);
         let lease = lease.map_or(LONGEST_LEASE, Duration::from_secs).min(LONGEST_LEASE);
-        Ok(Token { value: Secret::new(token), until: Instant::now() + lease.mul_f64(2.0 / 3.0) })
+        let renewable = answer.pointer("/auth/renewable").and_then(Value::as_bool).unwrap_or(false);
+        Ok(Token { value: Secret::new(token), until: Instant::now() + lease.mul_f64(2.0 / 3.0), renewable })
     }
 
     /// The proof of Vault's AWS login: a signed `GetCallerIdentity` that Vault sends on to STS.

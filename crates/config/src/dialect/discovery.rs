@@ -1,4 +1,4 @@
-//! Where a job's targets come from: `static_configs`, `file_sd_configs`, `http_sd_configs`.
+//! Where a job's targets come from: `static_configs` and the kinds of `*_sd_configs` that there are.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use discovery::{DiscoveryConfig, FileDiscovery, HttpDiscovery, TargetGroup};
 use model::Labels;
 use net::ProxyConfig;
 
-use super::{client, metrics};
+use super::{client, kubernetes, metrics};
 use crate::block::{Block, Shape};
 
 pub(super) const STATIC: Shape = Shape { name: "static_configs[]", keys: &[&["targets", "labels"]] };
@@ -14,6 +14,9 @@ pub(super) const STATIC: Shape = Shape { name: "static_configs[]", keys: &[&["ta
 pub(super) const FILE: Shape = Shape { name: "file_sd_configs[]", keys: &[&["files", "refresh_interval"]] };
 
 pub(super) const HTTP: Shape = Shape { name: "http_sd_configs[]", keys: &[&["url", "refresh_interval"], client::KEYS] };
+
+/// Those that this version has.
+pub(super) const KEYS: &[&str] = &["static_configs", "file_sd_configs", "http_sd_configs", "kubernetes_sd_configs"];
 
 /// The kinds that the dialect has and this version has not.
 pub(super) const NOT_YET: &[&str] = &[
@@ -32,7 +35,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "gce_sd_configs",
     "hetzner_sd_configs",
     "ionos_sd_configs",
-    "kubernetes_sd_configs",
     "kuma_sd_configs",
     "lightsail_sd_configs",
     "linode_sd_configs",
@@ -58,11 +60,13 @@ const FILE_ENDINGS: &[&str] = &[".json", ".yml", ".yaml", ".JSON", ".YML", ".YAM
 
 /// What the targets of a job are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Targets {
+enum Targets<'h> {
     /// Addresses to scrape; relabelled, anything may become one.
     Addresses { relabelled: bool },
-    /// Labels, among them `__path__`; their addresses mean nothing.
-    Paths,
+    /// Labels, among them `__path__`; their addresses mean nothing. The files lie on this machine.
+    Paths { hostname: &'h str },
+    /// Labels alone: the lines come from standard input.
+    Labels,
 }
 
 /// All of a job's discovery. `relabelled`: the job has `relabel_configs`, which may turn anything into an address.
@@ -71,16 +75,21 @@ pub(super) fn read(job: &Block<'_>, relabelled: bool) -> Vec<DiscoveryConfig> {
 }
 
 /// That of a job which reads files.
-pub(super) fn read_for_files(job: &Block<'_>) -> Vec<DiscoveryConfig> {
-    read_all(job, Targets::Paths)
+pub(super) fn read_for_files(job: &Block<'_>, hostname: &str) -> Vec<DiscoveryConfig> {
+    read_all(job, Targets::Paths { hostname })
 }
 
-fn read_all(job: &Block<'_>, targets: Targets) -> Vec<DiscoveryConfig> {
+/// That of a job which gives its labels to the lines of standard input.
+pub(super) fn read_for_stdin(job: &Block<'_>) -> Vec<DiscoveryConfig> {
+    read_all(job, Targets::Labels)
+}
+
+fn read_all(job: &Block<'_>, targets: Targets<'_>) -> Vec<DiscoveryConfig> {
     let mut all = Vec::new();
     for key in NOT_YET {
         if let Some(field) = job.get(key) {
             let message = format!("`{key}` is not supported in this version of sigpost");
-            job.reader.error(&field, message, Some("static_configs, file_sd_configs and http_sd_configs work"));
+            job.reader.error(&field, message, Some("static_configs, file_sd_configs, http_sd_configs and kubernetes_sd_configs work"));
         }
     }
     let groups = static_groups(job, targets);
@@ -100,10 +109,21 @@ fn read_all(job: &Block<'_>, targets: Targets) -> Vec<DiscoveryConfig> {
             .map(Box::new)
             .map(DiscoveryConfig::Http),
     );
+    let node = match targets {
+        Targets::Paths { hostname } => Some(hostname),
+        Targets::Addresses { .. } | Targets::Labels => None,
+    };
+    all.extend(
+        job.items("kubernetes_sd_configs")
+            .iter()
+            .filter_map(|f| kubernetes::read(&Block::open(job.reader, kubernetes::KUBERNETES, f)?, node))
+            .map(Box::new)
+            .map(DiscoveryConfig::Kubernetes),
+    );
     all
 }
 
-fn static_groups(job: &Block<'_>, wanted: Targets) -> Vec<TargetGroup> {
+fn static_groups(job: &Block<'_>, wanted: Targets<'_>) -> Vec<TargetGroup> {
     let mut groups = Vec::new();
     for (index, field) in job.items("static_configs").iter().enumerate() {
         let Some(block) = Block::open(job.reader, STATIC, field) else {
@@ -123,12 +143,13 @@ fn static_groups(job: &Block<'_>, wanted: Targets) -> Vec<TargetGroup> {
             targets.push(Labels::from_iter([("__address__", address)]));
         }
         let labels = metrics::labels(&block, "labels");
-        if wanted == Targets::Paths {
+        if !matches!(wanted, Targets::Addresses { .. }) {
             // Promtail's way: a group without targets is one target.
             if targets.is_empty() {
                 targets.push(Labels::from_iter([("__address__", "localhost")]));
             }
-            if labels.get("__path__").is_none_or(str::is_empty) && job.get("relabel_configs").is_none() {
+            let no_path = labels.get("__path__").is_none_or(str::is_empty);
+            if matches!(wanted, Targets::Paths { .. }) && no_path && job.get("relabel_configs").is_none() {
                 let help = "add to its labels: __path__: /var/log/*.log";
                 block.warn("these targets have no label `__path__`: no file is read for them", Some(help));
             }

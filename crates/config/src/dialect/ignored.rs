@@ -1,19 +1,9 @@
 //! Blocks of the dialect that this version does not run: present ones are said, and checked for gross mistakes.
 
 use crate::{
-    block::{Block, Field, Reader, Shape},
+    block::{Field, Reader},
     node::Value,
 };
-
-pub(super) const TRACES: Shape = Shape { name: "traces", keys: &[&["configs"]] };
-
-pub(super) fn traces<'a>(reader: &'a Reader<'a>, field: Option<Field<'a>>) {
-    let why = "traces: this version of sigpost does not receive traces yet; nothing under it runs";
-    if let Some(field) = field.filter(is_something) {
-        Block::open(reader, TRACES, &field);
-        block(reader, Some(field), why);
-    }
-}
 
 /// Warns that a block is ignored, if there is anything in it.
 pub(super) fn block(reader: &Reader<'_>, field: Option<Field<'_>>, why: &str) {

@@ -8,6 +8,7 @@ mod destination;
 mod discovery;
 mod identity;
 mod ignored;
+mod kubernetes;
 mod logs;
 mod metrics;
 mod names;
@@ -18,6 +19,7 @@ mod scrape;
 mod secrets;
 mod sending;
 mod server;
+mod traces;
 
 use std::path::PathBuf;
 
@@ -50,6 +52,10 @@ pub const SHAPES: &[Shape] = &[
     discovery::STATIC,
     discovery::FILE,
     discovery::HTTP,
+    kubernetes::KUBERNETES,
+    kubernetes::NAMESPACES,
+    kubernetes::SELECTOR,
+    kubernetes::ATTACH,
     relabel::RELABEL,
     remote_write::REMOTE_WRITE,
     sending::QUEUE_CONFIG,
@@ -86,6 +92,12 @@ pub const SHAPES: &[Shape] = &[
     logs::limits::FILE_WATCH,
     logs::scrape::SCRAPE,
     logs::scrape::DECOMPRESSION,
+    logs::sources::JOURNAL,
+    logs::sources::SYSLOG,
+    logs::sources::PUSH,
+    logs::sources::PUSH_SERVER,
+    logs::sources::OBJECTS,
+    logs::sources::CLOUDWATCH,
     logs::stages::STAGE,
     logs::stages::DOCKER,
     logs::stages::CRI,
@@ -108,7 +120,18 @@ pub const SHAPES: &[Shape] = &[
     logs::stages::GEOIP,
     logs::stages::EVENT_LOG_MESSAGE,
     logs::stages::DECOLORIZE,
-    ignored::TRACES,
+    traces::TRACES,
+    traces::INSTANCE,
+    traces::processors::BATCH,
+    traces::receivers::OTLP,
+    traces::receivers::PROTOCOLS,
+    traces::receivers::GRPC,
+    traces::receivers::HTTP,
+    traces::receivers::TLS,
+    traces::receivers::CORS,
+    traces::remote_write::REMOTE_WRITE,
+    traces::remote_write::SENDING_QUEUE,
+    traces::remote_write::RETRY,
 ];
 
 /// What the command line decides.
@@ -133,7 +156,10 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     let logs = renamed(&block, "logs", "loki")
         .map(|field| logs::read(reader, &field, settings, &metrics.data_directory, names))
         .unwrap_or_default();
-    ignored::traces(reader, renamed(&block, "traces", "tempo"));
+    let of_metrics = metrics.routes.iter().flat_map(|r| &r.destinations);
+    let of_logs = logs.iter().flat_map(|r| &r.destinations);
+    let names = of_metrics.chain(of_logs).map(|d| d.config.name.clone()).collect();
+    let traces = renamed(&block, "traces", "tempo").map(|field| traces::read(reader, &field, names)).unwrap_or_default();
     for (key, why) in [
         ("integrations", "integrations: this version of sigpost runs no built-in exporters yet; nothing under it runs"),
         (
@@ -144,17 +170,19 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
         ignored::block(reader, block.get(key), why);
     }
     let shares = queue.shares;
-    for (key, share, is_empty) in
-        [("metrics", shares.metrics, metrics.routes.is_empty()), ("logs", shares.logs, logs.is_empty())]
-    {
+    for (key, share, is_empty) in [
+        ("metrics", shares.metrics, metrics.routes.is_empty()),
+        ("logs", shares.logs, logs.is_empty()),
+        ("traces", shares.traces, traces.is_empty()),
+    ] {
         if share == 0 && !is_empty {
             let message = format!("`queue.shares` leaves no room for {key}, and there are {key}.configs");
             block.error_at("queue", message, Some("shares: {metrics: 40, logs: 40, traces: 20} is the default"));
         }
     }
-    if metrics.routes.is_empty() && logs.is_empty() {
+    if metrics.routes.is_empty() && logs.is_empty() && traces.is_empty() {
         block.warn(
-            "nothing is collected: there is no entry under `metrics.configs` or `logs.configs`",
+            "nothing is collected: there is no entry under `metrics.configs`, `logs.configs` or `traces.configs`",
             Some("see config/agent.yaml for a file to start from"),
         );
     }
@@ -165,6 +193,7 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
         queue,
         metrics: metrics.routes,
         logs,
+        traces,
         secret_stores,
         stored_secrets,
         warnings: Vec::new(),

@@ -51,6 +51,7 @@ pub(super) const SCRAPE: Shape = Shape {
             "static_configs",
             "file_sd_configs",
             "http_sd_configs",
+            "kubernetes_sd_configs",
             "fallback_scrape_protocol",
             "native_histogram_bucket_limit",
             "native_histogram_min_bucket_factor",
@@ -138,12 +139,12 @@ fn job(block: &Block<'_>, defaults: &Defaults) -> (JobConfig, Vec<DiscoveryConfi
     let discovery = discovery::read(block, block.get("relabel_configs").is_some());
     let has_discovery = discovery::NOT_YET
         .iter()
-        .chain(&["static_configs", "file_sd_configs", "http_sd_configs"])
+        .chain(discovery::KEYS)
         .any(|key| block.get(key).is_some());
     if !has_discovery {
         block.warn(
             format!("job `{job_name}` has no targets"),
-            Some("add static_configs, file_sd_configs or http_sd_configs"),
+            Some("add static_configs, file_sd_configs, http_sd_configs or kubernetes_sd_configs"),
         );
     }
     let mut client = client::read(block, ProxyConfig::None);

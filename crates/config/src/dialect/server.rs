@@ -40,7 +40,7 @@ pub(super) fn read(root: &Block<'_>) -> ServerPlan {
     }
 }
 
-fn tls(block: &Block<'_>) -> Option<ServerTls> {
+pub(super) fn tls(block: &Block<'_>) -> Option<ServerTls> {
     let kinds = [
         ("NoClientCert", ClientAuthType::NoClientCert),
         ("RequestClientCert", ClientAuthType::RequestClientCert),

@@ -1,6 +1,6 @@
 //! Jobs, discovery and relabel rules, rendered.
 
-use discovery::DiscoveryConfig;
+use discovery::{DiscoveryConfig, KubernetesDiscovery, KubernetesSelector};
 use net::ProxyConfig;
 use relabel::{Action, Rule, RuleSource};
 use scrape::{JobConfig, ScrapeProtocol};
@@ -55,7 +55,7 @@ pub(super) fn job(job: &JobConfig, found: &[DiscoveryConfig]) -> Map {
 }
 
 pub(super) fn discovery(map: &mut Map, found: &[DiscoveryConfig]) {
-    let (mut groups, mut files, mut urls) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut groups, mut files, mut urls, mut clusters) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for config in found {
         let mut entry = Map::default();
         match config {
@@ -76,11 +76,48 @@ pub(super) fn discovery(map: &mut Map, found: &[DiscoveryConfig]) {
                 client(&mut entry, &http.client, &ProxyConfig::None);
                 urls.push(Out::Map(entry));
             }
+            DiscoveryConfig::Kubernetes(config) => clusters.push(Out::Map(kubernetes(config))),
         }
     }
     map.put("static_configs", Out::List(groups))
         .put("file_sd_configs", Out::List(files))
-        .put("http_sd_configs", Out::List(urls));
+        .put("http_sd_configs", Out::List(urls))
+        .put("kubernetes_sd_configs", Out::List(clusters));
+}
+
+fn kubernetes(config: &KubernetesDiscovery) -> Map {
+    let mut map = Map::default();
+    map.text("role", config.role.name());
+    if let Some(url) = &config.api_server {
+        map.text("api_server", masked_url(url));
+        client(&mut map, &config.client, &ProxyConfig::None);
+    }
+    if let Some(file) = &config.kubeconfig_file {
+        map.text("kubeconfig_file", file.to_string_lossy());
+    }
+    let mut namespaces = Map::default();
+    if config.own_namespace {
+        namespaces.word("own_namespace", true);
+    }
+    namespaces.texts("names", config.namespaces.iter());
+    map.put("namespaces", Out::Map(namespaces));
+    let selector = |selector: &KubernetesSelector| {
+        let mut map = Map::default();
+        map.text("role", selector.role.name());
+        for (key, text) in [("label", &selector.label), ("field", &selector.field)] {
+            if !text.is_empty() {
+                map.text(key, text);
+            }
+        }
+        Out::Map(map)
+    };
+    map.put("selectors", Out::List(config.selectors.iter().map(selector).collect()));
+    if config.attach_node {
+        let mut attach = Map::default();
+        attach.word("node", true);
+        map.put("attach_metadata", Out::Map(attach));
+    }
+    map
 }
 
 pub(super) fn rules(rules: &[Rule]) -> Out {

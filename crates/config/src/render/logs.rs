@@ -11,7 +11,7 @@ use super::{
     client::{client, masked_url},
     identity::identity,
     job::{discovery, rules},
-    labels, queue_block,
+    labels, queue_block, sources,
 };
 use crate::{
     CompressionFormat, DestinationPlan, LogJobPlan, LogSource, LogsRoute,
@@ -168,6 +168,7 @@ fn job(job: &LogJobPlan) -> Map {
     map.text("job_name", &job.job_name);
     match &job.source {
         LogSource::Files(found) => discovery(&mut map, found),
+        other => sources::source(&mut map, other),
     }
     if let Some(encoding) = &job.encoding {
         map.text("encoding", encoding);

@@ -7,6 +7,8 @@ mod identity;
 mod job;
 mod logs;
 mod secrets;
+mod sources;
+mod traces;
 
 use model::Labels;
 use net::ProxyConfig;
@@ -61,6 +63,9 @@ impl Plan {
         root.put("metrics", Out::Map(metrics));
         if !self.logs.is_empty() {
             root.put("logs", Out::Map(logs::logs(&self.logs)));
+        }
+        if !self.traces.is_empty() {
+            root.put("traces", Out::Map(traces::traces(&self.traces)));
         }
         root.document()
     }
@@ -157,6 +162,9 @@ fn destination(plan: &DestinationPlan) -> Map {
             map.put("sse", Out::Map(encryption));
         }
         ProtocolConfig::Logs(protocol) => {
+            map.text("protocol", protocol.name());
+        }
+        ProtocolConfig::Otlp(protocol) => {
             map.text("protocol", protocol.name());
         }
     }

@@ -38,7 +38,7 @@ pub enum LogGroups {
 }
 
 /// `cloudwatch_logs`, `aws_api_gateway_access_logs`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudWatchConfig {
     /// `https://logs.<region>.amazonaws.com/`.
     pub endpoint: Url,
@@ -148,12 +148,14 @@ struct Group {
 const MOST_GROUPS: usize = 10_000;
 const GROUPS_AGAIN: Duration = Duration::from_secs(300);
 
+type SavedCursor = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Reads the groups of one job.
 pub struct CloudWatchReader {
     config: CloudWatchConfig,
     access: CloudAccess,
     forward: Forward,
-    positions: BTreeMap<String, String>,
+    positions: SavedCursor,
     horizons: BTreeMap<String, Horizon>,
     named: Option<(Vec<String>, Instant)>,
     /// What must be added to the local clock to get the service's.
@@ -183,12 +185,12 @@ impl From<CallError> for Failed {
 }
 
 impl CloudWatchReader {
-    /// `positions`: saved cursors by mark key ([`key`](Self::key)).
+    /// `positions` gives saved cursors by mark key ([`key`](Self::key)).
     pub fn new(
         config: CloudWatchConfig,
         access: CloudAccess,
         forward: Forward,
-        positions: BTreeMap<String, String>,
+        positions: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<Self, ReceiveError> {
         let none = match &config.groups {
             LogGroups::Names(names) => names.is_empty(),
@@ -208,7 +210,7 @@ impl CloudWatchReader {
             config,
             access,
             forward,
-            positions,
+            positions: Box::new(positions),
             horizons: BTreeMap::new(),
             named: None,
             offset_ms: 0,
@@ -341,7 +343,7 @@ impl CloudWatchReader {
         let key = Self::key(self.forward.job_name(), group);
         // Taken out while it is worked on: a round that is broken off is begun again with what it learnt.
         if !self.horizons.contains_key(group) {
-            let saved = self.positions.get(&key).and_then(|text| Horizon::parse(text));
+            let saved = (self.positions)(&key).and_then(|text| Horizon::parse(&text));
             let horizon = saved.unwrap_or_else(|| Horizon::new(now.saturating_sub(ms(self.config.start_back))));
             self.horizons.insert(group.to_owned(), horizon);
         }

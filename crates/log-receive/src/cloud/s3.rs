@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How new objects are found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewObjects {
     /// By listing the bucket.
     List {
@@ -49,7 +49,7 @@ pub enum NewObjects {
 }
 
 /// `s3`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Config {
     /// The bucket to list; with a queue, the only bucket whose notices count, or empty for any.
     pub bucket: String,

@@ -13,10 +13,12 @@ use url::Url;
 use super::call::{CallError, CloudAccess};
 
 /// The queue that S3, SNS or EventBridge send notices of new objects to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqsConfig {
     /// As AWS gives it: `https://sqs.<region>.amazonaws.com/<account>/<name>`.
     pub queue_url: Url,
+    /// Another place to ask at.
+    pub endpoint: Option<Url>,
     /// For how long a message is ours; made longer while its objects are read.
     pub visibility: Duration,
     /// Long polling, 20 s at most.
@@ -28,7 +30,7 @@ pub struct SqsConfig {
 impl SqsConfig {
     /// Five minutes of visibility, long polling, ten attempts.
     pub fn new(queue_url: Url) -> Self {
-        Self { queue_url, visibility: Duration::from_secs(300), wait: Duration::from_secs(20), max_receives: 10 }
+        Self { queue_url, endpoint: None, visibility: Duration::from_secs(300), wait: Duration::from_secs(20), max_receives: 10 }
     }
 }
 
@@ -115,7 +117,7 @@ pub(super) struct NoticeQueue {
 
 impl NoticeQueue {
     fn endpoint(&self) -> Url {
-        let mut endpoint = self.config.queue_url.clone();
+        let mut endpoint = self.config.endpoint.as_ref().unwrap_or(&self.config.queue_url).clone();
         endpoint.set_path("/");
         endpoint
     }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// `journal`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalConfig {
     /// Which `journalctl` to run.
     pub program: PathBuf,

@@ -16,10 +16,10 @@ use super::{
     PushLimits,
     routes::{Door, router},
 };
-use crate::{Forward, ReceiveError};
+use crate::{Forward, Listening, ReceiveError, Sockets, Transport};
 
 /// `loki_push_api`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushConfig {
     /// `server.http_listen_address` and `http_listen_port`: `0.0.0.0:3500`.
     pub listen: String,
@@ -45,6 +45,8 @@ impl PushConfig {
     }
 }
 
+const WHAT: &str = "loki_push_api";
+
 /// A receiver that listens.
 pub struct PushReceiver {
     listener: TcpListener,
@@ -54,14 +56,19 @@ pub struct PushReceiver {
 }
 
 impl PushReceiver {
-    /// Checks TLS and binds the address.
-    pub async fn bind(config: PushConfig, mut forward: Forward) -> Result<Self, ReceiveError> {
+    /// The socket of a configuration, after a look at its TLS. Blocking: may look up a name.
+    pub fn listen(config: &PushConfig, sockets: &Sockets) -> Result<Listening, ReceiveError> {
         if let Some(tls) = &config.server.tls {
             tls.check()?;
         }
-        let failed = |source| ReceiveError::Listen { what: "loki_push_api", address: config.listen.clone(), source };
-        let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        sockets.listen(WHAT, Transport::Tcp, &config.listen)
+    }
+
+    /// A receiver on that socket. Must be called within a runtime.
+    pub fn new(config: PushConfig, listening: &Listening, mut forward: Forward) -> Result<Self, ReceiveError> {
+        let address = listening.address();
+        let failed = |source| ReceiveError::Listen { what: WHAT, address: address.to_string(), source };
+        let listener = listening.tcp().map_err(failed)?;
         forward.state().listening(Some(address));
         forward.gather_whole();
         let door = Door {

@@ -21,23 +21,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     framing::{Framed, Framing},
+    losses::Losses,
     message::{SyslogFormat, labels, parse},
 };
-use crate::{Forward, ReceiveError, SourceState, forward::at, metrics::SourceCounts};
-
-/// `listen_protocol`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Transport {
-    #[default]
-    Tcp,
-    Udp,
-}
+use crate::{
+    Forward, Listening, ReceiveError, Sockets, SourceState, Transport, forward::at, metrics::SourceCounts,
+};
 
 /// `syslog`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyslogConfig {
     /// `listen_address`, as `0.0.0.0:1514`.
     pub listen: String,
+    /// `listen_protocol`.
     pub transport: Transport,
     /// `tls_config`; TCP only.
     pub tls: Option<ServerTls>,
@@ -94,12 +90,13 @@ type Sent = (IpAddr, Framed);
 const WAITING: usize = 256;
 /// The longest message that can be configured.
 const LONGEST: usize = 1 << 20;
+const LOSSES_ARE_COUNTED: Duration = Duration::from_secs(2);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 impl SyslogListener {
-    /// Checks the configuration and binds the address.
-    pub async fn bind(mut config: SyslogConfig, forward: Forward) -> Result<Self, ReceiveError> {
+    /// The socket of a configuration, after a look at the rest of it. Blocking: may look up a name.
+    pub fn listen(config: &SyslogConfig, sockets: &Sockets) -> Result<Listening, ReceiveError> {
         if config.max_message_length == 0 || config.max_message_length > LONGEST {
             let why = format!("{} is not between 1 and {LONGEST} bytes", config.max_message_length);
             return Err(ReceiveError::Config { key: "max_message_length", why });
@@ -108,18 +105,21 @@ impl SyslogListener {
             let why = "syslog over UDP has no TLS: set listen_protocol to tcp or remove tls_config".to_owned();
             return Err(ReceiveError::Config { key: "tls_config", why });
         }
-        let failed = |source| ReceiveError::Listen { what: "syslog", address: config.listen.clone(), source };
-        let (socket, address) = match config.transport {
-            Transport::Udp => {
-                let socket = UdpSocket::bind(&config.listen).await.map_err(failed)?;
-                let address = socket.local_addr().map_err(failed)?;
-                (Socket::Udp(socket), address)
-            }
+        if let Some(tls) = &config.tls {
+            tls.check()?;
+        }
+        sockets.listen("syslog", config.transport, &config.listen)
+    }
+
+    /// A listener on that socket. Must be called within a runtime.
+    pub fn new(mut config: SyslogConfig, listening: &Listening, forward: Forward) -> Result<Self, ReceiveError> {
+        let address = listening.address();
+        let failed = |source| ReceiveError::Listen { what: "syslog", address: address.to_string(), source };
+        let socket = match config.transport {
+            Transport::Udp => Socket::Udp(listening.udp().map_err(failed)?),
             Transport::Tcp => {
-                let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
-                let address = listener.local_addr().map_err(failed)?;
                 let tls = config.tls.take().map(TlsAccept::new).transpose()?;
-                (Socket::Tcp(listener, tls), address)
+                Socket::Tcp(listening.tcp().map_err(failed)?, tls)
             }
         };
         forward.state().listening(Some(address));
@@ -140,7 +140,7 @@ impl SyslogListener {
         let end = stop.child_token();
         let listen = async {
             match socket {
-                Socket::Udp(socket) => datagrams(socket, &config, sender, &end, &state).await,
+                Socket::Udp(socket) => datagrams(socket, &config, sender, &end, &state, &counts).await,
                 Socket::Tcp(listener, tls) => streams(listener, tls, &config, sender, &end, &state, &counts).await,
             }
         };
@@ -209,11 +209,19 @@ async fn datagrams(
     sender: mpsc::Sender<Sent>,
     end: &CancellationToken,
     state: &SourceState,
+    counts: &SourceCounts,
 ) {
     let mut buffer = vec![0; 64 << 10];
+    let mut losses = Losses::new(&socket);
+    let mut ticks = tokio::time::interval(LOSSES_ARE_COUNTED);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let received = tokio::select! {
             () = end.cancelled() => return,
+            _ = ticks.tick() => {
+                counts.dropped_many("kernel_buffer_full", losses.more());
+                continue;
+            }
             received = socket.recv_from(&mut buffer) => received,
         };
         match received {
@@ -229,7 +237,9 @@ async fn datagrams(
                 }
                 tokio::select! {
                     () = end.cancelled() => return,
-                    sent = sender.send((canonical(peer), framed)) => if sent.is_err() { return },
+                    sent = hold(&sender, (canonical(peer), framed), &mut ticks, counts, &mut losses) => {
+                        if sent.is_err() { return }
+                    }
                 }
             }
             Err(error) => {
@@ -239,6 +249,30 @@ async fn datagrams(
         }
     }
 }
+
+/// Hands a datagram on. While that waits for the queue, the kernel keeps what its buffer holds and drops the rest, which
+/// is counted.
+async fn hold(
+    sender: &mpsc::Sender<Sent>,
+    sent: Sent,
+    ticks: &mut tokio::time::Interval,
+    counts: &SourceCounts,
+    losses: &mut Losses,
+) -> Result<(), Gone> {
+    loop {
+        tokio::select! {
+            biased;
+            place = sender.reserve() => {
+                place.map_err(|_| Gone)?.send(sent);
+                return Ok(());
+            }
+            _ = ticks.tick() => counts.dropped_many("kernel_buffer_full", losses.more()),
+        }
+    }
+}
+
+/// Nobody takes messages any more.
+struct Gone;
 
 async fn streams(
     listener: TcpListener,

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
@@ -63,12 +63,11 @@ impl House {
     pub fn new(pattern: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("logs")).unwrap();
-        let pattern = root.path().join("logs").join(pattern).display().to_string();
         let mut config = TailConfig::new("default", root.path().join("positions/default.json"));
         config.pace = quick();
         config.positions.sync_period = Duration::from_millis(50);
         let job = FileJob::new("files");
-        Self { root, pattern, job, config, queue: None, tail: None, metrics: Registry::default(), groups: None }
+        Self { root, pattern: pattern.to_owned(), job, config, queue: None, tail: None, metrics: Registry::default(), groups: None }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -78,6 +77,35 @@ impl House {
     pub fn append(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap();
         file.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// As `gzip` does it: beside, under another name until it is whole, and the original away.
+    pub fn compress(&self, name: &str) {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(&fs::read(self.path(name)).unwrap()).unwrap();
+        let unfinished = self.path(&format!("{name}.tmp"));
+        fs::write(&unfinished, out.finish().unwrap()).unwrap();
+        fs::rename(unfinished, self.path(&format!("{name}.gz"))).unwrap();
+        fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// Copies a file and cuts the original to nothing.
+    pub fn copy_truncate(&self, from: &str, to: &str) {
+        fs::copy(self.path(from), self.path(to)).unwrap();
+        File::options().write(true).open(self.path(from)).unwrap().set_len(0).unwrap();
+    }
+
+    /// Follows another pattern from now on. Gives what the old list came from.
+    pub fn follow(&mut self, pattern: &str) -> watch::Sender<Arc<Vec<TargetGroup>>> {
+        let (sender, groups) = watch::channel(Arc::new(vec![self.group(pattern)]));
+        self.tail.as_ref().unwrap().follow(&self.job.job_name, groups);
+        self.groups.replace(sender).unwrap()
+    }
+
+    pub fn group(&self, pattern: &str) -> TargetGroup {
+        let pattern = self.root.path().join("logs").join(pattern).display().to_string();
+        let labels: Labels = [("__path__", pattern.as_str()), ("job", "varlogs")].into_iter().collect();
+        TargetGroup { source: "static".into(), targets: vec![Labels::new()], labels }
     }
 
     pub fn rename(&self, from: &str, to: &str) {
@@ -104,9 +132,7 @@ impl House {
         let queue = self.queue.clone().unwrap();
         let book = Book::open(self.config.positions.clone(), MarkLane::new(queue.clone(), lane())).unwrap();
         let intake = LogIntake::new(queue.appender(&lane()).unwrap());
-        let labels: Labels = [("__path__", self.pattern.as_str()), ("job", "varlogs")].into_iter().collect();
-        let group = TargetGroup { source: "static".into(), targets: vec![Labels::new()], labels };
-        let (sender, groups) = watch::channel(Arc::new(vec![group]));
+        let (sender, groups) = watch::channel(Arc::new(vec![self.group(&self.pattern)]));
         self.groups = Some(sender);
         let metrics = TailMetrics::registered(&mut self.metrics);
         let tail = Tail::spawn(self.config.clone(), vec![(self.job.clone(), groups)], intake, book, &metrics).unwrap();

@@ -130,7 +130,8 @@ impl LogBatch {
         line: &[u8],
         metadata: &[(&str, &str)],
     ) -> Result<(), ModelError> {
-        let text = String::from_utf8_lossy(line);
+        // Checking alone is several times faster than replacing, and nearly every line is text.
+        let text = str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed);
         let meta: usize = metadata.iter().map(|(name, value)| name.len() + value.len() + 16).sum();
         // Replacement may make it three times as long.
         let bytes = text.len() + meta;

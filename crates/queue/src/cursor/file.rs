@@ -48,11 +48,26 @@ pub(crate) struct Newest {
     pub slot_size: usize,
 }
 
+/// What lies under a cursor file's name.
+pub(crate) enum Loaded {
+    Valid(CursorFile, Slot),
+    /// A file, and neither slot is valid.
+    Damaged,
+    /// A directory, or a link to nothing.
+    Foreign,
+}
+
+/// There is something else than a file, or nothing.
+pub(crate) fn is_no_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotFound)
+}
+
 /// Reads both slots and gives the newer of the valid ones.
 pub(crate) fn newest(file: &dyn DiskFile, path: &Path) -> Result<Option<Newest>, QueueError> {
     let size = file.size().map_err(|source| QueueError::io("read cursor file", path, source))?.min(MAX_FILE);
     let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    let len = read_full(file, &mut bytes, 0).unwrap_or_default();
+    // A position is too dear to be given up for one failed read.
+    let len = (0..3).find_map(|_| read_full(file, &mut bytes, 0).ok()).unwrap_or_default();
     bytes.truncate(len);
     // The first slot may be the torn one; then the second says the size from half of the file.
     let half = bytes.len() / 2;
@@ -86,10 +101,14 @@ impl CursorFile {
         CursorFile { disk, path, file: None, slot_size: 0, generation: 0, removed: false }
     }
 
-    /// The newest valid slot of an existing file; `None` if neither is valid.
-    pub(crate) fn load(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<(CursorFile, Slot)>, QueueError> {
-        let file = disk.open_write(path).map_err(|source| QueueError::io("read cursor file", path, source))?;
-        Ok(newest(file.as_ref(), path)?.map(|Newest { slot, generation, slot_size }| {
+    /// The newest valid slot of an existing file.
+    pub(crate) fn load(disk: &Arc<dyn Disk>, path: &Path) -> Result<Loaded, QueueError> {
+        let file = match disk.open_write(path) {
+            Ok(file) => file,
+            Err(error) if is_no_file(&error) => return Ok(Loaded::Foreign),
+            Err(source) => return Err(QueueError::io("read cursor file", path, source)),
+        };
+        Ok(newest(file.as_ref(), path)?.map_or(Loaded::Damaged, |Newest { slot, generation, slot_size }| {
             let file = CursorFile {
                 disk: Arc::clone(disk),
                 path: path.to_path_buf(),
@@ -98,7 +117,7 @@ impl CursorFile {
                 generation,
                 removed: false,
             };
-            (file, slot)
+            Loaded::Valid(file, slot)
         }))
     }
 
@@ -164,5 +183,28 @@ impl CursorFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    /// A destination that goes while its file is being written: the write that comes last does not bring it back.
+    #[test]
+    fn a_removed_file_stays_removed_whatever_is_written_afterwards() {
+        let sim = SimDisk::new(1, 1 << 20);
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        let directory = Path::new("/q/cursors");
+        disk.create_dir(directory).expect("directory");
+        let slot = Slot { destination: "gone".to_owned(), lanes: Vec::new() };
+        let mut file = CursorFile::fresh(Arc::clone(&disk), directory, "gone");
+        file.write(&slot).expect("write");
+        assert_eq!(disk.list(directory).expect("list").len(), 1);
+        file.remove().expect("remove");
+        file.write(&slot).expect("nothing is done");
+        assert!(disk.list(directory).expect("list").is_empty());
+        file.remove().expect("it is not there");
     }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::reader::fetch::Fetched;
 use crate::record::{Outcome, Reason};
 
-pub(crate) use file::{CursorFile, newest};
+pub(crate) use file::{CursorFile, Loaded, is_no_file, newest};
 
 /// A place in a lane: a byte offset and the number of the item that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -44,14 +44,83 @@ fn eviction_books_only_what_was_not_settled() {
     balanced(&cursor);
 }
 
+/// Readers book what is missing before they claim; a cursor does not rely on it, down to a single item.
 #[test]
 fn missing_numbers_before_a_frame_are_damage() {
-    let mut cursor = cursor();
-    assert!(cursor.claim(200, at(280, 30), 10, 1, 100));
-    assert_eq!(cursor.counts.damaged, 20);
-    cursor.settle(200, 10, Outcome::Delivered);
-    assert_eq!(cursor.settled, at(280, 30));
-    balanced(&cursor);
+    for missing in [1, 20] {
+        let mut cursor = cursor();
+        assert!(cursor.claim(200, at(280, missing + 10), 10, 1, 100));
+        assert_eq!(cursor.counts.damaged, missing);
+        cursor.settle(200, 10, Outcome::Delivered);
+        assert_eq!((cursor.counts.delivered, cursor.settled), (10, at(280, missing + 10)));
+        balanced(&cursor);
+    }
+}
+
+/// Invariants 1, 5, 12: whatever is claimed, passed over, settled, given back and evicted, with whatever gaps between: the
+/// book balances, only claimed items are delivered or rejected, and everything up to the newest claim is in a column once
+/// all claims are answered.
+#[test]
+fn any_history_of_one_cursor_books_every_item_once() {
+    for seed in 0..2000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut cursor = cursor();
+        // Claims that are open: offset and items.
+        let mut open: Vec<(u64, u32)> = Vec::new();
+        let (mut delivered, mut late) = (0, 0);
+        let mut end = at(0, 0);
+        let mut places = Vec::new();
+        for _ in 0..random.usize(1..40) {
+            match random.u8(0..6) {
+                0 | 1 => {
+                    let (gap, items) = (random.u64(0..3), random.u32(0..5));
+                    let offset = end.offset + gap * 8;
+                    let next = at(offset + 80, end.item + gap + u64::from(items));
+                    assert!(cursor.claim(offset, next, items, 1, 100), "seed {seed}");
+                    assert!(!cursor.claim(offset, next, items, 1, 100), "seed {seed}: claimed twice");
+                    open.push((offset, items));
+                    end = next;
+                    places.push(end);
+                }
+                2 => {
+                    end = at(end.offset + 80, end.item + random.u64(0..4));
+                    cursor.skip(end, 1, Tally::expired);
+                    // A skip behind the newest claim says nothing new.
+                    cursor.skip(at(end.offset - 8, end.item + 5), 1, Tally::damaged);
+                }
+                3 if !open.is_empty() => {
+                    let (offset, items) = open.swap_remove(random.usize(..open.len()));
+                    match cursor.settle(offset, items, Outcome::Delivered) {
+                        Settled::Late => late += u64::from(items),
+                        Settled::Moved | Settled::Ahead => delivered += u64::from(items),
+                    }
+                }
+                4 if random.u8(0..4) == 0 => {
+                    // A segment ends between two frames that were claimed, or beyond them.
+                    let beyond = at(end.offset + 80, end.item + random.u64(0..9));
+                    let ends = [vec![beyond], places.clone()].concat();
+                    let to = ends[random.usize(..ends.len())];
+                    let before = cursor.counts.evicted;
+                    assert_eq!(cursor.evict_to(to), cursor.counts.evicted - before, "seed {seed}");
+                    assert!(cursor.settled.offset >= to.offset, "seed {seed}");
+                    end = if to == beyond { to } else { end };
+                }
+                _ => {}
+            }
+            balanced(&cursor);
+            assert!(cursor.settled.offset <= cursor.claimed.offset, "seed {seed}");
+            assert_eq!(cursor.late_delivered, late, "seed {seed}");
+        }
+        for (offset, items) in open {
+            match cursor.settle(offset, items, Outcome::Delivered) {
+                Settled::Late => {}
+                Settled::Moved | Settled::Ahead => delivered += u64::from(items),
+            }
+        }
+        balanced(&cursor);
+        assert_eq!(cursor.counts.delivered, delivered, "seed {seed}");
+        assert_eq!((cursor.settled, cursor.window_len(), cursor.open_items()), (end, 0, 0), "seed {seed}");
+    }
 }
 
 #[test]

@@ -61,6 +61,7 @@ struct State {
     next_id: u64,
     capacity: u64,
     operations: u64,
+    largest_read: usize,
 }
 
 /// Something that happens once, at the next call of a kind: another thread's work, at the worst moment.
@@ -181,6 +182,11 @@ impl SimDisk {
         change(&mut content.cached);
         content.durable = content.cached.clone();
         content.dirty.clear();
+    }
+
+    /// The longest buffer that anybody wanted filled so far, bytes: what a file made its reader allocate.
+    pub(crate) fn largest_read(&self) -> usize {
+        self.state.lock().largest_read
     }
 
     /// Calls that write or sync so far.
@@ -306,6 +312,7 @@ impl Disk for SimDisk {
         let mut state = self.state.lock();
         let id = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
         SimDisk::change_name(&mut state, NameChange::Rename(from.to_path_buf(), to.to_path_buf(), id));
+        state.files.get_mut(&id).expect("a named file").path = to.to_path_buf();
         Ok(())
     }
 
@@ -327,7 +334,8 @@ impl Disk for SimDisk {
 impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         happen(&self.disk.on_read);
-        let state = self.disk.state.lock();
+        let mut state = self.disk.state.lock();
+        state.largest_read = state.largest_read.max(buf.len());
         let content = &state.files[&self.id];
         self.disk.fault(&content.path, |faults| &mut faults.failing_reads)?;
         let pos = usize::try_from(pos).expect("small").min(content.cached.len());

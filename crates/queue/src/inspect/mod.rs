@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::config::LaneId;
 use crate::cursor::slot::{LaneCursor, Slot};
-use crate::cursor::{Position, newest};
+use crate::cursor::{Position, is_no_file, newest};
 use crate::disk::{DirectoryLock, Disk, FrozenDisk, RealDisk};
 use crate::error::QueueError;
 use crate::frame::KIND_CONTEXT;
@@ -98,10 +98,15 @@ fn cursors(disk: &Arc<dyn Disk>, dir: &Path, inspection: &mut Inspection) -> Res
             inspection.foreign.push(path);
             continue;
         }
+        // A directory can be opened for reading, and is no cursor file.
+        if disk.list(&path).is_ok() {
+            inspection.foreign.push(path);
+            continue;
+        }
         let file = match disk.open(&path) {
             Ok(file) => file,
             // Its destination was removed while this ran.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if is_no_file(&error) => continue,
             Err(source) => return Err(QueueError::io("read cursor file", &path, source)),
         };
         match newest(file.as_ref(), &path)? {

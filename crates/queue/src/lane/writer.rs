@@ -80,7 +80,12 @@ impl Shell {
             self.after(result);
             if round.closing && self.retry.is_some() {
                 // What waits in the box is taken over only to be counted.
-                self.core.accept(lane.mailbox.wait(None, false).records);
+                let mut more = true;
+                while more {
+                    let rest = lane.mailbox.wait(None, false);
+                    self.core.accept(rest.records);
+                    more = rest.more;
+                }
                 let items = self.core.undurable_items();
                 tracing::error!(lane = %lane.id, items, "closing a lane that has no room or cannot write: items that were handed over and are not on disk are lost");
                 break;

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 use tokio::task::JoinHandle;
 
+use crate::age_clock::AgeClock;
 use crate::claim::{Claim, Desk};
 use crate::cursor::Position;
 use crate::error::QueueError;
-use crate::lane::now_ms;
 use crate::lane::{Durable, LaneState};
 use crate::reader::fetch::{Fetch, Fetched, Item, SkipCause};
 
@@ -27,6 +27,7 @@ pub struct Reader {
     fetch: Option<Fetch>,
     filling: Option<JoinHandle<(Fetch, Vec<Item>)>>,
     ready: VecDeque<Item>,
+    clock: AgeClock,
 }
 
 enum Next {
@@ -41,7 +42,7 @@ impl Reader {
     pub(crate) fn new(desk: Arc<Desk>, at: Position) -> Reader {
         let durable = desk.lane.durable.subscribe();
         let fetch = Fetch::new(Arc::clone(&desk.lane), Arc::clone(&desk.destination.name), at);
-        Reader { desk, durable, fetch: Some(fetch), filling: None, ready: VecDeque::new() }
+        Reader { desk, durable, fetch: Some(fetch), filling: None, ready: VecDeque::new(), clock: AgeClock::default() }
     }
 
     /// The next frame: first those given back, then in the order of the lane. Waits for durable data and for room
@@ -149,7 +150,7 @@ impl Reader {
 
     fn oldest_ms(&self) -> Option<i64> {
         let age = self.desk.destination.spec.read().max_age?;
-        Some(now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
+        Some(self.clock.now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
     }
 
     fn restart(&mut self) -> Result<(), QueueError> {
@@ -243,11 +244,11 @@ impl Reader {
         Ok(next)
     }
 
-    /// The next frame at a given time, reading where it stands, for tests that must not wait.
-    #[cfg(test)]
+    /// The next frame at a given time, reading where it stands whatever that takes; `None` at the durable end or when the
+    /// window is full. For tests and fuzz targets, which have no runtime and must not wait.
     pub(crate) fn next_at(&mut self, now: i64) -> Option<Claim> {
         let age = self.desk.destination.spec.read().max_age;
-        let oldest = age.map(|age| now - age.as_millis() as i64);
+        let oldest = age.map(|age| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
         loop {
             if let Some(claim) = self.taken_back().ok()? {
                 return Some(claim);

@@ -12,8 +12,8 @@ use parking_lot::{Mutex, RwLock};
 use super::{OpenReport, Room, Store, check};
 use crate::bell::Bell;
 use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig, budgets};
-use crate::cursor::CursorFile;
 use crate::cursor::slot::Slot;
+use crate::cursor::{CursorFile, Loaded};
 use crate::disk::{Disk, read_full};
 use crate::error::QueueError;
 use crate::lane::{Recovered, Witness, recover};
@@ -90,11 +90,11 @@ impl Store {
                 report.foreign.push(name);
             } else {
                 match CursorFile::load(&self.disk, &path)? {
-                    Some((file, slot)) if !out.contains_key(&slot.destination) => {
+                    Loaded::Valid(file, slot) if !out.contains_key(&slot.destination) => {
                         out.insert(slot.destination.clone(), (file, slot));
                     }
-                    Some(_) => report.foreign.push(name),
-                    None => {
+                    Loaded::Valid(..) | Loaded::Foreign => report.foreign.push(name),
+                    Loaded::Damaged => {
                         tracing::error!(path = %path.display(), "cursor file is damaged: its destination begins at the oldest record, so some are sent twice");
                         self.keep_damaged_cursor(&path, &name);
                         report.damaged_cursors.push(path);

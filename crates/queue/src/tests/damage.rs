@@ -10,7 +10,7 @@ use crate::config::{DestinationSpec, LaneSpec, StartAt};
 use crate::disk::sim::SimDisk;
 use crate::disk::{Disk, write_full};
 use crate::error::QueueError;
-use crate::frame::{FrameHeader, HEADER_LEN, KIND_CONTEXT};
+use crate::frame::{FrameHeader, HEADER_LEN, KIND_CONTEXT, MAX_STORED, SYNC};
 use crate::segment;
 use crate::store::Store;
 use std::sync::Arc;
@@ -192,6 +192,118 @@ proptest! {
     }
 }
 
+/// Invariant 16: a header with the right checksum that states a body beyond the limit, in a file that is long enough for
+/// it. Nobody allocates what it asks for: it is a gap, and the frames behind it are found.
+#[test]
+fn a_body_longer_than_the_limit_is_a_gap_and_is_never_read_as_a_whole() {
+    let mut spec = DestinationSpec::new("first", vec![lane_id()]);
+    spec.start = StartAt::Oldest;
+    let mut bench = Bench::with(12, vec![spec]);
+    for items in 1..=6 {
+        bench.append(items, 0, 200, &[]);
+        bench.commit().expect("commit");
+    }
+    bench.store.as_ref().expect("open").destinations.read().values().for_each(|held| held.sync().expect("sync"));
+    let segment = bench.lane().board.lock().segments[0].clone();
+    let start = segment::HEADER_LEN + 2 * (HEADER_LEN + 208);
+    let offset = segment.base + (start - segment::HEADER_LEN) as u64;
+    bench.damaged = true;
+    bench.disk.damage(&segment.path, |bytes| {
+        let header = FrameHeader::decode(&bytes[start..], segment.nonce, offset).expect("a frame");
+        let lying = FrameHeader { stored_len: MAX_STORED + 8, ..header };
+        bytes[start..start + HEADER_LEN].copy_from_slice(&lying.encode(segment.nonce, offset));
+        bytes.resize(start + HEADER_LEN + MAX_STORED as usize + 4096, 0);
+    });
+    bench.crash(false);
+    assert_eq!(taken(&mut bench), [0, 1, 3, 4, 5]);
+    let row = bench.row("first");
+    assert_eq!((row.damaged, row.delivered, row.pending_items), (3, 18, 0), "{row:?}");
+    let largest = bench.disk.largest_read();
+    assert!(largest <= MAX_STORED as usize, "{largest} bytes at once");
+}
+
+/// Invariant 14: sync words all over a damaged frame, up to the last eight bytes before the next header, hide nothing.
+#[test]
+fn sync_words_in_a_damaged_frame_do_not_hide_the_next_one() {
+    let mut bench = two_segments(16, false);
+    let placed = &frames(&bench)[3];
+    let (start, stop) = (placed.start, placed.stop.next_multiple_of(8));
+    let path = bench.segments()[0].clone();
+    bench.disk.damage(&path, |bytes| {
+        bytes[start..start + HEADER_LEN].fill(0x55);
+        for word in bytes[start..stop].chunks_exact_mut(8) {
+            word[..4].copy_from_slice(&SYNC);
+        }
+    });
+    assert_eq!(taken(&mut bench), [0, 1, 2, 4, 5, 6]);
+    assert_eq!(bench.row("first").damaged, 4);
+}
+
+/// Writes a frame header of the first segment anew, with a right checksum.
+fn forge(bench: &Bench, placed: &Placed, change: impl FnOnce(&mut FrameHeader)) {
+    let segment = bench.lane().board.lock().segments[0].clone();
+    let offset = segment.base + (placed.start - segment::HEADER_LEN) as u64;
+    bench.disk.damage(&segment.path, |bytes| {
+        let mut header = FrameHeader::decode(&bytes[placed.start..], segment.nonce, offset).expect("a frame");
+        change(&mut header);
+        bytes[placed.start..placed.start + HEADER_LEN].copy_from_slice(&header.encode(segment.nonce, offset));
+    });
+}
+
+/// Invariants 1, 14: a frame that claims items of its neighbours is lost with its own, and they are not.
+#[test]
+fn a_frame_that_claims_items_of_its_neighbours_is_not_used() {
+    let lies: [(usize, fn(&mut FrameHeader)); 2] =
+        [(5, |header| header.items += 1), (3, |header| header.first_item -= 1)];
+    for (which, lie) in lies {
+        let mut bench = two_segments(17, false);
+        forge(&bench, &frames(&bench)[which], lie);
+        let expected: Vec<usize> = (0..7).filter(|index| *index != which).collect();
+        assert_eq!(taken(&mut bench), expected);
+        let row = bench.row("first");
+        assert_eq!((row.damaged, row.pending_items), (which as u64 + 1, 0), "{row:?}");
+    }
+}
+
+/// Damage that held no items must not keep a segment from going when everything is taken.
+#[test]
+fn a_segment_that_ends_in_damage_without_items_goes() {
+    let mut spec = DestinationSpec::new("first", vec![lane_id()]);
+    spec.start = StartAt::Oldest;
+    let mut bench = Bench::with(18, vec![spec]);
+    bench.append(2, 0, 200, &[]);
+    bench.append(0, 0, 200, &[]);
+    bench.rotate().expect("rotate");
+    bench.damaged = true;
+    let placed = &frames(&bench)[1];
+    flip(&bench, placed.start, placed.stop);
+    assert_eq!(taken(&mut bench), [0]);
+    bench.store.as_ref().expect("open").tend().expect("tend");
+    assert!(bench.segments().is_empty(), "{:?}", bench.segments());
+    assert_eq!(bench.row("first").damaged, 0);
+}
+
+/// A segment whose first item is below its predecessor's cannot be of this lane: it is left alone and not read.
+#[test]
+fn a_segment_with_items_out_of_order_is_foreign() {
+    let mut bench = two_segments(19, false);
+    bench.append(3, 0, 100, &[]);
+    bench.rotate().expect("rotate");
+    let middle = bench.segments()[1].clone();
+    bench.disk.damage(&bench.segments()[0].clone(), |bytes| {
+        let mut header = segment::SegmentHeader::decode(bytes).expect("a header");
+        header.first_item += 25;
+        bytes[..segment::HEADER_LEN].copy_from_slice(&header.encode(&lane_id()));
+    });
+    bench.crash(false);
+    let name = middle.file_name().expect("a name").to_string_lossy().into_owned();
+    assert_eq!(bench.report.lanes[0].foreign, [name]);
+    taken(&mut bench);
+    let row = bench.row("first");
+    assert!(row.balances() && row.pending_items == 0, "{row:?}");
+    assert!(bench.disk.open(&middle).is_ok());
+}
+
 /// R6: the one thing in a file's content that stops the start, and it names the version.
 #[test]
 fn a_newer_major_version_is_refused_by_name() {
@@ -243,6 +355,56 @@ fn read_errors_are_tried_again_before_they_are_damage() {
     bench.disk.faults.lock().failing_reads = 2;
     assert_eq!(taken(&mut bench).len(), 7);
     assert_eq!(bench.row("first").damaged, 0);
+}
+
+/// A cursor file that cannot be read for a moment is not a damaged one: its position would be lost.
+#[test]
+fn a_cursor_file_is_tried_again_before_it_is_damaged() {
+    let mut bench = two_segments(13, false);
+    bench.claim("first");
+    bench.takers.get_mut("first").expect("taker").held.remove(0).settle(crate::Outcome::Delivered);
+    bench.store.as_ref().expect("open").tend().expect("tend");
+    bench.takers.clear();
+    (bench.core, bench.lane, bench.store) = (None, None, None);
+    for failing in [2, 3] {
+        *bench.disk.faults.lock() =
+            crate::disk::sim::Faults { failing_reads: failing, only: ".cur", ..Default::default() };
+        let disk: Arc<dyn Disk> = Arc::new(bench.disk.clone());
+        let specs = &bench.specs;
+        let (_, report) = Store::open(disk, config(), &[LaneSpec::new(lane_id())], specs).expect("open");
+        assert_eq!(report.damaged_cursors.len(), usize::from(failing > 2), "{failing} failures: {report:?}");
+    }
+}
+
+/// Numbers that no writer can have written, under a right checksum: knowledge of what was durable behind the frame itself, or
+/// items that an earlier frame holds. Such a frame ends the log like a torn one.
+#[test]
+fn a_frame_whose_numbers_cannot_be_is_not_believed() {
+    let lies: [fn(&mut FrameHeader, u64); 2] =
+        [|header, offset| header.durable_before = offset + 8, |header, _| header.first_item -= 1];
+    for lie in lies {
+        let mut spec = DestinationSpec::new("first", vec![lane_id()]);
+        spec.start = StartAt::Oldest;
+        let mut bench = Bench::with(14, vec![spec]);
+        for items in 1..=3 {
+            bench.append(items, 0, 200, &[]);
+            bench.commit().expect("commit");
+        }
+        let segment = bench.lane().board.lock().segments[0].clone();
+        let start = segment::HEADER_LEN + 2 * (HEADER_LEN + 208);
+        let offset = segment.base + (start - segment::HEADER_LEN) as u64;
+        bench.damaged = true;
+        bench.disk.damage(&segment.path, |bytes| {
+            let mut header = FrameHeader::decode(&bytes[start..], segment.nonce, offset).expect("a frame");
+            lie(&mut header, offset);
+            bytes[start..start + HEADER_LEN].copy_from_slice(&header.encode(segment.nonce, offset));
+        });
+        bench.crash(false);
+        let report = &bench.report.lanes[0];
+        assert!(report.damaged_tail_bytes == 0 && report.unsynced_discarded_bytes > 0, "{report:?}");
+        assert_eq!(bench.lane().board.lock().durable.item, 3);
+        assert_eq!(taken(&mut bench), [0, 1]);
+    }
 }
 
 /// Damaged ranges are kept, in bounds.

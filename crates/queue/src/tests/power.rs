@@ -4,8 +4,10 @@ use std::path::Path;
 
 use super::bench::{BUDGET, Bench, SEGMENT, lane_id};
 use crate::claim::Claim;
-use crate::config::{DestinationSpec, OnFull, StartAt};
+use crate::config::{DestinationSpec, LaneId, LaneSpec, MinFree, OnFull, StartAt};
+use crate::cursor::{CursorFile, Loaded};
 use crate::disk::Disk;
+use crate::disk::sim::Faults;
 use crate::lane::Stall;
 use crate::{ContextKey, Outcome, QueueError};
 
@@ -107,6 +109,39 @@ fn a_full_disk_evicts_where_that_is_allowed() {
     }
     let row = bench.row("first");
     assert!(row.evicted > 20 && row.pending_items > 0, "{row:?}");
+}
+
+/// What is to stay free for others stays free, whoever has to give for it.
+#[test]
+fn the_space_left_to_others_is_not_taken() {
+    for on_full in [OnFull::Evict, OnFull::Hold] {
+        let mut bench = bench(16, on_full);
+        let total = 40 * SEGMENT;
+        bench.disk.set_capacity(total);
+        // More than the budget leaves: the disk is short before the lane is.
+        let keep = MinFree { percent: 90, bytes: 0 };
+        assert!(keep.limit(total) > total - BUDGET && keep.limit(total) > 30 * SEGMENT);
+        bench.lane().board.lock().min_free = keep;
+        let mut stalled = false;
+        for _ in 0..40 {
+            bench.append(1, 0, 900, &[]);
+            match bench.commit() {
+                Ok(()) => {}
+                Err(stall) => {
+                    assert_eq!((stall, on_full), (Stall::Full, OnFull::Hold));
+                    stalled = true;
+                }
+            }
+            let (free, total) = bench.disk.space(Path::new("/q")).expect("told");
+            assert!(free >= keep.limit(total), "{free} of {total} left");
+            bench.check();
+        }
+        assert_eq!(stalled, on_full == OnFull::Hold);
+        assert_eq!(bench.row("first").evicted > 0, on_full == OnFull::Evict);
+    }
+    // Never less than the bytes, never less than the part.
+    let both = MinFree { percent: 5, bytes: 700 };
+    assert_eq!([both.limit(1000), both.limit(100_000)], [700, 5000]);
 }
 
 /// Invariant 20, the hard way: the disk is full of others' files, and a dead destination's requests hold frames of the
@@ -230,6 +265,26 @@ fn nothing_is_evicted_while_there_is_room_for_a_segment() {
     assert!(look(&bench).1 > 10);
 }
 
+/// Invariant 12: what everybody has taken goes first, also when no cursor file says so yet; that is no eviction, and a lane
+/// that keeps segments for its sources is not pressed for it.
+#[test]
+fn finished_segments_go_before_anything_is_evicted() {
+    let mut bench = bench(15, OnFull::Evict);
+    bench.lane().board.lock().floor = 0;
+    for round in 0..40 {
+        bench.append(1, 0, 3000, &[]);
+        bench.rotate().expect("room is made");
+        let end = bench.lane().board.lock().durable.offset;
+        assert_eq!(settle_all(&mut bench), [round]);
+        // The sources have written down where they stand.
+        bench.lane().board.lock().floor = end;
+        bench.check();
+    }
+    assert_eq!(bench.row("first").evicted, 0);
+    let lane = bench.lane();
+    assert_eq!((lane.board.lock().stats.evicted_segments, *lane.pressed.borrow()), (0, 0));
+}
+
 /// Invariant 8: a cursor that was written is where the next start begins.
 #[test]
 fn after_a_crash_only_what_no_cursor_file_knew_is_sent_again() {
@@ -288,6 +343,46 @@ fn a_torn_cursor_write_leaves_one_valid_slot() {
         bench.crash(false);
         let first = bench.claim("first").expect("a claim");
         assert!(first == 1 || first == 2, "torn at {torn}: {first}");
+    }
+}
+
+/// Invariants 17 and 18 for cursor files: after a failed write or sync the file is not trusted again, and what was settled is
+/// on disk in a new one before anything relies on it.
+#[test]
+fn a_cursor_file_whose_sync_or_write_failed_is_replaced() {
+    for seed in 0..30 {
+        let mut bench = bench(seed, OnFull::Evict);
+        for _ in 0..4 {
+            bench.append(1, 0, 100, &[]);
+        }
+        bench.commit().expect("commit");
+        for round in 0..4 {
+            assert_eq!(bench.claim("first"), Some(round));
+            bench.takers.get_mut("first").expect("taker").held.remove(0).settle(Outcome::Delivered);
+            let faults = match round {
+                0 => Faults { failing_syncs: 1, only: ".cur", ..Faults::default() },
+                1 => Faults { failing_writes: 1, only: ".cur", ..Faults::default() },
+                2 => Faults { failing_syncs: 1, only: ".cur.tmp", ..Faults::default() },
+                _ => Faults::default(),
+            };
+            *bench.disk.faults.lock() = faults;
+            // In the third round there is nothing to be replaced, and the fault stays for the next one.
+            bench.store.as_ref().expect("open").tend().expect("the second attempt");
+        }
+        // Both fail: that is told, and tried again.
+        bench.append(1, 0, 100, &[]);
+        bench.commit().expect("commit");
+        assert_eq!(bench.claim("first"), Some(4));
+        bench.takers.get_mut("first").expect("taker").held.remove(0).settle(Outcome::Delivered);
+        *bench.disk.faults.lock() = Faults { failing_writes: 2, only: "", ..Faults::default() };
+        let store = bench.store.as_ref().expect("open");
+        assert!(store.tend().is_err());
+        assert_eq!(bench.lane().board.lock().pairs["first"].cursor.durable_offset, 4 * (64 + 112), "seed {seed}");
+        store.tend().expect("the disk is well again");
+        bench.crash(true);
+        let row = bench.row("first");
+        assert_eq!((row.delivered, row.pending_items), (5, 0), "seed {seed}: {row:?}");
+        assert!(settle_all(&mut bench).is_empty());
     }
 }
 
@@ -432,4 +527,25 @@ fn what_was_just_written_is_read_where_the_reader_stands() {
     assert_eq!(bench.row("first").damaged, 0);
     assert!(settle_all(&mut bench).is_empty());
     assert_eq!((bench.row("first").damaged, bench.row("first").pending_items), (7, 0));
+}
+
+/// Invariants 4, 22: where a destination begins in a lane that a reload gives it is on disk before the reload is done.
+#[test]
+fn the_position_in_a_lane_that_a_reload_adds_survives_a_power_cut() {
+    for seed in 0..20 {
+        let bench = bench(seed, OnFull::Evict);
+        let more = LaneId::new("more").expect("a good name");
+        let lanes = [LaneSpec::new(lane_id()), LaneSpec::new(more.clone())];
+        let mut spec = bench.specs[0].clone();
+        spec.lanes.push(more.clone());
+        let store = bench.store.as_ref().expect("open");
+        let added = store.prepare(&lanes, std::slice::from_ref(&spec)).expect("prepare");
+        store.complete(&lanes, &[spec], &added);
+        bench.disk.cut_power();
+        let disk: std::sync::Arc<dyn Disk> = std::sync::Arc::new(bench.disk.clone());
+        let Ok(Loaded::Valid(_, slot)) = CursorFile::load(&disk, Path::new("/q/cursors/first.cur")) else {
+            panic!("seed {seed}: no valid cursor file");
+        };
+        assert!(slot.lanes.iter().any(|cursor| cursor.lane == more.as_str()), "seed {seed}: {slot:?}");
+    }
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use net::Authorize;
-use pipeline::{LogClaim, LogOutlet, OutletError};
+use pipeline::{AgeClock, LogClaim, LogOutlet};
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     DestinationConfig, DestinationStatus, ProtocolConfig, Tuning,
+    claims::{next_claim, see_off, take_room},
     courier::Post,
     line::{Stopped, now_ms},
     pace::{Pace, Probes},
@@ -89,6 +90,7 @@ impl LogDestination {
             status: status.clone(),
             metrics: cells,
             cells: metrics.of(&host),
+            clock: AgeClock::default(),
             stop: stop.clone(),
         });
         let parts = TaskTracker::new();
@@ -107,42 +109,8 @@ impl LogDestination {
                 parts.spawn(deal(Arc::clone(&road), outlet, dealer, Arc::clone(&room)));
             }
         }
-        parts.close();
-        let (ended, name) = (status.clone(), road.config.name.clone());
-        tracker.spawn(async move {
-            parts.wait().await;
-            if !stop.is_cancelled() {
-                tracing::warn!(
-                    destination = name,
-                    "the worker of this destination ended by itself; its data waits on disk"
-                );
-            }
-            ended.stopped();
-        });
+        see_off(parts, tracker, stop, road.config.name.clone(), status.clone());
         status
-    }
-}
-
-/// Takes the next claim, unless it is time to stop or the queue is gone. Disk trouble is waited out.
-async fn next_claim(road: &Road, outlet: &mut LogOutlet) -> Result<LogClaim, Stopped> {
-    loop {
-        let error = tokio::select! {
-            biased;
-            () = road.stop.cancelled() => return Err(Stopped),
-            claim = outlet.next() => match claim {
-                Ok(claim) => return Ok(claim),
-                Err(error) => error,
-            },
-        };
-        if error.is_closed() {
-            return Err(Stopped);
-        }
-        let OutletError::Queue(cause) = &error;
-        tracing::warn!(destination = road.config.name, %cause, "the queue cannot be read; trying again in a second");
-        tokio::select! {
-            () = road.stop.cancelled() => return Err(Stopped),
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
     }
 }
 
@@ -157,22 +125,8 @@ fn measure(road: &Road, claim: &LogClaim) -> u64 {
 
 /// Reads one lane and deals its claims.
 async fn deal(road: Arc<Road>, mut outlet: LogOutlet, dealer: Dealer<Dealt>, room: Arc<Semaphore>) {
-    while let Ok(claim) = next_claim(&road, &mut outlet).await {
-        let permit = match Arc::clone(&room).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                dealer.starve();
-                tokio::select! {
-                    biased;
-                    () = road.stop.cancelled() => return,
-                    permit = Arc::clone(&room).acquire_owned() => match permit {
-                        Ok(permit) => permit,
-                        // The semaphore is never closed.
-                        Err(_) => return,
-                    },
-                }
-            }
-        };
+    while let Ok(claim) = next_claim(&road.config.name, &road.stop, &mut outlet).await {
+        let Ok(permit) = take_room(&road.stop, &dealer, &room, 1).await else { return };
         let (stream, bytes) = (claim.frame().stream, measure(&road, &claim));
         if !dealer.deal(stream, bytes, Dealt { claim, bytes, room: Some(permit) }) {
             return;
@@ -230,7 +184,7 @@ async fn lane(road: Arc<Road>, number: u32, mut outlet: LogOutlet) {
     loop {
         let first = match over.take() {
             Some(claim) => claim,
-            None => match next_claim(&road, &mut outlet).await {
+            None => match next_claim(&road.config.name, &road.stop, &mut outlet).await {
                 Ok(claim) => claim,
                 Err(Stopped) => return,
             },
@@ -242,7 +196,7 @@ async fn lane(road: Arc<Road>, number: u32, mut outlet: LogOutlet) {
         let deadline = step_end(step, step_ms, &road.tuning);
         while over.is_none() && raw < most {
             let claim = tokio::select! {
-                claim = next_claim(&road, &mut outlet) => claim,
+                claim = next_claim(&road.config.name, &road.stop, &mut outlet) => claim,
                 () = tokio::time::sleep_until(deadline) => break,
             };
             let Ok(claim) = claim else { return };

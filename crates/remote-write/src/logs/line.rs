@@ -9,7 +9,7 @@ use std::{borrow::Cow, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use net::Backoff;
-use pipeline::off_reactor;
+use pipeline::{AgeClock, off_reactor};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     DestinationConfig, DestinationStatus, Tuning,
     courier::Post,
-    line::{Stopped, grace, now_ms},
+    line::{Stopped, grace},
     load::isolation_budget,
     metrics::DestinationMetrics,
     pace::{Cause, Pace},
@@ -46,6 +46,8 @@ pub(crate) struct Road {
     pub(crate) status: DestinationStatus,
     pub(crate) metrics: DestinationMetrics,
     pub(crate) cells: LogCells,
+    /// Tells what is too old to be sent.
+    pub(crate) clock: AgeClock,
     /// No new request after this.
     pub(crate) stop: CancellationToken,
 }
@@ -430,7 +432,7 @@ impl Group<'_> {
     fn cutoff_ns(&self) -> Option<i64> {
         let max_age = self.road.config.max_age?;
         let age = i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX);
-        Some(now_ms().saturating_mul(1_000_000).saturating_sub(age))
+        Some(self.road.clock.now_ms().saturating_mul(1_000_000).saturating_sub(age))
     }
 
     /// The destination is held for all lines; the pace says when it is tried again.

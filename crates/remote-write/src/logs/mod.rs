@@ -15,13 +15,14 @@ mod config;
 mod destination;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod found;
+pub(crate) mod found;
 pub(crate) mod head;
 mod line;
 mod lot;
 #[doc(hidden)]
 pub mod measure;
 mod metrics;
+pub(crate) mod probe;
 pub(crate) mod sheaf;
 mod template;
 pub(crate) mod text;

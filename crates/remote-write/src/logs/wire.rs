@@ -206,15 +206,6 @@ impl Wire {
         self.request(&address, &empty, None)
     }
 
-    /// What a service says to a request without lines that it would take with some: it checks who asks first.
-    pub(crate) fn good_refusal(&self) -> Option<&'static str> {
-        match self {
-            Self::CloudWatch(_) => Some("InvalidParameterException"),
-            Self::Firehose(_) | Self::Kinesis(_) => Some("ValidationException"),
-            Self::Loki(_) | Self::Objects(_) | Self::Otlp(_) => None,
-        }
-    }
-
     /// What the answer means for a request of `lines` lines.
     pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, body: &[u8], lines: usize) -> LogVerdict {
         match self {

@@ -8,10 +8,14 @@ pub(crate) mod kinesis;
 pub(crate) mod log_objects;
 pub(crate) mod loki;
 mod message;
+pub(crate) mod otlp_grpc;
+pub(crate) mod otlp_http;
 pub(crate) mod otlp_logs;
+pub(crate) mod otlp_objects;
 mod prometheus;
 mod records;
 pub(crate) mod s3;
+pub(crate) mod xray;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -21,6 +25,7 @@ use url::Url;
 use crate::{
     DestinationConfig, ProtocolConfig,
     logs::wire::{LogVerdict, Wire},
+    traces,
     verdict::Verdict,
 };
 
@@ -55,6 +60,8 @@ pub(crate) enum Protocol {
     S3(s3::S3),
     /// Seen here by probes alone; lines are sent by [`crate::logs`].
     Logs(Box<Wire>),
+    /// Seen here by probes alone; requests are sent by [`crate::traces`].
+    Otlp(Box<traces::Wire>),
 }
 
 impl Protocol {
@@ -75,6 +82,7 @@ impl Protocol {
                 ],
             )),
             ProtocolConfig::Logs(protocol) => Self::Logs(Box::new(Wire::new(config, protocol))),
+            ProtocolConfig::Otlp(protocol) => Self::Otlp(Box::new(traces::Wire::new(config, protocol))),
         }
     }
 
@@ -84,6 +92,7 @@ impl Protocol {
             Self::Prometheus(_) => false,
             Self::S3(_) => true,
             Self::Logs(wire) => wire.names_by_place(),
+            Self::Otlp(wire) => wire.names_by_place(),
         }
     }
 
@@ -93,6 +102,7 @@ impl Protocol {
             Self::Prometheus(protocol) => protocol.request(parcel, attempt),
             Self::S3(protocol) => protocol.request(parcel),
             Self::Logs(wire) => wire.probe(),
+            Self::Otlp(wire) => wire.probe(),
         }
     }
 
@@ -101,12 +111,17 @@ impl Protocol {
         match self {
             Self::Prometheus(protocol) => protocol.judge(status, headers, body),
             Self::S3(protocol) => protocol.judge(status, headers, body),
-            Self::Logs(wire) => match wire.judge(status, headers, body, 0) {
-                LogVerdict::Whole(verdict) => verdict,
-                LogVerdict::Each { .. } => Verdict::Accepted,
-                LogVerdict::Missing { why, .. } => Verdict::Hold { why },
-            },
+            Self::Logs(wire) => whole(wire.judge(status, headers, body, 0)),
+            Self::Otlp(wire) => whole(wire.judge(status, headers, body, &traces::Cargo::Pieces(Vec::new()))),
         }
+    }
+}
+
+fn whole(verdict: LogVerdict) -> Verdict {
+    match verdict {
+        LogVerdict::Whole(verdict) => verdict,
+        LogVerdict::Each { .. } => Verdict::Accepted,
+        LogVerdict::Missing { why, .. } => Verdict::Hold { why },
     }
 }
 

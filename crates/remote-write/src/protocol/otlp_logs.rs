@@ -147,7 +147,7 @@ impl OtlpLogs {
 }
 
 /// `ExportLogsServiceResponse { partial_success 1 { rejected_log_records 1, error_message 2 } }`.
-fn taken(body: &[u8], lines: usize) -> LogVerdict {
+pub(super) fn taken(body: &[u8], lines: usize) -> LogVerdict {
     let partial = Fields::new(body).find_map(|(number, field)| (number == 1).then(|| field.bytes()).flatten());
     let (mut rejected, mut message) = (0, String::new());
     for (number, field) in Fields::new(partial.unwrap_or_default()) {
@@ -243,14 +243,14 @@ mod tests {
         let first = &message.resource_logs[0];
         let attribute = &first.resource.as_ref().unwrap().attributes[0];
         assert_eq!(
-            (attribute.key.as_str(), attribute.value.clone().unwrap().string_value.unwrap().as_str()),
-            ("job", "a")
+            (attribute.key.as_str(), attribute.value.clone().unwrap()),
+            ("job", "a".into())
         );
         let records = &first.scope_logs[0].log_records;
         assert_eq!(records[0].time_unix_nano, 1_700_000_000_000_000_001);
-        assert_eq!(records[0].body.clone().unwrap().string_value.unwrap(), "one");
+        assert_eq!(records[0].body.clone().unwrap(), "one".into());
         assert_eq!(records[0].attributes[0].key, "trace_id");
-        assert_eq!(records[1].body.clone().unwrap().string_value.unwrap(), "three");
+        assert_eq!(records[1].body.clone().unwrap(), "three".into());
         assert_eq!(message.resource_logs[1].scope_logs[0].log_records[0].time_unix_nano, 0);
         let labels: Labels = [("job", "a")].into_iter().collect();
         let request = wire.request(&wire.address(&labels, 0), &letter, None).unwrap();

@@ -46,6 +46,15 @@ impl LogGroups {
         self.0.get(group).is_some_and(|group| group.streams.contains_key(stream))
     }
 
+    /// Makes a group, and a stream in it; what is there stays.
+    pub(crate) fn put(&mut self, group: &str, stream: Option<&str>, now_ms: i64) {
+        let group = self.0.entry(group.to_owned());
+        let group = group.or_insert_with(|| Group { created_ms: now_ms, ..Group::default() });
+        if let Some(stream) = stream {
+            group.streams.entry(stream.to_owned()).or_insert(now_ms);
+        }
+    }
+
     fn count(&self) -> usize {
         self.0.len() + self.0.values().map(|group| group.streams.len()).sum::<usize>()
     }

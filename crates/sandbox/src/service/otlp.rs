@@ -135,7 +135,10 @@ impl Service for Otlp {
                 stored.push(Record { timestamp_ms: one.timestamp_ms, bytes: &one.bytes });
             }
         }
-        core.records.lock().add(&destination, call.caller_arn(), call.now_ms, &stored, rejected);
+        let mut records = core.records.lock();
+        records.add(&destination, call.caller_arn(), call.now_ms, &stored, rejected);
+        records.add_request(&format!("otlp-request:{}", call.target.path), call.caller_arn(), call.now_ms, &plain);
+        drop(records);
         Ok(self.reply(is_json, rejected).into())
     }
 }

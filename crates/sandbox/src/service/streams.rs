@@ -1,5 +1,8 @@
-//! Amazon Data Firehose `PutRecordBatch` and Amazon Kinesis Data Streams `PutRecords`, with failures of single records on
-//! command. Streams exist as soon as something is put there.
+//! Amazon Data Firehose `PutRecordBatch` and `DescribeDeliveryStream`, and Amazon Kinesis Data Streams `PutRecords` with its
+//! dry run, with failures of single records on command. Every stream exists, unless the world names those that do.
+//!
+//! Order of the checks: permission, then the request's shape, then the stream ("Test your permissions and request inputs
+//! with dry run", Kinesis developer guide).
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::StatusCode;
@@ -8,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::{Call, Done, Service, json11, json11::Operation};
 use crate::{
-    answer::{ErrorStyle, ServiceError},
+    answer::{ErrorStyle, Reply, ServiceError},
     core::Core,
     records::Record,
     refusal::shown,
     sigv4::sha256_hex,
     target::Target,
+    world::DeliveryStream,
 };
 
 /// Most records of one request, in both services.
@@ -29,6 +33,8 @@ struct Batch {
     #[serde(alias = "StreamName", alias = "StreamARN")]
     delivery_stream_name: String,
     records: Vec<One>,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,12 +74,20 @@ impl Service for Firehose {
 
     fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError> {
         let name = Operation::of(&call.target).name;
+        if name == "DescribeDeliveryStream" {
+            return describe(core, call).map(Done::from);
+        }
         if name != "PutRecordBatch" {
             return Err(json11::unknown_operation(name));
         }
         let batch: Batch = json11::body(call)?;
         let limits = Sizes { record: 1_024_000, request: 4 * MIB };
         let bodies = decode(&batch, &limits)?;
+        let stream = delivery_stream(core, call, &batch.delivery_stream_name)?;
+        if stream.source != "DirectPut" {
+            let message = format!("This operation is not permitted on {} delivery stream type.", shown(&stream.source));
+            return Err(ServiceError::new(StatusCode::BAD_REQUEST, "InvalidArgumentException", message));
+        }
         let told = store(core, call, "firehose", &batch, &bodies);
         let failed = told.iter().filter(|one| one.is_err()).count();
         let responses: Vec<Value> = told
@@ -137,6 +151,18 @@ impl Service for Kinesis {
         }
         let limits = Sizes { record: 10 * MIB, request: 10 * MIB };
         let bodies = decode(&batch, &limits)?;
+        let stream = batch.delivery_stream_name.rsplit('/').next().unwrap_or_default();
+        let is_there = {
+            let world = core.world.read();
+            world.streams.is_empty() || world.streams.iter().any(|known| known == stream)
+        };
+        if !is_there {
+            return Err(missing(format!("Stream {} under account {} not found.", shown(stream), account(call))));
+        }
+        if batch.dry_run {
+            let message = "The request would have succeeded, but the DryRun parameter is set.";
+            return Err(ServiceError::new(StatusCode::BAD_REQUEST, "DryRunOperationException", message));
+        }
         let told = store(core, call, "kinesis", &batch, &bodies);
         let failed = told.iter().filter(|one| one.is_err()).count();
         let records: Vec<Value> = told
@@ -149,6 +175,39 @@ impl Service for Kinesis {
         let answer = json!({ "FailedRecordCount": failed, "EncryptionType": "NONE", "Records": records });
         Ok(json11::reply(&answer).into())
     }
+}
+
+fn missing(message: String) -> ServiceError {
+    ServiceError::new(StatusCode::BAD_REQUEST, "ResourceNotFoundException", message)
+}
+
+fn account(call: &Call) -> &str {
+    call.caller.as_ref().map_or("", |caller| caller.account_id.as_str())
+}
+
+/// The stream of this name, if it exists.
+fn delivery_stream(core: &Core, call: &Call, name: &str) -> Result<DeliveryStream, ServiceError> {
+    let world = core.world.read();
+    if world.delivery_streams.is_empty() {
+        return Ok(DeliveryStream::direct(name));
+    }
+    let found = world.delivery_streams.iter().find(|stream| stream.name == name).cloned();
+    found.ok_or_else(|| missing(format!("Firehose {} not found under account {}.", shown(name), account(call))))
+}
+
+fn describe(core: &Core, call: &Call) -> Result<Reply, ServiceError> {
+    let name = json11::names(call).delivery_stream_name.unwrap_or_default();
+    let stream = delivery_stream(core, call, &name)?;
+    let region = call.caller.as_ref().map_or("", |caller| caller.region.as_str());
+    Ok(json11::reply(&json!({ "DeliveryStreamDescription": {
+        "DeliveryStreamName": stream.name,
+        "DeliveryStreamARN": format!("arn:aws:firehose:{region}:{}:deliverystream/{}", account(call), stream.name),
+        "DeliveryStreamStatus": stream.state,
+        "DeliveryStreamType": stream.source,
+        "VersionId": "1",
+        "Destinations": [],
+        "HasMoreDestinations": false,
+    }})))
 }
 
 /// Limits in bytes, keys included.

@@ -119,7 +119,7 @@ impl Service for Vault {
             _ => {
                 let token = check_token(core, call, &vault)?;
                 match path {
-                    "auth/token/lookup-self" if !is_write => Ok(lookup(core, call, &token).into()),
+                    "auth/token/lookup-self" if !is_write => Ok(lookup(core, call, &vault, &token).into()),
                     "auth/token/renew-self" if is_write => renew(core, call, &vault, &token).map(Done::from),
                     _ if !is_write => read(call, &vault, path).map(Done::from),
                     _ => Err(problem(StatusCode::METHOD_NOT_ALLOWED, "unsupported operation")),
@@ -215,9 +215,12 @@ fn login(core: &Core, call: &Call, vault: &VaultWorld) -> Result<Reply, ServiceE
     Ok(envelope(call, Value::Null, 0, auth(token.expose(), ttl_s)))
 }
 
-fn lookup(core: &Core, call: &Call, token: &str) -> Reply {
+fn lookup(core: &Core, call: &Call, vault: &VaultWorld, token: &str) -> Reply {
     let left_ms = core.leases.end_of(token).map(|ends_ms| ends_ms.saturating_sub(call.now_ms));
-    let data = json!({ "ttl": left_ms.unwrap_or(0) / 1000, "renewable": left_ms.is_some(), "policies": ["default"] });
+    let data = json!({
+        "ttl": left_ms.unwrap_or(0) / 1000, "creation_ttl": left_ms.map_or(0, |_| ttl_s(vault)), "period": 0,
+        "renewable": left_ms.is_some(), "policies": ["default"],
+    });
     envelope(call, data, 0, Value::Null)
 }
 

@@ -1,14 +1,15 @@
 //! `cri`: lines of container runtimes, `time stream flags content`, with unfinished lines put together.
 //!
-//! Keeps true: at most `max_partial_lines` label sets have an unfinished line, and none grows past
-//! [`MAX_PARTIAL_BYTES`] or all of them past [`MAX_BYTES`]; beyond that, what is there goes on as it is. Nothing is lost.
+//! Keeps true: at most `max_partial_lines` label sets of one source have an unfinished line, and none grows past
+//! [`MAX_PARTIAL_BYTES`] or those of all sources of a job past [`MAX_BYTES`]; beyond that, what is there goes on as it is.
+//! Nothing is lost.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use model::Labels;
 
 use super::{LineStage, labels::FromExtracted, timestamp::Timestamp};
-use crate::{Entry, Name, Value, config::CriConfig};
+use crate::{Entry, Name, Value, config::CriConfig, room::Room};
 
 /// Most bytes of one unfinished line.
 pub const MAX_PARTIAL_BYTES: usize = 16 << 20;
@@ -28,10 +29,10 @@ pub(crate) struct Cri {
     cut_at: Option<usize>,
     partial: BTreeMap<Labels, Entry>,
     /// In all of them.
-    bytes: usize,
+    room: Room,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Names {
     time: Name,
     stream: Name,
@@ -59,8 +60,26 @@ impl Cri {
             },
             cut_at: config.max_partial_line_size_truncate.then_some(cut_at),
             partial: BTreeMap::new(),
-            bytes: 0,
+            room: Room::default(),
         }
+    }
+
+    /// The same for another source.
+    pub fn twin(&self) -> Self {
+        Self {
+            names: self.names.clone(),
+            labels: self.labels.clone(),
+            timestamp: self.timestamp.clone(),
+            max_partial_lines: self.max_partial_lines,
+            cut_at: self.cut_at,
+            partial: BTreeMap::new(),
+            room: self.room.twin(),
+        }
+    }
+
+    /// Calls `each` with every part of the source that waits for its rest.
+    pub fn held(&self, each: &mut dyn FnMut(&Range<u64>)) {
+        self.partial.values().flat_map(|entry| entry.parts.iter()).for_each(each);
     }
 
     /// Takes a line; `out` gets what is complete.
@@ -84,20 +103,22 @@ impl Cri {
             self.flush(out);
         }
         if let Some(before) = self.partial.remove(&entry.labels) {
-            self.bytes = self.bytes.saturating_sub(before.line.len());
+            self.room.give(before.line.len());
             if before.line.len() + entry.line.len() > MAX_PARTIAL_BYTES {
                 out(before);
             } else {
                 let rest = std::mem::replace(&mut entry.line, before.line);
+                let last = std::mem::replace(&mut entry.parts, before.parts);
+                entry.parts.append(last);
                 entry.line.push_str(&rest);
                 self.cut(&mut entry.line);
             }
         }
         if is_partial {
             self.cut(&mut entry.line);
-            self.bytes += entry.line.len();
+            self.room.take(entry.line.len());
             self.partial.insert(entry.labels.clone(), entry);
-            if self.bytes > MAX_BYTES {
+            if self.room.used() > MAX_BYTES {
                 self.flush(out);
             }
         } else {
@@ -107,8 +128,8 @@ impl Cri {
 
     /// Unfinished lines go on as they are.
     pub fn flush(&mut self, out: &mut dyn FnMut(Entry)) {
-        self.bytes = 0;
         for entry in std::mem::take(&mut self.partial).into_values() {
+            self.room.give(entry.line.len());
             out(entry);
         }
     }

@@ -5,7 +5,7 @@
 use super::{Flow, LineStage, json::Json, labels::FromExtracted, output::Output, timestamp::Timestamp};
 use crate::{Entry, StageError, config::JsonConfig, error::Place};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Docker {
     json: Json,
     labels: FromExtracted,

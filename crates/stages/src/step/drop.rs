@@ -1,17 +1,17 @@
 //! `drop`: a line goes when all conditions hold that are given.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use regex::Regex;
 
 use super::{Flow, LineStage};
 use crate::{Entry, StageError, StageFault, config::DropConfig, error::Place};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Drop {
     longer_than: Option<u64>,
     older_than: Option<Duration>,
-    content: Content,
+    content: Arc<Content>,
     separator: String,
 }
 
@@ -65,7 +65,7 @@ impl Drop {
         Ok(Self {
             longer_than: config.longer_than,
             older_than: config.older_than,
-            content,
+            content: Arc::new(content),
             separator: config.separator.clone().unwrap_or_else(|| ";".to_owned()),
         })
     }
@@ -81,7 +81,7 @@ impl Drop {
                 return false;
             }
         }
-        match &self.content {
+        match &*self.content {
             Content::Any => true,
             Content::Present(names) => names.iter().all(|name| entry.extracted.contains(name)),
             Content::Line(regex) => regex.is_match(&entry.line),

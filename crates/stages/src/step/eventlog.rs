@@ -5,7 +5,7 @@ use crate::{
     Entry, Name, StageError, StageFault, Value, config::EventLogMessageConfig, error::Place, selector::is_label_name,
 };
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct EventLogMessage {
     source: Name,
     drop_invalid_labels: bool,

@@ -2,7 +2,7 @@
 //!
 //! The database is read once, when the pipeline is made. Addresses that are none, or not in it, change nothing.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use maxminddb::{Reader, geoip2};
 use model::Labels;
@@ -10,9 +10,10 @@ use model::Labels;
 use super::{Flow, LineStage, Source};
 use crate::{Entry, StageError, StageFault, config::GeoIpConfig, error::Place};
 
+#[derive(Clone)]
 pub(crate) struct GeoIp {
     source: Source,
-    reader: Reader<Vec<u8>>,
+    reader: Arc<Reader<Vec<u8>>>,
     kind: Kind,
 }
 
@@ -47,7 +48,7 @@ impl GeoIp {
         let reader = Reader::open_readfile(&config.db).map_err(|error| {
             place.key("db").fault(StageFault::Database { path: config.db.clone(), reason: error.to_string() })
         })?;
-        Ok(Self { source, reader, kind })
+        Ok(Self { source, reader: Arc::new(reader), kind })
     }
 
     fn look_up(&self, address: IpAddr, labels: &mut Labels) -> Result<(), maxminddb::MaxMindDbError> {

@@ -4,12 +4,14 @@
 //! as `a.b."c-d"` are read straight from the text; anything else goes through a tree. Text that is not a JSON object (or
 //! null) leaves the line as it is.
 
+use std::sync::Arc;
+
 use jmespath::Variable;
 
 use super::{Flow, LineStage, Source, json_paths::Paths, mapping};
 use crate::{Entry, Name, StageError, StageFault, Value, config::JsonConfig, error::Place, json_text};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Json {
     source: Source,
     names: Vec<Name>,
@@ -18,10 +20,10 @@ pub(crate) struct Json {
     found: Vec<Option<Value>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Query {
-    Plain(Paths),
-    Jmespath(Vec<jmespath::Expression<'static>>),
+    Plain(Arc<Paths>),
+    Jmespath(Arc<[jmespath::Expression<'static>]>),
 }
 
 impl Json {
@@ -37,8 +39,8 @@ impl Json {
         let expressions =
             pairs.iter().map(|(name, text)| compile(name, text)).collect::<Result<Vec<_>, StageError>>()?;
         let query = match Paths::new(pairs.iter().map(|(_, text)| &**text)) {
-            Some(paths) => Query::Plain(paths),
-            None => Query::Jmespath(expressions),
+            Some(paths) => Query::Plain(Arc::new(paths)),
+            None => Query::Jmespath(expressions.into()),
         };
         Ok(Self {
             source: Source::new(config.source.as_deref(), place)?,
@@ -61,7 +63,7 @@ impl Json {
                     return false;
                 }
                 let data = jmespath::Rcvar::new(data);
-                for (slot, expression) in self.found.iter_mut().zip(expressions) {
+                for (slot, expression) in self.found.iter_mut().zip(expressions.iter()) {
                     // A search that fails (a function given the wrong type) leaves its name as it was.
                     *slot = expression.search(&data).ok().map(|r| json_text::variable_to_value(&r));
                 }

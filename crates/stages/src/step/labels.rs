@@ -19,7 +19,7 @@ fn check_names<'a>(names: impl Iterator<Item = &'a String>, place: &Place) -> Re
 }
 
 /// `labels`: labels from extracted values; what is not there changes nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct FromExtracted(Vec<(Name, Name)>);
 
 impl FromExtracted {
@@ -50,7 +50,7 @@ impl LineStage for FromExtracted {
 }
 
 /// `static_labels`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Static(Vec<(String, String)>);
 
 impl Static {
@@ -73,7 +73,7 @@ impl LineStage for Static {
 }
 
 /// `labeldrop` and `labelallow`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Keep {
     names: Vec<String>,
     /// Whether the named labels stay, or the others.
@@ -97,7 +97,7 @@ impl LineStage for Keep {
 }
 
 /// `structured_metadata`: from extracted values, then from labels, which leave the stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Metadata(Vec<(Name, Name)>);
 
 impl Metadata {
@@ -128,7 +128,7 @@ impl LineStage for Metadata {
 }
 
 /// `tenant`: an empty or missing tenant changes nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Tenant {
     Label(String),
     Source(Name),

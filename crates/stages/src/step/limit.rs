@@ -1,4 +1,10 @@
 //! `limit`: so many lines per second, and `burst` at once. What is too much is dropped, or makes the source wait.
+//!
+//! The rate is that of all sources of a job together, as in Promtail, where they share one pipeline.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{Flow, LineStage};
 use crate::{
@@ -9,11 +15,11 @@ use crate::{
 const LEAST_LABELS: usize = 10_000;
 const NANOS_PER_SECOND: f64 = 1e9;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Limit {
     rate: f64,
     burst: f64,
-    scope: Scope,
+    scope: Arc<Mutex<Scope>>,
     metrics: StageMetrics,
 }
 
@@ -27,7 +33,7 @@ enum Scope {
 
 /// Tokens as of a moment; below zero are those lent to lines that passed and made the source wait.
 #[derive(Debug, Clone, Default)]
-struct Bucket {
+pub(crate) struct Bucket {
     tokens: f64,
     at_ns: Option<i64>,
 }
@@ -54,7 +60,7 @@ impl Limit {
         };
         #[allow(clippy::cast_precision_loss, reason = "bursts that large are no limit")]
         let burst = config.burst as f64;
-        Ok(Self { rate: config.rate, burst, scope, metrics: metrics.clone() })
+        Ok(Self { rate: config.rate, burst, scope: Arc::new(Mutex::new(scope)), metrics: metrics.clone() })
     }
 }
 
@@ -73,7 +79,7 @@ impl Bucket {
         &mut self.tokens
     }
 
-    fn allow(&mut self, rate: f64, burst: f64, now_ns: i64) -> Flow {
+    pub fn allow(&mut self, rate: f64, burst: f64, now_ns: i64) -> Flow {
         let tokens = self.fill(rate, burst, now_ns);
         if *tokens < 1.0 {
             return Flow::Drop;
@@ -83,7 +89,7 @@ impl Bucket {
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "saturates: a wait of 292 years is long enough")]
-    fn wait(&mut self, rate: f64, burst: f64, now_ns: i64) -> Flow {
+    pub fn wait(&mut self, rate: f64, burst: f64, now_ns: i64) -> Flow {
         let tokens = self.fill(rate, burst, now_ns);
         *tokens -= 1.0;
         if *tokens >= 0.0 {
@@ -98,7 +104,7 @@ impl Bucket {
 impl LineStage for Limit {
     fn apply(&mut self, entry: &mut Entry, now_ns: i64) -> Flow {
         let (rate, burst) = (self.rate, self.burst);
-        match &mut self.scope {
+        match &mut *self.scope.lock() {
             Scope::DropAll(bucket) => bucket.allow(rate, burst, now_ns),
             Scope::Wait(bucket) => bucket.wait(rate, burst, now_ns),
             Scope::DropByLabel(label, buckets) => {

@@ -5,7 +5,7 @@
 use super::{Flow, LineStage, Source, mapping};
 use crate::{Entry, Name, StageError, StageFault, Value, config::LogfmtConfig, error::Place};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Logfmt {
     source: Source,
     /// Key in the text, name in the extracted map.

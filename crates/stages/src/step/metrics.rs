@@ -17,10 +17,10 @@ use crate::{
 const DEFAULT_IDLE_NS: i64 = 300_000_000_000;
 const LEAST_IDLE_NS: i64 = 1_000_000_000;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Metrics(Vec<Metric>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Metric {
     source: Name,
     /// Only lines whose source has this text.

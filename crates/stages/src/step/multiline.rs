@@ -4,14 +4,17 @@
 //! line, with `max_lines`, when nothing came for `max_wait_time`, or with [`MAX_BLOCK_BYTES`]. It has the time, labels and
 //! extracted values of its first line; so have lines that come after a block that ended early.
 //!
-//! Keeps true: at most [`MAX_STREAMS`] label sets and [`MAX_BYTES`] in all blocks together; beyond that, blocks end early.
+//! Keeps true: at most [`MAX_STREAMS`] label sets of one source, and [`MAX_BYTES`] in all blocks of all sources of a job
+//! together; beyond that, blocks end early.
+
+use std::{ops::Range, sync::Arc};
 
 use hashbrown::HashMap;
 use model::Labels;
 use regex::Regex;
 
 use super::pattern;
-use crate::{Entry, StageError, config::MultilineConfig, error::Place};
+use crate::{Entry, Parts, StageError, config::MultilineConfig, error::Place, room::Room};
 
 pub const MAX_BLOCK_BYTES: usize = 4 << 20;
 pub const MAX_BYTES: usize = 64 << 20;
@@ -22,12 +25,12 @@ const DEFAULT_LINES: u64 = 128;
 
 #[derive(Debug)]
 pub(crate) struct Multiline {
-    first_line: Regex,
+    first_line: Arc<Regex>,
     max_wait_ns: i64,
     max_lines: u64,
     blocks: HashMap<Labels, Block, foldhash::fast::RandomState>,
     /// In all blocks.
-    bytes: usize,
+    room: Room,
     /// No block ends by waiting before this.
     next_ns: Option<i64>,
     arrivals: u64,
@@ -38,6 +41,8 @@ struct Block {
     /// The first line's entry; its text is kept in `text`.
     start: Entry,
     text: String,
+    /// Of `text`.
+    parts: Parts,
     lines: u64,
     /// When the last line came.
     last_ns: i64,
@@ -48,45 +53,65 @@ struct Block {
 impl Block {
     fn end(&mut self) -> Option<Entry> {
         self.lines = 0;
+        let parts = std::mem::take(&mut self.parts);
         // A block of empty lines has no text; Promtail does not send it either.
         if self.text.is_empty() {
             return None;
         }
-        Some(Entry { line: std::mem::take(&mut self.text), ..self.start.clone() })
+        Some(Entry { line: std::mem::take(&mut self.text), parts, ..self.start.clone() })
     }
 }
 
 impl Multiline {
     pub fn new(config: &MultilineConfig, place: &Place) -> Result<Self, StageError> {
         Ok(Self {
-            first_line: pattern(&config.firstline, place, "firstline")?.regex().clone(),
+            first_line: Arc::new(pattern(&config.firstline, place, "firstline")?.regex().clone()),
             max_wait_ns: config
                 .max_wait_time
                 .map_or(DEFAULT_WAIT_NS, |wait| i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX)),
             max_lines: config.max_lines.unwrap_or(DEFAULT_LINES),
             blocks: HashMap::default(),
-            bytes: 0,
+            room: Room::default(),
             next_ns: None,
             arrivals: 0,
         })
+    }
+
+    /// The same for another source.
+    pub fn twin(&self) -> Self {
+        Self {
+            first_line: Arc::clone(&self.first_line),
+            max_wait_ns: self.max_wait_ns,
+            max_lines: self.max_lines,
+            blocks: HashMap::default(),
+            room: self.room.twin(),
+            next_ns: None,
+            arrivals: 0,
+        }
+    }
+
+    /// Calls `each` with every part of the source that is in a block.
+    pub fn held(&self, each: &mut dyn FnMut(&Range<u64>)) {
+        self.blocks.values().flat_map(|block| block.parts.iter()).for_each(each);
     }
 
     /// Takes a line; `out` gets the blocks that end by it.
     pub fn push(&mut self, mut entry: Entry, now_ns: i64, out: &mut dyn FnMut(Entry)) {
         let is_first = self.first_line.is_match(&entry.line);
         let line = std::mem::take(&mut entry.line);
+        let parts = std::mem::take(&mut entry.parts);
         self.arrivals += 1;
         let Some(block) = self.blocks.get_mut(&entry.labels) else {
             if !is_first {
-                entry.line = line;
+                (entry.line, entry.parts) = (line, parts);
                 out(entry);
                 return;
             }
             if self.blocks.len() >= MAX_STREAMS {
                 self.make_room(out);
             }
-            self.bytes += line.len();
-            let block = Block { text: line, lines: 1, last_ns: now_ns, arrival: self.arrivals, start: entry };
+            self.room.take(line.len());
+            let block = Block { text: line, parts, lines: 1, last_ns: now_ns, arrival: self.arrivals, start: entry };
             let labels = block.start.labels.clone();
             self.blocks.insert(labels.clone(), block);
             self.after_push(&labels, now_ns, out);
@@ -94,7 +119,7 @@ impl Multiline {
         };
         let mut ended = None;
         if is_first || block.text.len() + line.len() > MAX_BLOCK_BYTES {
-            self.bytes = self.bytes.saturating_sub(block.text.len());
+            self.room.give(block.text.len());
             ended = block.end();
         }
         let labels = if is_first {
@@ -111,7 +136,8 @@ impl Multiline {
         } else {
             block.text = line;
         }
-        self.bytes += block.text.len() - before;
+        self.room.take(block.text.len() - before);
+        block.parts.append(parts);
         block.lines += 1;
         block.last_ns = now_ns;
         if let Some(ended) = ended {
@@ -127,12 +153,12 @@ impl Multiline {
         if let Some(block) = self.blocks.get_mut(labels)
             && block.lines == self.max_lines
         {
-            self.bytes = self.bytes.saturating_sub(block.text.len());
+            self.room.give(block.text.len());
             if let Some(ended) = block.end() {
                 out(ended);
             }
         }
-        if self.bytes > MAX_BYTES {
+        if self.room.used() > MAX_BYTES {
             self.flush_where(|_| true, out);
         }
     }
@@ -170,7 +196,7 @@ impl Multiline {
         let mut next_ns: Option<i64> = None;
         for block in self.blocks.values_mut().filter(|block| block.lines > 0) {
             if ends(block) {
-                self.bytes = self.bytes.saturating_sub(block.text.len());
+                self.room.give(block.text.len());
                 ended.extend(block.end().map(|entry| (block.arrival, entry)));
             } else {
                 let due = block.last_ns.saturating_add(self.max_wait_ns);

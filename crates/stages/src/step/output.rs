@@ -1,5 +1,7 @@
 //! The stages that only change the line: `output` and `decolorize`.
 
+use std::sync::Arc;
+
 use memchr::memchr2;
 use regex::Regex;
 use relabel::go_regex_unanchored;
@@ -8,7 +10,7 @@ use super::{Flow, LineStage, required};
 use crate::{Entry, Name, StageError, config::OutputConfig, error::Place};
 
 /// `output`: the line becomes an extracted value; without one it stays.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Output(Name);
 
 impl Output {
@@ -36,12 +38,12 @@ impl LineStage for Output {
 const ANSI: &str = "[\u{1B}\u{9B}][[\\]()#;?]*(?:(?:(?:[a-zA-Z\\d]*(?:;[a-zA-Z\\d]*)*)?\u{07})|(?:(?:\\d{1,4}(?:;\\d{0,4})*)?[\\dA-PRZcf-ntqry=><~]))";
 
 /// `decolorize`.
-#[derive(Debug)]
-pub(crate) struct Decolorize(Regex);
+#[derive(Debug, Clone)]
+pub(crate) struct Decolorize(Arc<Regex>);
 
 impl Decolorize {
     pub fn new(place: &Place) -> Result<Self, StageError> {
-        Ok(Self(go_regex_unanchored(ANSI).map_err(|e| place.fault(e.into()))?))
+        Ok(Self(Arc::new(go_regex_unanchored(ANSI).map_err(|e| place.fault(e.into()))?)))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Flow, LineStage};
 use crate::{Entry, config::PackConfig, json_text::push_string};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pack {
     /// Sorted, each once.
     labels: Vec<String>,

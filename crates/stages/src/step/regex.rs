@@ -2,15 +2,18 @@
 //!
 //! A group that took no part in the match is the empty text. A text that does not match changes nothing.
 
+use std::sync::Arc;
+
 use regex::CaptureLocations;
 
 use super::{Flow, LineStage, Source, pattern};
 use crate::{Entry, Name, StageError, Value, config::RegexConfig, error::Place};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Regex {
     source: Source,
-    regex: regex::Regex,
+    /// Shared: each copy of a pattern has its own memory for matching.
+    regex: Arc<regex::Regex>,
     /// Group number and name.
     names: Vec<(usize, Name)>,
     locations: CaptureLocations,
@@ -21,7 +24,7 @@ impl Regex {
     pub fn new(config: &RegexConfig, place: &Place) -> Result<Self, StageError> {
         let compiled = pattern(&config.expression, place, "expression")?;
         let names = compiled.names().enumerate().filter_map(|(i, name)| Some((i, Name::from(name?)))).collect();
-        let regex = compiled.regex().clone();
+        let regex = Arc::new(compiled.regex().clone());
         let locations = regex.capture_locations();
         Ok(Self { source: Source::new(config.source.as_deref(), place)?, regex, names, locations, found: Vec::new() })
     }

@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{Entry, Name, StageError, Value, config::ReplaceConfig, error::Place};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Replace {
     source: Source,
-    regex: Regex,
+    regex: Arc<Regex>,
     names: Vec<(usize, Name)>,
-    template: Compiled,
+    template: Arc<Compiled>,
 }
 
 impl Replace {
@@ -29,9 +29,9 @@ impl Replace {
         let names = compiled.names().enumerate().filter_map(|(i, name)| Some((i, Name::from(name?)))).collect();
         Ok(Self {
             source: Source::new(config.source.as_deref(), place)?,
-            regex: compiled.regex().clone(),
+            regex: Arc::new(compiled.regex().clone()),
             names,
-            template: Compiled::new(&config.replace).map_err(|fault| place.key("replace").fault(fault))?,
+            template: Arc::new(Compiled::new(&config.replace).map_err(|fault| place.key("replace").fault(fault))?),
         })
     }
 

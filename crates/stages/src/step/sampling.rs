@@ -3,7 +3,7 @@
 use super::{Flow, LineStage};
 use crate::{Entry, StageError, StageFault, config::SamplingConfig, error::Place};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sampling {
     rate: f64,
     random: fastrand::Rng,

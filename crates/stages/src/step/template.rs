@@ -183,16 +183,17 @@ pub(crate) fn template_data(extracted: &Extracted) -> BTreeMap<Arc<str>, GoValue
 }
 
 /// The stage.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Template {
     source: Name,
-    compiled: Compiled,
+    compiled: Arc<Compiled>,
 }
 
 impl Template {
     pub fn new(config: &TemplateConfig, place: &Place) -> Result<Self, StageError> {
         let source = Name::from(required(&config.source, place, "source")?);
         let compiled = Compiled::new(&config.template).map_err(|fault| place.key("template").fault(fault))?;
+        let compiled = Arc::new(compiled);
         Ok(Self { source, compiled })
     }
 }

@@ -3,6 +3,8 @@
 //! Where that fails, `fudge` takes the last time that was read for the same labels and adds a nanosecond, so that lines
 //! stay in order; `skip` leaves the time the line came with.
 
+use std::sync::Arc;
+
 use model::Labels;
 
 use super::{Flow, LineStage, required};
@@ -17,10 +19,10 @@ use crate::{
 /// How many label sets' last times are remembered (at least).
 const REMEMBERED: usize = 10_000;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Timestamp {
     source: Name,
-    formats: Vec<Format>,
+    formats: Arc<[Format]>,
     /// `None` for `skip`.
     fudge: Option<Fudge>,
 }
@@ -162,13 +164,13 @@ impl Timestamp {
                     .fault(StageFault::Choice { given: other.to_owned(), allowed: "fudge, skip" }));
             }
         };
-        Ok(Self { source: Name::from(source), formats, fudge })
+        Ok(Self { source: Name::from(source), formats: formats.into(), fudge })
     }
 
     /// As `docker` and `cri` have it.
     pub fn rfc3339_nano(source: &str) -> Self {
         let layout = Layout::new(layout::named("RFC3339Nano").unwrap_or_default());
-        Self { source: Name::from(source), formats: vec![Format::Rfc3339(layout)], fudge: Some(Fudge::new()) }
+        Self { source: Name::from(source), formats: Arc::new([Format::Rfc3339(layout)]), fudge: Some(Fudge::new()) }
     }
 }
 
@@ -198,6 +200,13 @@ impl LineStage for Timestamp {
 struct Fudge {
     recent: Option<(Labels, i64)>,
     others: Generations<Labels, i64>,
+}
+
+/// Another source has other times.
+impl Clone for Fudge {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
 }
 
 impl Fudge {

@@ -4,9 +4,15 @@
 
 use aws::{CanonicalVerdict, IdentityConfig};
 use net::service_error::ServiceError;
-use remote_write::{DestinationConfig, ProtocolConfig};
+use remote_write::{DestinationConfig, ProbeKind, ProtocolConfig, logs::LogProtocol};
 
-use super::{cause::Finding, causes::cause, probe::Answered, words};
+use super::{
+    cause::Finding,
+    causes::cause,
+    probe::Answered,
+    proof::{self, Proof},
+    words,
+};
 
 /// What an answer is read against.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +22,9 @@ pub struct Case<'a> {
     /// Signing name and region in use.
     pub service: &'a str,
     pub region: &'a str,
-    pub good_refusal: Option<&'static str>,
+    pub kind: &'a ProbeKind,
+    /// Another question follows.
+    pub has_next: bool,
     /// STS accepted a request signed with the same key.
     pub sts_accepts: bool,
     pub is_write: bool,
@@ -24,7 +32,7 @@ pub struct Case<'a> {
 
 impl Case<'_> {
     fn is_s3(&self) -> bool {
-        matches!(self.config.protocol, ProtocolConfig::S3 { .. })
+        matches!(self.config.protocol, ProtocolConfig::S3 { .. } | ProtocolConfig::Logs(LogProtocol::Objects(_)))
     }
 
     fn is_amp(&self) -> bool {
@@ -37,18 +45,19 @@ impl Case<'_> {
     }
 }
 
-/// `None`: it would accept data.
-pub fn refusal(case: &Case<'_>, answered: &Answered) -> Option<Finding> {
+/// What the answer says: yes, with what that proves, or why not.
+pub fn judge(case: &Case<'_>, answered: &Answered) -> Result<Proof, Finding> {
     let status = answered.status.as_u16();
     let error = answered.error.as_ref();
-    if answered.status.is_success() {
+    if answered.status.is_success() && answered.is_page {
         // Captive portals and login pages say 200 to everything.
-        return answered.is_page.then(|| Finding::new(cause("not_found"), answered.said.clone()));
+        return Err(Finding::new(cause("not_found"), answered.said.clone()));
     }
-    if let (Some(good), Some(error)) = (case.good_refusal, error)
-        && error.code == good
-    {
-        return None;
+    if let Some(finding) = unfit_stream(case, answered) {
+        return Err(finding);
+    }
+    if let Some(proof) = proof::of(case.kind, case.has_next, case.is_write, answered) {
+        return Ok(proof);
     }
     let mut finding = match error.filter(|e| !e.is_bare_status()).and_then(|error| by_code(case, error, answered)) {
         Some(finding) => finding,
@@ -58,7 +67,16 @@ pub fn refusal(case: &Case<'_>, answered: &Answered) -> Option<Finding> {
     if finding.detail.is_empty() {
         finding.detail.clone_from(&answered.said);
     }
-    Some(finding)
+    Err(finding)
+}
+
+/// A Firehose stream that is there and takes nothing from us.
+fn unfit_stream(case: &Case<'_>, answered: &Answered) -> Option<Finding> {
+    let (state, kind) = answered.delivery_stream.as_ref().filter(|_| *case.kind == ProbeKind::Describe)?;
+    if kind != "DirectPut" {
+        return Some(Finding::new(cause("delivery_stream_not_direct"), "").with("kind", kind));
+    }
+    (state != "ACTIVE").then(|| Finding::new(cause("delivery_stream_not_active"), "").with("state", state))
 }
 
 /// `HTTP 403 AccessDeniedException`.
@@ -112,7 +130,23 @@ fn by_code(case: &Case<'_>, error: &ServiceError, answered: &Answered) -> Option
         | "RequestLimitExceeded"
         | "LimitExceeded"
         | "ProvisionedThroughputExceeded" => plain(cause("throttled")),
-        "ResourceNotFound" | "NoSuchBucket" | "NoSuchKey" => plain(cause("not_found")),
+        "ResourceNotFound" => plain(match case.kind {
+            ProbeKind::OldLine(_) | ProbeKind::Line(_) | ProbeKind::EmptyExport if lower.contains("log stream") => {
+                cause("log_stream_missing")
+            }
+            ProbeKind::OldLine(_) | ProbeKind::Line(_) | ProbeKind::EmptyExport if lower.contains("log group") => {
+                cause("log_group_missing")
+            }
+            ProbeKind::DryRun | ProbeKind::EmptyBatch | ProbeKind::Describe => cause("stream_missing"),
+            _ => cause("not_found"),
+        }),
+        "NoSuchBucket" | "NoSuchKey" => plain(cause("not_found")),
+        "InvalidArgument" if lower.contains("delivery stream type") => {
+            let kind = message.split_whitespace().find(|word| word.ends_with("AsSource")).unwrap_or("another source");
+            Some(Finding::new(cause("delivery_stream_not_direct"), "").with("kind", kind))
+        }
+        "InvalidKMSResource" | "KMSAccessDenied" | "KMSDisabled" | "KMSInvalidState" | "KMSNotFound"
+        | "KMSOptInRequired" => plain(cause("key_unusable")),
         _ => None,
     }
 }
@@ -174,6 +208,9 @@ fn by_address(case: &Case<'_>) -> Finding {
     if case.identity.is_none() {
         return Finding::new(cause("unsigned"), "");
     }
+    if case.service == "execute-api" {
+        return Finding::new(cause("gateway_path"), "");
+    }
     if !case.is_amp() || is_amp_path(path) {
         return Finding::new(cause("unsigned"), "");
     }
@@ -207,6 +244,11 @@ fn by_permission(case: &Case<'_>, message: &str) -> Finding {
     let action = word("to perform: ").filter(|a| a.contains(':')).unwrap_or_else(|| match case.service {
         "aps" => "aps:RemoteWrite".to_owned(),
         "s3" => "s3:PutObject".to_owned(),
+        "logs" if matches!(case.kind, ProbeKind::Stream(_)) => "logs:CreateLogStream".to_owned(),
+        "logs" => "logs:PutLogEvents".to_owned(),
+        "firehose" => "firehose:PutRecordBatch".to_owned(),
+        "kinesis" => "kinesis:PutRecords".to_owned(),
+        "execute-api" => "execute-api:Invoke".to_owned(),
         other => format!("the action of {other}"),
     });
     let resource = word("on resource: ").filter(|r| r.starts_with("arn:")).unwrap_or_else(|| resource_of(case));
@@ -222,8 +264,18 @@ fn by_permission(case: &Case<'_>, message: &str) -> Finding {
     }
 }
 
-/// A probe's own object is of no use in a policy: the prefix is.
+/// A probe's own object or stream is of no use in a policy: the prefix and the group are.
 fn widened(case: &Case<'_>, resource: &str) -> String {
+    if let Some((before, group)) = resource.split_once(":log-group:") {
+        let group = group.split(':').next().unwrap_or_default();
+        let pattern = match case.kind {
+            ProbeKind::OldLine(place) | ProbeKind::Stream(place) | ProbeKind::Line(place) => {
+                place.group_pattern.as_deref()
+            }
+            _ => None,
+        };
+        return format!("{before}:log-group:{}:*", pattern.unwrap_or(group));
+    }
     match resource.rsplit_once('/') {
         Some((prefix, name)) if case.is_s3() && name.starts_with("sigpost-doctor-probe") => format!("{prefix}/*"),
         _ => resource.to_owned(),
@@ -236,6 +288,21 @@ fn resource_of(case: &Case<'_>) -> String {
         let prefix = prefix.trim_matches('/');
         let slash = if prefix.is_empty() { "" } else { "/" };
         return format!("arn:aws:s3:::{bucket}/{prefix}{slash}*");
+    }
+    let of_service = |resource: &str| format!("arn:aws:{}:{}:ACCOUNT:{resource}", case.service, case.region);
+    match &case.config.protocol {
+        ProtocolConfig::Logs(LogProtocol::CloudWatch(_) | LogProtocol::Otlp(_)) if case.service == "logs" => {
+            return of_service("log-group:GROUP:*");
+        }
+        ProtocolConfig::Logs(LogProtocol::Firehose(of)) => {
+            return of_service(&format!("deliverystream/{}", of.delivery_stream));
+        }
+        ProtocolConfig::Logs(LogProtocol::Kinesis(of)) => return of_service(&format!("stream/{}", of.stream_name)),
+        _ if case.service == "execute-api" => {
+            let id = case.config.url.host_str().and_then(|host| host.split('.').next()).unwrap_or("API");
+            return of_service(&format!("{id}/*/POST/*"));
+        }
+        _ => {}
     }
     let workspace = case.config.url.path().split('/').nth(2).unwrap_or("*");
     format!("arn:aws:{}:{}:ACCOUNT:workspace/{workspace}", case.service, case.region)
@@ -259,6 +326,9 @@ fn by_status(case: &Case<'_>, status: u16, answered: &Answered) -> Finding {
         300..=399 => plain(cause("redirected"))
             .with("location", answered.location.clone().unwrap_or_else(|| "nowhere".to_owned())),
         400 if case.is_amp() && case.has_tenant_header() => plain(cause("tenant_header")),
+        401 if *case.kind == ProbeKind::EmptyPush && answered.said.contains("no org id") => {
+            plain(cause("tenant_missing"))
+        }
         401 | 403 if case.identity.is_none() => {
             let is_aws = aws::parse_host(&case.config.url).is_some();
             plain(if is_aws && case.config.client.auth.is_none() { cause("unsigned") } else { cause("login_refused") })

@@ -25,6 +25,36 @@ pub struct Cause {
     pub iam: Option<(&'static str, &'static str)>,
 }
 
+/// A table of causes. Rows: `id, kind { verdict, seen, meaning, steps, commands, iam? }`.
+macro_rules! causes {
+    ($table:ident = $($id:ident, $kind:ident {
+        verdict: $verdict:literal,
+        seen: $seen:literal,
+        meaning: $meaning:literal,
+        steps: [$($step:literal),+ $(,)?],
+        commands: [$($command:literal),* $(,)?]
+        $(, iam: ($action:literal, $resource:literal))? $(,)?
+    })+) => {
+        /// Rows in the order of the document.
+        pub static $table: &[Cause] = &[
+            $(Cause {
+                id: stringify!($id),
+                kind: $kind,
+                verdict: $verdict,
+                seen: $seen,
+                meaning: $meaning,
+                steps: &[$($step),+],
+                commands: &[$($command),*],
+                iam: causes!(@iam $(($action, $resource))?),
+            },)+
+        ];
+    };
+    (@iam) => { None };
+    (@iam ($action:literal, $resource:literal)) => { Some(($action, $resource)) };
+}
+
+pub(super) use causes;
+
 /// Where a cause lies; the chapters of the document, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {

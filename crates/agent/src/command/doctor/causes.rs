@@ -3,20 +3,24 @@
 //! The one source of doctor's verdicts and of docs/operations/troubleshooting.md. Keeps true: ids are unique and never
 //! change their meaning; every row says what to do.
 
-use super::cause::{
-    Cause,
-    Kind::{Answer, Credentials, Network, Note, Permission, Signature},
+use super::{
+    cause::{
+        Cause,
+        Kind::{Answer, Credentials, Network, Note, Permission, Signature},
+        causes,
+    },
+    log_causes::LOG_CAUSES,
 };
 
 /// Looks a cause up. Ids in the code are checked by a test, so the fallback is never seen.
 pub fn cause(id: &str) -> &'static Cause {
-    CAUSES.iter().find(|cause| cause.id == id).unwrap_or(&UNKNOWN)
+    CAUSES.iter().chain(LOG_CAUSES).find(|cause| cause.id == id).unwrap_or(&UNKNOWN)
 }
 
 /// Every row.
 #[cfg(test)]
 pub fn all() -> impl Iterator<Item = &'static Cause> + Clone {
-    CAUSES.iter().chain(std::iter::once(&UNKNOWN))
+    CAUSES.iter().chain(LOG_CAUSES).chain(std::iter::once(&UNKNOWN))
 }
 
 /// What is left when nothing else fits.
@@ -34,34 +38,7 @@ static UNKNOWN: Cause = Cause {
     iam: None,
 };
 
-macro_rules! causes {
-    ($($id:ident, $kind:ident {
-        verdict: $verdict:literal,
-        seen: $seen:literal,
-        meaning: $meaning:literal,
-        steps: [$($step:literal),+ $(,)?],
-        commands: [$($command:literal),* $(,)?]
-        $(, iam: ($action:literal, $resource:literal))? $(,)?
-    })+) => {
-        /// All rows but the last, in the order of the document.
-        static CAUSES: &[Cause] = &[
-            $(Cause {
-                id: stringify!($id),
-                kind: $kind,
-                verdict: $verdict,
-                seen: $seen,
-                meaning: $meaning,
-                steps: &[$($step),+],
-                commands: &[$($command),*],
-                iam: causes!(@iam $(($action, $resource))?),
-            },)+
-        ];
-    };
-    (@iam) => { None };
-    (@iam ($action:literal, $resource:literal)) => { Some(($action, $resource)) };
-}
-
-causes! {
+causes! { CAUSES =
 // --- the way there -------------------------------------------------------------------------------------------------
 dns_unknown, Network {
     verdict: "the name {host_only} has no address here",
@@ -486,7 +463,7 @@ clock_skew, Signature {
     meaning: "AWS accepts requests dated within five minutes (S3: fifteen) of its own time, and correction is off or the answer had no usable Date.",
     steps: [
         "fix NTP: start chronyd or systemd-timesyncd; on EC2 its server is 169.254.169.123",
-        "unset AWS_DISABLE_CLOCK_SKEW_CORRECTION if it is set: the agent can sign with AWS's time",
+        "unset AWS_DISABLE_CLOCK_SKEW_CORRECTION (or disable_clock_skew_correction of the profile) if it is set: the agent can sign with AWS's time",
     ],
     commands: ["timedatectl", "chronyc tracking"],
 }
@@ -603,7 +580,7 @@ not_found, Answer {
     seen: "404, 405 or 410; `ResourceNotFoundException`, `NoSuchBucket`.",
     meaning: "The path, the workspace or the bucket does not exist, or not in this region or account.",
     steps: [
-        "compare the path with the receiver's documentation: Prometheus /api/v1/write (with --web.enable-remote-write-receiver), Mimir /api/v1/push, AMP /workspaces/ID/api/v1/remote_write",
+        "compare the path with the receiver's documentation: Prometheus /api/v1/write (with --web.enable-remote-write-receiver), Mimir /api/v1/push, AMP /workspaces/ID/api/v1/remote_write, Loki /loki/api/v1/push, OTLP /v1/logs",
         "compare workspace or bucket, region and account",
     ],
     commands: [],
@@ -631,11 +608,11 @@ receiver_broken, Answer {
 }
 probe_refused, Answer {
     verdict: "it refuses the probe's request ({status})",
-    seen: "400, 413, 415 or 422 to an empty write request.",
-    meaning: "The address answers and lets us in, but does not take this kind of request: it is no remote-write 1.0 receiver, or it refuses empty requests.",
+    seen: "400, 413, 415 or 422 to an empty request.",
+    meaning: "The address answers and lets us in, but does not take this kind of request: it speaks another protocol, or it refuses empty requests.",
     steps: [
         "read its words above: does it want another protocol or another content type?",
-        "if it only dislikes empty requests, doctor --write-probe sends one real sample",
+        "if it only dislikes empty requests, doctor --write-probe sends one real sample or line",
     ],
     commands: ["sigpost doctor -config.file={config} --destination {name} --write-probe"],
 }

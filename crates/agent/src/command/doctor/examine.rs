@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use aws::{Identity, IdentityContext, RegionOrigin};
 use config::DestinationPlan;
 use net::{HttpAuth, Survey};
-use remote_write::ProtocolConfig;
 
 use super::{
     answer::{self, Case},
@@ -18,6 +17,7 @@ use super::{
     metadata::{self, MetadataSight},
     network,
     probe::{self, Answered, Sent},
+    proof::Proof,
     report::{IdentityFacts, ProbeFacts, Report, Verdict},
     words,
 };
@@ -26,7 +26,9 @@ use super::{
 const STEP: Duration = Duration::from_secs(3);
 /// All sources of credentials and their roles.
 const SOURCES: Duration = Duration::from_secs(13);
-const PROBE: Duration = Duration::from_secs(8);
+const PROBE: Duration = Duration::from_secs(7);
+/// Each question after the first.
+const NEXT: Duration = Duration::from_secs(3);
 const CALLER: Duration = Duration::from_secs(5);
 /// Whatever is still under way then is given up.
 const ALL: Duration = Duration::from_secs(28);
@@ -90,8 +92,7 @@ fn authentication(plan: &DestinationPlan) -> &'static str {
 async fn fill(plan: &DestinationPlan, identities: &IdentityContext, terms: &Terms, report: &mut Report) {
     let config = &plan.config;
     let now_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let write = terms.write.then(|| i64::try_from(now_ms).unwrap_or_default());
-    let probe = match remote_write::probe(config, write) {
+    let probe = match remote_write::probe(config, i64::try_from(now_ms).unwrap_or_default(), terms.write) {
         Ok(probe) => probe,
         Err(error) => {
             report
@@ -141,7 +142,17 @@ async fn fill(plan: &DestinationPlan, identities: &IdentityContext, terms: &Term
             facts.caller = Some(caller.unwrap_or_else(|_| Err("STS gave no answer in time".to_owned())));
             facts.access_key_id = identity.status().access_key_id;
         }
-        read(plan, identity.as_deref(), &probe, sent, terms, report);
+        let mut proof = read(plan, identity.as_deref(), &probe, sent, terms, report);
+        let mut asked = &probe;
+        while let (Some(Proof { goes_on: true, .. }), Some(next)) = (proof, asked.next.as_deref()) {
+            let sent = probe::send(config, identity.as_deref(), next, NEXT).await;
+            proof = read(plan, identity.as_deref(), next, sent, terms, report);
+            asked = next;
+        }
+        if let Some(proof) = proof {
+            accept(proof, report);
+        }
+        learn_region(identity.as_deref(), report);
         return;
     }
     let is_aws = aws::parse_host(&config.url).is_some();
@@ -167,7 +178,7 @@ async fn look_at_identity(
     Some((IdentityFacts { explanation: Some(explanation), service, ..IdentityFacts::default() }, refusal))
 }
 
-/// Takes the outcome of the probe into the report.
+/// Takes the outcome of a question into the report; what it proves, if it is a yes.
 fn read(
     plan: &DestinationPlan,
     identity: Option<&Identity>,
@@ -175,7 +186,7 @@ fn read(
     sent: Sent,
     terms: &Terms,
     report: &mut Report,
-) {
+) -> Option<Proof> {
     let is_aws = aws::parse_host(&plan.config.url).is_some();
     let mut facts = ProbeFacts {
         what: probe.what.clone(),
@@ -187,11 +198,12 @@ fn read(
         took_ms: 0,
         stored: false,
         shows: "",
+        then: Vec::new(),
     };
-    let finding = match sent {
+    let judged = match sent {
         Sent::Unsigned(why) => {
             facts.outcome = "not sent: it could not be signed".to_owned();
-            Some(Finding::new(cause("credentials_failed"), words::said(&why)))
+            Err(Finding::new(cause("credentials_failed"), words::said(&why)))
         }
         Sent::Failed(error) => {
             facts.outcome = "no answer".to_owned();
@@ -199,7 +211,7 @@ fn read(
             let by_proxy = report.survey.as_ref().is_some_and(|s| s.proxy.is_some());
             // The survey knows more about certificates and tunnels than a failed exchange does.
             let seen = report.survey.as_ref().and_then(|survey| network::refusal(survey, is_aws));
-            Some(seen.unwrap_or_else(|| network::failure(&error, by_proxy)))
+            Err(seen.unwrap_or_else(|| network::failure(&error, by_proxy)))
         }
         Sent::Answered(answered) => {
             facts.outcome = answer::shown_status(&answered);
@@ -213,34 +225,29 @@ fn read(
             judge(plan, probe, &answered, terms, report)
         }
     };
-    match finding {
-        Some(finding) => report.findings.push(finding),
-        None => {
-            facts.shows = shows(plan, terms);
-            report.verdict = Verdict::Accepts;
-        }
+    match &mut report.probe {
+        Some(first) => first.then.push((facts.what, facts.outcome)),
+        none => *none = Some(facts),
     }
-    report.probe = Some(facts);
+    judged.map_err(|finding| report.findings.push(finding)).ok()
+}
+
+/// The last question was answered with yes.
+fn accept(proof: Proof, report: &mut Report) {
+    report.verdict = Verdict::Accepts;
+    if let Some(facts) = &mut report.probe {
+        facts.shows = proof.shows;
+    }
+    if !proof.open.is_empty() {
+        report.findings.push(Finding::new(cause("permission_not_shown"), "").with("action", proof.open.join(", ")));
+    }
+}
+
+fn learn_region(identity: Option<&Identity>, report: &mut Report) {
     if let Some(region) = identity.and_then(|i| i.status().region)
         && region.1 == RegionOrigin::Answer
     {
         report.findings.push(Finding::new(cause("region_learnt"), "").with("right_region", region.0));
-    }
-}
-
-/// What an accepted probe proves.
-fn shows(plan: &DestinationPlan, terms: &Terms) -> &'static str {
-    match (&plan.config.protocol, terms.write) {
-        (_, true) => "data is really accepted: this was stored",
-        (ProtocolConfig::Prometheus { .. }, false) => "address, identity and permission are right; nothing was stored",
-        (ProtocolConfig::S3 { .. }, false) => {
-            "S3 says this only to who may write here (s3:PutObject); nothing was stored; encryption keys and policies with \
-             conditions are shown by --write-probe alone"
-        }
-        (ProtocolConfig::Logs(_), false) => {
-            "address and identity are right; nothing was stored; services differ in whether they look at permissions before \
-             they refuse an empty request"
-        }
     }
 }
 
@@ -250,7 +257,7 @@ fn judge(
     answered: &Answered,
     terms: &Terms,
     report: &Report,
-) -> Option<Finding> {
+) -> Result<Proof, Finding> {
     let facts = report.identity.as_ref();
     let region = facts.and_then(|f| f.explanation.as_ref()).and_then(|e| e.region.as_ref()).map(|(r, _)| r.as_str());
     let case = Case {
@@ -258,11 +265,12 @@ fn judge(
         identity: plan.identity.as_ref(),
         service: facts.map_or(plan.default_service, |f| f.service.as_str()),
         region: region.unwrap_or_default(),
-        good_refusal: probe.good_refusal,
+        kind: &probe.kind,
+        has_next: probe.next.is_some(),
         sts_accepts: facts.is_some_and(|f| matches!(f.caller, Some(Ok(_)))),
         is_write: terms.write,
     };
-    answer::refusal(&case, answered)
+    answer::judge(&case, answered)
 }
 
 /// Notes, the order of findings, and the facts that their texts name.

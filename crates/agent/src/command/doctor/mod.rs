@@ -12,10 +12,12 @@ mod credentials;
 #[cfg(test)]
 mod document;
 mod examine;
+mod log_causes;
 mod metadata;
 mod network;
 mod page;
 mod probe;
+mod proof;
 mod report;
 mod words;
 

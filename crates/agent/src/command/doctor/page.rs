@@ -100,6 +100,9 @@ fn destination(report: &Report, paint: Paint, out: &mut String) {
         if let Some(id) = &probe.request_id {
             row("", &format!("request id {id}"), out);
         }
+        for (what, outcome) in &probe.then {
+            row("", &format!("{what}: {outcome}"), out);
+        }
         if !probe.shows.is_empty() {
             row("shows", probe.shows, out);
         }

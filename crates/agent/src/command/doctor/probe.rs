@@ -39,6 +39,8 @@ pub struct Answered {
     pub said: String,
     pub location: Option<String>,
     pub bucket_region: Option<String>,
+    /// State and type of the delivery stream that Firehose described.
+    pub delivery_stream: Option<(String, String)>,
     /// A web page and no answer of a receiver.
     pub is_page: bool,
     /// The far end's clock minus ours by its `Date`, in milliseconds.
@@ -128,6 +130,7 @@ fn read(
             Err(_) => to.split(['?', '#']).next().unwrap_or_default().to_owned(),
         }),
         bucket_region: text("x-amz-bucket-region"),
+        delivery_stream: delivery_stream(&reply.body),
         is_page,
         offset_ms: offset(&reply.headers, reply),
         canonical,
@@ -135,6 +138,15 @@ fn read(
         signed_again,
         took,
     }
+}
+
+fn delivery_stream(body: &[u8]) -> Option<(String, String)> {
+    let described: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let field = |name: &str| {
+        let text = described.pointer(&format!("/DeliveryStreamDescription/{name}"))?.as_str()?;
+        Some(words::short(text, 60))
+    };
+    Some((field("DeliveryStreamStatus")?, field("DeliveryStreamType")?))
 }
 
 /// The title of a web page, which tells who answered.

@@ -21,7 +21,7 @@ pub struct Report {
     pub url: String,
     /// `endpoint_url`, where there is one.
     pub endpoint: Option<String>,
-    /// `prometheus` or `s3`.
+    /// `prometheus`, `s3`, `loki`, `cloudwatch_logs`, `firehose`, `kinesis`, `otlp`.
     pub protocol: &'static str,
     pub verdict: Verdict,
     pub authentication: &'static str,
@@ -65,6 +65,8 @@ pub struct ProbeFacts {
     pub stored: bool,
     /// What an accepted probe shows, and what it leaves open.
     pub shows: &'static str,
+    /// What was asked after it, and the answers.
+    pub then: Vec<(String, String)>,
 }
 
 impl Report {
@@ -116,6 +118,7 @@ impl Report {
                 "took_ms": u64::try_from(probe.took_ms).unwrap_or(u64::MAX),
                 "stored": probe.stored,
                 "shows": probe.shows,
+                "then": probe.then.iter().map(|(what, outcome)| json!({"request": what, "outcome": outcome})).collect::<Vec<_>>(),
             })),
         })
     }

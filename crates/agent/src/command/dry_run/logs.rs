@@ -64,15 +64,19 @@ fn address(protocol: &ProtocolConfig) -> String {
 
 async fn show_job(job: &LogJobPlan, lines: usize, given: Option<&[String]>) -> Result<()> {
     let targets = targets(job).await?;
-    println!("  job {}: {} targets", job.job_name, targets.len());
-    let mut pipeline = Pipeline::new(&job.stages, &job.job_name, &StageMetrics::registered(&mut Registry::default()))?;
+    match source(&job.source) {
+        None => println!("  job {}: {} targets", job.job_name, targets.len()),
+        Some(source) => println!("  job {}: {source}; with --stdin lines are taken from there", job.job_name),
+    }
+    let pipeline = Pipeline::new(&job.stages, &job.job_name, &StageMetrics::registered(&mut Registry::default()))?;
     for labels in targets {
         let public: Labels = labels.iter().filter(|(name, _)| !name.starts_with("__")).collect();
         if let Some(given) = given {
             println!("    standard input as {}", braces(public.iter()));
-            for line in given {
-                show_line(&mut pipeline, &public, line);
-            }
+            show_lines(pipeline.twin(), &public, given);
+            continue;
+        }
+        if !matches!(job.source, LogSource::Files(_)) {
             continue;
         }
         let Some(path) = labels.get("__path__") else {
@@ -92,7 +96,7 @@ async fn show_job(job: &LogJobPlan, lines: usize, given: Option<&[String]>) -> R
                         head.iter().map(String::len).sum::<usize>()
                     );
                 }
-                Ok(head) => head.iter().for_each(|line| show_line(&mut pipeline, &labels, line)),
+                Ok(head) => show_lines(pipeline.twin(), &labels, &head),
                 Err(error) => println!("        cannot be read: {error}"),
             }
         }
@@ -100,17 +104,34 @@ async fn show_job(job: &LogJobPlan, lines: usize, given: Option<&[String]>) -> R
             println!("      and {} more", files.len() - FILES);
         }
     }
-    let mut held = Vec::new();
-    pipeline.finish(now_ns(), &mut |entry| held.push(entry));
-    for entry in held {
-        println!("    held back to the end, then sent: {} {}", braces(entry.labels.iter()), entry.line);
-    }
     Ok(())
 }
 
-/// Relabelled, still with the labels that begin with `__`.
+/// What is read that is no files, in words.
+fn source(source: &LogSource) -> Option<String> {
+    match source {
+        LogSource::Files(_) => None,
+        LogSource::Journal(config) => Some(match &config.path {
+            Some(path) => format!("the journal in {}", path.display()),
+            None => "the system's journal".to_owned(),
+        }),
+        LogSource::Syslog(config) => Some(format!("syslog on {}", config.listen)),
+        LogSource::Push(config) => Some(format!("what is pushed to {}", config.listen)),
+        LogSource::CloudWatch(plan) => Some(format!("log groups of CloudWatch Logs in {}", plan.config.region)),
+        LogSource::Objects(plan) => Some(format!("objects of the bucket {}", plan.config.bucket)),
+    }
+}
+
+/// Relabelled, still with the labels that begin with `__`. Of what is no files: the labels that every line gets.
 async fn targets(job: &LogJobPlan) -> Result<Vec<Labels>> {
-    let LogSource::Files(discoveries) = &job.source;
+    let discoveries = match &job.source {
+        LogSource::Files(discoveries) => discoveries,
+        LogSource::Journal(config) => return Ok(vec![config.labels.clone()]),
+        LogSource::Syslog(config) => return Ok(vec![config.labels.clone()]),
+        LogSource::Push(config) => return Ok(vec![config.labels.clone()]),
+        LogSource::CloudWatch(plan) => return Ok(vec![plan.config.labels.clone()]),
+        LogSource::Objects(plan) => return Ok(vec![plan.config.labels.clone()]),
+    };
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let mut groups = discovery::watch(discoveries.clone(), &tracker, stop.clone())?;
     // The first list comes when every source has spoken, or after the discovery's own patience.
@@ -170,10 +191,26 @@ fn head(file: &Path, lines: usize) -> std::io::Result<Vec<String>> {
         if reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut bytes)? == 0 {
             break;
         }
+        if bytes.len() as u64 == LINE_BYTES && bytes.last() != Some(&b'\n') {
+            reader.skip_until(b'\n')?;
+        }
         let text = String::from_utf8_lossy(&bytes);
         all.push(text.trim_end_matches('\n').to_owned());
     }
     Ok(all)
+}
+
+/// The lines of one file, which has stages of its own.
+fn show_lines(mut pipeline: Pipeline, labels: &Labels, lines: &[String]) {
+    for line in lines {
+        show_line(&mut pipeline, labels, line);
+    }
+    let mut held = Vec::new();
+    pipeline.finish(now_ns(), &mut |entry| held.push(entry));
+    for entry in held {
+        let (pairs, time) = (braces(entry.labels.iter()), timestamp(entry.timestamp_ns));
+        println!("        held back to here, then sent: {pairs} {time} {}", entry.line);
+    }
 }
 
 fn show_line(pipeline: &mut Pipeline, labels: &Labels, line: &str) {

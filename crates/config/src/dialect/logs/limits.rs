@@ -59,11 +59,7 @@ pub(super) fn target(instance: &Block<'_>) -> (Duration, bool) {
         return (SYNC_PERIOD, false);
     };
     let sync_period = longer_than_nothing(&block, "sync_period").unwrap_or(SYNC_PERIOD);
-    let stdin = block.flag("stdin").unwrap_or(false);
-    if stdin {
-        not_yet(&block, "stdin", "this version of sigpost does not read standard input", None);
-    }
-    (sync_period, stdin)
+    (sync_period, block.flag("stdin").unwrap_or(false))
 }
 
 /// `filename`, `sync_period`, `ignore_invalid_yaml`.
@@ -83,13 +79,6 @@ pub(super) fn lines(instance: &Block<'_>) -> LineLimits {
     let drop = block.flag("readline_rate_drop");
     let enabled = block.flag("readline_rate_enabled").unwrap_or(false);
     let max_streams = block.whole("max_streams").unwrap_or(0);
-    if enabled {
-        let message = "this version of sigpost does not limit the lines of an instance together";
-        not_yet(&block, "readline_rate_enabled", message, Some("use the stage `limit` in each job's pipeline_stages"));
-    }
-    if max_streams > 0 {
-        not_yet(&block, "max_streams", "this version of sigpost does not count label sets", None);
-    }
     // Zero is what the Agent has where nothing is written; a limit of nothing is none.
     let rate = LineRate {
         per_second: per_second.filter(|rate| *rate > 0.0).unwrap_or(RATE.per_second),
@@ -101,13 +90,6 @@ pub(super) fn lines(instance: &Block<'_>) -> LineLimits {
         max_streams,
         max_line_size: block.size("max_line_size").unwrap_or(0),
         max_line_size_truncate: block.flag("max_line_size_truncate").unwrap_or(false),
-    }
-}
-
-/// Says that a key which is on has no effect.
-fn not_yet(block: &Block<'_>, key: &str, message: &str, help: Option<&str>) {
-    if let Some(field) = block.raw(key) {
-        block.reader.warn(&field, format!("`{key}`: {message}"), help);
     }
 }
 

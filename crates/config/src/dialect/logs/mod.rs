@@ -5,6 +5,7 @@ pub(super) mod clients;
 pub(super) mod limits;
 mod protocol;
 pub(super) mod scrape;
+pub(super) mod sources;
 pub(super) mod stages;
 
 use std::path::{Path, PathBuf};
@@ -58,9 +59,30 @@ pub(super) fn read<'a>(
             let message = format!("`{}` and `{}` share a positions file", other.name, route.name);
             instance.error_at("positions", message, Some("give each instance its own positions.filename"));
         }
+        same_input(&instance, &route, &routes);
         routes.push(route);
     }
     routes
+}
+
+/// Reports what two jobs cannot share: a port, the standard input.
+fn same_input(instance: &Block<'_>, route: &LogsRoute, before: &[LogsRoute]) {
+    if let Some(other) = before.iter().find(|other| other.stdin && route.stdin) {
+        let message = format!("`{}` and `{}` both read the standard input", other.name, route.name);
+        instance.error_at("target_config", message, Some("stdin: true in one instance only"));
+    }
+    let jobs = |route: &LogsRoute| if route.stdin { Vec::new() } else { route.jobs.clone() };
+    let own = jobs(route);
+    let mut earlier: Vec<_> = before.iter().flat_map(jobs).collect();
+    for job in own {
+        let Some((transport, address)) = job.source.listens() else { continue };
+        let same = |other: &&crate::LogJobPlan| other.source.listens() == Some((transport, address));
+        if let Some(other) = earlier.iter().find(same) {
+            let message = format!("the jobs `{}` and `{}` both listen on {address}", other.job_name, job.job_name);
+            instance.error_at("scrape_configs", message, Some("give each job its own port"));
+        }
+        earlier.push(job);
+    }
 }
 
 fn global<'a>(logs: &Block<'a>) -> Global<'a> {
@@ -82,7 +104,7 @@ fn route<'a>(
     let positions = positions(instance, &name, global, data_directory);
     let (sync_period, stdin) = limits::target(instance);
     let limits = limits::lines(instance);
-    let jobs = scrape::jobs(instance);
+    let jobs = scrape::jobs(instance, scrape::Place { stdin, hostname: &settings.hostname });
     if jobs.is_empty() && !stdin && instance.get("scrape_configs").is_none() {
         let help = "add scrape_configs with a job of static_configs and a label __path__";
         instance.warn(format!("`{name}` has no `scrape_configs`: it collects nothing"), Some(help));

@@ -6,7 +6,7 @@ use stages::PipelineConfig;
 
 use super::{
     super::{discovery, relabel},
-    check, stages as pipeline,
+    check, sources, stages as pipeline,
 };
 use crate::{
     CompressionFormat, Decompression, LogJobPlan, LogSource,
@@ -25,8 +25,9 @@ pub(in crate::dialect) const SCRAPE: Shape = Shape {
             "static_configs",
             "file_sd_configs",
             "http_sd_configs",
+            "kubernetes_sd_configs",
         ],
-        NOT_READ_YET,
+        sources::KEYS,
         NOT_SUPPORTED_KEYS,
         discovery::NOT_YET,
     ],
@@ -34,10 +35,6 @@ pub(in crate::dialect) const SCRAPE: Shape = Shape {
 
 pub(in crate::dialect) const DECOMPRESSION: Shape =
     Shape { name: "decompression", keys: &[&["enabled", "initial_delay", "format"]] };
-
-/// Sources that this version does not read; jobs with them wait for one that does.
-const NOT_READ_YET: &[&str] =
-    &["journal", "syslog", "loki_push_api", "s3", "cloudwatch_logs", "aws_api_gateway_access_logs"];
 
 /// Sources that Promtail has and sigpost does not, with what to use instead.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
@@ -53,8 +50,16 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
 const NOT_SUPPORTED_KEYS: &[&str] =
     &["kafka", "gelf", "heroku_drain", "gcplog", "cloudflare", "azure_event_hubs", "windows_events"];
 
+/// Where jobs run.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'p> {
+    /// The first gives its labels and stages to the lines of standard input, the others nothing.
+    pub stdin: bool,
+    pub hostname: &'p str,
+}
+
 /// The jobs of one instance. Their names are unique in it.
-pub(super) fn jobs(instance: &Block<'_>) -> Vec<LogJobPlan> {
+pub(super) fn jobs(instance: &Block<'_>, place: Place<'_>) -> Vec<LogJobPlan> {
     let mut jobs: Vec<LogJobPlan> = Vec::new();
     for item in instance.items("scrape_configs") {
         if item.is_null() {
@@ -64,7 +69,7 @@ pub(super) fn jobs(instance: &Block<'_>) -> Vec<LogJobPlan> {
         let Some(block) = Block::open(instance.reader, SCRAPE, &item) else {
             continue;
         };
-        let Some(job) = job(&block) else { continue };
+        let Some(job) = job(&block, place) else { continue };
         if !job.job_name.is_empty() && jobs.iter().any(|other| other.job_name == job.job_name) {
             let message = format!("two scrape configs have the job name `{}`", job.job_name);
             block.error_at("job_name", message, Some("job names are unique within one entry of logs.configs"));
@@ -74,7 +79,7 @@ pub(super) fn jobs(instance: &Block<'_>) -> Vec<LogJobPlan> {
     jobs
 }
 
-fn job(block: &Block<'_>) -> Option<LogJobPlan> {
+fn job(block: &Block<'_>, place: Place<'_>) -> Option<LogJobPlan> {
     let job_name = block.required("job_name", "job_name: varlogs").unwrap_or_default();
     let list = block.get("pipeline_stages");
     let stages = list.as_ref().map(|list| pipeline::read(block.reader, list)).unwrap_or_default();
@@ -83,39 +88,33 @@ fn job(block: &Block<'_>) -> Option<LogJobPlan> {
     let relabel = relabel::rules(block, "relabel_configs");
     let encoding = block.text("encoding");
     let decompression = block.block("decompression", DECOMPRESSION).and_then(|b| decompression(&b));
-    let source = source(block, &job_name)?;
-    if let Some(list) = block.raw("pipeline_stages").filter(|_| !stages.stages.is_empty()) {
-        let message = format!(
-            "this version of sigpost does not run pipeline_stages for files yet: job `{job_name}` collects nothing, since \
-             its lines must not leave unchanged"
-        );
-        block.reader.warn(&list, message, Some("`sigpost dry-run` shows what the stages would do"));
-    }
+    let source = source(block, &job_name, place)?;
     Some(LogJobPlan { job_name, source, relabel, stages, encoding, decompression })
 }
 
-/// `None`: there is nothing to read in this version, which was said.
-fn source(block: &Block<'_>, job: &str) -> Option<LogSource> {
+/// `None`: there is nothing to read, which was said.
+fn source(block: &Block<'_>, job: &str, place: Place<'_>) -> Option<LogSource> {
     for (key, instead) in NOT_SUPPORTED {
         if block.get(key).is_some() {
             block.error_at_key(key, format!("`{key}` is not supported by sigpost"), Some(instead));
         }
     }
-    let discoveries = discovery::read_for_files(block);
-    let file_keys = ["static_configs", "file_sd_configs", "http_sd_configs"];
-    let by_files = file_keys.iter().chain(discovery::NOT_YET).any(|key| block.get(key).is_some());
-    let later: Vec<&str> = NOT_READ_YET.iter().copied().filter(|key| block.get(key).is_some()).collect();
-    for key in &later {
-        let message = if by_files {
-            format!("job `{job}` has files and `{key}`: the files are read, as Grafana Agent does it")
-        } else {
-            format!("this version of sigpost does not read `{key}` yet: job `{job}` collects nothing")
-        };
+    let discoveries =
+        if place.stdin { discovery::read_for_stdin(block) } else { discovery::read_for_files(block, place.hostname) };
+    let by_files = place.stdin || discovery::KEYS.iter().chain(discovery::NOT_YET).any(|key| block.get(key).is_some());
+    let mut given = sources::given(block).into_iter();
+    let first = if by_files { None } else { given.next() };
+    for key in given {
+        let read = first.map_or("files".to_owned(), |first| format!("`{first}`"));
+        let message = format!("job `{job}` has {read} and `{key}`: `{key}` is not read, as in Grafana Agent");
         if let Some(field) = block.raw(key) {
-            block.reader.warn(&field, message, None);
+            block.reader.warn(&field, message, Some("give each source a job of its own"));
         }
     }
-    if !by_files && later.is_empty() && NOT_SUPPORTED_KEYS.iter().all(|key| block.get(key).is_none()) {
+    if let Some(key) = first {
+        return sources::read(block, key);
+    }
+    if !by_files && NOT_SUPPORTED_KEYS.iter().all(|key| block.get(key).is_none()) {
         let message = format!("job `{job}` has no source of lines");
         block.error(message, Some("add static_configs with a label __path__, such as /var/log/*.log"));
     }

@@ -45,6 +45,7 @@ fn answered(status: u16, code: &str, message: &str) -> Answered {
         said: words::said(message),
         location: None,
         bucket_region: None,
+        delivery_stream: None,
         is_page: false,
         offset_ms: None,
         canonical: None,
@@ -54,6 +55,11 @@ fn answered(status: u16, code: &str, message: &str) -> Answered {
     }
 }
 
+/// The finding, if it is no yes.
+fn refusal(case: &Case<'_>, answered: &Answered) -> Option<Finding> {
+    judge(case, answered).err()
+}
+
 fn case<'a>(config: &'a DestinationConfig, identity: Option<&'a IdentityConfig>) -> Case<'a> {
     let is_s3 = matches!(config.protocol, ProtocolConfig::S3 { .. });
     Case {
@@ -61,7 +67,8 @@ fn case<'a>(config: &'a DestinationConfig, identity: Option<&'a IdentityConfig>)
         identity,
         service: if is_s3 { "s3" } else { "aps" },
         region: "us-east-1",
-        good_refusal: is_s3.then_some("NoSuchUpload"),
+        kind: if is_s3 { &ProbeKind::Part } else { &ProbeKind::Write },
+        has_next: false,
         sts_accepts: false,
         is_write: false,
     }
@@ -238,4 +245,87 @@ fn a_canonical_request_decides_between_secret_scope_and_a_changed_request() {
     assert_eq!(refusal(&case, &quiet).unwrap().cause.id, "signature_unexplained");
     case.sts_accepts = false;
     assert_eq!(refusal(&case, &quiet).unwrap().cause.id, "wrong_secret");
+}
+
+fn log_config(url: &str, protocol: LogProtocol) -> DestinationConfig {
+    DestinationConfig { protocol: ProtocolConfig::Logs(protocol), ..config(url) }
+}
+
+#[test]
+fn every_answer_to_a_log_probe_has_its_meaning() {
+    use remote_write::{LogPlace, logs};
+    let format = logs::LogFormat::default();
+    let firehose = LogProtocol::Firehose(logs::FirehoseConfig { delivery_stream: "s".into(), format });
+    let (to_firehose, to_loki) = (
+        log_config("https://firehose.us-east-1.amazonaws.com/", firehose),
+        log_config("https://h/loki/api/v1/push", LogProtocol::Loki(logs::LokiConfig::default())),
+    );
+    let place = |creates, is_exact| LogPlace { creates, is_exact, group_is_exact: is_exact, group_pattern: None };
+    let identity = IdentityConfig::default();
+    let (no_group, no_stream) = ("The specified log group does not exist.", "The specified log stream does not exist.");
+    let kms = "KMSAccessDeniedException";
+    let missing = "ResourceNotFoundException";
+    let yes = None;
+    // Kind, whether more is asked, answer, what it means, what it leaves open.
+    let table: Vec<(ProbeKind, bool, u16, &str, &str, Option<&str>, &[&str])> = vec![
+        (ProbeKind::OldLine(place(false, true)), false, 200, "", "", yes, &[]),
+        (ProbeKind::OldLine(place(false, true)), false, 400, missing, no_group, Some("log_group_missing"), &[]),
+        (ProbeKind::OldLine(place(false, true)), false, 400, missing, no_stream, Some("log_stream_missing"), &[]),
+        (ProbeKind::OldLine(place(false, false)), false, 400, missing, no_group, yes, &[]),
+        (ProbeKind::OldLine(place(true, true)), true, 400, missing, no_stream, yes, &["logs:CreateLogStream"]),
+        (ProbeKind::OldLine(place(true, true)), true, 400, missing, no_group, yes, &[]),
+        (ProbeKind::OldLine(place(true, true)), true, 400, kms, "", Some("key_unusable"), &[]),
+        (ProbeKind::Stream(place(true, true)), false, 400, missing, no_group, yes, &["logs:CreateLogGroup"]),
+        (ProbeKind::Stream(place(true, true)), false, 400, "ThrottlingException", "", Some("throttled"), &[]),
+        (ProbeKind::DryRun, false, 400, "DryRunOperationException", "", yes, &[]),
+        // Nobody may take a success for a dry run.
+        (ProbeKind::DryRun, false, 200, "", "", Some("unexplained"), &[]),
+        (ProbeKind::DryRun, false, 400, missing, "Stream s under account 1 not found.", Some("stream_missing"), &[]),
+        (ProbeKind::EmptyBatch, true, 400, "ValidationException", "", yes, &["firehose:PutRecordBatch"]),
+        (ProbeKind::EmptyBatch, false, 400, "InvalidArgumentException", "", yes, &["kinesis:PutRecords"]),
+        (ProbeKind::Describe, false, 400, "AccessDeniedException", "", yes, &["firehose:PutRecordBatch"]),
+        (ProbeKind::Describe, false, 400, missing, "Firehose s not found", Some("stream_missing"), &[]),
+        (ProbeKind::EmptyExport, false, 200, "", "", yes, &[]),
+        (ProbeKind::EmptyExport, false, 400, "ValidationException", "", Some("probe_refused"), &[]),
+        (ProbeKind::EmptyExport, true, 400, "ValidationException", "", yes, &[]),
+        (ProbeKind::EmptyPush, false, 204, "", "", yes, &[]),
+        (ProbeKind::EmptyPush, false, 422, "", "error at least one valid stream is required for ingestion", yes, &[]),
+        (ProbeKind::EmptyPush, false, 422, "", "something else", Some("probe_refused"), &[]),
+        (ProbeKind::EmptyPush, false, 401, "", "no org id", Some("tenant_missing"), &[]),
+        (
+            ProbeKind::Line(place(true, true)),
+            false,
+            400,
+            missing,
+            no_group,
+            yes,
+            &["logs:CreateLogGroup", "logs:CreateLogStream"],
+        ),
+        (ProbeKind::Line(place(false, true)), false, 400, missing, no_group, Some("log_group_missing"), &[]),
+    ];
+    for (kind, has_next, status, code, message, wanted, open) in &table {
+        let is_push = *kind == ProbeKind::EmptyPush;
+        let config = if is_push { &to_loki } else { &to_firehose };
+        let case = Case {
+            identity: (!is_push).then_some(&identity),
+            service: "firehose",
+            kind,
+            has_next: *has_next,
+            is_write: matches!(kind, ProbeKind::Line(_)),
+            ..case(config, None)
+        };
+        let judged = judge(&case, &answered(*status, code, message));
+        assert_eq!(judged.as_ref().err().map(|f| f.cause.id), *wanted, "{kind:?} {status} {code} {message}");
+        assert_eq!(judged.map(|proof| proof.open).unwrap_or_default(), *open, "{kind:?} {status} {code} {message}");
+    }
+    // What Firehose says of the stream decides.
+    for (state, kind, wanted) in [
+        ("ACTIVE", "DirectPut", None),
+        ("CREATING", "DirectPut", Some("delivery_stream_not_active")),
+        ("ACTIVE", "MSKAsSource", Some("delivery_stream_not_direct")),
+    ] {
+        let case = Case { kind: &ProbeKind::Describe, identity: Some(&identity), ..case(&to_firehose, None) };
+        let told = Answered { delivery_stream: Some((state.into(), kind.into())), ..answered(200, "", "") };
+        assert_eq!(judge(&case, &told).err().map(|f| f.cause.id), wanted, "{state} {kind}");
+    }
 }

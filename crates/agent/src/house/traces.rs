@@ -1,0 +1,93 @@
+//! The receivers of one route of traces: sockets that are bound before anything that runs is touched, and servers on them.
+//!
+//! Keeps true: a reload closes no port, since a successor has the same socket before its predecessor lets go of it; ending
+//! receivers answers the requests that are under way.
+
+use anyhow::{Context, Result};
+use config::TracesRoute;
+use otlp_receive::{Looking, Prepared, ReceiverStatus};
+use pipeline::{LaneId, OtlpIntake};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::wiring::{Parts, Wiring};
+use crate::complaint::complaint;
+
+/// Receivers that have their sockets and usable certificates.
+pub struct PreparedReceivers {
+    prepared: Vec<Prepared>,
+}
+
+/// Receivers that run.
+pub struct Receivers {
+    looking: Vec<Looking>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+/// A receiver and the instance (entry of `traces.configs`) it belongs to.
+pub struct InstanceReceiver {
+    pub instance: String,
+    pub receiver: ReceiverStatus,
+}
+
+impl PreparedReceivers {
+    pub fn new(parts: &Parts, route: &TracesRoute) -> Result<Self> {
+        let mut prepared = Vec::new();
+        // Spans must not leave as they are where somebody wrote that they are to be changed. Reading the file said so.
+        for config in route.receivers.iter().filter(|_| route.held_by.is_empty()) {
+            let receiver = Prepared::new(config.clone(), &parts.otlp_sockets);
+            prepared.push(receiver.with_context(|| format!("the traces instance {}", route.name))?);
+        }
+        Ok(Self { prepared })
+    }
+
+    /// Starts serving. The lane is there: the queue was told of it.
+    pub fn start(self, wiring: &Wiring, route: &TracesRoute, lane: &LaneId) -> Result<Receivers> {
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let intake = OtlpIntake::new(wiring.queue.appender(lane)?);
+        let parts = &wiring.parts;
+        let mut looking = Vec::new();
+        for prepared in self.prepared {
+            let opened = prepared.open(
+                &route.name,
+                intake.clone(),
+                route.accepts,
+                parts.otlp_room.clone(),
+                &parts.otlp_receivers,
+            );
+            looking.push(opened.looking());
+            let stop = stop.clone();
+            tracker.spawn(async move {
+                if let Err(error) = opened.run(stop).await {
+                    tracing::error!(error = complaint(&error), "a receiver has ended; a reload starts it again");
+                }
+            });
+        }
+        Ok(Receivers { looking, stop, tracker })
+    }
+}
+
+impl Receivers {
+    /// How they are.
+    pub fn status(&self, instance: &str) -> Vec<InstanceReceiver> {
+        let of = |looking: &Looking| InstanceReceiver { instance: instance.to_owned(), receiver: looking.status() };
+        self.looking.iter().map(of).collect()
+    }
+
+    /// Accepts nothing more from now on.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+    }
+
+    /// Stops, and waits for the requests under way; the server bounds the time.
+    pub async fn end(self) {
+        self.stop();
+        self.tracker.wait().await;
+    }
+}
+
+/// Whether receivers may go on under another plan.
+pub fn same_receivers(old: &TracesRoute, new: &TracesRoute) -> bool {
+    (&old.receivers, &old.held_by, old.accepts) == (&new.receivers, &new.held_by, new.accepts)
+}

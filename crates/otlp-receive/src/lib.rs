@@ -1,0 +1,52 @@
+//! Takes OTLP in over gRPC and HTTP, and answers when what was sent is on disk.
+//!
+//! A [`ReceiverConfig`] says where to listen and what to take. [`Prepared`] has the socket (from [`Sockets`], where a successor
+//! finds it again: a reload closes no port) and usable certificates; [`Prepared::run`] serves until it is told to stop. A
+//! request is read within limits of size, time and memory, unpacked, turned from JSON into protobuf if need be, checked to
+//! the last attribute, and handed to the queue as the bytes it came in. The client hears of success after fdatasync.
+//!
+//! It refuses: to read configuration files, to know where telemetry goes, to change what was sent, to answer success for what
+//! a power cut could still take away, and to wait for room: a queue that is full, or too many bytes in flight, is answered
+//! with 429 or RESOURCE_EXHAUSTED and the time after which to come again.
+//!
+//! Invariants: no bytes from outside panic, hold a task for ever or take more memory than [`BodyRoom`] gives, which all
+//! receivers of a process share; protobuf goes to the queue byte for byte; every refused request is counted by its reason.
+//!
+//! gRPC is served by the same HTTP server: a unary call is five bytes in front of the message and a trailer behind the
+//! answer, which is less code than teaching a framework to leave messages as they are.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation
+    )
+)]
+
+mod answer;
+mod body;
+mod config;
+mod cors;
+mod door;
+mod error;
+#[doc(hidden)]
+pub mod fuzz;
+mod grpc;
+mod http;
+mod json;
+mod metrics;
+mod receiver;
+mod refusal;
+mod room;
+mod sockets;
+mod unpack;
+
+pub use config::{Cors, HttpPaths, ListenTls, ReceiverConfig, Signals, Speech};
+pub use error::ReceiveError;
+pub use metrics::OtlpMetrics;
+pub use receiver::{Looking, Opened, Prepared, ReceiverStatus};
+pub use room::BodyRoom;
+pub use sockets::{Listening, Sockets};

@@ -1,0 +1,136 @@
+//! One endpoint: from its configuration to a running server.
+//!
+//! Keeps true: what can fail on a bad configuration (an address in use, a certificate that does not parse) fails in
+//! [`Prepared::new`], before anything that runs is touched.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use net::server::{ServerOptions, serve};
+use pipeline::OtlpIntake;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    BodyRoom, OtlpMetrics, ReceiveError, ReceiverConfig, Signals,
+    config::Speech,
+    door::Door,
+    grpc, http,
+    metrics::ReceiverCounts,
+    sockets::{Listening, Sockets},
+};
+
+/// An endpoint that has its socket and usable certificates.
+#[derive(Debug)]
+pub struct Prepared {
+    config: ReceiverConfig,
+    listening: Listening,
+}
+
+/// What a person wants to know of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiverStatus {
+    /// `otlp (grpc)`.
+    pub title: String,
+    pub address: SocketAddr,
+    /// Requests answered with success.
+    pub requests: u64,
+    /// Spans, points and records in them.
+    pub items: u64,
+}
+
+/// What stays behind of an endpoint that runs, to look at.
+#[derive(Debug, Clone)]
+pub struct Looking {
+    title: String,
+    address: SocketAddr,
+    counts: ReceiverCounts,
+}
+
+impl Looking {
+    /// How it is now.
+    pub fn status(&self) -> ReceiverStatus {
+        let (requests, items) = self.counts.totals();
+        ReceiverStatus { title: self.title.clone(), address: self.address, requests, items }
+    }
+}
+
+impl Prepared {
+    /// Checks and binds. Looks names up.
+    pub fn new(config: ReceiverConfig, sockets: &Sockets) -> Result<Self, ReceiveError> {
+        if let Some(tls) = &config.tls {
+            tls.server().check().map_err(|source| ReceiveError::Net { what: config.title(), source })?;
+        }
+        let listening = sockets.listen(&config.title(), &config.listen)?;
+        Ok(Self { config, listening })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listening.address()
+    }
+
+    /// What [`Prepared::run`] needs, and a way to look at it while it runs. `instance` is the entry of `traces.configs`.
+    pub fn open(
+        self,
+        instance: &str,
+        intake: OtlpIntake,
+        accepts: Signals,
+        room: BodyRoom,
+        metrics: &OtlpMetrics,
+    ) -> Opened {
+        let counts = metrics.of(instance, &self.config.name, self.config.speech.word());
+        let door = Door {
+            intake,
+            accepts,
+            room,
+            counts,
+            max_request: self.config.max_request.min(pipeline::MAX_OTLP_REQUEST),
+            request_time: self.config.request_time,
+        };
+        Opened { config: self.config, listening: self.listening, door }
+    }
+}
+
+/// An endpoint that only has to be run.
+#[derive(Debug)]
+pub struct Opened {
+    config: ReceiverConfig,
+    listening: Listening,
+    door: Door,
+}
+
+impl Opened {
+    /// To look at while it runs.
+    pub fn looking(&self) -> Looking {
+        let (title, address, counts) = (self.config.title(), self.listening.address(), self.door.counts.clone());
+        Looking { title, address, counts }
+    }
+
+    /// Serves until `stop`; requests under way are answered.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ReceiveError> {
+        let Self { config, listening, door } = self;
+        let title = config.title();
+        let failed = |source| ReceiveError::Listen { what: title.clone(), address: config.listen.clone(), source };
+        let listener = listening.accepting().map_err(failed)?;
+        let options = ServerOptions {
+            tls: config.tls.as_ref().map(crate::ListenTls::server),
+            connection_limit: config.connections,
+            ..ServerOptions::default()
+        };
+        let (door, speech) = (Arc::new(door), Arc::new(config.speech.clone()));
+        let service = tower::service_fn(move |request| {
+            let (door, speech) = (Arc::clone(&door), Arc::clone(&speech));
+            async move {
+                let answer = match &*speech {
+                    Speech::Grpc => grpc::answer(&door, request).await,
+                    Speech::Http { paths, cors } => http::answer(&door, paths, cors.as_ref(), request).await,
+                };
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        tracing::info!(receiver = title, address = %listening.address(), "receiving OTLP");
+        let served = serve(listener, service, options, stop).await;
+        // The socket stays open until here: whoever follows has it already.
+        drop(listening);
+        served.map_err(|source| ReceiveError::Net { what: title, source })
+    }
+}

@@ -1,0 +1,136 @@
+//! What is in one request: pieces of OTLP, or spans as X-Ray's documents.
+//!
+//! It keeps true: every item of a request is in it once, so that what an answer says can be booked.
+
+use std::borrow::Cow;
+
+use model::otlp::Signal;
+
+use super::Piece;
+
+/// See the file's head.
+#[derive(Debug, Clone)]
+pub(crate) enum Cargo<'a> {
+    Pieces(Vec<Piece<'a>>),
+    Spans(Vec<SpanDocuments>),
+}
+
+/// A span that X-Ray is told of in one or two documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SpanDocuments {
+    pub(crate) lot: usize,
+    pub(crate) documents: Vec<xray::Document>,
+}
+
+/// What one request holds at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) items: usize,
+    /// Uncompressed.
+    pub(crate) bytes: usize,
+}
+
+impl Cargo<'_> {
+    pub(crate) fn items(&self) -> u64 {
+        match self {
+            Self::Pieces(pieces) => pieces.iter().map(|piece| u64::from(piece.items)).sum(),
+            Self::Spans(spans) => spans.len() as u64,
+        }
+    }
+
+    /// Before compression, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Pieces(pieces) => pieces.iter().map(|piece| piece.body.len()).sum(),
+            Self::Spans(spans) => spans.iter().flat_map(|span| &span.documents).map(|one| one.json.len()).sum(),
+        }
+    }
+
+    /// Each lot in it, with its items.
+    pub(crate) fn shares(&self) -> Vec<(usize, u32)> {
+        match self {
+            Self::Pieces(pieces) => pieces.iter().map(|piece| (piece.lot, piece.items)).collect(),
+            Self::Spans(spans) => spans.iter().map(|span| (span.lot, 1)).collect(),
+        }
+    }
+
+    /// The lot whose frame the queue gives up first.
+    pub(crate) fn oldest(&self) -> Option<usize> {
+        self.shares().into_iter().map(|(lot, _)| lot).min()
+    }
+
+    /// Leaves out what is of lots that are gone. True if something was.
+    pub(crate) fn leave_out(&mut self, gone: impl Fn(usize) -> bool) -> bool {
+        fn keep<T>(list: &mut Vec<T>, keep: impl FnMut(&T) -> bool) -> bool {
+            let before = list.len();
+            list.retain(keep);
+            list.len() < before
+        }
+        match self {
+            Self::Pieces(pieces) => keep(pieces, |piece| !gone(piece.lot)),
+            Self::Spans(spans) => keep(spans, |span| !gone(span.lot)),
+        }
+    }
+
+    /// Two of about half the items. The error is one that cannot be halved.
+    pub(crate) fn halve(self, signal: Signal) -> Result<(Self, Self), Self> {
+        match self {
+            Self::Spans(mut spans) if spans.len() > 1 => {
+                let rest = spans.split_off(spans.len() / 2);
+                Ok((Self::Spans(spans), Self::Spans(rest)))
+            }
+            Self::Pieces(mut pieces) if pieces.len() > 1 => {
+                let rest = pieces.split_off(pieces.len() / 2);
+                Ok((Self::Pieces(pieces), Self::Pieces(rest)))
+            }
+            Self::Pieces(mut pieces) => match pieces.pop().map(|piece| piece.halve(signal)) {
+                Some(Ok((first, second))) => Ok((Self::Pieces(vec![first]), Self::Pieces(vec![second]))),
+                Some(Err(piece)) => Err(Self::Pieces(vec![piece])),
+                None => Err(Self::Pieces(Vec::new())),
+            },
+            Self::Spans(_) => Err(self),
+        }
+    }
+}
+
+/// The bodies joined; one alone stays as it is.
+pub(crate) fn joined<'b>(pieces: &'b [Piece<'_>]) -> Cow<'b, [u8]> {
+    match pieces {
+        [one] => Cow::Borrowed(&one.body),
+        _ => Cow::Owned(pieces.iter().map(|piece| &*piece.body).collect::<Vec<_>>().concat()),
+    }
+}
+
+/// Pieces in requests as full as the limits allow; what is larger than a request is cut. One item that is larger by itself
+/// goes alone: who receives it says whether it is too large.
+pub(crate) fn pack<'a>(pieces: Vec<Piece<'a>>, signal: Signal, limits: Limits) -> Vec<Cargo<'a>> {
+    let mut full = Vec::new();
+    let (mut load, mut items, mut bytes): (Vec<Piece<'a>>, usize, usize) = (Vec::new(), 0, 0);
+    let mut stack = pieces;
+    stack.reverse();
+    while let Some(piece) = stack.pop() {
+        let (more, size) = (piece.items as usize, piece.body.len());
+        let piece = if more > limits.items || size > limits.bytes {
+            match piece.halve(signal) {
+                Ok((first, second)) => {
+                    stack.extend([second, first]);
+                    continue;
+                }
+                Err(single) => single,
+            }
+        } else {
+            piece
+        };
+        if !load.is_empty() && (items + more > limits.items || bytes + size > limits.bytes) {
+            full.push(Cargo::Pieces(std::mem::take(&mut load)));
+            (items, bytes) = (0, 0);
+        }
+        items += more;
+        bytes += size;
+        load.push(piece);
+    }
+    if !load.is_empty() {
+        full.push(Cargo::Pieces(load));
+    }
+    full
+}

@@ -1,0 +1,116 @@
+//! Counters of OTLP destinations: the Agent's, which dashboards ask for, and ours, which tell destinations apart.
+//!
+//! It registers and holds cells.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+use crate::RemoteStorageMetrics;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExporterLabels {
+    traces_config: String,
+    /// `otlp/<number or name>`, `otlphttp/...`, `awsxray/...`, `awss3/...`: the collector's words.
+    exporter: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShedLabels {
+    traces_config: String,
+    remote_name: String,
+    /// `frames`, `exceptions`, `metadata`, `texts`, `links`, `annotations`, `blocks`.
+    part: &'static str,
+}
+
+/// All OTLP destinations' metrics; registered once per process.
+#[derive(Debug, Clone, Default)]
+pub struct OtlpDeliveryMetrics {
+    traces_config: String,
+    pub(crate) remote: RemoteStorageMetrics,
+    sent: Family<ExporterLabels, Counter>,
+    failed: Family<ExporterLabels, Counter>,
+    shed: Family<ShedLabels, Counter>,
+    documents: Family<ExporterLabels, Counter>,
+}
+
+impl OtlpDeliveryMetrics {
+    /// Registers `traces_exporter_*` and `sigpost_otlp_destination_*`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let all = Self { remote: RemoteStorageMetrics::register_otlp(registry), ..Self::default() };
+        let r = registry.sub_registry_with_prefix("traces_exporter");
+        r.register("sent_spans", "Spans, data points and log records that were taken", all.sent.clone());
+        r.register(
+            "send_failed_spans",
+            "Spans, data points and log records that were lost on their way out",
+            all.failed.clone(),
+        );
+        let r = registry.sub_registry_with_prefix("sigpost_xray");
+        r.register("documents", "Segment documents made", all.documents.clone());
+        r.register("shed", "Parts of segment documents left out because X-Ray takes 64 kB, by part", all.shed.clone());
+        all
+    }
+
+    /// The same metrics, for the destinations of one entry of `traces.configs`.
+    #[must_use]
+    pub fn for_instance(&self, name: &str) -> Self {
+        Self { traces_config: name.to_owned(), remote: self.remote.for_instance(name), ..self.clone() }
+    }
+
+    pub(crate) fn of(&self, kind: &str, remote_name: &str) -> OtlpCells {
+        let exporter = format!("{kind}/{remote_name}");
+        let labels = ExporterLabels { traces_config: self.traces_config.clone(), exporter };
+        OtlpCells {
+            sent: self.sent.get_or_create_owned(&labels),
+            failed: self.failed.get_or_create_owned(&labels),
+            documents: (kind == "awsxray").then(|| self.documents.get_or_create_owned(&labels)),
+            all: self.clone(),
+            remote_name: remote_name.to_owned(),
+        }
+    }
+}
+
+/// The cells of one destination.
+#[derive(Debug)]
+pub(crate) struct OtlpCells {
+    sent: Counter,
+    failed: Counter,
+    documents: Option<Counter>,
+    all: OtlpDeliveryMetrics,
+    remote_name: String,
+}
+
+impl OtlpCells {
+    pub(crate) fn sent(&self, items: u64) {
+        self.sent.inc_by(items);
+    }
+
+    pub(crate) fn failed(&self, items: u64) {
+        self.failed.inc_by(items);
+    }
+
+    /// A document was made, and what had to go for it.
+    pub(crate) fn made(&self, shed: &xray::Shed) {
+        if let Some(documents) = &self.documents {
+            documents.inc();
+        }
+        let xray::Shed { frames, exceptions, metadata, texts, links, annotations, blocks } = *shed;
+        for (part, count) in [
+            ("frames", frames),
+            ("exceptions", exceptions),
+            ("metadata", metadata),
+            ("texts", texts),
+            ("links", links),
+            ("annotations", annotations),
+            ("blocks", blocks),
+        ] {
+            if count > 0 {
+                let (traces_config, remote_name) = (self.all.traces_config.clone(), self.remote_name.clone());
+                let labels = ShedLabels { traces_config, remote_name, part };
+                self.all.shed.get_or_create_owned(&labels).inc_by(count as u64);
+            }
+        }
+    }
+}
