@@ -11,7 +11,7 @@ CARGO   := cargo
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-deps test-queue fuzz lint fmt bench bench-micro bench-peers soak dist ci clean
+.PHONY: help build run test test-deps test-queue fuzz lint fmt bench bench-micro bench-peers bench-logs soak dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +53,7 @@ fmt: ## format the code
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml
 
-bench: bench-micro bench-peers ## all benchmarks
+bench: bench-micro bench-peers bench-logs ## all benchmarks
 
 bench-micro: ## criterion: parse, batch encode, remote-write encode, sign, queue append
 	$(CARGO) bench -p model -p scrape -p remote-write -p aws -p queue
@@ -61,6 +61,10 @@ bench-micro: ## criterion: parse, batch encode, remote-write encode, sign, queue
 bench-peers: test-deps ## whole process against Debian's prometheus (agent mode) and vmagent: CPU per million samples, RSS, as ratios
 	$(CARGO) build --release -p agent -p e2e --bins
 	$(RELEASE)/bench-peers --sigpost $(RELEASE)/sigpost --peers $(PEERS)
+
+bench-logs: ## whole process reading a large log file: CPU per GiB, RSS and lines/s for Loki, CloudWatch and S3, beside the floor
+	$(CARGO) build --release -p agent -p e2e --bins
+	SIGPOST_BIN=$(RELEASE)/sigpost $(RELEASE)/bench_logs
 
 dist: ## the shipped artefact: thin LTO, stripped
 	$(CARGO) build --profile dist -p agent

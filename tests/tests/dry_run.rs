@@ -75,7 +75,10 @@ fn lines_of_standard_input_go_through_the_stages_of_every_job() -> Result<()> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    std::io::Write::write_all(&mut child.stdin.take().context("its input")?, b"{\"level\":\"warn\",\"msg\":\"given\"}\n")?;
+    std::io::Write::write_all(
+        &mut child.stdin.take().context("its input")?,
+        b"{\"level\":\"warn\",\"msg\":\"given\"}\n",
+    )?;
     let out = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{said}");

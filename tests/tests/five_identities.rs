@@ -3,7 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, SystemTime},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -20,8 +24,10 @@ const SUBJECT: &str = "system:serviceaccount:monitoring:sigpost";
 const AUDIENCE: &str = "sts.amazonaws.com";
 /// What no file of the agent and no line of its log may hold.
 const SECRET: &str = "MARKER-of-a-secret";
-/// Lives below a minute end at their millisecond, which all four formats (STS, container, instance, Roles Anywhere) can tell.
-const LIFE: Duration = Duration::from_secs(1);
+/// How long sessions live. They end at their millisecond, which all formats (STS, container, Roles Anywhere) can tell. A second
+/// it is, unless the machine that runs the test lets a ready thread wait for a fortieth of that: an exchange has dozens of such
+/// waits, and may then take longer than its credentials live, whoever makes it; so it is tried with longer ones.
+const LIVES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
 /// Destination, and how the ARN begins that it must be accepted as.
 const WANTED: [(&str, &str); 5] = [
     ("irsa", "arn:aws:sts::000000000000:assumed-role/irsa/sigpost-"),
@@ -40,7 +46,7 @@ struct Cloud {
 }
 
 impl Cloud {
-    async fn start() -> Result<Self> {
+    async fn start(life: Duration) -> Result<Self> {
         let (authority, issuer) = (Authority::generate()?, TokenIssuer::generate("https://oidc.example")?);
         let role = |name: &str, trust: Trust| Role::new(format!("{ACCOUNT}:role/{name}")).trusting(trust);
         let for_metrics = |role: Role| role.allowing(["aps:RemoteWrite"]);
@@ -65,7 +71,7 @@ impl Cloud {
         let identities = vec![base.allowing(["sts:AssumeRole"]), writer(1)];
         let config = SandboxConfig { identities, world, record: true, ..SandboxConfig::default() };
         let sandbox = Sandbox::start(config).await?;
-        sandbox.shorten_sessions(LIFE);
+        sandbox.shorten_sessions(life);
         let cloud = Self { sandbox, authority, issuer, dir: tempfile::tempdir()? };
         cloud.write(
             "credentials",
@@ -171,7 +177,7 @@ fn writer(n: u32) -> Identity {
 }
 
 /// Seconds to expiry, refreshes and failures, by destination and source.
-fn check_metrics(page: &str) -> Result<()> {
+fn check_metrics(page: &str, life: Duration) -> Result<()> {
     let sources = [
         ("irsa", format!("web identity {ACCOUNT}:role/irsa")),
         ("pod", "container endpoint".to_owned()),
@@ -186,26 +192,78 @@ fn check_metrics(page: &str) -> Result<()> {
         };
         let refreshes =
             figure("credential_refreshes_total").with_context(|| format!("{name}: no refreshes in\n{page}"))?;
-        assert!(refreshes >= 3.0, "{name}: {refreshes} refreshes");
-        assert_eq!(figure("credential_refresh_failures_total"), Some(0.0), "{name}");
+        anyhow::ensure!(refreshes >= 3.0, "{name}: {refreshes} refreshes");
+        let failures = figure("credential_refresh_failures_total");
+        anyhow::ensure!(failures == Some(0.0), "{name}: {failures:?} failures");
         match (name, figure("credential_expiry_seconds")) {
-            ("static", left) => assert_eq!(left, None, "files' keys do not end"),
+            ("static", left) => anyhow::ensure!(left.is_none(), "files' keys do not end"),
             // By the corrected clock, whose seconds are whole.
-            (_, left) => assert!(left.is_some_and(|left| (-2.0..=2.5).contains(&left)), "{name}: {left:?} in\n{page}"),
+            (_, left) => {
+                let range = -2.0..=life.as_secs_f64() + 1.5;
+                anyhow::ensure!(left.is_some_and(|left| range.contains(&left)), "{name}: {left:?} in\n{page}");
+            }
         }
     }
     Ok(())
 }
 
+/// Notices when this machine lets threads wait that could run.
+struct Stalls {
+    worst_ms: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stalls {
+    fn watch() -> Self {
+        let stalls = Self { worst_ms: Arc::default(), stop: Arc::default() };
+        let (worst_ms, stop) = (Arc::clone(&stalls.worst_ms), Arc::clone(&stalls.stop));
+        std::thread::spawn(move || {
+            let tick = Duration::from_millis(10);
+            while !stop.load(Ordering::Relaxed) {
+                let before = Instant::now();
+                std::thread::sleep(tick);
+                let late = before.elapsed().saturating_sub(tick).as_millis();
+                worst_ms.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+        });
+        stalls
+    }
+
+    fn worst(&self) -> Duration {
+        Duration::from_millis(self.worst_ms.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Stalls {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_identities_in_one_process_rotate_twice_under_load_with_nothing_refused_and_nothing_lost() -> Result<()> {
-    let cloud = Cloud::start().await?;
+    let [.., longest] = LIVES;
+    for life in LIVES {
+        let stalls = Stalls::watch();
+        let outcome = rotate_twice(life).await;
+        let worst = stalls.worst();
+        println!("sessions of {life:?}; the machine stalled for {worst:?} at most");
+        match outcome {
+            Err(error) if life < longest && worst > life / 40 => println!("not the agent's doing: {error:#}"),
+            outcome => return outcome,
+        }
+    }
+    Ok(())
+}
+
+async fn rotate_twice(life: Duration) -> Result<()> {
+    let cloud = Cloud::start(life).await?;
     let exporter = Exporter::start(400).await?;
     let mut agent = Agent::prepare(&cloud.config(&exporter))?;
     agent.start_ready().await?;
     let told =
         |agent: &Agent| format!("{}\n{:#?}\n{:#?}", agent.log(), cloud.keys(), cloud.sandbox.state().recent_refusals);
-    let patience = Duration::from_secs(90);
+    let patience = life * 30;
     until("each of the five to be accepted as itself", patience, || async {
         cloud.keys().ok().filter(|keys| keys.len() == WANTED.len()).map(drop)
     })
@@ -231,29 +289,34 @@ async fn five_identities_in_one_process_rotate_twice_under_load_with_nothing_ref
         cloud.sandbox.remove_identity(&format!("AKIDWRITER{}", n - 1));
     }
     let keys = cloud.keys()?;
-    assert!(keys.values().all(|keys| *keys >= 3), "{keys:?}");
+    anyhow::ensure!(keys.values().all(|keys| *keys >= 3), "{keys:?}");
 
-    check_metrics(&agent.get("/metrics").await?)?;
-    agent.stop()?;
-
-    let state = cloud.sandbox.state();
-    assert_eq!(state.refused, 0, "{:#?}\n{}", state.recent_refusals, agent.log());
-    let (rows, _) = ledger::of_stopped(&agent.dir.path().join("data/queue"))?;
-    assert_eq!(rows.len(), WANTED.len(), "{rows:?}");
-    for (name, row) in &rows {
-        let lost = row.rejected + row.evicted + row.expired + row.damaged + row.filtered;
-        assert_eq!((lost, row.unexplained(), row.pending), (0, 0, 0), "{name}: {row:?}");
-        assert!(row.delivered > 0 && row.delivered == row.accepted, "{name}: {row:?}");
-    }
-    // The same samples everywhere.
     let times = |name: &str| -> BTreeSet<i64> {
         let dumps = cloud.sandbox.samples(Some(&format!("aps:ws-{name}")), Some("up"));
         dumps.iter().flat_map(|d| d.samples.iter().map(|s| s.timestamp_ms)).collect()
     };
+    until("more than ten scrapes to be everywhere", patience, || async {
+        WANTED.iter().all(|(name, _)| times(name).len() > 10).then_some(())
+    })
+    .await
+    .with_context(|| told(&agent))?;
+    check_metrics(&agent.get("/metrics").await?, life)?;
+    agent.stop()?;
+
+    let state = cloud.sandbox.state();
+    anyhow::ensure!(state.refused == 0, "{:#?}\n{}", state.recent_refusals, agent.log());
+    let (rows, _) = ledger::of_stopped(&agent.dir.path().join("data/queue"))?;
+    anyhow::ensure!(rows.len() == WANTED.len(), "{rows:?}");
+    for (name, row) in &rows {
+        let lost = row.rejected + row.evicted + row.expired + row.damaged + row.filtered;
+        anyhow::ensure!((lost, row.unexplained(), row.pending) == (0, 0, 0), "{name}: {row:?}");
+        anyhow::ensure!(row.delivered > 0 && row.delivered == row.accepted, "{name}: {row:?}");
+    }
+    // The same samples everywhere.
     let first = times("static");
-    assert!(first.len() > 10, "{first:?}");
+    anyhow::ensure!(first.len() > 10, "{first:?}");
     for (name, _) in WANTED {
-        assert_eq!(times(name), first, "{name}");
+        anyhow::ensure!(times(name) == first, "{name}");
     }
     assert!(!agent.log().contains(SECRET), "a secret is in the log");
     Ok(())

@@ -47,7 +47,7 @@ macro_rules! replayed {
 
 replayed! {
     base_vector, certificate, config_text, credentials, cursor_slot, exposition, frame, go_regex, log_batch, metric_batch,
-    no_proxy, otlp_json, otlp_packed, otlp_protobuf, remote_write, replay_object, segment_header, segment_scan, series_table, service_error, verdict,
+    no_proxy, otlp_json, otlp_outgoing, otlp_packed, otlp_protobuf, remote_write, replay_object, segment_header, segment_scan, series_table, service_error, verdict,
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn keys() -> String {
 /// An instance that sends lines as JSON, with their labels, to Firehose; `jobs` stand under `scrape_configs`.
 fn config(sandbox: &Running, jobs: &str) -> String {
     format!(
-        "logs:
+        "queue: {{min_free: 1MiB}}
+logs:
   configs:
     - name: default
       positions: {{filename: '{{dir}}/positions.yaml', sync_period: 300ms}}
@@ -211,7 +212,7 @@ async fn a_queue_without_room_tells_senders_to_come_again() -> Result<()> {
     let port = free_port()?;
     let dead = free_port()?;
     let file = format!(
-        "queue: {{max_bytes: 9MiB, min_free: 0%}}
+        "queue: {{max_bytes: 16MiB, min_free: 1MiB}}
 logs:
   configs:
     - name: default
@@ -239,11 +240,8 @@ logs:
     let client = reqwest::Client::new();
     let mut refused = None;
     for seed in 1..60 {
-        let answer = client
-            .post(format!("http://127.0.0.1:{port}/promtail/api/v1/raw"))
-            .body(noise(seed))
-            .send()
-            .await?;
+        let answer =
+            client.post(format!("http://127.0.0.1:{port}/promtail/api/v1/raw")).body(noise(seed)).send().await?;
         if answer.status() != 204 {
             refused = Some((answer.status(), answer.headers().get("retry-after").cloned()));
             break;
@@ -275,8 +273,8 @@ async fn bad_requests_to_the_push_api_are_refused_and_hold_up_nobody() -> Result
     }
     let client = reqwest::Client::new();
     let url = format!("http://127.0.0.1:{port}/loki/api/v1/push");
-    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    for _ in 0..256 {
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for _ in 0..64 {
         bomb.write_all(&[b' '; 1 << 20])?;
     }
     let bomb = bomb.finish()?;
@@ -303,7 +301,8 @@ async fn bad_requests_to_the_push_api_are_refused_and_hold_up_nobody() -> Result
     }
     assert_eq!(push_json(port, &["a good one".to_owned()]).await?, 204);
     arrives(&agent, &sandbox, "a good one").await?;
-    let refused = "sigpost_log_source_faults_total{logs_config=\"default\",source=\"loki_push_api\",job=\"pushed\",reason=";
+    let refused =
+        "sigpost_log_source_faults_total{logs_config=\"default\",source=\"loki_push_api\",job=\"pushed\",reason=";
     metric(&agent, &format!("{refused}\"bad_request\""), 4.0).await?;
     metric(&agent, &format!("{refused}\"too_large\""), 2.0).await?;
     // Those that never finished are hung up on.
@@ -391,7 +390,10 @@ async fn syslog_comes_over_tcp_tls_and_udp_through_stages_and_a_reload() -> Resu
         format!("missing {missing:?}\n{}", agent.log())
     })?;
     let kinds: Vec<_> = targets(&agent).await?.iter().map(|t| (t["type"].clone(), t["target_group"].clone())).collect();
-    assert_eq!(kinds, [("Syslog", "datagrams"), ("Syslog", "plain"), ("Syslog", "secure")].map(|(a, b)| (a.into(), b.into())));
+    assert_eq!(
+        kinds,
+        [("Syslog", "datagrams"), ("Syslog", "plain"), ("Syslog", "secure")].map(|(a, b)| (a.into(), b.into()))
+    );
 
     // A port that cannot be had leaves everything as it was.
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -399,7 +401,10 @@ async fn syslog_comes_over_tcp_tls_and_udp_through_stages_and_a_reload() -> Resu
     assert!(reload(&agent, &config(&sandbox, &bad)).await.is_err());
     let mut stream = TcpStream::connect(("127.0.0.1", tcp))?;
     stream.write_all(format!("{HEAD} after a refused reload\n").as_bytes())?;
-    assert_eq!(arrives(&agent, &sandbox, "after a refused reload").await?.get("job").map(String::as_str), Some("again"));
+    assert_eq!(
+        arrives(&agent, &sandbox, "after a refused reload").await?.get("job").map(String::as_str),
+        Some("again")
+    );
     agent.stop()
 }
 
@@ -435,7 +440,9 @@ fn entries(numbers: std::ops::Range<u64>) -> String {
     let entry = |n: u64| {
         // Far ahead: never older than max_age.
         let us = 4_000_000_000_000_000 + n;
-        format!("__CURSOR=s=a;i={n};t={us:x}\\n__REALTIME_TIMESTAMP={us}\\n_SYSTEMD_UNIT=u{n}.service\\nMESSAGE=entry {n}\\n\\n")
+        format!(
+            "__CURSOR=s=a;i={n};t={us:x}\\n__REALTIME_TIMESTAMP={us}\\n_SYSTEMD_UNIT=u{n}.service\\nMESSAGE=entry {n}\\n\\n"
+        )
     };
     format!("printf '{}'", numbers.map(entry).collect::<String>())
 }
@@ -464,7 +471,12 @@ async fn a_journal_is_gone_on_with_after_its_reader_and_the_agent_die() -> Resul
     let labels = arrives(&agent, &sandbox, "entry 4").await?;
     assert_eq!(labels.get("unit").map(String::as_str), Some("u4.service"));
     assert!(agent.log().contains("the journal was rotated away"), "{}", agent.log());
-    metric(&agent, "sigpost_log_source_faults_total{logs_config=\"default\",source=\"journal\",job=\"journal\",reason=\"restart\"", 1.0).await?;
+    metric(
+        &agent,
+        "sigpost_log_source_faults_total{logs_config=\"default\",source=\"journal\",job=\"journal\",reason=\"restart\"",
+        1.0,
+    )
+    .await?;
     until("the cursor on the page", PATIENCE, || async {
         let page = targets(&agent).await.ok()?;
         let place = page.first()?["details"]["position"].as_str()?.to_owned();
@@ -477,18 +489,20 @@ async fn a_journal_is_gone_on_with_after_its_reader_and_the_agent_die() -> Resul
     agent.start_ready().await?;
     arrives(&agent, &sandbox, "entry 6").await?;
     agent.stop()?;
-    let twice: Vec<_> = texts(&sandbox).into_iter().filter(|(_, times)| *times > 1).collect();
-    assert!(twice.is_empty(), "{twice:?}\n{}", agent.log());
-    assert_eq!(texts(&sandbox).len(), 7);
+    // Firehose may have got twice what it had not confirmed when the agent was killed; the journal was not read twice.
+    let calls = fs::read_to_string(bin.path().join("calls"))?;
+    let cursors: Vec<&str> =
+        calls.lines().filter_map(|call| call.split("--cursor=s=a;").nth(1)?.split(';').next()).collect();
+    assert_eq!(cursors, ["i=2", "i=4"], "{calls}");
+    let found = texts(&sandbox);
+    assert_eq!(found.len(), 7, "{found:?}");
+    assert_eq!((found["entry 5"], found["entry 6"]), (1, 1), "{found:?}");
     let positions = fs::read_to_string(agent.dir.path().join("positions.yaml"))?;
     assert!(positions.contains("cursor-journal"), "{positions}");
 
     // Promtail's position is taken over.
     let mut agent = Agent::prepare(&config(&sandbox, JOURNAL_JOB))?.with_env("PATH", &path);
-    fs::write(
-        agent.dir.path().join("positions.yaml"),
-        "positions:\n  cursor-journal: s=a;i=4;t=e35fa931a0004\n",
-    )?;
+    fs::write(agent.dir.path().join("positions.yaml"), "positions:\n  cursor-journal: s=a;i=4;t=e35fa931a0004\n")?;
     fs::remove_file(bin.path().join("calls"))?;
     agent.start_ready().await?;
     arrives(&agent, &sandbox, "entry 5").await?;
@@ -624,8 +638,9 @@ async fn objects_that_another_instance_wrote_are_read_once() -> Result<()> {
     .with_context(|| agent.log())?;
     let labels = arrives(&agent, &sandbox, "object line 0 0").await?;
     assert_eq!(labels.get("bucket").map(String::as_str), Some("example-bucket"));
-    // An object that is no text of the kind it says stops no other.
-    metric(&agent, "sigpost_log_source_lines_total{logs_config=\"default\",source=\"s3\",job=\"bucket\"", 200.0).await?;
+    assert_eq!(push_json(port, &["the last one".to_owned()]).await?, 204);
+    arrives(&agent, &sandbox, "the last one").await?;
+    metric(&agent, "sigpost_log_source_lines_total{logs_config=\"default\",source=\"s3\",job=\"bucket\"", 1.0).await?;
     agent.stop()
 }
 
@@ -683,4 +698,58 @@ async fn events_of_log_groups_arrive_once_through_a_kill() -> Result<()> {
     agent.stop()?;
     assert_eq!(texts(&sandbox).values().copied().collect::<Vec<_>>(), [1; 6], "{:?}\n{}", texts(&sandbox), agent.log());
     Ok(())
+}
+
+// --- a cluster ---------------------------------------------------------------------
+
+/// An API server with one pod. Watches are silent.
+async fn api_server() -> Result<SocketAddr> {
+    async fn answer(uri: axum::http::Uri) -> impl IntoResponse {
+        if uri.query().is_some_and(|query| query.contains("watch=1")) {
+            std::future::pending::<()>().await;
+        }
+        let of_this_node = uri.query().is_some_and(|query| query.contains("fieldSelector=spec.nodeName%3Dnode-1"));
+        let pod = json!({
+            "metadata": {"name": "cart-1", "namespace": "shop", "uid": "uid-1", "labels": {"app": "cart"}},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "cart:1"}]},
+            "status": {"phase": "Running", "podIP": "10.1.0.1"},
+        });
+        let items = if uri.path() == "/api/v1/pods" && of_this_node { vec![pod] } else { Vec::new() };
+        Json(json!({"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": items}))
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    Ok(address)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_the_pods_of_this_node_are_read() -> Result<()> {
+    let sandbox = sandbox().await?;
+    let server = api_server().await?;
+    let job = format!(
+        "        - job_name: pods
+          kubernetes_sd_configs: [{{role: pod, api_server: 'http://{server}/'}}]
+          pipeline_stages: [{{cri: {{}}}}]
+          relabel_configs:
+            - {{source_labels: [__meta_kubernetes_pod_label_app], target_label: app}}
+            - {{source_labels: [__meta_kubernetes_pod_container_name], target_label: container}}
+            - source_labels: [__meta_kubernetes_namespace, __meta_kubernetes_pod_name, __meta_kubernetes_pod_uid]
+              separator: _
+              target_label: __pod__
+            - source_labels: [__pod__, __meta_kubernetes_pod_container_name]
+              separator: /
+              target_label: __path__
+              replacement: '{{dir}}/pods/$1/*.log'
+"
+    );
+    let mut agent = Agent::prepare(&config(&sandbox, &job))?.with_env("HOSTNAME", "node-1");
+    let logs = agent.dir.path().join("pods/shop_cart-1_uid-1/main");
+    fs::create_dir_all(&logs)?;
+    fs::write(logs.join("0.log"), "2023-11-14T22:13:20.000000001Z stdout F from a pod\n")?;
+    agent.start_ready().await?;
+    let labels = arrives(&agent, &sandbox, "from a pod").await?;
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    assert_eq!((label("app"), label("container"), label("stream")), (Some("cart"), Some("main"), Some("stdout")));
+    agent.stop()
 }

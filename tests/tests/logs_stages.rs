@@ -23,7 +23,8 @@ async fn sandbox() -> Result<Running> {
 /// An instance with these clients, jobs and other keys.
 fn config(clients: &str, jobs: &str, more: &str) -> String {
     format!(
-        "logs:
+        "queue: {{min_free: 1MiB}}
+logs:
   global: {{file_watch_config: {{min_poll_frequency: 50ms, max_poll_frequency: 50ms}}}}
   configs:
     - name: default
@@ -192,7 +193,8 @@ fn stored(sandbox: &Running) -> Result<BTreeMap<usize, usize>> {
         let body = sandbox.object(&object.bucket, &object.key).context("a listed object can be read")?;
         let mut text = String::new();
         flate2::read::MultiGzDecoder::new(&body[..]).read_to_string(&mut text)?;
-        for number in text.split("line ").skip(1).filter_map(|rest| rest.split([' ', '\\', '\n']).next()?.parse().ok()) {
+        for number in text.split("line ").skip(1).filter_map(|rest| rest.split([' ', '\\', '\n']).next()?.parse().ok())
+        {
             *found.entry(number).or_insert(0) += 1;
         }
     }
@@ -236,7 +238,8 @@ async fn kills_in_the_middle_of_blocks_lose_and_double_no_line() -> Result<()> {
     .with_context(|| agent.log())?;
     agent.stop()?;
     let found = stored(&sandbox)?;
-    let wrong: Vec<_> = (0..written).map(|n| (n, found.get(&n).copied().unwrap_or(0))).filter(|(_, n)| *n != 1).collect();
+    let wrong: Vec<_> =
+        (0..written).map(|n| (n, found.get(&n).copied().unwrap_or(0))).filter(|(_, n)| *n != 1).collect();
     assert!(wrong.is_empty(), "not once: {:?}\n{}", &wrong[..wrong.len().min(20)], agent.log());
     Ok(())
 }

@@ -84,7 +84,8 @@ fn agent(collector: u16) -> Result<(Agent, Ports)> {
 fn config(collector: u16, ports: &Ports) -> String {
     let Ports { grpc, http } = ports;
     format!(
-        "traces:
+        "queue: {{max_bytes: 256MiB, min_free: 1MiB}}
+traces:
   configs:
     - name: default
       receivers:
@@ -146,7 +147,9 @@ async fn a_request_arrives_byte_for_byte_and_the_books_say_so() -> Result<()> {
     assert_eq!(bodies, (0..5).map(request).collect::<Vec<_>>());
     let malformed = post(&client, ports.http, b"nothing of ours".to_vec()).await?;
     assert_eq!(malformed, StatusCode::BAD_REQUEST);
-    let accepted = agent.metric("traces_receiver_accepted_spans_total{").await?;
+    let accepted =
+        "traces_receiver_accepted_spans_total{traces_config=\"default\",receiver=\"otlp\",transport=\"http\"}";
+    let accepted = agent.metric(accepted).await?;
     assert_eq!(accepted, Some(5.0));
     let page = agent.get("/").await?;
     assert!(page.contains("otlp (grpc)") && page.contains(&format!("127.0.0.1:{}", ports.http)), "{page}");

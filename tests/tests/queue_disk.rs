@@ -233,7 +233,8 @@ async fn a_queue_that_cannot_write_makes_the_agent_unready_until_it_can() -> Res
     let lane = agent.dir.path().join("data/queue/lanes/metrics-default");
     std::fs::remove_dir(&lane)?;
     std::fs::write(&lane, "in the way")?;
-    let job = format!("      scrape_configs: [{{job_name: t, static_configs: [{{targets: ['{}']}}]}}]\n", exporter.address);
+    let job =
+        format!("      scrape_configs: [{{job_name: t, static_configs: [{{targets: ['{}']}}]}}]\n", exporter.address);
     agent.write_config(&config(&job))?;
     reload().await?;
     state(&agent, "failed").await?;

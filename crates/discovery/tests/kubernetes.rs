@@ -14,9 +14,7 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use discovery::{
-    DiscoveryConfig, KubernetesDiscovery, KubernetesRole, KubernetesSelector, TargetGroup, watch,
-};
+use discovery::{DiscoveryConfig, KubernetesDiscovery, KubernetesRole, KubernetesSelector, TargetGroup, watch};
 use net::HttpClientConfig;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -248,7 +246,9 @@ async fn changes_come_by_the_watch_and_a_version_that_is_gone_means_a_new_list()
     assert!(asked.iter().any(|url| url.contains("watch=1") && url.contains("resourceVersion=110")), "{asked:?}");
 
     cluster.list("/api/v1/pods", vec![pod("c", "10.1.0.4")]);
-    second.send(event("ERROR", &json!({"kind": "Status", "code": 410, "message": "too old resource version"}))).unwrap();
+    second
+        .send(event("ERROR", &json!({"kind": "Status", "code": 410, "message": "too old resource version"})))
+        .unwrap();
     watching.until(|groups| sources(groups) == ["pod/shop/c"]).await;
     watching.end().await;
 }
@@ -361,12 +361,9 @@ async fn outside_of_a_cluster_a_server_must_be_named() {
     let cluster = Cluster::start().await;
     let config = KubernetesDiscovery { api_server: None, ..cluster.config(KubernetesRole::Pod) };
     if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
-        let error = watch(
-            vec![DiscoveryConfig::Kubernetes(Box::new(config))],
-            &TaskTracker::new(),
-            CancellationToken::new(),
-        )
-        .unwrap_err();
+        let error =
+            watch(vec![DiscoveryConfig::Kubernetes(Box::new(config))], &TaskTracker::new(), CancellationToken::new())
+                .unwrap_err();
         assert!(error.to_string().contains("give `api_server` or `kubeconfig_file`"), "{error}");
     }
 }

@@ -107,6 +107,25 @@ async fn broken_and_silent_connections_are_closed_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_in_connections_when_the_listener_ends_is_handed_over() {
+    let mut store = Store::open();
+    let running = start(&store, |_| {}).await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(format!("{ONE}\n").as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    // All of them are accepted.
+    store.lines(20).await;
+    for stream in &mut streams {
+        stream.write_all(b"<13>the last word\n").await.unwrap();
+    }
+    running.end().await;
+    assert_eq!(texts(&store.lines(20).await.0), ["the last word"; 20]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn datagrams_are_messages() {
     let mut store = Store::open();
     let running = start(&store, |config| config.transport = Transport::Udp).await;

@@ -20,8 +20,8 @@ use crate::{
     metrics::RouteMetrics,
     reader::{Done, Hours, Queue, now_ms, now_ns},
     record::Record,
-    staged::ReadyJob,
     search::Listings,
+    staged::ReadyJob,
     tail_file::{TailFile, Turn},
     watch::{Bell, Change, Watch},
 };

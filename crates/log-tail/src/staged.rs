@@ -49,9 +49,10 @@ impl ReadyJob {
     ) -> Result<Self, TailError> {
         let pipeline = match settings.stages.stages.is_empty() {
             true => None,
-            false => Some(Pipeline::new(&settings.stages, &settings.job_name, &metrics.stages).map_err(|source| {
-                TailError::Stages { job: settings.job_name.clone(), source }
-            })?),
+            false => Some(
+                Pipeline::new(&settings.stages, &settings.job_name, &metrics.stages)
+                    .map_err(|source| TailError::Stages { job: settings.job_name.clone(), source })?,
+            ),
         };
         let gate = gate.filter(|gate| !gate.is_open()).cloned();
         Ok(Self { settings, pipeline, gate })
@@ -183,7 +184,8 @@ impl Staged {
 
 /// Bytes it takes in a batch.
 fn size(entry: &Entry) -> usize {
-    entry.line.len() + entry.structured_metadata.iter().map(|(name, value)| name.len() + value.len() + 16).sum::<usize>()
+    entry.line.len()
+        + entry.structured_metadata.iter().map(|(name, value)| name.len() + value.len() + 16).sum::<usize>()
 }
 
 fn put(batch: &mut LogBatch, entry: &Entry) -> Result<(), ModelError> {

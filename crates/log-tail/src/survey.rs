@@ -16,40 +16,24 @@ use std::{
 
 use crate::{
     FileState, FileStatus, Packing,
-    family::family,
-    foreman::{Foreman, Key, Met, Slot},
+    foreman::{Foreman, Key, Slot},
+    likeness::{Likeness, kin},
     reader::now_ms,
-    record::{HEAD, Record},
-    search::{Candidate, Match, made_of, related, times},
+    record::Record,
+    search::{Candidate, Match},
     tail_file::TailFile,
 };
 
 /// A path that matches.
-struct Found {
-    job: usize,
-    target: usize,
-    rank: u32,
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-    size: u64,
+pub(crate) struct Found {
+    pub job: usize,
+    pub target: usize,
+    pub rank: u32,
+    pub path: PathBuf,
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
 }
-
-/// More files than rotation makes of one.
-const LARGE_FAMILY: usize = 64;
-
-/// Whether a file holds what a file that is followed holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Likeness {
-    None,
-    /// For the time being: waits for a while.
-    Perhaps,
-    /// It is what was made of one that rotated away and is not finished: waits until that is.
-    Copy,
-}
-
-/// The coarse clock that file systems stamp with lags behind.
-const CLOCK_SLACK_MS: i64 = 100;
 
 impl Foreman {
     pub(crate) fn survey(&mut self) {
@@ -131,75 +115,6 @@ impl Foreman {
             }
         }
         all
-    }
-
-    /// Paths that match for the first time since the start, and were read before it: what came into them meanwhile, and
-    /// rotated away again, is looked for.
-    fn meet_paths(&mut self, found: &[Found]) {
-        let now = Instant::now();
-        let mut known: HashMap<Arc<str>, HashMap<(u32, String), Vec<Record>>> = HashMap::new();
-        for found in found {
-            let Some(name) = self.jobs.get(found.job).map(|job| job.name.clone()) else {
-                continue;
-            };
-            let key = (name.clone(), found.rank, found.path.clone());
-            let real = || fs::canonicalize(&found.path).unwrap_or_else(|_| found.path.clone());
-            if let Some(met) = self.met.get_mut(&key) {
-                met.last = now;
-                continue;
-            }
-            let real = real();
-            self.met.insert(key, Met { real: real.clone(), last: now });
-            let by_path = known.entry(name.clone()).or_insert_with(|| {
-                let mut by_path: HashMap<(u32, String), Vec<Record>> = HashMap::new();
-                for record in self.book.records(&name, |_| true) {
-                    by_path.entry((record.rank, record.path.clone())).or_default().push(record);
-                }
-                by_path
-            });
-            let Some(records) = by_path.remove(&(found.rank, found.path.to_string_lossy().into_owned())) else {
-                continue;
-            };
-            let since_ms = records.iter().map(|record| record.seen_ms).max().unwrap_or_default();
-            let was: Vec<(u64, u64)> = records.iter().map(|record| (record.device, record.inode)).collect();
-            let before: BTreeSet<PathBuf> = records.iter().map(|record| record.real_path().to_owned()).collect();
-            for real in before.into_iter().chain([real]) {
-                self.look_out(name.clone(), found.rank, found.path.clone(), real, since_ms, was.clone());
-            }
-        }
-        let keep = self.config.pace.linger;
-        self.met.retain(|_, met| met.last + keep > now);
-    }
-
-    /// Where names came, went or moved since the last survey, something may have come into a path and gone, if nothing lies
-    /// there or nothing was read of what does. (What was read and is gone shows by its absence.)
-    fn note_names(&mut self) {
-        let since_ms = self.last_survey_ms - CLOCK_SLACK_MS;
-        let mut moved: HashMap<PathBuf, bool> = HashMap::new();
-        let mut paths = Vec::new();
-        let sure: HashSet<(&str, u32, &Path)> = self
-            .slots
-            .values()
-            .filter(|slot| !slot.detached && slot.known.offset > 0)
-            .map(|slot| (&*slot.key.0, slot.key.1, slot.place.as_path()))
-            .collect();
-        for ((name, rank, path), met) in &self.met {
-            if sure.contains(&(&**name, *rank, path.as_path())) {
-                continue;
-            }
-            let Some(directory) = met.real.parent() else {
-                continue;
-            };
-            let changed = moved.entry(directory.to_owned()).or_insert_with(|| {
-                fs::metadata(directory).is_ok_and(|meta| times(&meta).1 >= since_ms)
-            });
-            if *changed {
-                paths.push((name.clone(), *rank, path.clone(), met.real.clone()));
-            }
-        }
-        for (name, rank, path, real) in paths {
-            self.look_out(name, rank, path, real, self.last_survey_ms, Vec::new());
-        }
     }
 
     /// A file that is followed. Its new name, if it has one, is where it lies from now on.
@@ -427,83 +342,6 @@ impl Foreman {
         self.begin(candidate, found);
     }
 
-    /// A lost or finished record of the same family whose content this is. `Unclear` if that cannot be told yet.
-    fn content_of(&self, candidate: &Candidate, job: &str, rank: u32) -> Option<(Record, Match)> {
-        let mut unclear = None;
-        let records = self.book.records(job, |record| {
-            record.offset > 0
-                && record.rank == rank
-                && (record.lost_ms.is_some() || record.finished_at.is_some())
-                && !self.slots.contains_key(&record.id)
-                && akin(record, &candidate.path)
-        });
-        for record in records {
-            match candidate.holds(&record) {
-                Match::Same if beyond(candidate, &record) => {}
-                Match::Same => return Some((record, Match::Same)),
-                Match::Unclear => unclear = Some((record, Match::Unclear)),
-                Match::Other => {}
-            }
-        }
-        unclear
-    }
-
-    /// Whether any record says that something of this content was read.
-    fn told(&self, candidate: &Candidate, job: &str, rank: u32) -> Match {
-        let records = self
-            .book
-            .records(job, |record| record.rank == rank && record.offset > 0 && akin(record, &candidate.path));
-        let mut told = Match::Other;
-        for record in records {
-            match candidate.holds(&record) {
-                Match::Same if beyond(candidate, &record) => {}
-                Match::Same => return Match::Same,
-                Match::Unclear => told = Match::Unclear,
-                Match::Other => {}
-            }
-        }
-        told
-    }
-
-    /// Whether it is, or may be, a copy of a file that is followed.
-    fn likeness(&self, candidate: &Candidate, job: &str, rank: u32) -> Likeness {
-        let Some(kin) = kin(&candidate.path).and_then(|kin| self.by_kin.get(&kin)) else {
-            return Likeness::None;
-        };
-        let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-        let mine = name(&candidate.path);
-        let each = kin.iter().filter_map(|id| self.slots.get(id)).map(|slot| {
-            // In a large family (one file for each of many things) only those count whose name the candidate's continues.
-            let near = kin.len() <= LARGE_FAMILY || mine.starts_with(&name(&slot.place));
-            if !near || *slot.key.0 != *job || slot.key.1 != rank || slot.known.packed {
-                return Likeness::None;
-            }
-            let copy = if slot.detached { Likeness::Copy } else { Likeness::Perhaps };
-            if slot.known.offset == 0 {
-                let Some(file) = &slot.file else {
-                    // It is being read for the first time: what of it, is known when it comes back.
-                    return Likeness::Copy;
-                };
-                // It holds less than a line.
-                let begin = file.begin();
-                if !begin.is_empty() && candidate.begins_with(&begin) != Some(false) {
-                    return copy;
-                }
-            } else {
-                // This also holds when the original has been truncated since, which nobody has seen yet.
-                match candidate.holds(&slot.known) {
-                    Match::Same => return copy,
-                    Match::Unclear => return Likeness::Perhaps,
-                    Match::Other => {}
-                }
-            }
-            // A copy that is not finished.
-            let live = candidate.size == 0 || candidate.grows_to(&slot.known, slot.file.as_deref());
-            if live && !slot.detached { Likeness::Perhaps } else { Likeness::None }
-        });
-        each.max().unwrap_or(Likeness::None)
-    }
-
     /// Follows a new file from its beginning, or from where Promtail stood.
     fn begin(&mut self, candidate: Candidate, found: &Found) {
         let Some(job) = self.jobs.get(found.job) else {
@@ -522,7 +360,7 @@ impl Foreman {
     }
 
     /// Follows a file from where its record stands.
-    fn adopt(
+    pub(crate) fn adopt(
         &mut self,
         candidate: Candidate,
         mut record: Record,
@@ -590,153 +428,6 @@ impl Foreman {
         }
     }
 
-    /// Looks for what lost records cover among siblings: by device and inode, or by content.
-    fn search_lost(&mut self, by_inode: bool) {
-        let oldest = now_ms() - i64::try_from(self.config.pace.give_up.as_millis()).unwrap_or(i64::MAX);
-        for at in 0..self.jobs.len() {
-            let Some(job) = self.jobs.get(at) else {
-                continue;
-            };
-            let lost = |record: &Record| {
-                record.lost_ms.is_some() && !record.is_finished() && !self.slots.contains_key(&record.id)
-            };
-            for record in self.book.records(&job.name, lost) {
-                let Some(lost_ms) = record.lost_ms else {
-                    continue;
-                };
-                if lost_ms < oldest {
-                    tracing::warn!(path = %record.path, offset = record.offset, "what was left of a log file was not found and is given up");
-                    self.metrics.rotated("given_up");
-                    self.book.note(record.id, |record| record.finished_at = Some(record.offset));
-                    continue;
-                }
-                self.search_one(at, &record, by_inode);
-            }
-        }
-    }
-
-    fn search_one(&mut self, at: usize, record: &Record, by_inode: bool) {
-        let Some(job) = self.jobs.get(at) else {
-            return;
-        };
-        let Some(target) = job.targets.iter().position(|target| target.wants(Path::new(&record.path))) else {
-            return;
-        };
-        let wanted = job.settings.decompression.map(|packed| packed.format);
-        let name = job.name.clone();
-        for path in self.listings.siblings(record.real_path()).to_vec() {
-            let is = || fs::metadata(&path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (record.device, record.inode));
-            if by_inode && !is() {
-                continue;
-            }
-            let Ok(Some(candidate)) = Candidate::open(&path, wanted) else {
-                continue;
-            };
-            if self.by_key.contains_key(&(name.clone(), record.rank, candidate.device, candidate.inode)) {
-                continue;
-            }
-            // Without a content to compare, device and inode must do, and that nobody else knows the content.
-            let same = record.offset > 0
-                || (candidate.is(record)
-                    && self.told(&candidate, &name, record.rank) == Match::Other
-                    && self.likeness(&candidate, &name, record.rank) == Likeness::None);
-            if same && candidate.holds(record) == Match::Same {
-                tracing::info!(path = %record.path, found = %path.display(), offset = record.offset, "finishing a log file that rotated away");
-                self.metrics.rotated("found");
-                self.adopt(candidate, record.clone(), at, target, true, false);
-                return;
-            }
-        }
-    }
-
-    /// Looks for contents that came into a path and rotated away again between two looks.
-    fn search_between(&mut self, held: &mut HashMap<PathBuf, (Instant, u64)>) {
-        let now = Instant::now();
-        self.lookouts.retain(|_, lookouts| {
-            lookouts.retain(|lookout| lookout.until > now);
-            !lookouts.is_empty()
-        });
-        let pending = self.lookouts.iter().flat_map(|(path, lookouts)| lookouts.iter().map(move |lookout| (path, lookout)));
-        let lookouts: Vec<_> = pending
-            .map(|(path, l)| {
-                (l.job.clone(), l.rank, path.clone(), l.real.clone(), l.since_ms - CLOCK_SLACK_MS, l.was.clone())
-            })
-            .collect();
-        let mut put_off: HashSet<PathBuf> = HashSet::new();
-        for (name, rank, path, real, since_ms, was) in lookouts {
-            let Some(at) = self.jobs.iter().position(|job| job.name == name) else {
-                continue;
-            };
-            let Some(job) = self.jobs.get(at) else {
-                continue;
-            };
-            let Some(target) = job.targets.iter().position(|target| target.wants(&path)) else {
-                continue;
-            };
-            let wanted = job.settings.decompression.map(|packed| packed.format);
-            for sibling in self.listings.siblings(&real).to_vec() {
-                if !made_of(&real, &sibling) {
-                    continue;
-                }
-                // What came into the path was made there since, or it is one that lay there and was cut.
-                let news = fs::metadata(&sibling).is_ok_and(|meta| {
-                    let (born_ms, written_ms) = times(&meta);
-                    let key = (name.clone(), rank, meta.dev(), meta.ino());
-                    let renewed = was.contains(&(meta.dev(), meta.ino()));
-                    meta.is_file()
-                        && meta.len() > 0
-                        && written_ms >= since_ms
-                        && (born_ms >= since_ms || renewed)
-                        && !self.by_key.contains_key(&key)
-                });
-                let Ok(Some(candidate)) = (if news { Candidate::open(&sibling, wanted) } else { Ok(None) }) else {
-                    continue;
-                };
-                let Some(job) = self.jobs.get(at) else {
-                    continue;
-                };
-                let matches = job.targets.iter().any(|target| target.wants(&sibling));
-                let known = self.by_key.contains_key(&(name.clone(), rank, candidate.device, candidate.inode));
-                if known || (matches && candidate.signature.is_none()) || candidate.size == 0 {
-                    continue;
-                }
-                if self.told(&candidate, &name, rank) != Match::Other {
-                    continue;
-                }
-                let likeness = self.likeness(&candidate, &name, rank);
-                if likeness != Likeness::None {
-                    let (since, size) = self.held.get(&sibling).copied().unwrap_or((now, candidate.size));
-                    let since = if size == candidate.size { since } else { now };
-                    held.insert(sibling.clone(), (since, candidate.size));
-                    if likeness == Likeness::Copy || since.elapsed() < self.config.pace.suspicion {
-                        put_off.insert(path.clone());
-                        continue;
-                    }
-                }
-                if candidate.file.metadata().map_or(true, |meta| meta.len() != candidate.size) {
-                    put_off.insert(path.clone());
-                    self.survey_soon();
-                    continue;
-                }
-                tracing::info!(path = %path.display(), found = %sibling.display(), "reading a log file that came and rotated away between two looks");
-                self.metrics.rotated("found");
-                let mut record = Record::fresh(&name, rank, &path, candidate.device, candidate.inode);
-                record.real = Some(real.to_string_lossy().into_owned()).filter(|real| *real != record.path);
-                record.packed = candidate.packing().is_some();
-                record.seen_ms = now_ms();
-                record.lost_ms = Some(now_ms());
-                self.adopt(candidate, record, at, target, true, false);
-            }
-        }
-        // However long it takes until it is clear what a file is, it is not forgotten.
-        let until = now + self.config.pace.survey * 2 + self.config.pace.suspicion;
-        for path in put_off {
-            for lookout in self.lookouts.get_mut(&path).into_iter().flatten() {
-                lookout.until = until;
-            }
-        }
-    }
-
     fn finish_survey(&mut self, begun: Instant) {
         self.by_place.clear();
         for (id, slot) in &self.slots {
@@ -776,21 +467,6 @@ impl Foreman {
         let pause = soonest.unwrap_or(self.config.pace.survey).min(self.config.pace.survey);
         self.survey_at = now + pause.max(self.survey_took * 10).min(self.config.pace.survey.max(self.survey_took * 10));
     }
-}
-
-/// A short content that nothing more was expected of, and a file that goes on where it ends: another one that begins alike.
-fn beyond(candidate: &Candidate, record: &Record) -> bool {
-    record.is_finished() && (record.head_len as usize) < HEAD && !candidate.ends_with(record)
-}
-
-/// Directory and family of a path.
-fn kin(path: &Path) -> Option<(PathBuf, String)> {
-    Some((path.parent()?.to_owned(), family(&path.file_name()?.to_string_lossy())))
-}
-
-/// Whether rotation may have made a path of what a record knows.
-fn akin(record: &Record, path: &Path) -> bool {
-    related(record.real_path(), path) || related(Path::new(&record.path), path)
 }
 
 /// Takes over a position that came without identity.

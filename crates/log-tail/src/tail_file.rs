@@ -255,7 +255,12 @@ impl TailFile {
         })
     }
 
-    fn lines<'a>(&'a mut self, batch: &'a mut LogBatch, decoded: &'a mut Vec<u8>, now_ns: i64) -> io::Result<Lines<'a>> {
+    fn lines<'a>(
+        &'a mut self,
+        batch: &'a mut LogBatch,
+        decoded: &'a mut Vec<u8>,
+        now_ns: i64,
+    ) -> io::Result<Lines<'a>> {
         let stream = match &self.staged {
             // Stages make the labels.
             Some(_) => 0,

@@ -89,10 +89,8 @@ async fn a_file_that_is_removed_while_it_is_read_is_read_to_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compressed_file_that_ends_in_the_middle_stops_no_other() {
     let mut house = House::new("*.gz");
-    house.job.decompression = Some(log_tail::Decompression {
-        format: log_tail::Packing::Gzip,
-        initial_delay: std::time::Duration::ZERO,
-    });
+    house.job.decompression =
+        Some(log_tail::Decompression { format: log_tail::Packing::Gzip, initial_delay: std::time::Duration::ZERO });
     let gzip = |text: &str| {
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         out.write_all(text.as_bytes()).unwrap();

@@ -90,11 +90,13 @@ async fn a_line_costs_no_allocation_of_its_own_from_its_file_to_a_body() {
     let change = region.change();
     let taken = change.allocations + change.reallocations;
     println!("file to queue: {taken} allocations for {LINES} lines");
-    assert!(taken < LINES / 10, "{taken} allocations for {LINES} lines");
+    assert!(taken < LINES / 20, "{taken} allocations for {LINES} lines");
 
     // From the queue into bodies.
     let frames = house.queue.as_ref().unwrap().scan(&support::lane(), 0).unwrap();
     let frames: Vec<Bytes> = frames.into_iter().map(|(_, payload)| payload).collect();
+    // Nobody else allocates meanwhile.
+    house.stop().await;
     for (name, encoder) in encoders() {
         // The heads are made at the first time.
         frames.iter().for_each(|frame| encoder.bodies(frame, |_, _| {}));
@@ -105,7 +107,6 @@ async fn a_line_costs_no_allocation_of_its_own_from_its_file_to_a_body() {
         let taken = change.allocations + change.reallocations;
         println!("{name}: {taken} allocations for {lines} lines in {} frames", frames.len());
         assert_eq!(lines, 2 * LINES);
-        assert!(taken < frames.len() * 200, "{name}: {taken} allocations for {lines} lines");
+        assert!(taken < frames.len() * 100, "{name}: {taken} allocations for {lines} lines");
     }
-    house.stop().await;
 }

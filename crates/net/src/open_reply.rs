@@ -8,7 +8,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use url::Url;
 
-use crate::{Client, NetError, client::CONNECTING, error::{classify, place}};
+use crate::{
+    Client, NetError,
+    client::CONNECTING,
+    error::{classify, place},
+};
 
 /// The head of an answer, and what reads the rest.
 #[derive(Debug)]
@@ -25,9 +29,11 @@ impl OpenReply {
         match tokio::time::timeout(timeout, self.response.chunk()).await {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => Err(classify(&error, &self.url, None, timeout)),
-            Err(_) => {
-                Err(NetError::Timeout { host: place(&self.url), after: timeout, phase: "waiting for more of the answer" })
-            }
+            Err(_) => Err(NetError::Timeout {
+                host: place(&self.url),
+                after: timeout,
+                phase: "waiting for more of the answer",
+            }),
         }
     }
 }

@@ -96,7 +96,10 @@ mod tests {
 
     #[test]
     fn allowed_origins_are_told_and_others_are_not() {
-        assert_eq!(told(&asked("https://shop.example.com", "content-type, x-tenant")).unwrap(), "https://shop.example.com");
+        assert_eq!(
+            told(&asked("https://shop.example.com", "content-type, x-tenant")).unwrap(),
+            "https://shop.example.com"
+        );
         assert_eq!(told(&asked("http://localhost:3000", "")).unwrap(), "http://localhost:3000");
         assert_eq!(told(&asked("https://example.com.evil.org", "content-type")), None);
         assert_eq!(told(&asked("https://shop.example.com", "x-other")), None, "a header that is not allowed");

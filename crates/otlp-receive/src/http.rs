@@ -93,8 +93,7 @@ fn form(headers: &HeaderMap) -> Form {
 
 /// An empty response of any signal: nothing is ever stored in part.
 fn done(form: Form) -> Response<AnswerBody> {
-    let (body, content_type): (&'static [u8], _) =
-        if form == Form::Json { (b"{}", JSON) } else { (b"", PROTOBUF) };
+    let (body, content_type): (&'static [u8], _) = if form == Form::Json { (b"{}", JSON) } else { (b"", PROTOBUF) };
     let mut response = Response::new(AnswerBody::of(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -27,7 +27,8 @@ impl OtlpMetrics {
     /// Counters of a registry.
     pub fn register(registry: &mut Registry) -> Self {
         let all = Self::default();
-        for (signal, items) in [(Signal::Traces, "spans"), (Signal::Metrics, "metric_points"), (Signal::Logs, "log_records")]
+        for (signal, items) in
+            [(Signal::Traces, "spans"), (Signal::Metrics, "metric_points"), (Signal::Logs, "log_records")]
         {
             let (accepted, refused) = (all.accepted.get(signal as usize), all.refused.get(signal as usize));
             let (accepted, refused) = (accepted.cloned().unwrap_or_default(), refused.cloned().unwrap_or_default());
@@ -59,8 +60,11 @@ impl OtlpMetrics {
 
     /// The counters of one endpoint of one instance.
     pub(crate) fn of(&self, instance: &str, receiver: &str, transport: &'static str) -> ReceiverCounts {
-        let labels: Labels =
-            [("traces_config", instance.to_owned()), ("receiver", receiver.to_owned()), ("transport", transport.to_owned())];
+        let labels: Labels = [
+            ("traces_config", instance.to_owned()),
+            ("receiver", receiver.to_owned()),
+            ("transport", transport.to_owned()),
+        ];
         let each = |families: &[Counters; 3]| families.each_ref().map(|family| family.get_or_create(&labels).clone());
         ReceiverCounts {
             accepted: each(&self.accepted),

@@ -106,7 +106,10 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Malformed(why) | Self::Unknown(why) | Self::Unsupported(why) | Self::Broken(why) => f.write_str(why),
             Self::TooLarge { limit } => {
-                write!(f, "the request is larger than {limit} bytes: send fewer items at once, or raise the receiver's limit")
+                write!(
+                    f,
+                    "the request is larger than {limit} bytes: send fewer items at once, or raise the receiver's limit"
+                )
             }
             Self::QueueFull => f.write_str("the queue on disk is full: come again later"),
             Self::Crowded => f.write_str("too many bytes are in flight: come again later"),

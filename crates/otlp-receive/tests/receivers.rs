@@ -277,7 +277,10 @@ async fn what_is_wrong_is_told_in_the_clients_own_terms() {
         assert_eq!(answer.header("retry-after"), "", "{text}: sending it again does not help");
     }
     let answer = post(http, "/v1/traces", &[("content-type", "text/plain")], &whole).await;
-    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/plain; charset=utf-8"));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/plain; charset=utf-8")
+    );
     let get = Request::get("/v1/traces").header("host", "x").header(PROTOBUF.0, PROTOBUF.1);
     let answer = send_by(http, get.body(Full::new(Bytes::new())).unwrap(), false).await;
     assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST"));
@@ -381,9 +384,8 @@ async fn clients_without_a_certificate_of_ours_get_no_further_than_the_handshake
         let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
         let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await?;
-        let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(std::io::Error::other)?;
+        let (mut sender, connection) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         tokio::spawn(connection);
         let message = spans(1, 10);
         let body = [&[0, 0, 0, 0, message.len() as u8][..], &message].concat();
@@ -422,7 +424,10 @@ async fn browsers_are_told_which_pages_may_send() {
     assert_eq!(answer.header("access-control-max-age"), "60");
     let from = |origin| [PROTOBUF, ("origin", origin)];
     let answer = post(address, "/v1/traces", &from("https://shop.example.com"), &spans(1, 1)).await;
-    assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (200, "https://shop.example.com"));
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("access-control-allow-origin")),
+        (200, "https://shop.example.com")
+    );
     let answer = post(address, "/v1/traces", &from("https://evil.example"), &spans(1, 1)).await;
     assert_eq!(answer.header("access-control-allow-origin"), "", "the browser keeps the answer from the page");
 }

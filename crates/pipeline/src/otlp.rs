@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::otlp::{self, Signal};
 use queue::{
-    Appender, Claim, Codec, Durability, FrameMeta, Kind, LaneState, Outcome, QueueError, Reader, Reason, Receipt, Record,
+    Appender, Claim, Codec, Durability, FrameMeta, Kind, LaneState, Outcome, QueueError, Reader, Reason, Receipt,
+    Record,
 };
 
 use crate::{IntakeError, OutletError};

@@ -409,12 +409,18 @@ mod tests {
         assert_eq!((sum.aggregation_temporality(), sum.is_monotonic), (Temporality::Delta, true));
         assert_eq!(sum.data_points[0].value, Some(Number::Double(5.0)));
         let Some(Data::Gauge(gauge)) = &metrics[1].data else { panic!("a gauge") };
-        assert_eq!((gauge.data_points[0].value, gauge.data_points[0].flags), (Some(Number::Int(-10)), NO_RECORDED_VALUE));
+        assert_eq!(
+            (gauge.data_points[0].value, gauge.data_points[0].flags),
+            (Some(Number::Int(-10)), NO_RECORDED_VALUE)
+        );
         assert_eq!(gauge.data_points[0].exemplars[0].value, Some(ExemplarNumber::Int(3)));
         let Some(Data::Histogram(histogram)) = &metrics[2].data else { panic!("a histogram") };
         assert_eq!(histogram.aggregation_temporality(), Temporality::Cumulative);
         let point = &histogram.data_points[0];
-        assert_eq!((point.bucket_counts.as_slice(), point.sum, point.max), (&[1, 1][..], Some(2.0), Some(f64::INFINITY)));
+        assert_eq!(
+            (point.bucket_counts.as_slice(), point.sum, point.max),
+            (&[1, 1][..], Some(2.0), Some(f64::INFINITY))
+        );
         let Some(Data::ExponentialHistogram(exponential)) = &metrics[3].data else { panic!("exponential") };
         assert_eq!(exponential.data_points[0].positive.as_ref().unwrap().bucket_counts, [0, 2]);
         assert!(matches!(&metrics[4].data, Some(Data::Summary(_))));

@@ -242,9 +242,17 @@ mod tests {
         let request: ExportTraceServiceRequest = serde_json::from_str(EXAMPLE).unwrap();
         let span = &request.resource_spans[0].scope_spans[0].spans[0];
         assert_eq!(hex::encode(&span.trace_id), "5b8efff798038103d269b633813fc60c");
-        assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), (1_544_712_660_000_000_000, 1_544_712_661_000_000_000));
-        assert_eq!((span.kind(), span.status.as_ref().unwrap().code(), span.flags), (SpanKind::Server, StatusCode::Error, 257));
-        let Some(Value::Array(ArrayValue { values })) = &span.attributes[0].value.as_ref().unwrap().value else { panic!() };
+        assert_eq!(
+            (span.start_time_unix_nano, span.end_time_unix_nano),
+            (1_544_712_660_000_000_000, 1_544_712_661_000_000_000)
+        );
+        assert_eq!(
+            (span.kind(), span.status.as_ref().unwrap().code(), span.flags),
+            (SpanKind::Server, StatusCode::Error, 257)
+        );
+        let Some(Value::Array(ArrayValue { values })) = &span.attributes[0].value.as_ref().unwrap().value else {
+            panic!()
+        };
         assert!(matches!(values[0].value, Some(Value::Double(nan)) if nan.is_nan()));
         assert_eq!(values[2].value, Some(Value::Bytes(vec![1, 2])));
         assert_eq!(values[3], AnyValue::default());

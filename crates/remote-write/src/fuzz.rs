@@ -1,8 +1,17 @@
 //! Doors for the fuzz targets: what comes from the far end, taken from bytes. Nobody else's interface.
 
-use http::{HeaderMap, StatusCode};
+use std::borrow::Cow;
 
-use crate::{DestinationConfig, protocol::Protocol, replay::splice::Entries, verdict::Verdict};
+use http::{HeaderMap, StatusCode};
+use model::otlp::Signal;
+
+use crate::{
+    DestinationConfig,
+    protocol::Protocol,
+    replay::splice::Entries,
+    traces::{Cargo, Limits, Piece, joined, pack, translated},
+    verdict::Verdict,
+};
 
 /// What an answer was taken to mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,4 +42,22 @@ pub fn judge(destination: &DestinationConfig, status: StatusCode, headers: &Head
 pub fn entries(object: &[u8]) -> Option<Vec<(Vec<u8>, u64)>> {
     let entries = Entries::read(object).ok()?;
     Some((0..entries.len()).map(|at| (entries.bytes(at, at + 1).to_vec(), entries.samples(at, at + 1))).collect())
+}
+
+/// Cuts a received request that was checked and has so many items, as an OTLP destination with these limits does. Items and
+/// bytes of each part.
+pub fn parts(signal: Signal, request: &[u8], count: u32, items: usize, bytes: usize) -> Vec<(u32, Vec<u8>)> {
+    let whole = Piece { lot: 0, items: count, body: Cow::Borrowed(request) };
+    let part = |cargo: Cargo<'_>| match cargo {
+        Cargo::Pieces(pieces) => (pieces.iter().map(|piece| piece.items).sum(), joined(&pieces).into_owned()),
+        Cargo::Spans(_) => (0, Vec::new()),
+    };
+    pack(vec![whole], signal, Limits { items, bytes }).into_iter().map(part).collect()
+}
+
+/// The segment documents of a received request.
+pub fn documents(request: &[u8]) -> Vec<String> {
+    let options = xray::Options::default();
+    let spans = translated(0, request, &options).map(|(made, _)| made).unwrap_or_default();
+    spans.into_iter().flat_map(|span| span.documents).map(|document| document.json).collect()
 }

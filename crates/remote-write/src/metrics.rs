@@ -208,11 +208,7 @@ impl RemoteStorageMetrics {
             all.held.clone(),
         );
         r.register("queue_highest_timestamp_seconds", "Newest receipt taken from the queue", all.queue_highest.clone());
-        r.register(
-            "queue_highest_sent_timestamp_seconds",
-            "Newest receipt delivered",
-            all.queue_highest_sent.clone(),
-        );
+        r.register("queue_highest_sent_timestamp_seconds", "Newest receipt delivered", all.queue_highest_sent.clone());
         all
     }
 

@@ -197,7 +197,9 @@ async fn spans_are_segment_documents_fifty_at_a_time() {
     // X-Ray has no place for these.
     let record = [0x0a, 13, 0x12, 11, 0x12, 9, 0x09, 1, 0, 0, 0, 0, 0, 0, 0];
     house.append(Signal::Logs, 1, &record).await;
-    let running = house.run(config(&fake.url, xray()));
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = OtlpDeliveryMetrics::register(&mut registry).for_instance("main");
+    let running = house.run_with(config(&fake.url, xray()), &metrics);
     let row = house.settled().await;
     assert_eq!((row.delivered, row.rejected), (130, 1));
     let seen = fake.seen();
@@ -207,6 +209,17 @@ async fn spans_are_segment_documents_fifty_at_a_time() {
     assert_eq!((&all[0]["name"], &all[7]["annotations"]["number"]), (&json!("shop"), &json!(7)));
     assert_eq!(running.status.snapshot().rejected.get("unsupported"), Some(&1));
     running.stop().await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let labels = "{traces_config=\"main\",exporter=\"awsxray/spans\"}";
+    for line in [
+        format!("traces_exporter_sent_spans_total{labels} 130\n"),
+        format!("traces_exporter_send_failed_log_records_total{labels} 1\n"),
+        format!("traces_exporter_send_failed_spans_total{labels} 0\n"),
+        format!("sigpost_xray_documents_total{labels} 130\n"),
+    ] {
+        assert!(text.contains(&line), "{line} in\n{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,9 +264,8 @@ async fn spans_without_valid_ids_are_lost_alone() {
 async fn objects_hold_json_lines_and_are_made_the_same_after_a_crash() {
     let (house, fake) = (TraceHouse::new(), Fake::new(|_, _| status(503)).await);
     let bodies = [house.append_spans(1, "a", 2).await, house.append_spans(2, "b", 1).await];
-    let protocol = || {
-        OtlpProtocol::Objects(OtlpObjectsConfig { format: OtlpFormat::JsonLines, ..OtlpObjectsConfig::default() })
-    };
+    let protocol =
+        || OtlpProtocol::Objects(OtlpObjectsConfig { format: OtlpFormat::JsonLines, ..OtlpObjectsConfig::default() });
     let running = house.run(config(&fake.url, protocol()));
     until("asked", || async { !fake.seen().is_empty() }).await;
     running.stop().await;
@@ -280,7 +292,10 @@ async fn grpc(answers: &'static [(&'static str, &'static str)]) -> (url::Url, Ar
     let serve = move |request: http::Request<Body>| {
         let kept = Arc::clone(&kept);
         async move {
-            assert_eq!((request.version(), &request.headers()["content-type"]), (http::Version::HTTP_2, &"application/grpc".parse().unwrap()));
+            assert_eq!(
+                (request.version(), &request.headers()["content-type"]),
+                (http::Version::HTTP_2, &"application/grpc".parse().unwrap())
+            );
             let path = request.uri().path().to_owned();
             let body = request.into_body().collect().await.unwrap().to_bytes();
             let number = kept.lock().len();
@@ -370,7 +385,8 @@ async fn moto_takes_the_documents_and_gives_the_traces_back() {
     let url: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
     let mut config = config(&url, xray());
     // It goes by the signature to know which service is meant, and does not verify it unless told to.
-    let scope = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/us-east-1/xray/aws4_request, SignedHeaders=host, Signature=0";
+    let scope =
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/us-east-1/xray/aws4_request, SignedHeaders=host, Signature=0";
     config.client.headers.push(("authorization".into(), net::SecretSource::Inline(net::Secret::new(scope))));
     let running = house.run(config.clone());
     let row = house.settled().await;

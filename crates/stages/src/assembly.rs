@@ -33,7 +33,7 @@ fn step(stage: &StageConfig, place: &Place, metrics: &StageMetrics, depth: usize
         dropped = Some(Dropped { reason: reason.into(), count: metrics.dropped(reason) });
     };
     let action = match stage {
-        StageConfig::Cri(config) => Action::Cri(Cri::new(config)),
+        StageConfig::Cri(config) => Action::Cri(Box::new(Cri::new(config))),
         StageConfig::Multiline(config) => Action::Multiline(Multiline::new(config, &place)?),
         StageConfig::Match(config) => {
             let action = matching(config, &place, metrics, depth)?;

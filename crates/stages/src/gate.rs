@@ -122,9 +122,8 @@ mod tests {
 
     #[test]
     fn a_rate_drops_or_makes_wait() {
-        let gate = |drop| {
-            LineGate::new(Some(GateRate { per_second: 2.0, burst: 2, drop }), 0, StageMetrics::unregistered())
-        };
+        let gate =
+            |drop| LineGate::new(Some(GateRate { per_second: 2.0, burst: 2, drop }), 0, StageMetrics::unregistered());
         let asked = |gate: &LineGate| [(); 4].map(|()| gate.pass(&labels("a"), SECOND));
         assert_eq!(asked(&gate(true)), [Passage::Pass, Passage::Pass, Passage::Drop, Passage::Drop]);
         let half = SECOND / 2;

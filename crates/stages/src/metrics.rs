@@ -116,10 +116,13 @@ fn wall_clock() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// An instance's metric, while a pipeline has it.
+type Defined = (Option<Arc<str>>, Weak<Series>);
+
 #[derive(Debug)]
 struct Custom {
     clock: fn() -> i64,
-    by_name: Mutex<BTreeMap<String, Vec<(Option<Arc<str>>, Weak<Series>)>>>,
+    by_name: Mutex<BTreeMap<String, Vec<Defined>>>,
 }
 
 impl Collector for Custom {

@@ -45,7 +45,7 @@ pub(crate) struct Dropped {
 #[derive(Debug)]
 pub(crate) enum Action {
     Line(Box<dyn LineStage>),
-    Cri(Cri),
+    Cri(Box<Cri>),
     Multiline(Multiline),
     /// Lines that match go through stages of their own.
     Keep(Arc<Selector>, Vec<Step>),
@@ -57,7 +57,7 @@ impl Step {
     fn twin(&self) -> Self {
         let action = match &self.action {
             Action::Line(stage) => Action::Line(stage.twin()),
-            Action::Cri(cri) => Action::Cri(cri.twin()),
+            Action::Cri(cri) => Action::Cri(Box::new(cri.twin())),
             Action::Multiline(multiline) => Action::Multiline(multiline.twin()),
             Action::Keep(selector, nested) => {
                 Action::Keep(Arc::clone(selector), nested.iter().map(Self::twin).collect())

@@ -23,7 +23,8 @@ fn held(pipeline: &Pipeline) -> Vec<(u64, u64)> {
 
 #[test]
 fn held_lines_tell_where_they_lie_until_they_come_out() {
-    let mut pipeline = support::pipeline("- match: {selector: '{}', stages: [{multiline: {firstline: '^S'}}]}").unwrap();
+    let mut pipeline =
+        support::pipeline("- match: {selector: '{}', stages: [{multiline: {firstline: '^S'}}]}").unwrap();
     assert_eq!(lines(&mut pipeline, "{s=\"1\"}", "S1", 0, START_NS), []);
     assert_eq!(lines(&mut pipeline, "{s=\"2\"}", "S2", 3, START_NS), []);
     assert_eq!(lines(&mut pipeline, "{s=\"1\"}", "one", 6, START_NS), []);

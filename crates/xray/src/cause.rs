@@ -109,12 +109,8 @@ fn raised<'a>(event: &'a Event, span: &Span, place: &Place<'a>, ids: &mut Ids<'_
     let attributes = Attributes::of(&event.attributes);
     let text = |key| attributes.text(key).unwrap_or_default();
     let remote = matches!(span.kind(), SpanKind::Client | SpanKind::Producer);
-    let first = exception(
-        ids.next(),
-        Cow::Borrowed(text("exception.type")),
-        Cow::Borrowed(text("exception.message")),
-        remote,
-    );
+    let first =
+        exception(ids.next(), Cow::Borrowed(text("exception.type")), Cow::Borrowed(text("exception.message")), remote);
     let mut exceptions = vec![first];
     let trace = text("exception.stacktrace");
     if trace.is_empty() {

@@ -21,9 +21,8 @@ impl Id {
     pub(crate) fn made(trace_id: &[u8], span_id: &[u8], number: u64) -> Self {
         // FNV-1a, then the finalizer of SplitMix64: not secret, only spread.
         let bytes = trace_id.iter().chain(span_id).copied().chain(number.to_le_bytes());
-        let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let mut hash = bytes
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         hash ^= hash >> 31;

@@ -33,9 +33,8 @@ pub(crate) fn note<'a>(
         }
         _ => Vec::new(),
     };
-    let is_indexed = |key: &str| {
-        options.annotate_all || options.annotations.iter().any(|name| name == key) || named.contains(&key)
-    };
+    let is_indexed =
+        |key: &str| options.annotate_all || options.annotations.iter().any(|name| name == key) || named.contains(&key);
     let mut default = BTreeMap::new();
     for (key, value) in resource.iter().flat_map(|resource| resource.iter()) {
         let key = format!("otel.resource.{key}");

@@ -125,4 +125,3 @@ fn log_groups<'a>(attributes: &Attributes<'a>, options: &'a Options) -> Vec<LogG
     let names: Vec<&'a str> = if names.is_empty() { configured() } else { names };
     names.into_iter().map(|log_group| LogGroup { log_group, arn: None }).collect()
 }
-

@@ -10,6 +10,8 @@ use proto::{
 use serde_json::{Value, json};
 use xray::{Options, Place, Refusal, documents};
 
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 fn list(texts: &[&str]) -> AnyValue {
     Any::Array(ArrayValue { values: texts.iter().map(|text| (*text).into()).collect() }).into()
 }
@@ -54,7 +56,7 @@ fn a_server_span_is_a_whole_segment() {
             "trace_id": "1-58406520-a006649127e371903a2de979",
             "parent_id": "70de5b6f19ff9a0a",
             "start_time": 1_480_615_200.01,
-            "end_time": 1_480_615_200.09025,
+            "end_time": 1_480_615_200.090_25,
             "origin": "AWS::EC2::Instance",
             "service": {"version": "1.1.12"},
             "user": "junit",
@@ -126,7 +128,7 @@ fn a_call_of_dynamodb_is_a_subsegment_of_aws() {
             "type": "subsegment",
             "namespace": "aws",
             "start_time": 1_480_615_200.01,
-            "end_time": 1_480_615_200.09025,
+            "end_time": 1_480_615_200.090_25,
             "aws": {
                 "account_id": "210987654321",
                 "operation": "GetItem",
@@ -142,13 +144,18 @@ fn a_call_of_dynamodb_is_a_subsegment_of_aws() {
 
 #[test]
 fn names_are_tried_in_the_exporters_order() {
-    let cases: &[(SpanKind, &[(&str, &str)], &str, Option<&str>)] = &[
+    let cases: &[(SpanKind, Pairs<'_>, &str, Option<&str>)] = &[
         (SpanKind::Server, &[("aws.local.service", "local"), ("peer.service", "p")], "local", None),
         (SpanKind::Client, &[("aws.remote.service", "AWS.SDK.S3"), ("rpc.system", "aws-api")], "S3", Some("aws")),
         (SpanKind::Client, &[("aws.remote.service", "AWS::S3"), ("rpc.system", "aws-api")], "S3", Some("aws")),
         (SpanKind::Client, &[("aws.remote.service", "AWS.SDK.S3")], "AWS.SDK.S3", Some("remote")),
         (SpanKind::Producer, &[("aws.remote.service", "q")], "q", Some("remote")),
-        (SpanKind::Client, &[("peer.service", "cats-table"), ("aws.service", "DynamoDB")], "cats-table", Some("remote")),
+        (
+            SpanKind::Client,
+            &[("peer.service", "cats-table"), ("aws.service", "DynamoDB")],
+            "cats-table",
+            Some("remote"),
+        ),
         (SpanKind::Client, &[("aws.service", "SQS"), ("db.name", "d")], "SQS", Some("aws")),
         (
             SpanKind::Client,
@@ -180,16 +187,55 @@ fn names_are_tried_in_the_exporters_order() {
 
 #[test]
 fn addresses_are_put_together_from_old_and_new_conventions() {
-    let cases: &[(SpanKind, &[(&str, &str)], &str)] = &[
-        (SpanKind::Client, &[("http.url", "https://api.example.com/users?q=1"), ("http.host", "x")], "https://api.example.com/users?q=1"),
+    let cases: &[(SpanKind, Pairs<'_>, &str)] = &[
+        (
+            SpanKind::Client,
+            &[("http.url", "https://api.example.com/users?q=1"), ("http.host", "x")],
+            "https://api.example.com/users?q=1",
+        ),
         (SpanKind::Client, &[("url.full", "https://api.example.com/users")], "https://api.example.com/users"),
-        (SpanKind::Client, &[("http.scheme", "https"), ("http.host", "foo.com"), ("http.target", "/t?q")], "https://foo.com/t?q"),
-        (SpanKind::Client, &[("http.method", "GET"), ("net.peer.name", "foo.com"), ("net.peer.port", "9443")], "http://foo.com:9443/"),
-        (SpanKind::Client, &[("http.scheme", "https"), ("net.peer.ip", "10.8.17.36"), ("net.peer.port", "443")], "https://10.8.17.36/"),
-        (SpanKind::Client, &[("url.scheme", "http"), ("server.address", "foo.com"), ("server.port", "80"), ("url.path", "/a"), ("url.query", "b=1")], "http://foo.com/a?b=1"),
-        (SpanKind::Server, &[("http.scheme", "https"), ("http.server_name", "api.com"), ("net.host.port", "8443"), ("http.target", "/u")], "https://api.com:8443/u"),
+        (
+            SpanKind::Client,
+            &[("http.scheme", "https"), ("http.host", "foo.com"), ("http.target", "/t?q")],
+            "https://foo.com/t?q",
+        ),
+        (
+            SpanKind::Client,
+            &[("http.method", "GET"), ("net.peer.name", "foo.com"), ("net.peer.port", "9443")],
+            "http://foo.com:9443/",
+        ),
+        (
+            SpanKind::Client,
+            &[("http.scheme", "https"), ("net.peer.ip", "10.8.17.36"), ("net.peer.port", "443")],
+            "https://10.8.17.36/",
+        ),
+        (
+            SpanKind::Client,
+            &[
+                ("url.scheme", "http"),
+                ("server.address", "foo.com"),
+                ("server.port", "80"),
+                ("url.path", "/a"),
+                ("url.query", "b=1"),
+            ],
+            "http://foo.com/a?b=1",
+        ),
+        (
+            SpanKind::Server,
+            &[
+                ("http.scheme", "https"),
+                ("http.server_name", "api.com"),
+                ("net.host.port", "8443"),
+                ("http.target", "/u"),
+            ],
+            "https://api.com:8443/u",
+        ),
         (SpanKind::Server, &[("http.scheme", "http"), ("host.name", "h"), ("net.host.port", "8080")], "http://h:8080/"),
-        (SpanKind::Server, &[("url.scheme", "https"), ("server.address", "::1"), ("server.port", "444"), ("url.path", "/")], "https://[::1]:444/"),
+        (
+            SpanKind::Server,
+            &[("url.scheme", "https"), ("server.address", "::1"), ("server.port", "444"), ("url.path", "/")],
+            "https://[::1]:444/",
+        ),
     ];
     for (kind, attributes, url) in cases {
         let attributes = attributes.iter().map(|(key, value)| pair(key, *value)).collect();
@@ -219,8 +265,7 @@ fn who_asked_is_told_with_whether_it_was_seen() {
         assert_eq!((request["client_ip"].clone(), request["x_forwarded_for"] == true), (ip, forwarded), "{request}");
     }
     let mut span = span(SpanKind::Client, true, vec![pair("http.method", "GET")]);
-    let attributes =
-        vec![pair("message.type", "RECEIVED"), pair("messaging.message_payload_size_bytes", 12_452)];
+    let attributes = vec![pair("message.type", "RECEIVED"), pair("messaging.message_payload_size_bytes", 12_452)];
     span.events.push(Event { name: "message".into(), attributes, ..Event::default() });
     assert_eq!(one(&span, vec![])["http"]["response"]["content_length"], 12_452);
 }
@@ -268,7 +313,8 @@ fn exceptions_have_ids_and_point_at_what_led_to_them() {
 
 #[test]
 fn without_exceptions_the_status_says_what_went_wrong() {
-    let mut span = span(SpanKind::Client, true, vec![pair("http.status_text", "not found"), pair("http.status_code", 500)]);
+    let mut span =
+        span(SpanKind::Client, true, vec![pair("http.status_text", "not found"), pair("http.status_code", 500)]);
     span.status = Some(Status { message: String::new(), code: StatusCode::Error.into() });
     let document = one(&span, vec![]);
     assert_eq!(document["cause"]["exceptions"][0]["message"], "not found");
@@ -282,8 +328,7 @@ fn without_exceptions_the_status_says_what_went_wrong() {
 #[test]
 fn attempts_of_the_aws_sdk_are_exceptions() {
     let mut span = span(SpanKind::Client, true, vec![pair("rpc.system", "aws-api")]);
-    let attributes =
-        vec![pair("http.response.status_code", 503), pair("aws.http.error_message", "slow down")];
+    let attributes = vec![pair("http.response.status_code", 503), pair("aws.http.error_message", "slow down")];
     span.events.push(Event {
         name: "HTTP request failure".into(),
         time_unix_nano: 1_500_000_000_000_001_000,
@@ -388,12 +433,11 @@ fn in_another_cloud_nothing_of_the_call_is_lost() {
 #[test]
 fn log_groups_come_from_the_resource_or_the_configuration() {
     let options = Options { log_groups: vec!["configured".into()], ..Options::default() };
-    let groups = |resource| one_with(&span(SpanKind::Server, false, vec![]), resource, &options)["aws"]["cloudwatch_logs"].clone();
+    let groups = |resource| {
+        one_with(&span(SpanKind::Server, false, vec![]), resource, &options)["aws"]["cloudwatch_logs"].clone()
+    };
     assert_eq!(groups(vec![]), json!([{"log_group": "configured"}]));
-    assert_eq!(
-        groups(vec![pair("aws.log.group.names", "a&b")]),
-        json!([{"log_group": "a"}, {"log_group": "b"}])
-    );
+    assert_eq!(groups(vec![pair("aws.log.group.names", "a&b")]), json!([{"log_group": "a"}, {"log_group": "b"}]));
     let arn = "arn:aws:logs:us-east-1:123456789123:log-group:group1:*";
     assert_eq!(
         groups(vec![pair("aws.log.group.arns", list(&[arn])), pair("aws.log.group.names", list(&["n"]))]),
@@ -415,7 +459,8 @@ fn tables_and_queues_follow_their_conventions() {
 
 #[test]
 fn annotations_are_indexed_with_clean_names_and_the_rest_is_metadata() {
-    let map = AnyValue::from(Any::Map(KeyValueList { values: vec![pair("k", 1.5), pair("bytes", Any::Bytes(vec![1, 2]))] }));
+    let map =
+        AnyValue::from(Any::Map(KeyValueList { values: vec![pair("k", 1.5), pair("bytes", Any::Bytes(vec![1, 2]))] }));
     let attributes = vec![
         pair("a-b c.d", "x"),
         pair("number", 5),

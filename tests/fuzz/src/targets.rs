@@ -17,6 +17,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("metric_batch", crate::metric_batch),
     ("no_proxy", crate::no_proxy),
     ("otlp_json", crate::otlp_json),
+    ("otlp_outgoing", crate::otlp_outgoing),
     ("otlp_packed", crate::otlp_packed),
     ("otlp_protobuf", crate::otlp_protobuf),
     ("remote_write", crate::remote_write),

@@ -104,13 +104,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn measure(
-    destination: Destination,
-    path: &Path,
-    bytes: u64,
-    lines: u64,
-    floor: f64,
-) -> Result<Outcome> {
+async fn measure(destination: Destination, path: &Path, bytes: u64, lines: u64, floor: f64) -> Result<Outcome> {
     let receiver = LineReceiver::start(false).await?;
     let mut agent = Agent::prepare(&config(&destination.client(&receiver), path))?;
     let began = Instant::now();
@@ -141,6 +135,7 @@ async fn measure(
 fn config(client: &str, path: &Path) -> String {
     format!(
         "server: {{log_level: warn}}
+queue: {{min_free: 1MiB}}
 logs:
   configs:
     - name: bench

@@ -168,7 +168,11 @@ async fn soak() -> Result<Vec<String>> {
     let third = memory.len() / 3;
     if third > 1 {
         let (middle, late) = (median(&memory[third..2 * third]), median(&memory[2 * third..]));
-        println!("\nanonymous memory: median {:.2} MiB in the middle third, {:.2} MiB in the last", mib(middle), mib(late));
+        println!(
+            "\nanonymous memory: median {:.2} MiB in the middle third, {:.2} MiB in the last",
+            mib(middle),
+            mib(late)
+        );
         if steady && late > middle + GROWTH_LIMIT {
             problems.push(format!("memory grew by more than {:.1} MiB", mib(GROWTH_LIMIT)));
         }

@@ -4,14 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use config::LogSource;
 use log_receive::{
-    CloudWatchReader, Forward, ForwardConfig, JournalReader, MarkBook, PushReceiver, ReceiveError,
-    ReceiveMetrics, S3Reader, SourceState, StdinConfig, SyslogListener, read_stdin,
+    CloudWatchReader, Forward, ForwardConfig, JournalReader, MarkBook, PushReceiver, ReceiveError, ReceiveMetrics,
+    S3Reader, SourceState, StdinConfig, SyslogListener, read_stdin,
 };
 use log_tail::Book;
 use net::Backoff;
 use pipeline::LogIntake;
 use stages::{LineGate, Pipeline, StageMetrics};
-use tokio_util::{sync::CancellationToken, task::{AbortOnDropHandle, TaskTracker}};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use super::log_sources::{Input, SourcePlan, kind};
 use crate::complaint::complaint;

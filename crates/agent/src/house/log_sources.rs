@@ -3,11 +3,7 @@
 //! Which bytes they read and how is `log-receive`'s. Keeps true: a source that ended has handed over what it took in or
 //! gives it up after a while; its marks are in the book by then; a port stays open from one source to its successor.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use config::{LogJobPlan, LogSource, LogsRoute};

@@ -11,8 +11,8 @@ use config::{LineLimits, LogsRoute, MetricsRoute};
 use discovery::DiscoveryMetrics;
 use log_receive::{ReceiveMetrics, Sockets};
 use log_tail::TailMetrics;
-use parking_lot::Mutex;
 use otlp_receive::{BodyRoom, OtlpMetrics};
+use parking_lot::Mutex;
 use pipeline::BaseVectors;
 use prometheus_client::registry::Registry;
 use queue::Queue;
@@ -104,8 +104,7 @@ impl Parts {
             return gate;
         }
         let limits = plan.limits;
-        let rate =
-            limits.rate.map(|rate| GateRate { per_second: rate.per_second, burst: rate.burst, drop: rate.drop });
+        let rate = limits.rate.map(|rate| GateRate { per_second: rate.per_second, burst: rate.burst, drop: rate.drop });
         let max_streams = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
         let gate = Arc::new(LineGate::new(rate, max_streams, self.stages.of_instance(&plan.name)));
         gates.insert(plan.name.clone(), (limits, Arc::downgrade(&gate)));

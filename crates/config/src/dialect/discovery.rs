@@ -89,7 +89,11 @@ fn read_all(job: &Block<'_>, targets: Targets<'_>) -> Vec<DiscoveryConfig> {
     for key in NOT_YET {
         if let Some(field) = job.get(key) {
             let message = format!("`{key}` is not supported in this version of sigpost");
-            job.reader.error(&field, message, Some("static_configs, file_sd_configs, http_sd_configs and kubernetes_sd_configs work"));
+            job.reader.error(
+                &field,
+                message,
+                Some("static_configs, file_sd_configs, http_sd_configs and kubernetes_sd_configs work"),
+            );
         }
     }
     let groups = static_groups(job, targets);

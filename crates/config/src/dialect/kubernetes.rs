@@ -8,10 +8,7 @@ use crate::block::{Block, Shape};
 
 pub(super) const KUBERNETES: Shape = Shape {
     name: "kubernetes_sd_configs[]",
-    keys: &[
-        &["role", "api_server", "kubeconfig_file", "namespaces", "selectors", "attach_metadata"],
-        client::KEYS,
-    ],
+    keys: &[&["role", "api_server", "kubeconfig_file", "namespaces", "selectors", "attach_metadata"], client::KEYS],
 };
 
 pub(super) const NAMESPACES: Shape = Shape { name: "namespaces", keys: &[&["own_namespace", "names"]] };

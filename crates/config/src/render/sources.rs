@@ -107,9 +107,7 @@ fn cloudwatch(plan: &CloudWatchPlan) -> Map {
         LogGroups::Prefix(prefix) => map.text("log_group_prefix", prefix),
     };
     map.texts("log_streams", config.stream_names.iter());
-    for (key, text) in
-        [("log_stream_prefix", &config.stream_name_prefix), ("filter_pattern", &config.filter_pattern)]
-    {
+    for (key, text) in [("log_stream_prefix", &config.stream_name_prefix), ("filter_pattern", &config.filter_pattern)] {
         if let Some(text) = text {
             map.text(key, text);
         }

@@ -46,7 +46,9 @@ fn route(route: &TracesRoute) -> Map {
     }
     // The same for every destination that makes no objects: the dialect has it at the instance only.
     let requests = route.destinations.iter().find(|d| !is_objects(d)).map(|d| &d.config.batching);
-    if let Some(batching) = requests.filter(|batching| !batching.max_age.is_zero() || batching.max_samples != USUAL_ITEMS) {
+    if let Some(batching) =
+        requests.filter(|batching| !batching.max_age.is_zero() || batching.max_samples != USUAL_ITEMS)
+    {
         let mut batch = Map::default();
         batch.word("timeout", show_duration(batching.max_age)).word("send_batch_size", batching.max_samples);
         map.put("batch", Out::Map(batch));

@@ -152,9 +152,11 @@ fn parse(read: Kubeconfig, directory: &Path) -> Result<Reached, String> {
     let cluster = cluster.ok_or("the cluster of its current-context is not among its clusters")?.cluster;
     let user = read.users.into_iter().find(|user| user.name == context.user).map(|user| user.user).unwrap_or_default();
     if user.exec.is_some() || user.auth_provider.is_some() {
-        return Err("its user logs in by a program (exec, auth-provider), which sigpost does not run: use a token of a \
+        return Err(
+            "its user logs in by a program (exec, auth-provider), which sigpost does not run: use a token of a \
                     service account or a client certificate"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let url = Url::parse(&cluster.server).map_err(|error| format!("its server is no URL: {error}"))?;
     let pem = |file: Option<PathBuf>, data: Option<String>, what: &str| -> Result<Option<Pem>, String> {

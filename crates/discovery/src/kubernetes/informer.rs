@@ -11,7 +11,10 @@ use net::{Backoff, NetError};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{access::ApiServer, objects::{Meta, Object}};
+use super::{
+    access::ApiServer,
+    objects::{Meta, Object},
+};
 use crate::{DiscoveryMetrics, LIMIT};
 
 /// What is asked for.
@@ -210,8 +213,7 @@ async fn watch<T: Object + DeserializeOwned>(
     tell: &mut impl FnMut(Change<T>),
 ) -> (End, Option<String>) {
     let at: String = url::form_urlencoded::byte_serialize(version.as_bytes()).collect();
-    let query =
-        format!("watch=1&allowWatchBookmarks=true&resourceVersion={at}&timeoutSeconds={}", WATCH.as_secs());
+    let query = format!("watch=1&allowWatchBookmarks=true&resourceVersion={at}&timeoutSeconds={}", WATCH.as_secs());
     let request = match request(server, question, &query) {
         Ok(request) => request,
         Err(end) => return (end, Some(version)),
@@ -259,7 +261,8 @@ fn event<T: Object + DeserializeOwned>(
     if line.is_empty() {
         return Ok(None);
     }
-    let broken = |error: serde_json::Error| End::Failed(format!("an event of {} cannot be read: {error}", question.what));
+    let broken =
+        |error: serde_json::Error| End::Failed(format!("an event of {} cannot be read: {error}", question.what));
     let event: Event<'_> = serde_json::from_slice(line).map_err(broken)?;
     let bare: Bare = serde_json::from_str(event.object.get()).unwrap_or_default();
     if event.kind == "ERROR" {

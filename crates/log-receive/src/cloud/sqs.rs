@@ -30,7 +30,13 @@ pub struct SqsConfig {
 impl SqsConfig {
     /// Five minutes of visibility, long polling, ten attempts.
     pub fn new(queue_url: Url) -> Self {
-        Self { queue_url, endpoint: None, visibility: Duration::from_secs(300), wait: Duration::from_secs(20), max_receives: 10 }
+        Self {
+            queue_url,
+            endpoint: None,
+            visibility: Duration::from_secs(300),
+            wait: Duration::from_secs(20),
+            max_receives: 10,
+        }
     }
 }
 

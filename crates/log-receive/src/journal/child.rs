@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::AsyncReadExt,
     process::{Child, ChildStdout, Command},
+    task::JoinHandle,
 };
 
 use super::reader::JournalConfig;
@@ -27,6 +28,8 @@ pub(super) struct Follower {
     child: Child,
     pub output: ChildStdout,
     said: Arc<Mutex<Vec<u8>>>,
+    /// Reads what it says to the end.
+    hearing: JoinHandle<()>,
 }
 
 /// Why there is none, in words.
@@ -44,7 +47,7 @@ pub(super) fn start(config: &JournalConfig, from: &From) -> Result<Follower, Str
     let mut errors = child.stderr.take().ok_or("journalctl has no error output")?;
     let said = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&said);
-    tokio::spawn(async move {
+    let hearing = tokio::spawn(async move {
         let mut piece = [0; 1024];
         while let Ok(read @ 1..) = errors.read(&mut piece).await {
             let mut heard = heard.lock();
@@ -53,7 +56,7 @@ pub(super) fn start(config: &JournalConfig, from: &From) -> Result<Follower, Str
             heard.drain(..surplus);
         }
     });
-    Ok(Follower { child, output, said })
+    Ok(Follower { child, output, said, hearing })
 }
 
 /// Bytes kept of what a child says.
@@ -68,6 +71,8 @@ impl Follower {
             Err(_) => "it closed its output and did not end".to_owned(),
         };
         self.end().await;
+        // A grandchild that holds on to the error output does not hold this up.
+        let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.hearing).await;
         let said = String::from_utf8_lossy(&self.said.lock()).trim().to_owned();
         if said.is_empty() {
             format!("journalctl ended ({status})")

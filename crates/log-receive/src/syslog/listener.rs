@@ -24,9 +24,7 @@ use super::{
     losses::Losses,
     message::{SyslogFormat, labels, parse},
 };
-use crate::{
-    Forward, Listening, ReceiveError, Sockets, SourceState, Transport, forward::at, metrics::SourceCounts,
-};
+use crate::{Forward, Listening, ReceiveError, Sockets, SourceState, Transport, forward::at, metrics::SourceCounts};
 
 /// `syslog`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +88,10 @@ type Sent = (IpAddr, Framed);
 const WAITING: usize = 256;
 /// The longest message that can be configured.
 const LONGEST: usize = 1 << 20;
+/// A connection goes on for so long after the listener's end, if its sender does.
+const GRACE: Duration = Duration::from_secs(1);
+/// It is over when nothing comes for so long.
+const QUIET: Duration = Duration::from_millis(100);
 const LOSSES_ARE_COUNTED: Duration = Duration::from_secs(2);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -313,7 +315,7 @@ async fn streams(
                 return converse(stream, from, &config, &sender, &end, &counts).await;
             };
             let shaken = tokio::select! {
-                () = end.cancelled() => return,
+                () = async { end.cancelled().await; tokio::time::sleep(GRACE).await } => return,
                 shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
             };
             match shaken {
@@ -342,12 +344,22 @@ async fn converse(
     let mut framing = Framing::new(config.max_message_length);
     let mut piece = vec![0; 16 << 10];
     let mut found = Vec::new();
+    // Once the listener ends, what lies here already is still read: its sender believes it arrived.
+    let mut until = None;
     loop {
+        let patience = match until {
+            None => config.idle_timeout,
+            Some(until) => QUIET.min(until - tokio::time::Instant::now()),
+        };
         let read = tokio::select! {
-            () = end.cancelled() => None,
-            read = tokio::time::timeout(config.idle_timeout, stream.read(&mut piece)) => match read {
+            () = end.cancelled(), if until.is_none() => {
+                until = Some(tokio::time::Instant::now() + GRACE);
+                continue;
+            }
+            read = tokio::time::timeout(patience, stream.read(&mut piece)) => match read {
                 Ok(Ok(0) | Err(_)) => None,
                 Ok(Ok(len)) => Some(len),
+                Err(_) if until.is_some() => None,
                 Err(_) => {
                     counts.fault("idle");
                     None
@@ -368,6 +380,7 @@ async fn converse(
                 result.is_err()
             }
         };
+        let broken = broken || until.is_some_and(|until| tokio::time::Instant::now() >= until);
         for framed in found.drain(..) {
             if sender.send((from, framed)).await.is_err() {
                 return;

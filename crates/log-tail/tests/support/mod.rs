@@ -67,7 +67,16 @@ impl House {
         config.pace = quick();
         config.positions.sync_period = Duration::from_millis(50);
         let job = FileJob::new("files");
-        Self { root, pattern: pattern.to_owned(), job, config, queue: None, tail: None, metrics: Registry::default(), groups: None }
+        Self {
+            root,
+            pattern: pattern.to_owned(),
+            job,
+            config,
+            queue: None,
+            tail: None,
+            metrics: Registry::default(),
+            groups: None,
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

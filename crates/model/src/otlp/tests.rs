@@ -55,7 +55,8 @@ fn request(item: &[u8], groups: &[usize]) -> Vec<u8> {
 fn metrics() -> Vec<u8> {
     let number = bytes(1, &[fixed64(3, 1), fixed64(4, 2), bytes(7, &attribute("a", &varint(3, 1)))].concat());
     let histogram = bytes(1, &[fixed64(4, 3), bytes(6, &[0; 16]), bytes(7, &[0; 8])].concat());
-    let exponential = bytes(1, &[varint(6, 3), bytes(8, &[varint(1, 2), bytes(2, &[1, 2, 0x80, 1])].concat())].concat());
+    let exponential =
+        bytes(1, &[varint(6, 3), bytes(8, &[varint(1, 2), bytes(2, &[1, 2, 0x80, 1])].concat())].concat());
     let summary = bytes(1, &bytes(6, &[fixed64(1, 0), fixed64(2, 0)].concat()));
     let metrics = [
         [bytes(1, b"g"), bytes(5, &number.repeat(2))].concat(),

@@ -46,7 +46,9 @@ pub(super) enum Kind {
     Message(&'static Message),
 }
 
-use Kind::{Bool, Bytes, Double, Enum, Fixed32, Fixed64, Id, Message as M, Signed, SignedFixed64, Text, Unsigned, Zigzag};
+use Kind::{
+    Bool, Bytes, Double, Enum, Fixed32, Fixed64, Id, Message as M, Signed, SignedFixed64, Text, Unsigned, Zigzag,
+};
 
 /// The request of a signal.
 pub(super) fn request(signal: Signal) -> &'static Message {

@@ -86,9 +86,8 @@ fn what_is_wrong_is_told_with_its_place() {
         assert!(told.starts_with("reading traces as JSON: ") && told.contains(part), "{json}: {told}");
     }
     let deep = |levels: usize| {
-        let value = (0..levels).fold(r#"{"intValue":1}"#.to_owned(), |inner, _| {
-            format!(r#"{{"arrayValue":{{"values":[{inner}]}}}}"#)
-        });
+        let value = (0..levels)
+            .fold(r#"{"intValue":1}"#.to_owned(), |inner, _| format!(r#"{{"arrayValue":{{"values":[{inner}]}}}}"#));
         span(&format!(r#"{{"attributes":[{{"key":"k","value":{value}}}]}}"#))
     };
     assert_eq!(check(Signal::Traces, &translate(Signal::Traces, deep(30).as_bytes()).unwrap()).unwrap(), 1);

@@ -253,8 +253,8 @@ fn forge(bench: &Bench, placed: &Placed, change: impl FnOnce(&mut FrameHeader)) 
 /// Invariants 1, 14: a frame that claims items of its neighbours is lost with its own, and they are not.
 #[test]
 fn a_frame_that_claims_items_of_its_neighbours_is_not_used() {
-    let lies: [(usize, fn(&mut FrameHeader)); 2] =
-        [(5, |header| header.items += 1), (3, |header| header.first_item -= 1)];
+    type Lie = fn(&mut FrameHeader);
+    let lies: [(usize, Lie); 2] = [(5, |header| header.items += 1), (3, |header| header.first_item -= 1)];
     for (which, lie) in lies {
         let mut bench = two_segments(17, false);
         forge(&bench, &frames(&bench)[which], lie);

@@ -75,7 +75,9 @@ impl OtlpGrpc {
             // A proxy, or no gRPC at all.
             return match judge_common(status, headers, body, true) {
                 None | Some(Verdict::Accepted | Verdict::TooLarge { .. } | Verdict::Refused { .. }) => Verdict::Hold {
-                    why: format!("{status}: it does not answer as gRPC does; check the endpoint, and whether it is OTLP/HTTP"),
+                    why: format!(
+                        "{status}: it does not answer as gRPC does; check the endpoint, and whether it is OTLP/HTTP"
+                    ),
                 }
                 .into(),
                 Some(verdict) => verdict.into(),
@@ -181,10 +183,8 @@ mod tests {
     }
 
     fn judge(status: u16, pairs: &[(&'static str, &str)], body: &[u8]) -> LogVerdict {
-        let headers = pairs
-            .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
-            .collect();
+        let headers =
+            pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
         wire(OtlpCompression::None).judge(StatusCode::from_u16(status).unwrap(), &headers, body, 10)
     }
 
@@ -208,13 +208,21 @@ mod tests {
         let partial = judge(200, &[("grpc-status", "0")], b"\0\0\0\0\x06\x0a\x04\x08\x03\x12\x00");
         assert!(matches!(partial, LogVerdict::Whole(Verdict::Partial { written: Some(7), .. })), "{partial:?}");
         for code in ["1", "4", "8", "10", "11", "13", "14", "15"] {
-            assert!(matches!(judge(200, &[("grpc-status", code)], b""), LogVerdict::Whole(Verdict::Retry { .. })), "{code}");
+            assert!(
+                matches!(judge(200, &[("grpc-status", code)], b""), LogVerdict::Whole(Verdict::Retry { .. })),
+                "{code}"
+            );
         }
         for code in ["5", "7", "12", "16"] {
-            assert!(matches!(judge(200, &[("grpc-status", code)], b""), LogVerdict::Whole(Verdict::Hold { .. })), "{code}");
+            assert!(
+                matches!(judge(200, &[("grpc-status", code)], b""), LogVerdict::Whole(Verdict::Hold { .. })),
+                "{code}"
+            );
         }
         let bad = judge(200, &[("grpc-status", "3"), ("grpc-message", "no%20such")], b"");
-        assert!(matches!(&bad, LogVerdict::Whole(Verdict::Refused { isolate: true, message, .. }) if message.contains("no such")));
+        assert!(
+            matches!(&bad, LogVerdict::Whole(Verdict::Refused { isolate: true, message, .. }) if message.contains("no such"))
+        );
         let large = [("grpc-status", "8"), ("grpc-message", "received message larger than max (5 vs. 4)")];
         assert!(matches!(judge(200, &large, b""), LogVerdict::Whole(Verdict::TooLarge { .. })));
         for (status, body) in [(200, ""), (404, ""), (400, "bad"), (413, "")] {

@@ -79,7 +79,7 @@ impl OtlpHttp {
         }
     }
 
-    pub(crate) fn limits(&self, signal: Signal) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         let (items, bytes) = match self.aws {
             Some(Signal::Traces) => (10_000, 5_000_000),
             Some(Signal::Metrics) => (1000, 1_000_000),
@@ -89,7 +89,6 @@ impl OtlpHttp {
             }
             None => (usize::MAX, usize::MAX),
         };
-        let _ = signal;
         Limits { items: self.limits.items.min(items), bytes: self.limits.bytes.min(bytes) }
     }
 
@@ -201,10 +200,10 @@ mod tests {
         ] {
             let wire = wire(&format!("https://{host}"), OtlpHttpConfig::default());
             assert_eq!(SIGNALS.map(|one| wire.takes(one)), SIGNALS.map(|one| one == signal), "{host}");
-            assert_eq!(wire.limits(signal), Limits { items, bytes }, "{host}");
+            assert_eq!(wire.limits(), Limits { items, bytes }, "{host}");
             assert_eq!(uri(&wire, signal), format!("https://{host}/v1/{signal}"));
         }
-        assert_eq!(wire("http://xray.example/", OtlpHttpConfig::default()).limits(Signal::Traces), NONE);
+        assert_eq!(wire("http://xray.example/", OtlpHttpConfig::default()).limits(), NONE);
     }
 
     #[test]
@@ -249,13 +248,14 @@ mod tests {
     #[test]
     fn answers_mean_what_the_specification_says_and_none_about_us_costs_data() {
         let wire = wire("http://c", OtlpHttpConfig::default());
-        let judge = |status: u16, body: &[u8]| {
-            wire.judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body, 10)
-        };
+        let judge =
+            |status: u16, body: &[u8]| wire.judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body, 10);
         assert_eq!(judge(200, b""), Verdict::Accepted.into());
         // partial_success { rejected 3, error_message "no" }
         let partial = judge(200, b"\x0a\x06\x08\x03\x12\x02no");
-        assert!(matches!(&partial, LogVerdict::Whole(Verdict::Partial { written: Some(7), message, .. }) if message.contains("no")));
+        assert!(
+            matches!(&partial, LogVerdict::Whole(Verdict::Partial { written: Some(7), message, .. }) if message.contains("no"))
+        );
         for status in [429, 502, 503, 504] {
             assert!(matches!(judge(status, b""), LogVerdict::Whole(Verdict::Retry { .. })), "{status}");
         }
@@ -265,7 +265,8 @@ mod tests {
         assert!(matches!(judge(400, b"bad"), LogVerdict::Whole(Verdict::Refused { isolate: true, .. })));
         assert!(matches!(judge(413, b""), LogVerdict::Whole(Verdict::TooLarge { .. })));
         let headers = [(header::RETRY_AFTER, "7".parse().unwrap())].into_iter().collect();
-        let LogVerdict::Whole(Verdict::Retry { after, .. }) = wire.judge(StatusCode::TOO_MANY_REQUESTS, &headers, b"", 1)
+        let LogVerdict::Whole(Verdict::Retry { after, .. }) =
+            wire.judge(StatusCode::TOO_MANY_REQUESTS, &headers, b"", 1)
         else {
             panic!("retried");
         };

@@ -242,10 +242,7 @@ mod tests {
         assert_eq!((letter.lines, message.resource_logs.len()), (3, 2));
         let first = &message.resource_logs[0];
         let attribute = &first.resource.as_ref().unwrap().attributes[0];
-        assert_eq!(
-            (attribute.key.as_str(), attribute.value.clone().unwrap()),
-            ("job", "a".into())
-        );
+        assert_eq!((attribute.key.as_str(), attribute.value.clone().unwrap()), ("job", "a".into()));
         let records = &first.scope_logs[0].log_records;
         assert_eq!(records[0].time_unix_nano, 1_700_000_000_000_000_001);
         assert_eq!(records[0].body.clone().unwrap(), "one".into());

@@ -44,7 +44,7 @@ impl OtlpObjects {
     pub(crate) fn encode(&self, signal: Signal, pieces: &[Piece<'_>]) -> Bytes {
         let mut out = Vec::new();
         for piece in pieces {
-            match self.format(signal) {
+            match self.config.format {
                 OtlpFormat::Protobuf => out.extend_from_slice(&piece.body),
                 OtlpFormat::JsonLines => {
                     json(signal, &piece.body, &mut out);
@@ -60,10 +60,6 @@ impl OtlpObjects {
         }
     }
 
-    fn format(&self, _signal: Signal) -> OtlpFormat {
-        self.config.format
-    }
-
     pub(crate) fn request(
         &self,
         signal: Signal,
@@ -71,7 +67,7 @@ impl OtlpObjects {
         items: u64,
         extent: Option<&Extent>,
     ) -> Result<Request<Bytes>, http::Error> {
-        let plain = match self.format(signal) {
+        let plain = match self.config.format {
             OtlpFormat::JsonLines => ("jsonl", "application/x-ndjson"),
             OtlpFormat::Protobuf => ("binpb", "application/x-protobuf"),
         };
@@ -82,11 +78,7 @@ impl OtlpObjects {
             OtlpCompression::Zstd => (format!("{signal}.{}.zst", plain.0), "application/zstd"),
         };
         let name = extent.map(|extent| s3::object_name_with(extent, &ending)).unwrap_or_default();
-        self.bucket
-            .put(&name)
-            .header(header::CONTENT_TYPE, kind)
-            .header("x-amz-meta-items", items)
-            .body(body.clone())
+        self.bucket.put(&name).header(header::CONTENT_TYPE, kind).header("x-amz-meta-items", items).body(body.clone())
     }
 
     pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LogVerdict {
@@ -159,8 +151,11 @@ mod tests {
     fn lines_are_requests_and_protobuf_is_one() {
         let bodies = [body("one"), body("two")];
         let lines = wire(OtlpFormat::JsonLines, OtlpCompression::None).encode(Signal::Traces, &pieces(&bodies));
-        let lines: Vec<ExportTraceServiceRequest> =
-            lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect();
+        let lines: Vec<ExportTraceServiceRequest> = lines
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
         assert_eq!(lines.iter().map(|line| line.encode_to_vec()).collect::<Vec<_>>(), bodies);
         let packed = wire(OtlpFormat::Protobuf, OtlpCompression::Zstd).encode(Signal::Traces, &pieces(&bodies));
         let all = ExportTraceServiceRequest::decode(&*zstd::decode_all(&*packed).unwrap()).unwrap();

@@ -98,7 +98,8 @@ fn unprocessed(body: &[u8], spans: &[SpanDocuments]) -> LogVerdict {
         return Verdict::Hold { why }.into();
     };
     // Some documents come back without their id: then it is one of those that nobody else names.
-    let (mut fates, mut unnamed): (Vec<Option<Option<Loss>>>, Vec<Option<Loss>>) = (vec![None; spans.len()], Vec::new());
+    let (mut fates, mut unnamed): (Vec<Option<Option<Loss>>>, Vec<Option<Loss>>) =
+        (vec![None; spans.len()], Vec::new());
     let mut message = String::new();
     for one in answer.unprocessed_trace_segments {
         let code = one.error_code.unwrap_or_default();
@@ -191,7 +192,10 @@ mod tests {
         let LogVerdict::Each { lost, again, message } = verdict else { panic!("each") };
         assert_eq!((lost, again), (vec![(1..2, Loss::InvalidId)], vec![2]));
         assert_eq!(message, "InvalidTraceId: m");
-        let nameless = judge(200, r#"{"UnprocessedTraceSegments":[{"Id":"a","ErrorCode":"X"},{"ErrorCode":"MissingParam","Message":"size"}]}"#);
+        let nameless = judge(
+            200,
+            r#"{"UnprocessedTraceSegments":[{"Id":"a","ErrorCode":"X"},{"ErrorCode":"MissingParam","Message":"size"}]}"#,
+        );
         let LogVerdict::Each { lost, again, .. } = nameless else { panic!("each") };
         assert_eq!((lost, again), (vec![(0..1, Loss::BadRequest), (1..2, Loss::TooLarge)], vec![]));
     }

@@ -2,6 +2,8 @@
 //!
 //! It keeps true: an item is booked once; what is booked sums to the lots' items when a group is through.
 
+use model::otlp::Signal;
+
 use super::{cargo::Cargo, metrics::OtlpCells};
 use crate::{DestinationStatus, lot::Tally, metrics::DestinationMetrics, verdict::Loss};
 
@@ -9,6 +11,7 @@ use crate::{DestinationStatus, lot::Tally, metrics::DestinationMetrics, verdict:
 #[derive(Debug)]
 pub(crate) struct Book<'a> {
     tallies: Vec<Tally>,
+    signal: Signal,
     status: &'a DestinationStatus,
     metrics: &'a DestinationMetrics,
     cells: &'a OtlpCells,
@@ -21,7 +24,12 @@ impl<'a> Book<'a> {
         metrics: &'a DestinationMetrics,
         cells: &'a OtlpCells,
     ) -> Self {
-        Self { tallies: vec![Tally::default(); lots], status, metrics, cells }
+        Self { tallies: vec![Tally::default(); lots], signal: Signal::Traces, status, metrics, cells }
+    }
+
+    /// What is booked from now on is of this signal.
+    pub(crate) fn turn_to(&mut self, signal: Signal) {
+        self.signal = signal;
     }
 
     pub(crate) fn into_tallies(self) -> Vec<Tally> {
@@ -40,7 +48,7 @@ impl<'a> Book<'a> {
     /// Lost before it was sent.
     pub(crate) fn lost(&mut self, lot: usize, items: u32, loss: Loss, message: &str) {
         self.split(lot, 0, items, loss);
-        self.cells.failed(u64::from(items));
+        self.cells.failed(self.signal, u64::from(items));
         self.status.lost(loss, u64::from(items), message);
     }
 
@@ -80,11 +88,11 @@ impl<'a> Book<'a> {
     fn told(&self, stored: u64, refused: u64, lost: Option<(Loss, &str)>) {
         self.status.count(stored, 0, 0);
         self.metrics.samples.inc_by(stored + refused);
-        self.cells.sent(stored);
+        self.cells.sent(self.signal, stored);
         if refused > 0 {
             let (loss, message) = lost.unwrap_or((Loss::BadRequest, ""));
             self.metrics.failed.inc_by(refused);
-            self.cells.failed(refused);
+            self.cells.failed(self.signal, refused);
             self.status.lost(loss, refused, message);
         }
     }

@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 
 use model::otlp::Signal;
+use prost::Message;
+use proto::otlp_traces::ExportTraceServiceRequest;
 
 use super::Piece;
 
@@ -91,6 +93,26 @@ impl Cargo<'_> {
             Self::Spans(_) => Err(self),
         }
     }
+}
+
+/// A received request's spans as documents, and why others can have none. `None`: it cannot be decoded.
+pub(crate) fn translated(
+    lot: usize,
+    request: &[u8],
+    options: &xray::Options,
+) -> Option<(Vec<SpanDocuments>, Vec<xray::Refusal>)> {
+    let request = ExportTraceServiceRequest::decode(request).ok()?;
+    let (mut made, mut refused) = (Vec::new(), Vec::new());
+    for group in &request.resource_spans {
+        let place = xray::Place::of(group, options);
+        for span in group.scope_spans.iter().flat_map(|scope| &scope.spans) {
+            match xray::documents(span, &place, options) {
+                Ok(documents) => made.push(SpanDocuments { lot, documents }),
+                Err(refusal) => refused.push(refusal),
+            }
+        }
+    }
+    Some((made, refused))
 }
 
 /// The bodies joined; one alone stays as it is.

@@ -1,7 +1,7 @@
 //! An OTLP destination's worker: reads its lanes, deals claims to lines, and stops when told.
 //!
-//! It encodes nothing and judges nothing. It keeps true: requests of one sender are sent in the order of their lane; at a stop
-//! what is under way gets a short grace, and the rest stays on disk.
+//! It encodes nothing and judges nothing. It keeps true: requests of one sender are sent in the order of their lane, but to X-Ray;
+//! at a stop what is under way gets a short grace, and the rest stays on disk.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,6 +39,10 @@ impl Claims for OtlpOutlet {
 /// Claimed frames that wait for their request: below what the queue lets a destination claim, so that a line which gathers
 /// many small frames is told when no more can come.
 const FRAMES: usize = 192;
+
+/// Received bytes that a line turns into segment documents at once: a few requests of 50. What is more goes to other lines,
+/// which X-Ray's small requests need and its traces do not mind.
+const X_RAY_TURN: u64 = 32 << 10;
 
 impl TraceDestination {
     /// Starts the worker of one destination on `tracker`. It reads `outlets` (one per lane) until `stop`. It cannot fail: a
@@ -104,6 +108,7 @@ impl TraceDestination {
             }
         } else {
             let full = road.config.batching.max_bytes.max(1) as u64;
+            let full = if road.wire.keeps_order() { full } else { full.min(X_RAY_TURN) };
             let (dealers, seats) = Roster::open(lines, outlets.len(), full);
             for (number, seat) in (0..).zip(seats) {
                 parts.spawn(shard(Arc::clone(&road), number, seat));
@@ -127,7 +132,8 @@ fn arrived(road: &Road, claim: &OtlpClaim) -> u64 {
 async fn deal(road: Arc<Road>, mut outlet: OtlpOutlet, dealer: Dealer<Dealt>, room: Arc<Semaphore>) {
     while let Ok(claim) = next_claim(&road.config.name, &road.stop, &mut outlet).await {
         let Ok(permit) = take_room(&road.stop, &dealer, &room, 1).await else { return };
-        let (stream, bytes) = (claim.frame().stream, arrived(&road, &claim));
+        let bytes = arrived(&road, &claim);
+        let stream = if road.wire.keeps_order() { claim.frame().stream } else { claim.frame().offset };
         if !dealer.deal(stream, bytes, Dealt { claim, room: Some(permit) }) {
             return;
         }

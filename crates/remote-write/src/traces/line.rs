@@ -11,8 +11,6 @@ use model::otlp::Signal;
 use net::Backoff;
 use pipeline::{AgeClock, OtlpClaim, off_reactor};
 use prometheus_client::metrics::gauge::Gauge;
-use prost::Message;
-use proto::otlp_traces::ExportTraceServiceRequest;
 use sha2::{Digest, Sha256};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Piece, SpanDocuments,
     book::Book,
-    cargo::{Cargo, pack},
+    cargo::{Cargo, pack, translated},
     metrics::OtlpCells,
     wire::Wire,
 };
@@ -142,6 +140,7 @@ struct Group<'g> {
 impl<'g> Group<'g> {
     /// Everything of one signal.
     async fn send(&mut self, signal: Signal) -> Result<(), Stopped> {
+        self.book.turn_to(signal);
         let mut of_signal = Vec::new();
         let cutoff_ms = self.cutoff_ms();
         for (at, lot) in self.lots.iter().enumerate() {
@@ -171,7 +170,7 @@ impl<'g> Group<'g> {
         };
         let pieces: Vec<Piece<'g>> = of_signal.iter().filter_map(|at| piece(*at)).collect();
         let extent = if self.road.wire.names_by_place() { self.extent(&of_signal) } else { None };
-        for cargo in pack(pieces, signal, self.road.wire.limits(signal)) {
+        for cargo in pack(pieces, signal, self.road.wire.limits()) {
             self.bring(signal, cargo, extent.as_ref()).await?;
         }
         Ok(())
@@ -198,20 +197,7 @@ impl<'g> Group<'g> {
         let (Some(lot), Wire::XRay(wire)) = (self.lots.get(at), &self.road.wire) else { return Vec::new() };
         let (body, items) = (lot.claim.body(), lot.claim.frame().items);
         let options = wire.options();
-        let made = off_reactor(body.len() > LONG / 4, || {
-            let request = ExportTraceServiceRequest::decode(body).ok()?;
-            let (mut made, mut refused) = (Vec::new(), Vec::new());
-            for group in &request.resource_spans {
-                let place = xray::Place::of(group, options);
-                for span in group.scope_spans.iter().flat_map(|scope| &scope.spans) {
-                    match xray::documents(span, &place, options) {
-                        Ok(documents) => made.push(SpanDocuments { lot: at, documents }),
-                        Err(refusal) => refused.push(refusal),
-                    }
-                }
-            }
-            Some((made, refused))
-        });
+        let made = off_reactor(body.len() > LONG / 4, || translated(at, body, options));
         let Some((made, refused)) = made else {
             self.book.lost(at, items, Loss::Undecodable, "a queued request cannot be decoded");
             return Vec::new();

@@ -2,6 +2,7 @@
 //!
 //! It registers and holds cells.
 
+use model::otlp::Signal;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -30,8 +31,8 @@ struct ShedLabels {
 pub struct OtlpDeliveryMetrics {
     traces_config: String,
     pub(crate) remote: RemoteStorageMetrics,
-    sent: Family<ExporterLabels, Counter>,
-    failed: Family<ExporterLabels, Counter>,
+    sent: [Family<ExporterLabels, Counter>; 3],
+    failed: [Family<ExporterLabels, Counter>; 3],
     shed: Family<ShedLabels, Counter>,
     documents: Family<ExporterLabels, Counter>,
 }
@@ -41,12 +42,14 @@ impl OtlpDeliveryMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let all = Self { remote: RemoteStorageMetrics::register_otlp(registry), ..Self::default() };
         let r = registry.sub_registry_with_prefix("traces_exporter");
-        r.register("sent_spans", "Spans, data points and log records that were taken", all.sent.clone());
-        r.register(
-            "send_failed_spans",
-            "Spans, data points and log records that were lost on their way out",
-            all.failed.clone(),
-        );
+        let [spans, points, records] = &all.sent;
+        r.register("sent_spans", "Spans that a destination took", spans.clone());
+        r.register("sent_metric_points", "Data points that a destination took", points.clone());
+        r.register("sent_log_records", "Log records that a destination took", records.clone());
+        let [spans, points, records] = &all.failed;
+        r.register("send_failed_spans", "Spans lost on their way out", spans.clone());
+        r.register("send_failed_metric_points", "Data points lost on their way out", points.clone());
+        r.register("send_failed_log_records", "Log records lost on their way out", records.clone());
         let r = registry.sub_registry_with_prefix("sigpost_xray");
         r.register("documents", "Segment documents made", all.documents.clone());
         r.register("shed", "Parts of segment documents left out because X-Ray takes 64 kB, by part", all.shed.clone());
@@ -63,8 +66,8 @@ impl OtlpDeliveryMetrics {
         let exporter = format!("{kind}/{remote_name}");
         let labels = ExporterLabels { traces_config: self.traces_config.clone(), exporter };
         OtlpCells {
-            sent: self.sent.get_or_create_owned(&labels),
-            failed: self.failed.get_or_create_owned(&labels),
+            sent: self.sent.each_ref().map(|family| family.get_or_create_owned(&labels)),
+            failed: self.failed.each_ref().map(|family| family.get_or_create_owned(&labels)),
             documents: (kind == "awsxray").then(|| self.documents.get_or_create_owned(&labels)),
             all: self.clone(),
             remote_name: remote_name.to_owned(),
@@ -72,23 +75,31 @@ impl OtlpDeliveryMetrics {
     }
 }
 
+fn of(signal: Signal, [spans, points, records]: &[Counter; 3]) -> &Counter {
+    match signal {
+        Signal::Traces => spans,
+        Signal::Metrics => points,
+        Signal::Logs => records,
+    }
+}
+
 /// The cells of one destination.
 #[derive(Debug)]
 pub(crate) struct OtlpCells {
-    sent: Counter,
-    failed: Counter,
+    sent: [Counter; 3],
+    failed: [Counter; 3],
     documents: Option<Counter>,
     all: OtlpDeliveryMetrics,
     remote_name: String,
 }
 
 impl OtlpCells {
-    pub(crate) fn sent(&self, items: u64) {
-        self.sent.inc_by(items);
+    pub(crate) fn sent(&self, signal: Signal, items: u64) {
+        of(signal, &self.sent).inc_by(items);
     }
 
-    pub(crate) fn failed(&self, items: u64) {
-        self.failed.inc_by(items);
+    pub(crate) fn failed(&self, signal: Signal, items: u64) {
+        of(signal, &self.failed).inc_by(items);
     }
 
     /// A document was made, and what had to go for it.

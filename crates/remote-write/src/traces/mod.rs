@@ -19,8 +19,10 @@ mod metrics;
 mod piece;
 pub(crate) mod wire;
 
-pub(crate) use cargo::{Cargo, Limits, SpanDocuments, joined};
-pub use config::{OtlpCompression, OtlpFormat, OtlpGrpcConfig, OtlpHttpConfig, OtlpObjectsConfig, OtlpProtocol, XRayConfig};
+pub(crate) use cargo::{Cargo, Limits, SpanDocuments, joined, pack, translated};
+pub use config::{
+    OtlpCompression, OtlpFormat, OtlpGrpcConfig, OtlpHttpConfig, OtlpObjectsConfig, OtlpProtocol, XRayConfig,
+};
 pub use destination::TraceDestination;
 pub use metrics::OtlpDeliveryMetrics;
 pub(crate) use piece::Piece;

@@ -15,13 +15,8 @@ use crate::{
     DestinationConfig,
     logs::{head::Address, wire::LogVerdict},
     protocol::{
-        Extent,
-        cloudwatch::Founder,
-        otlp_grpc::OtlpGrpc,
-        otlp_http::OtlpHttp,
-        otlp_objects::OtlpObjects,
-        s3, send_address,
-        xray::XRay,
+        Extent, cloudwatch::Founder, otlp_grpc::OtlpGrpc, otlp_http::OtlpHttp, otlp_objects::OtlpObjects, s3,
+        send_address, xray::XRay,
     },
 };
 
@@ -37,8 +32,7 @@ pub(crate) enum Wire {
 impl Wire {
     pub(crate) fn new(config: &DestinationConfig, protocol: &OtlpProtocol) -> Self {
         let address = send_address(&config.url, config.endpoint_url.as_ref());
-        let limits =
-            Limits { items: config.batching.max_samples.max(1), bytes: config.batching.max_bytes.max(1) };
+        let limits = Limits { items: config.batching.max_samples.max(1), bytes: config.batching.max_bytes.max(1) };
         match protocol {
             OtlpProtocol::Http(http) => Self::Http(OtlpHttp::new(address, &config.url, http.clone(), limits)),
             OtlpProtocol::Grpc(grpc) => Self::Grpc(OtlpGrpc::new(address, grpc.clone(), limits)),
@@ -53,6 +47,11 @@ impl Wire {
     /// Whether a request is named by its items' place in the queue.
     pub(crate) fn names_by_place(&self) -> bool {
         matches!(self, Self::Objects(_))
+    }
+
+    /// Whether requests of one sender have to follow each other: X-Ray puts traces together by their ids.
+    pub(crate) fn keeps_order(&self) -> bool {
+        !matches!(self, Self::XRay(_))
     }
 
     /// The collector's word for such an exporter.
@@ -75,9 +74,9 @@ impl Wire {
     }
 
     /// What one request holds at most.
-    pub(crate) fn limits(&self, signal: Signal) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         match self {
-            Self::Http(wire) => wire.limits(signal),
+            Self::Http(wire) => wire.limits(),
             Self::Grpc(wire) => wire.limits(),
             Self::XRay(_) | Self::Objects(_) => Limits { items: usize::MAX, bytes: usize::MAX },
         }
@@ -124,13 +123,7 @@ impl Wire {
     }
 
     /// What the answer means for the items of a request.
-    pub(crate) fn judge(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: &[u8],
-        cargo: &Cargo<'_>,
-    ) -> LogVerdict {
+    pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, body: &[u8], cargo: &Cargo<'_>) -> LogVerdict {
         let items = usize::try_from(cargo.items()).unwrap_or(usize::MAX);
         match (self, cargo) {
             (Self::Http(wire), _) => wire.judge(status, headers, body, items),

@@ -122,7 +122,9 @@ pub fn request(name: &str, spans: u32) -> ExportTraceServiceRequest {
     let now = u64::try_from(since.as_nanos()).unwrap();
     let id = |number: u32| {
         let text = format!("{name} {number}");
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let hash = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         hash.to_be_bytes()
     };
     let span = |number| Span {

@@ -142,9 +142,7 @@ fn judge(document: &str) -> (String, Option<(&'static str, String)>) {
         Some(("MissingParam", "start_time is missing".to_owned()))
     } else if time("start_time").zip(time("end_time")).is_some_and(|(start, end)| end < start) {
         Some(("InvalidSegment", "end_time is before start_time".to_owned()))
-    } else if time("end_time").is_none()
-        && segment.get("in_progress") != Some(&Value::Bool(true))
-    {
+    } else if time("end_time").is_none() && segment.get("in_progress") != Some(&Value::Bool(true)) {
         Some(("MissingParam", "end_time is missing and in_progress is not true".to_owned()))
     } else {
         None

@@ -1,3 +1,5 @@
+//! Stacks as SDKs of each language write them.
+
 use super::*;
 
 fn frames<'a>(frames: &'a [Frame<'_>]) -> Vec<(&'a str, u32, &'a str)> {

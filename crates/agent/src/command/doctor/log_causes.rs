@@ -84,7 +84,10 @@ permission_not_shown, Note {
     verdict: "whether this identity is allowed {action} shows only when it is done",
     seen: "Nothing yet.",
     meaning: "The service has no request that asks for this permission and keeps nothing.",
-    steps: ["compare the identity's policy with deploy/iam; doctor --write-probe stores one real line"],
+    steps: [
+        "compare the identity's policy with deploy/iam",
+        "for Firehose and Kinesis doctor --write-probe stores one real line; log groups and streams are made by the agent alone",
+    ],
     commands: ["aws iam simulate-principal-policy --policy-source-arn {principal} --action-names {action}"],
     iam: ("{action}", "the stream's or the log group's ARN"),
 }

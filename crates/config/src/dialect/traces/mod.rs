@@ -17,11 +17,7 @@ pub(super) const INSTANCE: Shape = Shape {
 };
 
 /// `names`: those that destinations of other signals have.
-pub(super) fn read<'a>(
-    reader: &'a Reader<'a>,
-    field: &Field<'a>,
-    mut names: Vec<String>,
-) -> Vec<TracesRoute> {
+pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, mut names: Vec<String>) -> Vec<TracesRoute> {
     let Some(block) = Block::open(reader, TRACES, field) else {
         return Vec::new();
     };
@@ -82,7 +78,8 @@ fn route<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>) -> Tra
         destinations.push(destination);
     }
     for taken in remote_write::set_apart(names, &name, &mut destinations) {
-        let message = format!("another destination has the name `{taken}`: this one is called `traces-{name}-{taken}` here");
+        let message =
+            format!("another destination has the name `{taken}`: this one is called `traces-{name}-{taken}` here");
         instance.warn(message, Some("a name is a destination's place in the queue; give each its own"));
     }
     let accepts = remote_write::accepted(&destinations);

@@ -22,13 +22,7 @@ pub(super) const DERIVING: &[&str] = &[
 
 pub(in crate::dialect) const BATCH: Shape = Shape {
     name: "traces.configs[].batch",
-    keys: &[&[
-        "timeout",
-        "send_batch_size",
-        "send_batch_max_size",
-        "metadata_keys",
-        "metadata_cardinality_limit",
-    ]],
+    keys: &[&["timeout", "send_batch_size", "send_batch_max_size", "metadata_keys", "metadata_cardinality_limit"]],
 };
 
 /// `batch`, as far as it has meaning here.

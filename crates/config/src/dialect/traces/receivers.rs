@@ -67,11 +67,8 @@ pub(super) fn read(instance: &Block<'_>) -> Vec<ReceiverConfig> {
     let mut receivers = Vec::new();
     let entries = instance.entries("receivers");
     if entries.is_empty() {
-        instance.error_at(
-            "receivers",
-            "`receivers` is missing: at least one is needed",
-            Some("receivers: {otlp: {protocols: {grpc: , http: }}}"),
-        );
+        let help = "receivers: {otlp: {protocols: {grpc: , http: }}}";
+        instance.warn("there are no `receivers`: this instance receives nothing", Some(help));
     }
     for (name, field) in entries {
         let kind = name.split('/').next().unwrap_or_default();

@@ -61,14 +61,7 @@ pub(in crate::dialect) const SENDING_QUEUE: Shape =
 
 pub(in crate::dialect) const RETRY: Shape = Shape {
     name: "retry_on_failure",
-    keys: &[&[
-        "enabled",
-        "initial_interval",
-        "randomization_factor",
-        "multiplier",
-        "max_interval",
-        "max_elapsed_time",
-    ]],
+    keys: &[&["enabled", "initial_interval", "randomization_factor", "multiplier", "max_interval", "max_elapsed_time"]],
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,7 +72,8 @@ enum Kind {
     Objects,
 }
 
-const PROTOCOLS: &[(&str, Kind)] = &[("grpc", Kind::Grpc), ("http", Kind::Http), ("xray", Kind::XRay), ("s3", Kind::Objects)];
+const PROTOCOLS: &[(&str, Kind)] =
+    &[("grpc", Kind::Grpc), ("http", Kind::Http), ("xray", Kind::XRay), ("s3", Kind::Objects)];
 
 /// Keys of single protocols.
 const OWNERS: &[(&str, &[Kind])] = &[
@@ -346,7 +340,9 @@ fn taken(destination: &DestinationPlan) -> Signals {
                 path.ends_with(&format!("/v1/{signal}")) || host.as_deref() == Some(service)
             };
             let all = [(Signal::Traces, "xray"), (Signal::Metrics, "monitoring"), (Signal::Logs, "logs")];
-            all.into_iter().find(|(signal, service)| of(*signal, service)).map_or(Signals::ALL, |(signal, _)| one(signal))
+            all.into_iter()
+                .find(|(signal, service)| of(*signal, service))
+                .map_or(Signals::ALL, |(signal, _)| one(signal))
         }
         _ => Signals::ALL,
     }

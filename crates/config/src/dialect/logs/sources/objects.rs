@@ -32,7 +32,11 @@ pub(super) fn read(block: &Block<'_>) -> Option<ObjectsPlan> {
     let strangers: &[&str] = if is_queued { LISTED } else { QUEUED };
     for key in strangers.iter().filter(|key| block.get(key).is_some()) {
         let (there, here) = if is_queued { ("with", "a bucket that is listed") } else { ("without", "a queue") };
-        block.error_at_key(key, format!("`{key}` is a key of {here}, and this is a source {there} `sqs_queue_url`"), None);
+        block.error_at_key(
+            key,
+            format!("`{key}` is a key of {here}, and this is a source {there} `sqs_queue_url`"),
+            None,
+        );
     }
     let bucket = if is_queued { block.text("bucket") } else { block.required("bucket", "bucket: example-logs") };
     if bucket.as_ref().is_some_and(|bucket| bucket.contains('/')) {

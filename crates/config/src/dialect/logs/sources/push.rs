@@ -73,7 +73,11 @@ pub(super) fn read(block: &Block<'_>) -> Option<PushConfig> {
         config.server.tls = tls(&block);
     }
     for field in NO_EFFECT.iter().filter_map(|key| server.get(key)) {
-        server.reader.warn(&field, "this key has no effect: what is pushed comes over HTTP, and the agent's log is one", None);
+        server.reader.warn(
+            &field,
+            "this key has no effect: what is pushed comes over HTTP, and the agent's log is one",
+            None,
+        );
     }
     config.labels = metrics::labels(block, "labels");
     config.use_incoming_timestamp = block.flag("use_incoming_timestamp").unwrap_or(false);

@@ -1,0 +1,118 @@
+//! Whose content a file holds: a record's, that of a file that is followed, or nobody's.
+//!
+//! Looks at contents through [`Candidate`]; changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    family::family,
+    foreman::Foreman,
+    record::{HEAD, Record},
+    search::{Candidate, Match, related},
+};
+
+/// More files than rotation makes of one.
+const LARGE_FAMILY: usize = 64;
+
+/// Whether a file holds what a file that is followed holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Likeness {
+    None,
+    /// For the time being: waits for a while.
+    Perhaps,
+    /// It is what was made of one that rotated away and is not finished: waits until that is.
+    Copy,
+}
+
+impl Foreman {
+    /// A lost or finished record of the same family whose content this is. `Unclear` if that cannot be told yet.
+    pub(crate) fn content_of(&self, candidate: &Candidate, job: &str, rank: u32) -> Option<(Record, Match)> {
+        let mut unclear = None;
+        let records = self.book.records(job, |record| {
+            record.offset > 0
+                && record.rank == rank
+                && (record.lost_ms.is_some() || record.finished_at.is_some())
+                && !self.slots.contains_key(&record.id)
+                && akin(record, &candidate.path)
+        });
+        for record in records {
+            match candidate.holds(&record) {
+                Match::Same if beyond(candidate, &record) => {}
+                Match::Same => return Some((record, Match::Same)),
+                Match::Unclear => unclear = Some((record, Match::Unclear)),
+                Match::Other => {}
+            }
+        }
+        unclear
+    }
+
+    /// Whether any record says that something of this content was read.
+    pub(crate) fn told(&self, candidate: &Candidate, job: &str, rank: u32) -> Match {
+        let records =
+            self.book.records(job, |record| record.rank == rank && record.offset > 0 && akin(record, &candidate.path));
+        let mut told = Match::Other;
+        for record in records {
+            match candidate.holds(&record) {
+                Match::Same if beyond(candidate, &record) => {}
+                Match::Same => return Match::Same,
+                Match::Unclear => told = Match::Unclear,
+                Match::Other => {}
+            }
+        }
+        told
+    }
+
+    /// Whether it is, or may be, a copy of a file that is followed.
+    pub(crate) fn likeness(&self, candidate: &Candidate, job: &str, rank: u32) -> Likeness {
+        let Some(kin) = kin(&candidate.path).and_then(|kin| self.by_kin.get(&kin)) else {
+            return Likeness::None;
+        };
+        let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+        let mine = name(&candidate.path);
+        let each = kin.iter().filter_map(|id| self.slots.get(id)).map(|slot| {
+            // In a large family (one file for each of many things) only those count whose name the candidate's continues.
+            let near = kin.len() <= LARGE_FAMILY || mine.starts_with(&name(&slot.place));
+            if !near || *slot.key.0 != *job || slot.key.1 != rank || slot.known.packed {
+                return Likeness::None;
+            }
+            let copy = if slot.detached { Likeness::Copy } else { Likeness::Perhaps };
+            if slot.known.offset == 0 {
+                let Some(file) = &slot.file else {
+                    // It is being read for the first time: what of it, is known when it comes back.
+                    return Likeness::Copy;
+                };
+                // It holds less than a line.
+                let begin = file.begin();
+                if !begin.is_empty() && candidate.begins_with(&begin) != Some(false) {
+                    return copy;
+                }
+            } else {
+                // This also holds when the original has been truncated since, which nobody has seen yet.
+                match candidate.holds(&slot.known) {
+                    Match::Same => return copy,
+                    Match::Unclear => return Likeness::Perhaps,
+                    Match::Other => {}
+                }
+            }
+            // A copy that is not finished.
+            let live = candidate.size == 0 || candidate.grows_to(&slot.known, slot.file.as_deref());
+            if live && !slot.detached { Likeness::Perhaps } else { Likeness::None }
+        });
+        each.max().unwrap_or(Likeness::None)
+    }
+}
+
+/// A short content that nothing more was expected of, and a file that goes on where it ends: another one that begins alike.
+fn beyond(candidate: &Candidate, record: &Record) -> bool {
+    record.is_finished() && (record.head_len as usize) < HEAD && !candidate.ends_with(record)
+}
+
+/// Directory and family of a path.
+pub(crate) fn kin(path: &Path) -> Option<(PathBuf, String)> {
+    Some((path.parent()?.to_owned(), family(&path.file_name()?.to_string_lossy())))
+}
+
+/// Whether rotation may have made a path of what a record knows.
+pub(crate) fn akin(record: &Record, path: &Path) -> bool {
+    related(record.real_path(), path) || related(Path::new(&record.path), path)
+}

@@ -1,0 +1,244 @@
+//! Searches beside paths: what is left of contents that are not in their place any more, and contents that came into a
+//! path and rotated away again between two looks.
+//!
+//! Keeps true: what was read of a content is never read again; "last looked at" moves on only when a search is over.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{
+    foreman::{Foreman, Met},
+    likeness::Likeness,
+    reader::now_ms,
+    record::Record,
+    search::{Candidate, Match, made_of, times},
+    survey::Found,
+};
+
+/// The coarse clock that file systems stamp with lags behind.
+const CLOCK_SLACK_MS: i64 = 100;
+
+impl Foreman {
+    /// Paths that match for the first time since the start, and were read before it: what came into them meanwhile, and
+    /// rotated away again, is looked for.
+    pub(crate) fn meet_paths(&mut self, found: &[Found]) {
+        let now = Instant::now();
+        let mut known: HashMap<Arc<str>, HashMap<(u32, String), Vec<Record>>> = HashMap::new();
+        for found in found {
+            let Some(name) = self.jobs.get(found.job).map(|job| job.name.clone()) else {
+                continue;
+            };
+            let key = (name.clone(), found.rank, found.path.clone());
+            let real = || fs::canonicalize(&found.path).unwrap_or_else(|_| found.path.clone());
+            if let Some(met) = self.met.get_mut(&key) {
+                met.last = now;
+                continue;
+            }
+            let real = real();
+            self.met.insert(key, Met { real: real.clone(), last: now });
+            let by_path = known.entry(name.clone()).or_insert_with(|| {
+                let mut by_path: HashMap<(u32, String), Vec<Record>> = HashMap::new();
+                for record in self.book.records(&name, |_| true) {
+                    by_path.entry((record.rank, record.path.clone())).or_default().push(record);
+                }
+                by_path
+            });
+            let Some(records) = by_path.remove(&(found.rank, found.path.to_string_lossy().into_owned())) else {
+                continue;
+            };
+            let since_ms = records.iter().map(|record| record.seen_ms).max().unwrap_or_default();
+            let was: Vec<(u64, u64)> = records.iter().map(|record| (record.device, record.inode)).collect();
+            let before: BTreeSet<PathBuf> = records.iter().map(|record| record.real_path().to_owned()).collect();
+            for real in before.into_iter().chain([real]) {
+                self.look_out(name.clone(), found.rank, found.path.clone(), real, since_ms, was.clone());
+            }
+        }
+        let keep = self.config.pace.linger;
+        self.met.retain(|_, met| met.last + keep > now);
+    }
+
+    /// Where names came, went or moved since the last survey, something may have come into a path and gone, if nothing lies
+    /// there or nothing was read of what does. (What was read and is gone shows by its absence.)
+    pub(crate) fn note_names(&mut self) {
+        let since_ms = self.last_survey_ms - CLOCK_SLACK_MS;
+        let mut moved: HashMap<PathBuf, bool> = HashMap::new();
+        let mut paths = Vec::new();
+        let sure: HashSet<(&str, u32, &Path)> = self
+            .slots
+            .values()
+            .filter(|slot| !slot.detached && slot.known.offset > 0)
+            .map(|slot| (&*slot.key.0, slot.key.1, slot.place.as_path()))
+            .collect();
+        for ((name, rank, path), met) in &self.met {
+            if sure.contains(&(&**name, *rank, path.as_path())) {
+                continue;
+            }
+            let Some(directory) = met.real.parent() else {
+                continue;
+            };
+            let changed = moved
+                .entry(directory.to_owned())
+                .or_insert_with(|| fs::metadata(directory).is_ok_and(|meta| times(&meta).1 >= since_ms));
+            if *changed {
+                paths.push((name.clone(), *rank, path.clone(), met.real.clone()));
+            }
+        }
+        for (name, rank, path, real) in paths {
+            self.look_out(name, rank, path, real, self.last_survey_ms, Vec::new());
+        }
+    }
+
+    /// Looks for what lost records cover among siblings: by device and inode, or by content.
+    pub(crate) fn search_lost(&mut self, by_inode: bool) {
+        let oldest = now_ms() - i64::try_from(self.config.pace.give_up.as_millis()).unwrap_or(i64::MAX);
+        for at in 0..self.jobs.len() {
+            let Some(job) = self.jobs.get(at) else {
+                continue;
+            };
+            let lost = |record: &Record| {
+                record.lost_ms.is_some() && !record.is_finished() && !self.slots.contains_key(&record.id)
+            };
+            for record in self.book.records(&job.name, lost) {
+                let Some(lost_ms) = record.lost_ms else {
+                    continue;
+                };
+                if lost_ms < oldest {
+                    tracing::warn!(path = %record.path, offset = record.offset, "what was left of a log file was not found and is given up");
+                    self.metrics.rotated("given_up");
+                    self.book.note(record.id, |record| record.finished_at = Some(record.offset));
+                    continue;
+                }
+                self.search_one(at, &record, by_inode);
+            }
+        }
+    }
+
+    fn search_one(&mut self, at: usize, record: &Record, by_inode: bool) {
+        let Some(job) = self.jobs.get(at) else {
+            return;
+        };
+        let Some(target) = job.targets.iter().position(|target| target.wants(Path::new(&record.path))) else {
+            return;
+        };
+        let wanted = job.settings.decompression.map(|packed| packed.format);
+        let name = job.name.clone();
+        for path in self.listings.siblings(record.real_path()).to_vec() {
+            let is = || fs::metadata(&path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (record.device, record.inode));
+            if by_inode && !is() {
+                continue;
+            }
+            let Ok(Some(candidate)) = Candidate::open(&path, wanted) else {
+                continue;
+            };
+            if self.by_key.contains_key(&(name.clone(), record.rank, candidate.device, candidate.inode)) {
+                continue;
+            }
+            // Without a content to compare, device and inode must do, and that nobody else knows the content.
+            let same = record.offset > 0
+                || (candidate.is(record)
+                    && self.told(&candidate, &name, record.rank) == Match::Other
+                    && self.likeness(&candidate, &name, record.rank) == Likeness::None);
+            if same && candidate.holds(record) == Match::Same {
+                tracing::info!(path = %record.path, found = %path.display(), offset = record.offset, "finishing a log file that rotated away");
+                self.metrics.rotated("found");
+                self.adopt(candidate, record.clone(), at, target, true, false);
+                return;
+            }
+        }
+    }
+
+    /// Looks for contents that came into a path and rotated away again between two looks.
+    pub(crate) fn search_between(&mut self, held: &mut HashMap<PathBuf, (Instant, u64)>) {
+        let now = Instant::now();
+        self.lookouts.retain(|_, lookouts| {
+            lookouts.retain(|lookout| lookout.until > now);
+            !lookouts.is_empty()
+        });
+        let pending =
+            self.lookouts.iter().flat_map(|(path, lookouts)| lookouts.iter().map(move |lookout| (path, lookout)));
+        let lookouts: Vec<_> = pending
+            .map(|(path, l)| (l.job.clone(), l.rank, path.clone(), l.real.clone(), l.since_ms, l.was.clone()))
+            .collect();
+        let mut put_off: HashSet<PathBuf> = HashSet::new();
+        for (name, rank, path, real, seen_ms, was) in lookouts {
+            let since_ms = seen_ms - CLOCK_SLACK_MS;
+            let Some(at) = self.jobs.iter().position(|job| job.name == name) else {
+                continue;
+            };
+            let Some(job) = self.jobs.get(at) else {
+                continue;
+            };
+            let Some(target) = job.targets.iter().position(|target| target.wants(&path)) else {
+                continue;
+            };
+            let wanted = job.settings.decompression.map(|packed| packed.format);
+            for sibling in self.listings.siblings(&real).to_vec() {
+                if !made_of(&real, &sibling) {
+                    continue;
+                }
+                // What came into the path was made there since, or it is one that lay there and was cut.
+                let news = fs::metadata(&sibling).is_ok_and(|meta| {
+                    let (born_ms, written_ms) = times(&meta);
+                    let key = (name.clone(), rank, meta.dev(), meta.ino());
+                    let renewed = was.contains(&(meta.dev(), meta.ino()));
+                    meta.is_file()
+                        && meta.len() > 0
+                        && written_ms >= since_ms
+                        && (born_ms >= since_ms || renewed)
+                        && !self.by_key.contains_key(&key)
+                });
+                let Ok(Some(candidate)) = (if news { Candidate::open(&sibling, wanted) } else { Ok(None) }) else {
+                    continue;
+                };
+                let Some(job) = self.jobs.get(at) else {
+                    continue;
+                };
+                let matches = job.targets.iter().any(|target| target.wants(&sibling));
+                let known = self.by_key.contains_key(&(name.clone(), rank, candidate.device, candidate.inode));
+                if known || (matches && candidate.signature.is_none()) || candidate.size == 0 {
+                    continue;
+                }
+                if self.told(&candidate, &name, rank) != Match::Other {
+                    continue;
+                }
+                let likeness = self.likeness(&candidate, &name, rank);
+                if likeness != Likeness::None {
+                    let (since, size) = self.held.get(&sibling).copied().unwrap_or((now, candidate.size));
+                    let since = if size == candidate.size { since } else { now };
+                    held.insert(sibling.clone(), (since, candidate.size));
+                    if likeness == Likeness::Copy || since.elapsed() < self.config.pace.suspicion {
+                        put_off.insert(path.clone());
+                        continue;
+                    }
+                }
+                if candidate.file.metadata().map_or(true, |meta| meta.len() != candidate.size) {
+                    put_off.insert(path.clone());
+                    self.survey_soon();
+                    continue;
+                }
+                tracing::info!(path = %path.display(), found = %sibling.display(), "reading a log file that came and rotated away between two looks");
+                self.metrics.rotated("found");
+                let mut record = Record::fresh(&name, rank, &path, candidate.device, candidate.inode);
+                record.real = Some(real.to_string_lossy().into_owned()).filter(|real| *real != record.path);
+                record.packed = candidate.packing().is_some();
+                // The path itself was not seen: others may have come before or after it.
+                record.seen_ms = seen_ms;
+                record.lost_ms = Some(now_ms());
+                self.adopt(candidate, record, at, target, true, false);
+            }
+        }
+        // However long it takes until it is clear what a file is, it is not forgotten.
+        let until = now + self.config.pace.survey * 2 + self.config.pace.suspicion;
+        for path in put_off {
+            for lookout in self.lookouts.get_mut(&path).into_iter().flatten() {
+                lookout.until = until;
+            }
+        }
+    }
+}
