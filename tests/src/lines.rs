@@ -74,7 +74,7 @@ impl Writer {
             number % 60,
             random % 100_000,
             random % 17,
-            if random % 31 == 0 { 404 } else { 200 },
+            if random.is_multiple_of(31) { 404 } else { 200 },
             random % 50_000,
             100 + random % 20,
             100 + random % 20,
@@ -123,7 +123,11 @@ struct Seen {
 #[derive(Default)]
 struct Each {
     hashes: Vec<u64>,
+    /// Of the line with its time, where the protocol has one that is kept when it is sent again.
+    entries: Vec<u64>,
     repeated: u64,
+    /// Came again with another time: it was not sent twice but read twice.
+    read_twice: u64,
     /// Lines without a number, or another text under a number that was seen.
     foreign: Vec<String>,
 }
@@ -166,6 +170,12 @@ impl LineReceiver {
         self.seen.refused.load(Ordering::SeqCst)
     }
 
+    /// Lines that came twice with different times, over Loki: what is sent again has the time it had. Needs `keep`.
+    pub fn read_twice(&self) -> u64 {
+        let each = self.seen.each.as_ref().map(|each| each.lock().expect("no test panics while holding it"));
+        each.map_or(0, |each| each.read_twice)
+    }
+
     /// Lines of different numbers, and how many came more than once. Needs `keep`. Errors: a line that no [`Writer`] wrote.
     pub fn different(&self) -> Result<(Sum, u64), String> {
         let Some(each) = &self.seen.each else { return Err("lines were not kept".to_owned()) };
@@ -186,7 +196,7 @@ impl Drop for LineReceiver {
 }
 
 impl Each {
-    fn take(&mut self, line: &str) {
+    fn take(&mut self, line: &str, entry: u64) {
         let number = line.get(..DIGITS).and_then(|digits| digits.parse::<usize>().ok()).filter(|n| *n < 1 << 30);
         let Some(number) = number else {
             self.foreign.push(line.chars().take(200).collect());
@@ -194,11 +204,18 @@ impl Each {
         };
         if number >= self.hashes.len() {
             self.hashes.resize(number + 1, 0);
+            self.entries.resize(number + 1, 0);
         }
         let hash = hash(line.as_bytes());
         match self.hashes.get_mut(number) {
-            Some(slot) if *slot == 0 => *slot = hash,
-            Some(slot) if *slot == hash => self.repeated += 1,
+            Some(slot) if *slot == 0 => {
+                *slot = hash;
+                self.entries[number] = entry;
+            }
+            Some(slot) if *slot == hash => {
+                self.repeated += 1;
+                self.read_twice += u64::from(self.entries[number] != entry);
+            }
             _ => self.foreign.push(line.chars().take(200).collect()),
         }
     }
@@ -214,9 +231,9 @@ async fn take(
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let mut kept = Vec::new();
     let keep = seen.each.is_some();
-    let mut each = |line: &str| {
+    let mut each = |line: &str, entry: &[u8]| {
         if keep {
-            kept.push(line.to_owned());
+            kept.push((line.to_owned(), hash(entry)));
         }
     };
     let (found, success) = match target {
@@ -237,7 +254,7 @@ async fn take(
     };
     if let Some(each) = &seen.each {
         let mut each = each.lock().expect("no test panics while holding it");
-        kept.iter().for_each(|line| each.take(line));
+        kept.iter().for_each(|(line, entry)| each.take(line, *entry));
     }
     seen.wire_bytes.fetch_add(body.len() as u64, Ordering::SeqCst);
     seen.lines.fetch_add(lines, Ordering::SeqCst);
@@ -264,11 +281,11 @@ struct Event {
     message: String,
 }
 
-fn events(body: &[u8], packed: bool, keep: bool, each: &mut impl FnMut(&str)) -> Option<u64> {
+fn events(body: &[u8], packed: bool, keep: bool, each: &mut impl FnMut(&str, &[u8])) -> Option<u64> {
     let text = unpacked(body, packed)?;
     if keep {
         let put: Put = serde_json::from_slice(&text).ok()?;
-        put.log_events.iter().for_each(|event| each(&event.message));
+        put.log_events.iter().for_each(|event| each(&event.message, &[]));
         return Some(put.log_events.len() as u64);
     }
     // A quote inside of a message has a backslash before it, so this is found once for each event.
@@ -280,18 +297,18 @@ struct Stored {
     line: String,
 }
 
-fn object(body: &[u8], packed: bool, keep: bool, each: &mut impl FnMut(&str)) -> Option<u64> {
+fn object(body: &[u8], packed: bool, keep: bool, each: &mut impl FnMut(&str, &[u8])) -> Option<u64> {
     let text = unpacked(body, packed)?;
     if keep {
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            each(&serde_json::from_slice::<Stored>(line).ok()?.line);
+            each(&serde_json::from_slice::<Stored>(line).ok()?.line, &[]);
         }
     }
     Some(memchr::memchr_iter(b'\n', &text).count() as u64)
 }
 
 /// `PushRequest.streams` (1) -> `StreamAdapter.entries` (2) -> `EntryAdapter.line` (2).
-fn push(body: &[u8], keep: bool, each: &mut impl FnMut(&str)) -> Option<u64> {
+fn push(body: &[u8], keep: bool, each: &mut impl FnMut(&str, &[u8])) -> Option<u64> {
     let raw = snap::raw::Decoder::new().decompress_vec(body).ok()?;
     let (mut lines, mut rest) = (0, &raw[..]);
     while !rest.is_empty() {
@@ -302,10 +319,11 @@ fn push(body: &[u8], keep: bool, each: &mut impl FnMut(&str)) -> Option<u64> {
                 continue;
             }
             lines += 1;
+            let whole = entry;
             while keep && !entry.is_empty() {
                 let (field, line) = crate::receiver::next_field(&mut entry)?;
                 if field == 2 {
-                    each(str::from_utf8(line).ok()?);
+                    each(str::from_utf8(line).ok()?, whole);
                 }
             }
         }

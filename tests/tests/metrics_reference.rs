@@ -67,7 +67,12 @@ async fn every_metric_is_described_and_every_description_has_its_metric() -> Res
         "logentry_",
         "sigpost_tail_",
         "sigpost_log_destination_",
-        // Of traces: see otlp_out.rs.
+        "sigpost_log_source_",
+        // Of traces: see otlp_receive.rs and otlp_out.rs.
+        "traces_receiver_",
+        "sigpost_otlp_requests_",
+        "sigpost_otlp_received_",
+        "sigpost_otlp_refused_",
         "traces_exporter_",
         "sigpost_otlp_destination_",
         "sigpost_xray_",

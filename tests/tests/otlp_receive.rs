@@ -151,6 +151,16 @@ async fn a_request_arrives_byte_for_byte_and_the_books_say_so() -> Result<()> {
         "traces_receiver_accepted_spans_total{traces_config=\"default\",receiver=\"otlp\",transport=\"http\"}";
     let accepted = agent.metric(accepted).await?;
     assert_eq!(accepted, Some(5.0));
+    let served = agent.get("/metrics").await?;
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/metrics.md");
+    let reference = std::fs::read_to_string(reference)?;
+    let (_, ours) = reference.split_once("## Receiving OTLP").context("the reference has no receivers")?;
+    let ours = ours.split("\n## ").next().unwrap_or(ours);
+    let rows: Vec<&str> = ours.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows.len(), 9, "{rows:?}");
+    for row in rows {
+        assert!(served.contains(&format!("# TYPE {row} counter")), "{row} is described and not served");
+    }
     let page = agent.get("/").await?;
     assert!(page.contains("otlp (grpc)") && page.contains(&format!("127.0.0.1:{}", ports.http)), "{page}");
     agent.stop()

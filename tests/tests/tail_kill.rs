@@ -96,7 +96,8 @@ logs:
         began.elapsed().as_secs_f64()
     );
     ensure!(found == writer.sum, "{found:?} arrived, {:?} was written", writer.sum);
-    // What is sent again after a kill is what was on its way: a small part.
+    // What was on its way is sent again, as it was; nothing is read again.
+    ensure!(receiver.read_twice() == 0, "{} lines were read twice", receiver.read_twice());
     ensure!(receiver.refused() == 0, "{} requests could not be read", receiver.refused());
     agent.stop()
 }

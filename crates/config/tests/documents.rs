@@ -44,9 +44,11 @@ fn examples() -> Vec<(String, String)> {
 fn every_file_under_config_loads_and_collects_something() {
     for (name, text) in examples() {
         let plan = plan(&name, &text);
-        assert!(!plan.metrics.is_empty() || !plan.logs.is_empty(), "{name}");
+        assert!(!plan.metrics.is_empty() || !plan.logs.is_empty() || !plan.traces.is_empty(), "{name}");
         assert!(plan.metrics.iter().all(|r| !r.jobs.is_empty() && !r.destinations.is_empty()), "{name}");
         assert!(plan.logs.iter().all(|r| !r.jobs.is_empty() && !r.destinations.is_empty()), "{name}");
+        let receives = |r: &config::TracesRoute| !r.receivers.is_empty() && r.held_by.is_empty();
+        assert!(plan.traces.iter().all(|r| receives(r) && !r.destinations.is_empty()), "{name}");
         let quiet = name.contains("mixed-agent-file") || plan.warnings.is_empty();
         assert!(quiet, "{name}: {:?}", plan.warnings);
     }
@@ -111,8 +113,8 @@ fn a_rendered_plan_loads_again() {
         let has_no_secret = !rendered.contains("<secret>");
         if has_no_secret {
             assert_eq!(
-                (&plan_before.metrics, &plan_before.logs, &plan_before.queue, &plan_before.server),
-                (&plan_after.metrics, &plan_after.logs, &plan_after.queue, &plan_after.server),
+                (&plan_before.metrics, &plan_before.logs, &plan_before.traces, &plan_before.queue, &plan_before.server),
+                (&plan_after.metrics, &plan_after.logs, &plan_after.traces, &plan_after.queue, &plan_after.server),
                 "{name}"
             );
         }

@@ -24,12 +24,15 @@ use crate::{
 /// The coarse clock that file systems stamp with lags behind.
 const CLOCK_SLACK_MS: i64 = 100;
 
+/// Records by rank and path.
+type ByPath = HashMap<(u32, String), Vec<Record>>;
+
 impl Foreman {
     /// Paths that match for the first time since the start, and were read before it: what came into them meanwhile, and
     /// rotated away again, is looked for.
     pub(crate) fn meet_paths(&mut self, found: &[Found]) {
         let now = Instant::now();
-        let mut known: HashMap<Arc<str>, HashMap<(u32, String), Vec<Record>>> = HashMap::new();
+        let mut known: HashMap<Arc<str>, ByPath> = HashMap::new();
         for found in found {
             let Some(name) = self.jobs.get(found.job).map(|job| job.name.clone()) else {
                 continue;
@@ -43,7 +46,7 @@ impl Foreman {
             let real = real();
             self.met.insert(key, Met { real: real.clone(), last: now });
             let by_path = known.entry(name.clone()).or_insert_with(|| {
-                let mut by_path: HashMap<(u32, String), Vec<Record>> = HashMap::new();
+                let mut by_path = ByPath::new();
                 for record in self.book.records(&name, |_| true) {
                     by_path.entry((record.rank, record.path.clone())).or_default().push(record);
                 }

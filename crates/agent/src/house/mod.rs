@@ -365,10 +365,9 @@ impl House {
         let _one = self.changing.lock().await;
         let mut routes: Vec<Route> = std::mem::take(&mut *self.routes.write()).into_values().collect();
         let stale = routes.iter().map(Route::write_stale_on_shutdown).collect::<Vec<_>>();
-        let sources =
-            futures_util::future::join_all(
-                routes.iter_mut().zip(stale).map(|(r, stale)| r.end_sources(&self.wiring.parts, stale)),
-            );
+        let sources = futures_util::future::join_all(
+            routes.iter_mut().zip(stale).map(|(r, stale)| r.end_sources(&self.wiring.parts, stale)),
+        );
         if tokio::time::timeout(left() / 3, sources).await.is_err() {
             tracing::warn!("a scrape or a reader of files did not end in time and is abandoned");
         }

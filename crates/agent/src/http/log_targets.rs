@@ -18,7 +18,7 @@ pub async fn targets(State(site): State<Site>) -> Json<Value> {
     let mut data: Vec<((&str, &str), Value)> =
         files.iter().map(|t| ((t.instance.as_str(), t.job.as_str()), entry(t))).collect();
     data.extend(sources.iter().map(|t| ((t.instance.as_str(), t.status.job_name.as_str()), source(t))));
-    data.sort_by(|(a, _), (b, _)| a.cmp(b));
+    data.sort_by_key(|(key, _)| *key);
     let data: Vec<Value> = data.into_iter().map(|(_, entry)| entry).collect();
     Json(json!({ "status": "success", "data": data }))
 }

@@ -159,7 +159,8 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     let of_metrics = metrics.routes.iter().flat_map(|r| &r.destinations);
     let of_logs = logs.iter().flat_map(|r| &r.destinations);
     let names = of_metrics.chain(of_logs).map(|d| d.config.name.clone()).collect();
-    let traces = renamed(&block, "traces", "tempo").map(|field| traces::read(reader, &field, names)).unwrap_or_default();
+    let traces =
+        renamed(&block, "traces", "tempo").map(|field| traces::read(reader, &field, names)).unwrap_or_default();
     for (key, why) in [
         ("integrations", "integrations: this version of sigpost runs no built-in exporters yet; nothing under it runs"),
         (

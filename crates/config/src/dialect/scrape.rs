@@ -137,10 +137,7 @@ fn job(block: &Block<'_>, defaults: &Defaults) -> (JobConfig, Vec<DiscoveryConfi
     let (interval, timeout) = times(block, defaults.interval, defaults.timeout);
     let relabel = relabel::rules(block, "relabel_configs");
     let discovery = discovery::read(block, block.get("relabel_configs").is_some());
-    let has_discovery = discovery::NOT_YET
-        .iter()
-        .chain(discovery::KEYS)
-        .any(|key| block.get(key).is_some());
+    let has_discovery = discovery::NOT_YET.iter().chain(discovery::KEYS).any(|key| block.get(key).is_some());
     if !has_discovery {
         block.warn(
             format!("job `{job_name}` has no targets"),

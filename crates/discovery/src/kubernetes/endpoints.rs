@@ -21,7 +21,10 @@ pub(super) struct Around<'a> {
 
 /// Pods behind a group, and which of their ports were named.
 #[derive(Default)]
-struct Seen<'a>(BTreeMap<String, (&'a Pod, BTreeSet<(String, usize)>)>);
+struct Seen<'a>(BTreeMap<String, (&'a Pod, Ports)>);
+
+/// By container and number.
+type Ports = BTreeSet<(String, usize)>;
 
 pub(super) fn endpoints(own: &Endpoints, around: Around<'_>) -> TargetGroup {
     let meta = &own.metadata;

@@ -1,3 +1,5 @@
+//! Counts, checks and cuts of requests made by hand.
+
 use proptest::prelude::*;
 
 use super::*;

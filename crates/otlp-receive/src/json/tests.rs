@@ -1,3 +1,5 @@
+//! The examples of the OTLP specification, and what people get wrong.
+
 use model::otlp::{Signal, Value, check, fields};
 
 use super::translate;

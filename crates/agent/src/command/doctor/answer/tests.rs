@@ -267,7 +267,8 @@ fn every_answer_to_a_log_probe_has_its_meaning() {
     let missing = "ResourceNotFoundException";
     let yes = None;
     // Kind, whether more is asked, answer, what it means, what it leaves open.
-    let table: Vec<(ProbeKind, bool, u16, &str, &str, Option<&str>, &[&str])> = vec![
+    type Row<'a> = (ProbeKind, bool, u16, &'a str, &'a str, Option<&'a str>, &'a [&'a str]);
+    let table: Vec<Row<'_>> = vec![
         (ProbeKind::OldLine(place(false, true)), false, 200, "", "", yes, &[]),
         (ProbeKind::OldLine(place(false, true)), false, 400, missing, no_group, Some("log_group_missing"), &[]),
         (ProbeKind::OldLine(place(false, true)), false, 400, missing, no_stream, Some("log_stream_missing"), &[]),
