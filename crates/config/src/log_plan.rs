@@ -5,7 +5,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use aws::IdentityConfig;
-use log_receive::{CloudWatchConfig, JournalConfig, PushConfig, S3Config, SyslogConfig, Transport};
+use log_receive::{CloudWatchConfig, JournalConfig, PushConfig, S3Config, SyslogConfig};
+use net::Transport;
 use relabel::Rule;
 use stages::PipelineConfig;
 use url::Url;

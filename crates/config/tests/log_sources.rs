@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use config::{LoadOptions, LogSource, Plan, Problems, load};
 use discovery::{DiscoveryConfig, KubernetesRole};
-use log_receive::{LogGroups, NewObjects, ObjectCompression, SyslogFormat, Transport};
+use log_receive::{LogGroups, NewObjects, ObjectCompression, SyslogFormat};
+use net::Transport;
 
 fn try_with(jobs: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Plan, Problems> {
     let text = format!(

@@ -9,7 +9,7 @@
 //! - [`CloudWatchReader`], [`S3Reader`]: log groups of CloudWatch Logs; objects of S3, listed or told of by SQS.
 //! - [`read_stdin`]: the standard input.
 //!
-//! Those that listen get their socket from [`Sockets`], where a successor finds it again: a reload closes no port. Positions
+//! Those that listen get their socket from [`net::Sockets`], where a successor finds it again: a reload closes no port. Positions
 //! go to a [`MarkBook`], once they are durable.
 //!
 //! It refuses: to read configuration files, to know where lines go, to tail files, to answer success for a line that the
@@ -39,7 +39,6 @@ mod lines;
 mod marks;
 mod metrics;
 mod push;
-mod socket;
 mod state;
 mod stdin;
 mod syslog;
@@ -54,7 +53,6 @@ pub use journal::{JournalConfig, JournalReader};
 pub use marks::{MarkBook, MarkFate, SettleMarks};
 pub use metrics::ReceiveMetrics;
 pub use push::{PushConfig, PushLimits, PushReceiver};
-pub use socket::{Listening, Sockets, Transport};
 pub use state::{SourceState, SourceStatus};
 pub use stdin::{StdinConfig, read_lines, read_stdin};
 pub use syslog::{SyslogConfig, SyslogFormat, SyslogListener};

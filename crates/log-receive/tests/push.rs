@@ -6,9 +6,9 @@ use std::{io::Write, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use log_receive::{ForwardConfig, PushConfig, PushReceiver, Sockets};
+use log_receive::{ForwardConfig, PushConfig, PushReceiver};
 use model::Labels;
-use net::{Client, ClientOptions, HttpClientConfig, Reply};
+use net::{Client, ClientOptions, HttpClientConfig, Reply, Sockets};
 use support::{Store, texts};
 use tokio_util::sync::CancellationToken;
 

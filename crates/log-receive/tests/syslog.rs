@@ -4,8 +4,8 @@ mod support;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use log_receive::{ForwardConfig, Sockets, SourceState, SyslogConfig, SyslogListener, Transport};
-use net::{Pem, Secret, server::ServerTls};
+use log_receive::{ForwardConfig, SourceState, SyslogConfig, SyslogListener};
+use net::{Pem, Secret, Sockets, Transport, server::ServerTls};
 use support::{Line, Store, texts};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

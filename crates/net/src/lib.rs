@@ -8,7 +8,7 @@
 //! an [`Authorize`] signs the request before and judges [`Reply::answer`] after; [`Backoff`] and [`retry_after`] say when
 //! to try again; a [`StandingRequest`] is a GET sent again and again over one connection of its own that costs next to
 //! nothing while idle; [`service_error::parse`] names what an AWS-shaped service complained about; [`server::serve`] is the
-//! other direction.
+//! other direction, on a socket of [`Sockets`], where a successor finds it again.
 //!
 //! Invariants: a response body is never read past its limit; link-local, loopback and metadata addresses are never sent
 //! through a proxy that came from the environment; a secret's `Debug` and `Display` never show it; no message holds a
@@ -36,6 +36,7 @@ mod proxy;
 mod secret;
 pub mod server;
 pub mod service_error;
+mod sockets;
 mod standing;
 mod survey;
 mod tls;
@@ -53,5 +54,6 @@ pub use file_stamps::FileStamps;
 pub use open_reply::OpenReply;
 pub use proxy::{NoProxy, ProxyEnvironment, is_local_destination};
 pub use secret::{Secret, SecretSource, StoredSecret};
+pub use sockets::{Listening, Sockets, Transport};
 pub use standing::StandingRequest;
 pub use survey::{Distrust, DistrustKind, ProxySight, Survey, TlsSight, survey};

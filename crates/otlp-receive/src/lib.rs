@@ -1,6 +1,6 @@
 //! Takes OTLP in over gRPC and HTTP, and answers when what was sent is on disk.
 //!
-//! A [`ReceiverConfig`] says where to listen and what to take. [`Prepared`] has the socket (from [`Sockets`], where a successor
+//! A [`ReceiverConfig`] says where to listen and what to take. [`Prepared`] has the socket (from [`net::Sockets`], where a successor
 //! finds it again: a reload closes no port) and usable certificates; [`Prepared::run`] serves until it is told to stop. A
 //! request is read within limits of size, time and memory, unpacked, turned from JSON into protobuf if need be, checked to
 //! the last attribute, and handed to the queue as the bytes it came in. The client hears of success after fdatasync.
@@ -41,7 +41,6 @@ mod metrics;
 mod receiver;
 mod refusal;
 mod room;
-mod sockets;
 mod unpack;
 
 pub use config::{Cors, HttpPaths, ListenTls, ReceiverConfig, Signals, Speech};
@@ -49,4 +48,3 @@ pub use error::ReceiveError;
 pub use metrics::OtlpMetrics;
 pub use receiver::{Looking, Opened, Prepared, ReceiverStatus};
 pub use room::BodyRoom;
-pub use sockets::{Listening, Sockets};

@@ -5,17 +5,16 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
-use net::server::{ServerOptions, serve};
+use net::{
+    Listening, Sockets, Transport,
+    server::{ServerOptions, serve},
+};
 use pipeline::OtlpIntake;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BodyRoom, OtlpMetrics, ReceiveError, ReceiverConfig, Signals,
-    config::Speech,
-    door::Door,
-    grpc, http,
+    BodyRoom, OtlpMetrics, ReceiveError, ReceiverConfig, Signals, config::Speech, door::Door, grpc, http,
     metrics::ReceiverCounts,
-    sockets::{Listening, Sockets},
 };
 
 /// An endpoint that has its socket and usable certificates.
@@ -59,7 +58,8 @@ impl Prepared {
         if let Some(tls) = &config.tls {
             tls.server().check().map_err(|source| ReceiveError::Net { what: config.title(), source })?;
         }
-        let listening = sockets.listen(&config.title(), &config.listen)?;
+        let failed = |source| ReceiveError::Listen { what: config.title(), address: config.listen.clone(), source };
+        let listening = sockets.listen(&config.title(), Transport::Tcp, &config.listen).map_err(failed)?;
         Ok(Self { config, listening })
     }
 
@@ -110,7 +110,7 @@ impl Opened {
         let Self { config, listening, door } = self;
         let title = config.title();
         let failed = |source| ReceiveError::Listen { what: title.clone(), address: config.listen.clone(), source };
-        let listener = listening.accepting().map_err(failed)?;
+        let listener = listening.tcp().map_err(failed)?;
         let options = ServerOptions {
             tls: config.tls.as_ref().map(crate::ListenTls::server),
             connection_limit: config.connections,

@@ -7,10 +7,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use config::{LogJobPlan, LogSource, LogsRoute};
-use log_receive::{CloudAccess, Listening, PushReceiver, SourceState, SourceStatus, SyslogListener};
+use log_receive::{CloudAccess, PushReceiver, SourceState, SourceStatus, SyslogListener};
 use log_tail::Book;
 use model::Labels;
-use net::{Authorize, Client, ClientOptions, HttpClientConfig, ProxyConfig};
+use net::{Authorize, Client, ClientOptions, HttpClientConfig, Listening, ProxyConfig};
 use pipeline::{LaneId, LogIntake};
 use stages::{LineGate, Pipeline};
 use tokio::task::JoinHandle;

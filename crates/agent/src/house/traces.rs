@@ -35,7 +35,7 @@ impl PreparedReceivers {
         let mut prepared = Vec::new();
         // Spans must not leave as they are where somebody wrote that they are to be changed. Reading the file said so.
         for config in route.receivers.iter().filter(|_| route.held_by.is_empty()) {
-            let receiver = Prepared::new(config.clone(), &parts.otlp_sockets);
+            let receiver = Prepared::new(config.clone(), &parts.sockets);
             prepared.push(receiver.with_context(|| format!("the traces instance {}", route.name))?);
         }
         Ok(Self { prepared })

@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context, Result};
 use config::{LineLimits, LogsRoute, MetricsRoute};
 use discovery::DiscoveryMetrics;
-use log_receive::{ReceiveMetrics, Sockets};
+use log_receive::ReceiveMetrics;
 use log_tail::TailMetrics;
+use net::Sockets;
 use otlp_receive::{BodyRoom, OtlpMetrics};
 use parking_lot::Mutex;
 use pipeline::BaseVectors;
@@ -41,8 +42,6 @@ pub struct Parts {
     pub log_deliveries: LogDeliveryMetrics,
     pub otlp_deliveries: OtlpDeliveryMetrics,
     pub otlp_receivers: OtlpMetrics,
-    /// Where receivers of OTLP listen.
-    pub otlp_sockets: otlp_receive::Sockets,
     /// Memory for what all of them are taking in.
     pub otlp_room: BodyRoom,
     pub tail: Arc<TailMetrics>,
@@ -50,7 +49,7 @@ pub struct Parts {
     pub stages: StageMetrics,
     /// What the sources of lines count that are no files.
     pub receive: ReceiveMetrics,
-    /// Where those sources listen.
+    /// Where sources and receivers listen.
     pub sockets: Sockets,
     gates: Mutex<BTreeMap<String, (LineLimits, Weak<LineGate>)>>,
     pub bases: BaseVectors,
@@ -72,7 +71,6 @@ impl Parts {
             log_deliveries: LogDeliveryMetrics::register(registry),
             otlp_deliveries: OtlpDeliveryMetrics::register(registry),
             otlp_receivers: OtlpMetrics::register(registry),
-            otlp_sockets: otlp_receive::Sockets::default(),
             otlp_room: BodyRoom::default(),
             tail: TailMetrics::with_stages(registry, stages.clone()),
             stages,

@@ -1,8 +1,7 @@
 //! Sources of lines that are no files, rendered.
 
-use log_receive::{
-    JournalConfig, LogGroups, NewObjects, ObjectCompression, PushConfig, SyslogConfig, SyslogFormat, Transport,
-};
+use log_receive::{JournalConfig, LogGroups, NewObjects, ObjectCompression, PushConfig, SyslogConfig, SyslogFormat};
+use net::Transport;
 use net::{Pem, TlsConfig, server::ServerTls};
 
 use super::{

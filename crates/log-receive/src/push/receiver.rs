@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body};
 use model::Labels;
-use net::server::{ServerOptions, serve};
+use net::{
+    Listening, Sockets, Transport,
+    server::{ServerOptions, serve},
+};
 use tokio::{
     net::TcpListener,
     sync::{Mutex, Semaphore},
@@ -16,7 +19,7 @@ use super::{
     PushLimits,
     routes::{Door, router},
 };
-use crate::{Forward, Listening, ReceiveError, Sockets, Transport};
+use crate::{Forward, ReceiveError};
 
 /// `loki_push_api`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +64,8 @@ impl PushReceiver {
         if let Some(tls) = &config.server.tls {
             tls.check()?;
         }
-        sockets.listen(WHAT, Transport::Tcp, &config.listen)
+        let failed = |source| ReceiveError::Listen { what: WHAT, address: config.listen.clone(), source };
+        sockets.listen(WHAT, Transport::Tcp, &config.listen).map_err(failed)
     }
 
     /// A receiver on that socket. Must be called within a runtime.

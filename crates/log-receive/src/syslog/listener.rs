@@ -9,7 +9,10 @@ use std::{
 };
 
 use model::Labels;
-use net::server::{ServerTls, TlsAccept};
+use net::{
+    Listening, Sockets, Transport,
+    server::{ServerTls, TlsAccept},
+};
 use pipeline::Durability;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -24,7 +27,7 @@ use super::{
     losses::Losses,
     message::{SyslogFormat, labels, parse},
 };
-use crate::{Forward, Listening, ReceiveError, Sockets, SourceState, Transport, forward::at, metrics::SourceCounts};
+use crate::{Forward, ReceiveError, SourceState, forward::at, metrics::SourceCounts};
 
 /// `syslog`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +113,8 @@ impl SyslogListener {
         if let Some(tls) = &config.tls {
             tls.check()?;
         }
-        sockets.listen("syslog", config.transport, &config.listen)
+        let failed = |source| ReceiveError::Listen { what: "syslog", address: config.listen.clone(), source };
+        sockets.listen("syslog", config.transport, &config.listen).map_err(failed)
     }
 
     /// A listener on that socket. Must be called within a runtime.

@@ -1,6 +1,7 @@
 //! `syslog`: messages of the network.
 
-use log_receive::{SyslogConfig, SyslogFormat, Transport};
+use log_receive::{SyslogConfig, SyslogFormat};
+use net::Transport;
 use net::server::ServerTls;
 
 use crate::{

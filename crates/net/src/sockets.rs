@@ -1,4 +1,4 @@
-//! The sockets that sources listen on, found again by whoever listens there next.
+//! The sockets that receivers listen on, found again by whoever listens there next.
 //!
 //! Accepts and reads nothing. Keeps true: an address of this process is bound once; between one listener and its successor
 //! the kernel keeps connections and datagrams waiting.
@@ -12,13 +12,13 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::ReceiveError;
-
-/// What is listened by.
+/// What a socket takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Transport {
+    /// Connections.
     #[default]
     Tcp,
+    /// Datagrams.
     Udp,
 }
 
@@ -35,7 +35,7 @@ pub struct Listening {
     address: SocketAddr,
 }
 
-type Known = BTreeMap<(Transport, String), Weak<Socket>>;
+type Known = BTreeMap<(String, Transport, String), Weak<Socket>>;
 
 /// All of a process. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -43,18 +43,17 @@ pub struct Sockets(Arc<Mutex<Known>>);
 
 impl Sockets {
     /// The socket that listens at `address` (`host:port`, or `:port` for every address of the machine), there already or
-    /// new. `what` is for messages.
-    pub fn listen(&self, what: &'static str, transport: Transport, address: &str) -> Result<Listening, ReceiveError> {
-        let failed = |source| ReceiveError::Listen { what, address: address.to_owned(), source };
+    /// new. `what` says who listens (`syslog`): only its like is a successor. Blocking: may look up a name.
+    pub fn listen(&self, what: &str, transport: Transport, address: &str) -> io::Result<Listening> {
         let mut known = self.0.lock();
         known.retain(|_, socket| socket.strong_count() > 0);
-        let key = (transport, address.to_owned());
+        let key = (what.to_owned(), transport, address.to_owned());
         // A port that the kernel chooses is another one each time.
         let held = known.get(&key).filter(|_| !address.ends_with(":0")).and_then(Weak::upgrade);
         let socket = match held {
             Some(socket) => socket,
             None => {
-                let socket = Arc::new(bind(transport, address).map_err(failed)?);
+                let socket = Arc::new(bind(transport, address)?);
                 known.insert(key, Arc::downgrade(&socket));
                 socket
             }
@@ -63,7 +62,7 @@ impl Sockets {
             Socket::Tcp(listener) => listener.local_addr(),
             Socket::Udp(socket) => socket.local_addr(),
         };
-        Ok(Listening { address: address.map_err(failed)?, socket })
+        Ok(Listening { address: address?, socket })
     }
 }
 
@@ -73,14 +72,16 @@ impl Listening {
         self.address
     }
 
-    pub(crate) fn tcp(&self) -> io::Result<tokio::net::TcpListener> {
+    /// Its connections; those of all clones come from one queue. Must be called within a runtime.
+    pub fn tcp(&self) -> io::Result<tokio::net::TcpListener> {
         match &*self.socket {
             Socket::Tcp(listener) => tokio::net::TcpListener::from_std(listener.try_clone()?),
             Socket::Udp(_) => Err(io::Error::other("this socket takes datagrams")),
         }
     }
 
-    pub(crate) fn udp(&self) -> io::Result<tokio::net::UdpSocket> {
+    /// Its datagrams. Must be called within a runtime.
+    pub fn udp(&self) -> io::Result<tokio::net::UdpSocket> {
         match &*self.socket {
             Socket::Udp(socket) => tokio::net::UdpSocket::from_std(socket.try_clone()?),
             Socket::Tcp(_) => Err(io::Error::other("this socket takes connections")),
@@ -126,7 +127,9 @@ mod tests {
         let again = sockets.listen("syslog", Transport::Tcp, &address).unwrap();
         assert!(Arc::ptr_eq(&held.socket, &again.socket));
         let stranger = Sockets::default().listen("syslog", Transport::Tcp, &address).unwrap_err();
-        assert!(stranger.to_string().contains("another process"), "{stranger}");
+        assert_eq!(stranger.kind(), io::ErrorKind::AddrInUse);
+        let other = sockets.listen("otlp", Transport::Tcp, &address).unwrap_err();
+        assert_eq!(other.kind(), io::ErrorKind::AddrInUse, "what listens otherwise is no successor");
         // Datagrams are another matter.
         sockets.listen("syslog", Transport::Udp, &address).unwrap();
         drop((held, again));
