@@ -197,9 +197,8 @@ fn check_metrics(page: &str, life: Duration) -> Result<()> {
         anyhow::ensure!(failures == Some(0.0), "{name}: {failures:?} failures");
         match (name, figure("credential_expiry_seconds")) {
             ("static", left) => anyhow::ensure!(left.is_none(), "files' keys do not end"),
-            // By the corrected clock, whose seconds are whole.
             (_, left) => {
-                let range = -2.0..=life.as_secs_f64() + 1.5;
+                let range = -2.0..=life.as_secs_f64() + 0.5;
                 anyhow::ensure!(left.is_some_and(|left| range.contains(&left)), "{name}: {left:?} in\n{page}");
             }
         }

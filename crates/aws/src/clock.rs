@@ -128,10 +128,11 @@ impl Clock {
 
     /// Learns from an answer.
     pub(crate) fn observe(&self, answer: &Answer<'_>) {
-        let Some(offset_ms) = offset_told_by(answer) else {
+        let Some(told) = told_by(answer) else {
             return;
         };
         let mut state = self.state.lock();
+        let offset_ms = told.applied_to(state.offset_ms);
         let is_news = is_notable(state.offset_ms, offset_ms);
         if is_news {
             state.changed_at = SystemTime::now();
@@ -157,19 +158,41 @@ pub(crate) fn corrects() -> bool {
 
 /// Far end's clock minus ours, in milliseconds, where the answer may be believed.
 pub(crate) fn offset_told_by(answer: &Answer<'_>) -> Option<i64> {
+    told_by(answer).map(|told| told.applied_to(0))
+}
+
+/// What one answer says of the far end's clock minus ours, in milliseconds. It was written at some moment of the round trip,
+/// and a `Date` names a whole second, so it says a range.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    least: i64,
+    most: i64,
+}
+
+impl Told {
+    /// What is believed from now on. What agrees with the answer is kept: an answer a second long must not move a clock that
+    /// is right, nor undo what others told more exactly. A small difference moves it as little as possible.
+    fn applied_to(self, believed: i64) -> i64 {
+        let nearest = believed.clamp(self.least, self.most);
+        if is_notable(believed, nearest) { self.least.midpoint(self.most) } else { nearest }
+    }
+}
+
+fn told_by(answer: &Answer<'_>) -> Option<Told> {
     let headers = answer.headers;
     // A proxy's or a cache's answer carries the proxy's or the past's date.
     let of_aws = headers.contains_key("x-amzn-requestid") || headers.contains_key("x-amz-request-id");
     if !of_aws || headers.contains_key("age") {
         return None;
     }
-    let server = net::parse_http_date(headers.get("date")?.to_str().ok()?)?;
+    let second = millis(net::parse_http_date(headers.get("date")?.to_str().ok()?)?)?;
     let trip = answer.received_at.duration_since(answer.sent_at).ok()?;
     if trip > LONGEST_TRIP {
         return None;
     }
-    let midpoint = answer.sent_at.checked_add(trip / 2)?;
-    millis(server)?.checked_sub(millis(midpoint)?)
+    let least = second.checked_sub(millis(answer.received_at)?)?;
+    let most = second.checked_add(999)?.checked_sub(millis(answer.sent_at)?)?;
+    Some(Told { least, most })
 }
 
 fn millis(time: SystemTime) -> Option<i64> {
@@ -209,12 +232,32 @@ mod tests {
     const ID: (&str, &str) = ("x-amzn-requestid", "r");
 
     #[test]
-    fn the_offset_is_taken_at_the_middle_of_the_round_trip_and_the_newest_wins() {
+    fn the_offset_is_taken_at_the_middle_of_what_an_answer_says_and_the_newest_wins() {
         let clock = a_clock(true);
         observe(&clock, &[DATE, ID], AT - 610, AT - 590);
-        assert_eq!(clock.offset_ms(), Some(600_000));
+        assert_eq!(clock.offset_ms(), Some(600_499));
         observe(&clock, &[DATE, ID], AT + 10, AT + 10);
-        assert_eq!(clock.offset_ms(), Some(-10_000));
+        assert_eq!(clock.offset_ms(), Some(-9_500));
+    }
+
+    #[test]
+    fn a_date_that_names_a_whole_second_does_not_move_a_clock_that_is_right() {
+        let clock = a_clock(true);
+        let answered = |after_ms: u64| told_offset(&clock, AT * 1000 + after_ms);
+        assert_eq!(answered(950), 0, "the second had nearly passed");
+        assert_eq!(answered(0), 0);
+        // The local clock is 280 ms behind: only an answer from before the second by our clock can tell.
+        assert_eq!(told_offset(&clock, AT * 1000 - 280), 260, "least that it can be");
+        assert_eq!(answered(100), 260, "and no later answer undoes it that does not contradict it");
+    }
+
+    /// The offset after an answer that takes 20 ms.
+    fn told_offset(clock: &Clock, sent_ms: u64) -> i64 {
+        let headers: HeaderMap = [DATE, ID].iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(sent_ms);
+        let received_at = at + Duration::from_millis(20);
+        clock.observe(&Answer { status: StatusCode::OK, headers: &headers, body: b"", sent_at: at, received_at });
+        clock.offset_ms().unwrap()
     }
 
     #[test]
@@ -241,7 +284,7 @@ mod tests {
 
         let off = a_clock(false);
         observe(&off, &[DATE, ID], AT - 600, AT - 600);
-        assert_eq!(off.offset_ms(), Some(600_000));
+        assert_eq!(off.offset_ms(), Some(600_499));
         assert!(off.now() <= SystemTime::now() && !off.changed_since(before));
     }
 
