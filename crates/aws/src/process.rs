@@ -88,7 +88,29 @@ async fn drain(mut stderr: impl AsyncRead + Unpin) -> String {
     let _ = (&mut stderr).take(COMPLAINT_LIMIT).read_to_end(&mut kept).await;
     let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
     let text = String::from_utf8_lossy(&kept);
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+    text.split_whitespace().map(masked_word).collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}
+
+/// A word that may be a secret, or hold one behind `=` or `:`, without it. What helpers complain about are names, paths and
+/// sentences, which stay.
+fn masked_word(word: &str) -> String {
+    const TELLING: [&str; 6] = ["secret", "token", "password", "passwd", "credential", "accesskey"];
+    let bare = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
+    if let Some((name, value)) = word.split_once(['=', ':'])
+        && !value.is_empty()
+        && TELLING.iter().any(|telling| bare(name).contains(telling))
+    {
+        return format!("{name}=<masked>");
+    }
+    let of_keys = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_');
+    let core = word.trim_matches(|c: char| !of_keys(c));
+    let mixed = core.bytes().any(|b| b.is_ascii_digit()) && core.bytes().any(|b| b.is_ascii_uppercase());
+    let is_path = core.starts_with('/');
+    if core.len() >= 20 && mixed && !is_path && core.chars().all(of_keys) {
+        "<masked>".to_owned()
+    } else {
+        word.to_owned()
+    }
 }
 
 fn parse(output: &[u8]) -> Result<Credentials, FetchError> {
@@ -107,6 +129,21 @@ fn parse(output: &[u8]) -> Result<Credentials, FetchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_helper_complains_of_is_shown_without_what_looks_like_a_secret() {
+        for (word, shown) in [
+            ("failed:", "failed:"),
+            ("/etc/helper/config.toml:12:", "/etc/helper/config.toml:12:"),
+            ("SecretAccessKey=abc", "SecretAccessKey=<masked>"),
+            ("session_token:xyz", "session_token=<masked>"),
+            ("\"wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY\"", "<masked>"),
+            ("arn:aws:iam::000000000000:role/agent-of-the-house", "arn:aws:iam::000000000000:role/agent-of-the-house"),
+            ("unable-to-reach-the-vault-server", "unable-to-reach-the-vault-server"),
+        ] {
+            assert_eq!(masked_word(word), shown);
+        }
+    }
 
     async fn fails(command: &str) -> String {
         run(command, TIMEOUT).await.unwrap_err().to_string()

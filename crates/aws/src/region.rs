@@ -59,6 +59,8 @@ pub(crate) struct SigningRegion {
     places: Vec<RegionCheck>,
     asking: Mutex<Option<(Instant, String)>>,
     connections: Connections,
+    /// Where the identity's metadata service is, if not at its usual address.
+    metadata: Option<Url>,
 }
 
 impl SigningRegion {
@@ -81,6 +83,10 @@ impl SigningRegion {
         if known.get().is_none() && (metadata_off || by_hand) {
             return Err(AwsError::NoRegion { host: place });
         }
+        let metadata = match &config.source {
+            CredentialSource::InstanceMetadata { endpoint } => endpoint.clone(),
+            _ => None,
+        };
         Ok(Self {
             known,
             corrected: RwLock::new(None),
@@ -88,6 +94,7 @@ impl SigningRegion {
             places: places(config, host),
             asking: Mutex::new(None),
             connections: connections.clone(),
+            metadata,
         })
     }
 
@@ -166,7 +173,7 @@ impl SigningRegion {
     }
 
     async fn ask_metadata(&self) -> Result<String, String> {
-        let client = imds_client(&self.connections, None).map_err(|e| e.message)?;
+        let client = imds_client(&self.connections, self.metadata.as_ref()).map_err(|e| e.message)?;
         let asked = client.get("/latest/meta-data/placement/region");
         match tokio::time::timeout(METADATA_TIMEOUT, asked).await {
             Ok(Ok(region)) => Some(String::from(region).trim().to_owned())

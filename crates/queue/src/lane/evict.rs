@@ -19,13 +19,19 @@ impl LaneCore {
             };
             let over = used > 0 && used.saturating_add(size) > budget;
             // Where the system cannot tell, the write itself will.
-            let low = self
+            let short = self
                 .lane
                 .disk
                 .space(&self.lane.dir)
-                .is_ok_and(|(free, total)| free < size.saturating_add(min_free.limit(total)));
+                .map_or(0, |(free, total)| size.saturating_add(min_free.limit(total)).saturating_sub(free));
+            let low = short > 0;
             if !over && !low {
                 return Ok(());
+            }
+            // Others filled the disk: all that the lane has would not be enough, and nothing is given up for nothing.
+            if short > used {
+                self.write_blocking_cursors()?;
+                return Err(Stall::Full);
             }
             if !self.evict_oldest()? {
                 return if used == 0 && !low { Ok(()) } else { Err(Stall::Full) };

@@ -144,6 +144,34 @@ fn the_space_left_to_others_is_not_taken() {
     assert_eq!([both.limit(1000), both.limit(100_000)], [700, 5000]);
 }
 
+/// The disk is full of others' files, so full that even an empty lane would have no room for its next segment: then nothing is
+/// given up for it, and what waits is there when the disk is freed.
+#[test]
+fn nothing_is_evicted_where_that_makes_no_room() {
+    let mut bench = bench(17, OnFull::Evict);
+    for _ in 0..6 {
+        bench.append(1, 0, 3000, &[]);
+        bench.rotate().expect("there is room");
+    }
+    let pending = bench.row("first").pending_items;
+    assert!(pending > 0);
+    bench.disk.set_capacity(40 * SEGMENT);
+    // Others may have all but half a segment.
+    let (free, total) = bench.disk.space(Path::new("/q")).expect("told");
+    let used = bench.lane().board.lock().used();
+    let keep = free + used - SEGMENT / 2;
+    bench.lane().board.lock().min_free = MinFree { percent: 0, bytes: keep };
+    assert!(keep < total);
+    bench.append(1, 0, 3000, &[]);
+    assert_eq!(bench.rotate(), Err(Stall::Full));
+    assert_eq!((bench.row("first").evicted, bench.row("first").pending_items >= pending), (0, true));
+    bench.check();
+    bench.lane().board.lock().min_free = MinFree { percent: 0, bytes: 0 };
+    bench.rotate().expect("others made room");
+    assert_eq!(bench.row("first").evicted, 0);
+    bench.check();
+}
+
 /// Invariant 20, the hard way: the disk is full of others' files, and a dead destination's requests hold frames of the
 /// segments that were evicted from it. Their space comes back at once, not when the requests end.
 #[test]

@@ -152,6 +152,10 @@ fn by_code(case: &Case<'_>, error: &ServiceError, answered: &Answered) -> Option
 }
 
 fn by_signature(case: &Case<'_>, message: &str, answered: &Answered) -> Finding {
+    // A password or a bearer token: whoever wants a signature finds none.
+    if case.identity.is_none() {
+        return Finding::new(cause("unsigned"), "");
+    }
     let lower = message.to_ascii_lowercase();
     if lower.contains("signature expired") || lower.contains("signature not yet current") {
         return Finding::new(cause("clock_skew"), "");
@@ -211,6 +215,9 @@ fn by_address(case: &Case<'_>) -> Finding {
     if case.service == "execute-api" {
         return Finding::new(cause("gateway_path"), "");
     }
+    if is_amp_path(path) && case.service != "aps" {
+        return Finding::new(cause("wrong_service"), "").with("right_service", "aps");
+    }
     if !case.is_amp() || is_amp_path(path) {
         return Finding::new(cause("unsigned"), "");
     }
@@ -224,7 +231,7 @@ fn by_address(case: &Case<'_>) -> Finding {
     Finding::new(cause("wrong_path"), "").with("right_url", net::masked(&right))
 }
 
-fn is_amp_path(path: &str) -> bool {
+pub(super) fn is_amp_path(path: &str) -> bool {
     let id = path.strip_prefix("/workspaces/").and_then(|rest| rest.strip_suffix("/api/v1/remote_write"));
     id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }

@@ -467,6 +467,13 @@ clock_skew, Signature {
     ],
     commands: ["timedatectl", "chronyc tracking"],
 }
+clock_too_slow, Signature {
+    verdict: "this machine's clock is {offset}, and AMP refuses samples older than an hour",
+    seen: "The probe is accepted, for requests are signed with AWS's time; samples are refused as too old, booked `rejected` with the reason `too_old`.",
+    meaning: "Samples carry this machine's time. What is scraped now is more than an hour old for AMP, and no later correction changes it.",
+    steps: ["fix NTP: start chronyd or systemd-timesyncd; on EC2 its server is 169.254.169.123"],
+    commands: ["timedatectl", "chronyc tracking"],
+}
 expired_token, Signature {
     verdict: "its credentials have expired ({source})",
     seen: "`ExpiredToken`, `ExpiredTokenException`: The security token included in the request is expired.",

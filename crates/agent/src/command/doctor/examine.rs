@@ -273,9 +273,20 @@ fn judge(
     answer::judge(&case, answered)
 }
 
+/// Amazon Managed Prometheus refuses older samples.
+const AMP_OLDEST_MS: i64 = 3_600_000;
+
 /// Notes, the order of findings, and the facts that their texts name.
 fn conclude(plan: &DestinationPlan, terms: &Terms, report: &mut Report) {
     let is_aws = aws::parse_host(&plan.config.url).is_some();
+    // The far end takes the request and would take no sample of it.
+    if let Some(offset) = report.offset_ms.filter(|ms| *ms >= AMP_OLDEST_MS)
+        && report.verdict == Verdict::Accepts
+        && answer::is_amp_path(plan.config.url.path())
+    {
+        report.verdict = Verdict::Refuses;
+        report.findings.push(Finding::new(cause("clock_too_slow"), "").with("offset", words::offset(offset)));
+    }
     let accepts = report.verdict == Verdict::Accepts;
     let verifies = !plan.config.client.tls.insecure_skip_verify;
     let mut notes: Vec<Finding> = report.survey.as_ref().map_or_else(Vec::new, |s| network::notes(s, is_aws, verifies));
