@@ -6,10 +6,17 @@
 use std::{sync::Arc, time::Duration};
 
 use pipeline::{LogClaim, LogOutlet, MetricClaim, Outlet, OutletError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{DestinationStatus, line::Stopped, roster::Dealer};
+use crate::{
+    DestinationStatus,
+    line::{Stopped, now_ms},
+    roster::{Dealer, Seat},
+};
 
 /// A way out of a lane.
 pub(crate) trait Claims: Send {
@@ -79,6 +86,32 @@ pub(crate) async fn take_room<T>(
         // The semaphore is never closed.
         permit = Arc::clone(room).acquire_many_owned(permits) => permit.map_err(|_| Stopped),
     }
+}
+
+/// Waits until a line has something, and then for `wait` or until it has enough. False: it is time to stop, or nothing will come.
+pub(crate) async fn gather<T>(stop: &CancellationToken, seat: &Seat<T>, wait: Duration) -> bool {
+    let some = tokio::select! {
+        biased;
+        () = stop.cancelled() => return false,
+        some = seat.some() => some,
+    };
+    if !some {
+        return false;
+    }
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        // The result is the same: there is something.
+        _ = tokio::time::timeout(wait, seat.full()) => true,
+    }
+}
+
+/// When no frame of a step can become readable any more, by the clock: `late` after its end. After the clock was set back,
+/// frames carry times in its future; two steps are waited for then and no longer.
+pub(crate) fn step_end(step: i64, step_ms: i64, late: Duration) -> Instant {
+    let wait =
+        step.saturating_add(1).saturating_mul(step_ms).saturating_sub(now_ms()).clamp(0, step_ms.saturating_mul(2));
+    Instant::now() + Duration::from_millis(u64::try_from(wait).unwrap_or_default()) + late
 }
 
 /// Says on `tracker` when all parts of a worker have ended.

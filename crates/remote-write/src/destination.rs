@@ -7,17 +7,14 @@ use std::{sync::Arc, time::Duration};
 
 use net::Authorize;
 use pipeline::{AgeClock, MetricClaim, Outlet};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     DestinationConfig, DestinationStatus, ProtocolConfig, RemoteStorageMetrics, Rewrite,
-    claims::{next_claim, see_off, take_room},
+    claims::{next_claim, see_off, step_end, take_room},
     courier::Courier,
-    line::{Line, Shared, Stopped, now_ms},
+    line::{Line, Shared, Stopped},
     load::Limits,
     lot::{Dealt, Lot},
     metadata::{MetadataBook, post_metadata},
@@ -289,7 +286,7 @@ async fn lane(shared: Arc<Shared>, number: u32, mut outlet: Outlet) {
         let (mut frames, mut wire, mut raw) = (1, first.wire_len(), raw_len(&first));
         let mut full = wire >= limits.bytes;
         line.push(first);
-        let deadline = step_end(step, step_ms, &shared.tuning);
+        let deadline = step_end(step, step_ms, shared.tuning.late);
         while !full {
             let claim = tokio::select! {
                 claim = next_claim(&shared.config.name, &shared.stop, &mut outlet) => claim,
@@ -323,13 +320,4 @@ fn step_of(lot: &Lot, step_ms: i64) -> Option<i64> {
 
 fn raw_len(lot: &Lot) -> u64 {
     lot.claim().map_or(0, |claim| claim.payload().len() as u64)
-}
-
-/// When no frame of a step can become readable any more, by the clock. After the clock was set back, frames carry times in
-/// its future; two steps are waited for then and no longer.
-fn step_end(step: i64, step_ms: i64, tuning: &Tuning) -> Instant {
-    let wait =
-        step.saturating_add(1).saturating_mul(step_ms).saturating_sub(now_ms()).clamp(0, step_ms.saturating_mul(2));
-    let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default());
-    Instant::now() + wait + tuning.late
 }

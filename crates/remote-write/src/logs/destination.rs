@@ -3,11 +3,11 @@
 //! It encodes nothing and judges nothing. It keeps true: frames of one source are sent in the order of their lane; at a stop
 //! what is under way gets a short grace, and the rest stays on disk.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use net::Authorize;
 use pipeline::{AgeClock, LogClaim, LogOutlet};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     DestinationConfig, DestinationStatus, ProtocolConfig, Tuning,
-    claims::{next_claim, see_off, take_room},
+    claims::{gather, next_claim, see_off, step_end, take_room},
     courier::Post,
-    line::{Stopped, now_ms},
+    line::Stopped,
     pace::{Pace, Probes},
     roster::{Dealer, Roster, Seat},
 };
@@ -139,19 +139,8 @@ async fn shard(road: Arc<Road>, number: u32, seat: Seat<Dealt>) {
     let mut line = LogLine::new(Arc::clone(&road), number);
     let wait = road.config.batching.max_age.max(road.tuning.linger);
     loop {
-        let some = tokio::select! {
-            biased;
-            () = road.stop.cancelled() => return,
-            some = seat.some() => some,
-        };
-        if !some {
+        if !gather(&road.stop, &seat, wait).await {
             return;
-        }
-        tokio::select! {
-            biased;
-            () = road.stop.cancelled() => return,
-            // The result is the same: there is something.
-            _ = tokio::time::timeout(wait, seat.full()) => {}
         }
         let mut bytes = 0;
         for (dealt, binding) in seat.take() {
@@ -193,7 +182,7 @@ async fn lane(road: Arc<Road>, number: u32, mut outlet: LogOutlet) {
         let (mut frames, mut raw, mut packed) = (1, measure(&road, &first), first.payload().len() as u64);
         let lot = |claim, bytes| LogLot::new(Dealt { claim, bytes, room: None }, None, &road.metrics.pending);
         line.push(lot(first, raw));
-        let deadline = step_end(step, step_ms, &road.tuning);
+        let deadline = step_end(step, step_ms, road.tuning.late);
         while over.is_none() && raw < most {
             let claim = tokio::select! {
                 claim = next_claim(&road.config.name, &road.stop, &mut outlet) => claim,
@@ -214,12 +203,4 @@ async fn lane(road: Arc<Road>, number: u32, mut outlet: LogOutlet) {
             return;
         }
     }
-}
-
-/// When no frame of a step can become readable any more, by the clock. After the clock was set back, frames carry times in
-/// its future; two steps are waited for then and no longer.
-fn step_end(step: i64, step_ms: i64, tuning: &Tuning) -> Instant {
-    let wait =
-        step.saturating_add(1).saturating_mul(step_ms).saturating_sub(now_ms()).clamp(0, step_ms.saturating_mul(2));
-    Instant::now() + Duration::from_millis(u64::try_from(wait).unwrap_or_default()) + tuning.late
 }

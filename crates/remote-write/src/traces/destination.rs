@@ -3,11 +3,11 @@
 //! It encodes nothing and judges nothing. It keeps true: requests of one sender are sent in the order of their lane, but to X-Ray;
 //! at a stop what is under way gets a short grace, and the rest stays on disk.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use net::Authorize;
 use pipeline::{AgeClock, OtlpClaim, OtlpOutlet, OutletError};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     DestinationConfig, DestinationStatus, ProtocolConfig, Tuning,
-    claims::{Claims, next_claim, see_off, take_room},
+    claims::{Claims, gather, next_claim, see_off, step_end, take_room},
     courier::Post,
-    line::{Stopped, now_ms},
+    line::Stopped,
     pace::{Pace, Probes},
     roster::{Dealer, Roster, Seat},
 };
@@ -84,9 +84,9 @@ impl TraceDestination {
         };
         cells.shards.set(i64::from(lines));
         cells.held.set(0);
-        let post = Post::new(Arc::new(config.clone()), authorize, status.clone(), cells.clone());
-        let post = if matches!(wire, Wire::Grpc(_)) { post.speaking_grpc() } else { post };
         let config = Arc::new(config);
+        let post = Post::new(Arc::clone(&config), authorize, status.clone(), cells.clone());
+        let post = if matches!(wire, Wire::Grpc(_)) { post.speaking_grpc() } else { post };
         let refused = Probes { min: tuning.probe_min, max: tuning.probe_max };
         let unready = Probes { min: tuning.unready_min, max: tuning.unready_max };
         let road = Arc::new(Road {
@@ -145,19 +145,8 @@ async fn shard(road: Arc<Road>, number: u32, seat: Seat<Dealt>) {
     let mut line = TraceLine::new(Arc::clone(&road), number);
     let wait = road.config.batching.max_age.max(road.tuning.linger);
     loop {
-        let some = tokio::select! {
-            biased;
-            () = road.stop.cancelled() => return,
-            some = seat.some() => some,
-        };
-        if !some {
+        if !gather(&road.stop, &seat, wait).await {
             return;
-        }
-        tokio::select! {
-            biased;
-            () = road.stop.cancelled() => return,
-            // The result is the same: there is something.
-            _ = tokio::time::timeout(wait, seat.full()) => {}
         }
         let mut bytes = 0;
         for (dealt, binding) in seat.take() {
@@ -198,7 +187,7 @@ async fn lane(road: Arc<Road>, number: u32, mut outlet: OtlpOutlet) {
         let (mut frames, mut bytes) = (1, arrived(&road, &first));
         let lot = |claim| TraceLot::new(Dealt { claim, room: None }, None, &road.metrics.pending);
         line.push(lot(first));
-        let deadline = step_end(step, step_ms, &road.tuning);
+        let deadline = step_end(step, step_ms, road.tuning.late);
         while over.is_none() && bytes < most {
             let claim = tokio::select! {
                 claim = next_claim(&road.config.name, &road.stop, &mut outlet) => claim,
@@ -217,12 +206,4 @@ async fn lane(road: Arc<Road>, number: u32, mut outlet: OtlpOutlet) {
             return;
         }
     }
-}
-
-/// When no frame of a step can become readable any more, by the clock. After the clock was set back, frames carry times in
-/// its future; two steps are waited for then and no longer.
-fn step_end(step: i64, step_ms: i64, tuning: &Tuning) -> Instant {
-    let wait =
-        step.saturating_add(1).saturating_mul(step_ms).saturating_sub(now_ms()).clamp(0, step_ms.saturating_mul(2));
-    Instant::now() + Duration::from_millis(u64::try_from(wait).unwrap_or_default()) + tuning.late
 }
