@@ -86,7 +86,7 @@ pub struct QueuePlan {
     pub directory: PathBuf,
     /// Bytes on disk for all lanes together. Default 8 GiB.
     pub max_bytes: u64,
-    /// Room to leave on the file system. Default 5 %.
+    /// Room to leave on the file system. Default [`MinFree::Auto`].
     pub min_free: MinFree,
     /// How `max_bytes` is split between the signals.
     pub shares: Shares,
@@ -97,6 +97,8 @@ pub struct QueuePlan {
 /// `queue.min_free`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MinFree {
+    /// 5 % of the file system's size, at least 512 MiB and at most 2 GiB.
+    Auto,
     /// Of the file system's size, 0 to 100.
     Percent(f64),
     Bytes(u64),

@@ -433,6 +433,10 @@ fn the_queue_block_is_read() {
     );
     assert_eq!(queue.min_free, config::MinFree::Bytes(2 << 30));
     assert_eq!(queue.shares, config::Shares { metrics: 60, logs: 40, traces: 20 });
+    let min_free = |text: &str| plan(text).queue.min_free;
+    assert_eq!(min_free("queue: {max_bytes: 1GiB}"), config::MinFree::Auto);
+    assert_eq!(min_free("queue: {min_free: auto}"), config::MinFree::Auto);
+    assert_eq!(min_free("queue: {min_free: 5%}"), config::MinFree::Percent(5.0));
 }
 
 #[test]

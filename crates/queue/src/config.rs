@@ -140,20 +140,33 @@ pub struct MinFree {
     pub percent: u8,
     /// Never less than this many bytes.
     pub bytes: u64,
+    /// What the percentage never asks beyond, bytes: 5 % of a big disk is far more than its other users
+    /// need left, and an agent that stops reading over it helps nobody.
+    pub at_most: u64,
 }
 
 impl MinFree {
     /// No limit.
-    pub const NONE: MinFree = MinFree { percent: 0, bytes: 0 };
+    pub const NONE: MinFree = MinFree::bytes(0);
+
+    /// So many bytes, whatever the filesystem's size.
+    pub const fn bytes(bytes: u64) -> MinFree {
+        MinFree { percent: 0, bytes, at_most: u64::MAX }
+    }
+
+    /// That part of the filesystem, however large it is.
+    pub const fn percent(percent: u8) -> MinFree {
+        MinFree { percent, bytes: 0, at_most: u64::MAX }
+    }
 
     pub(crate) fn limit(self, total: u64) -> u64 {
-        (total / 100).saturating_mul(u64::from(self.percent)).max(self.bytes)
+        (total / 100).saturating_mul(u64::from(self.percent)).min(self.at_most).max(self.bytes)
     }
 }
 
 impl Default for MinFree {
     fn default() -> Self {
-        MinFree { percent: 5, bytes: 512 * MIB }
+        MinFree { percent: 5, bytes: 512 * MIB, at_most: 2048 * MIB }
     }
 }
 
@@ -180,7 +193,7 @@ pub struct QueueConfig {
 }
 
 impl QueueConfig {
-    /// The defaults: 10 GiB, 5 % of the filesystem free, 200 ms commits.
+    /// The defaults: 10 GiB, 5 % of the filesystem free (512 MiB to 2 GiB), 200 ms commits.
     pub fn new(directory: impl Into<PathBuf>) -> QueueConfig {
         QueueConfig {
             directory: directory.into(),

@@ -11,10 +11,11 @@ use super::route_plan::RoutePlan;
 /// Where the queue lies and how much it may take.
 pub fn queue_config(plan: &Plan) -> QueueConfig {
     let min_free = match plan.queue.min_free {
+        config::MinFree::Auto => MinFree::default(),
         // The fraction of a percent does not matter for a safety margin.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        config::MinFree::Percent(percent) => MinFree { percent: percent.round() as u8, ..MinFree::default() },
-        config::MinFree::Bytes(bytes) => MinFree { percent: 0, bytes },
+        config::MinFree::Percent(percent) => MinFree::percent(percent.round() as u8),
+        config::MinFree::Bytes(bytes) => MinFree::bytes(bytes),
     };
     // The shares of signals that do not run are nobody's: adding one later takes nothing from the others.
     let shares = plan.queue.shares;

@@ -20,7 +20,7 @@ pub(super) fn read(root: &Block<'_>, data_directory: &Path) -> QueuePlan {
     let mut plan = QueuePlan {
         directory: data_directory.join("queue"),
         max_bytes: 8 << 30,
-        min_free: MinFree::Percent(5.0),
+        min_free: MinFree::Auto,
         shares: Shares::default(),
         commit_interval: Duration::from_millis(200),
     };
@@ -71,6 +71,9 @@ pub(super) fn read(root: &Block<'_>, data_directory: &Path) -> QueuePlan {
 fn min_free(block: &Block<'_>) -> Option<MinFree> {
     let field = block.get("min_free")?;
     let text = block.reader.text(&field)?;
+    if text.trim() == "auto" {
+        return Some(MinFree::Auto);
+    }
     let read = match text.trim().strip_suffix('%') {
         Some(percent) => match percent.trim().parse::<f64>() {
             Ok(percent) if (0.0..100.0).contains(&percent) => Ok(MinFree::Percent(percent)),
@@ -79,7 +82,7 @@ fn min_free(block: &Block<'_>) -> Option<MinFree> {
         None => scalar::size(&text).map(MinFree::Bytes),
     };
     read.map_err(|message| {
-        block.reader.error(&field, format!("`min_free`: {message}"), Some("min_free: 5% or min_free: 10GiB"))
+        block.reader.error(&field, format!("`min_free`: {message}"), Some("min_free: auto, min_free: 5% or min_free: 10GiB"))
     })
     .ok()
 }

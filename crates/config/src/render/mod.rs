@@ -92,6 +92,7 @@ fn queue(plan: &Plan) -> Map {
     map.word(
         "min_free",
         match plan.queue.min_free {
+            MinFree::Auto => "auto".to_owned(),
             MinFree::Percent(percent) => format!("{percent}%"),
             MinFree::Bytes(bytes) => show_size(bytes),
         },

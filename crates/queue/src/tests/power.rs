@@ -119,7 +119,7 @@ fn the_space_left_to_others_is_not_taken() {
         let total = 40 * SEGMENT;
         bench.disk.set_capacity(total);
         // More than the budget leaves: the disk is short before the lane is.
-        let keep = MinFree { percent: 90, bytes: 0 };
+        let keep = MinFree::percent(90);
         assert!(keep.limit(total) > total - BUDGET && keep.limit(total) > 30 * SEGMENT);
         bench.lane().board.lock().min_free = keep;
         let mut stalled = false;
@@ -140,8 +140,11 @@ fn the_space_left_to_others_is_not_taken() {
         assert_eq!(bench.row("first").evicted > 0, on_full == OnFull::Evict);
     }
     // Never less than the bytes, never less than the part.
-    let both = MinFree { percent: 5, bytes: 700 };
+    let both = MinFree { bytes: 700, ..MinFree::percent(5) };
     assert_eq!([both.limit(1000), both.limit(100_000)], [700, 5000]);
+    // The default asks no more of a big disk than its other users need, nor less of a small one.
+    let gib = 1 << 30;
+    assert_eq!([5, 20, 250, 16_000].map(|size| MinFree::default().limit(size * gib) * 10 / gib), [5, 10, 20, 20]);
 }
 
 /// The disk is full of others' files, so full that even an empty lane would have no room for its next segment: then nothing is
@@ -160,13 +163,13 @@ fn nothing_is_evicted_where_that_makes_no_room() {
     let (free, total) = bench.disk.space(Path::new("/q")).expect("told");
     let used = bench.lane().board.lock().used();
     let keep = free + used - SEGMENT / 2;
-    bench.lane().board.lock().min_free = MinFree { percent: 0, bytes: keep };
+    bench.lane().board.lock().min_free = MinFree::bytes(keep);
     assert!(keep < total);
     bench.append(1, 0, 3000, &[]);
     assert_eq!(bench.rotate(), Err(Stall::Full));
     assert_eq!((bench.row("first").evicted, bench.row("first").pending_items >= pending), (0, true));
     bench.check();
-    bench.lane().board.lock().min_free = MinFree { percent: 0, bytes: 0 };
+    bench.lane().board.lock().min_free = MinFree::NONE;
     bench.rotate().expect("others made room");
     assert_eq!(bench.row("first").evicted, 0);
     bench.check();
