@@ -11,7 +11,7 @@ CARGO   := cargo
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-deps test-queue fuzz lint fmt bench bench-micro bench-peers bench-logs soak dist ci clean
+.PHONY: help build run test test-deps test-queue fuzz lint fmt bench bench-micro bench-peers bench-logs bench-otlp soak dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,7 @@ endif
 test-queue: ## the queue's property, kill and damage tests, with their seeds and rounds printed
 	$(CARGO) test -p queue -- --nocapture --test-threads=1
 	$(CARGO) build -p agent
+	SIGPOST_OTLP_KILL_ROUNDS=100 $(CARGO) test -p e2e --test otlp_receive kill_9 -- --nocapture
 	SIGPOST_KILL_ROUNDS=50 SIGPOST_POWER_ROUNDS=20 $(CARGO) test -p e2e --test queue_catch_up --test queue_kill --test queue_destinations --test queue_damage --test queue_disk --test queue_page --test queue_power -- --nocapture
 
 soak: ## ten minutes with a fast, a slow and a dead destination: memory, the ledger, and every item explained
@@ -53,7 +54,7 @@ fmt: ## format the code
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml
 
-bench: bench-micro bench-peers bench-logs ## all benchmarks
+bench: bench-micro bench-peers bench-logs bench-otlp ## all benchmarks
 
 bench-micro: ## criterion: parse, batch encode, remote-write encode, sign, queue append
 	$(CARGO) bench -p model -p scrape -p remote-write -p aws -p queue
@@ -65,6 +66,10 @@ bench-peers: test-deps ## whole process against Debian's prometheus (agent mode)
 bench-logs: ## whole process reading a large log file: CPU per GiB, RSS and lines/s for Loki, CloudWatch and S3, beside the floor
 	$(CARGO) build --release -p agent -p e2e --bins
 	SIGPOST_BIN=$(RELEASE)/sigpost $(RELEASE)/bench_logs
+
+bench-otlp: ## whole process passing spans on: CPU per million over HTTP and gRPC, plain and gzip, and as X-Ray documents, beside the floor
+	$(CARGO) build --release -p agent -p e2e --bins
+	SIGPOST_BIN=$(RELEASE)/sigpost $(RELEASE)/bench_otlp
 
 dist: ## the shipped artefact: thin LTO, stripped
 	$(CARGO) build --profile dist -p agent

@@ -40,6 +40,66 @@ for entry in "${wanted[@]}"; do
   echo "fetched $program ($package)"
 done
 
+# What checks deploy/: the tests say SKIPPED for what is listed in $dest/missing, and fail for what nobody tried to fetch.
+: >"$dest/missing"
+lacks() { # program, why
+  echo "$1: $2" >>"$dest/missing"
+  echo "fetch.sh: COULD NOT INSTALL $1 ($2): the tests that need it will be SKIPPED" >&2
+}
+
+unpack() { # directory, packages: downloads and unpacks, installs nothing
+  local root=$1 work package
+  shift
+  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+  work=$(mktemp -d "$dest/unpack.XXXXXX")
+  chmod 755 "$work"
+  (cd "$work" && { apt-get download -q "$@" 2>/dev/null || { update_lists; apt-get download -q "$@"; }; }) >&2 || { rm -rf "$work"; return 1; }
+  for package in "$work"/*.deb; do dpkg-deb -x "$package" "$root"; done
+  rm -rf "$work"
+}
+
+# systemd-analyze with its own libraries, and the units that ours are ordered by.
+if [ ! -x "$dest/bin/systemd-analyze" ]; then
+  if found=$(command -v systemd-analyze); then
+    ln -sf "$found" "$dest/bin/systemd-analyze"
+  elif unpack "$dest/systemd" systemd libsystemd-shared libseccomp2 libapparmor1 libip4tc2 libkmod2 libssl3 libgcrypt20 libgpg-error0; then
+    cat >"$dest/bin/systemd-analyze" <<'END'
+#!/bin/sh
+root=$(dirname "$(readlink -f "$0")")/../systemd
+libraries=$(find "$root/usr/lib" "$root/lib" -maxdepth 2 -type d 2>/dev/null | tr '\n' ':')
+export LD_LIBRARY_PATH="$libraries$LD_LIBRARY_PATH" SYSTEMD_UNIT_PATH="${SYSTEMD_UNIT_PATH:-}$root/lib/systemd/system:"
+exec "$root/usr/bin/systemd-analyze" "$@"
+END
+    chmod 755 "$dest/bin/systemd-analyze"
+    "$dest/bin/systemd-analyze" --version >/dev/null 2>&1 && echo "fetched systemd-analyze (systemd)" ||
+      { rm -f "$dest/bin/systemd-analyze"; lacks systemd-analyze "Debian's package does not run here"; }
+  else
+    lacks systemd-analyze "Debian's package systemd cannot be downloaded"
+  fi
+fi
+
+# kustomize reads what kubectl reads; Debian's kubectl is too old for `patches`.
+if [ ! -x "$dest/bin/kubectl" ] && [ ! -x "$dest/bin/kustomize" ]; then
+  if found=$(command -v kubectl); then
+    ln -sf "$found" "$dest/bin/kubectl"
+  elif command -v go >/dev/null && GOBIN="$dest/bin" GOFLAGS=-mod=mod go install sigs.k8s.io/kustomize/kustomize/v5@v5.4.3 >&2; then
+    echo "fetched kustomize (Go module)"
+  else
+    lacks kubectl "it is in no package of Debian that is new enough, and there is no Go to build kustomize with"
+  fi
+fi
+
+if [ ! -x "$dest/bin/openssl" ]; then
+  if found=$(command -v openssl); then
+    ln -sf "$found" "$dest/bin/openssl"
+  elif unpack "$dest/openssl" openssl && "$dest/openssl/usr/bin/openssl" version >/dev/null 2>&1; then
+    ln -sf ../openssl/usr/bin/openssl "$dest/bin/openssl"
+    echo "fetched openssl (openssl)"
+  else
+    lacks openssl "Debian's package cannot be downloaded, or does not run here"
+  fi
+fi
+
 # Python packages the tests ask, in an environment of their own: command -> package.
 python_tools=(
   "kubernetes-validate:kubernetes-validate"
@@ -52,7 +112,7 @@ for entry in "${python_tools[@]}"; do
     ln -sf "$dest/python/bin/$tool" "$dest/bin/$tool"
     echo "fetched $tool (Python package $package)"
   else
-    echo "fetch.sh: COULD NOT INSTALL $package: the tests that need $tool will be SKIPPED" >&2
+    lacks "$tool" "the Python package $package cannot be installed"
   fi
 done
 
@@ -70,3 +130,36 @@ for entry in "${python_modules[@]}"; do
     echo "fetch.sh: COULD NOT INSTALL $packages: the tests that need $module will be SKIPPED" >&2
   fi
 done
+
+# Clients of Zipkin and Jaeger. They are not made any more and want the libraries of their time: an environment of their own,
+# whose interpreter is bin/spans-python.
+old_clients="opentelemetry-sdk==1.21.0 opentelemetry-exporter-zipkin-json==1.21.0 opentelemetry-exporter-zipkin-proto-http==1.21.0
+  opentelemetry-exporter-jaeger-thrift==1.21.0 opentelemetry-exporter-jaeger-proto-grpc==1.21.0 py_zipkin jaeger-client six requests setuptools"
+if [ ! -x "$dest/bin/spans-python" ]; then
+  # shellcheck disable=SC2086
+  if python3 -m venv "$dest/python-spans" && "$dest/python-spans/bin/pip" install -q $old_clients >&2; then
+    printf '#!/bin/sh\nexec "$(dirname "$0")/../python-spans/bin/python" "$@"\n' >"$dest/bin/spans-python"
+    chmod 755 "$dest/bin/spans-python"
+    echo "fetched clients of Zipkin and Jaeger (Python packages)"
+  else
+    echo "fetch.sh: COULD NOT INSTALL clients of Zipkin and Jaeger: the tests that need them will FAIL" >&2
+  fi
+fi
+
+# OpenTelemetry's SDK for Node, where there is a Node: bin/otel-node runs it with the packages.
+node_packages="@opentelemetry/api @opentelemetry/resources @opentelemetry/sdk-trace-base @opentelemetry/sdk-metrics
+  @opentelemetry/sdk-logs @opentelemetry/exporter-trace-otlp-grpc @opentelemetry/exporter-trace-otlp-proto @opentelemetry/exporter-trace-otlp-http
+  @opentelemetry/exporter-metrics-otlp-grpc @opentelemetry/exporter-metrics-otlp-proto @opentelemetry/exporter-metrics-otlp-http
+  @opentelemetry/exporter-logs-otlp-grpc @opentelemetry/exporter-logs-otlp-proto @opentelemetry/exporter-logs-otlp-http
+  @opentelemetry/exporter-zipkin"
+if [ ! -x "$dest/bin/otel-node" ] && command -v node >/dev/null && command -v npm >/dev/null; then
+  mkdir -p "$dest/node"
+  # shellcheck disable=SC2086
+  if npm install --no-audit --no-fund --silent --prefix "$dest/node" $node_packages >&2; then
+    printf '#!/bin/sh\nNODE_PATH="$(dirname "$0")/../node/node_modules" exec node "$@"\n' >"$dest/bin/otel-node"
+    chmod 755 "$dest/bin/otel-node"
+    echo "fetched OpenTelemetry's SDK for Node (npm packages)"
+  else
+    echo "fetch.sh: COULD NOT INSTALL OpenTelemetry's SDK for Node: the tests that need it will FAIL" >&2
+  fi
+fi

@@ -18,6 +18,9 @@ pub struct Row {
     pub expired: u64,
     pub damaged: u64,
     pub pending: u64,
+    /// Pending when the destination was removed from the file, since the agent's start. Of an earlier book, if it came back: no
+    /// part of `accepted`. Known to a running agent only.
+    pub removed: u64,
     /// Delivered after they had been counted as evicted; part of `evicted`. Known to a running agent only.
     pub late_delivered: u64,
 }
@@ -58,6 +61,7 @@ pub async fn of_running_unchecked(agent: &Agent) -> Result<Ledger> {
             "evicted_items_total" => &mut row.evicted,
             "expired_items_total" => &mut row.expired,
             "damaged_items_total" => &mut row.damaged,
+            "removed_items_total" => &mut row.removed,
             "late_delivered_items_total" => &mut row.late_delivered,
             "pending_items" => &mut row.pending,
             _ => continue,

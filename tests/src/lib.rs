@@ -3,6 +3,7 @@
 //! Refuses to know the agent's insides: only its binary, its files and its sockets.
 
 pub mod agent;
+pub mod collector;
 pub mod desk;
 pub mod exporter;
 pub mod ledger;
@@ -10,6 +11,7 @@ pub mod lines;
 pub mod peers;
 pub mod process;
 pub mod receiver;
+pub mod spans;
 pub mod usage;
 
 /// A TCP port that was free a moment ago on loopback.

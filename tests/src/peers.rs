@@ -17,6 +17,11 @@ pub fn find(program: &str) -> Result<PathBuf> {
     bail!("{program} is neither under $PEERS/bin nor on PATH: run `make test-deps`")
 }
 
+/// The interpreter of the environment that has Zipkin's and Jaeger's clients.
+pub fn python_of_old_clients() -> Result<PathBuf> {
+    find("spans-python")
+}
+
 /// The agent under test: `$SIGPOST_BIN`, else the binary beside this test's own target directory.
 pub fn sigpost() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("SIGPOST_BIN").map(PathBuf::from)

@@ -39,13 +39,20 @@ fn run(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-fn is_installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    if !installed {
-        println!("SKIPPED: {program} is not installed, so this test proves nothing here");
+/// The program's path. `None`: `make test-deps` tried to get it and could not, and wrote down why; an error: nobody tried.
+fn tool(program: &str) -> Result<Option<PathBuf>> {
+    let missing = std::env::var_os("PEERS").map(|peers| Path::new(&peers).join("missing"));
+    let missing = missing.and_then(|list| fs::read_to_string(list).ok()).unwrap_or_default();
+    match e2e::peers::find(program) {
+        Ok(path) => Ok(Some(path)),
+        Err(error) => match missing.lines().find(|line| line.starts_with(&format!("{program}: "))) {
+            Some(why) => {
+                println!("SKIPPED, so this test proves nothing here: {why}");
+                Ok(None)
+            }
+            None => Err(error),
+        },
     }
-    installed
 }
 
 /// Each action that a policy may name, and the words in our code that show that it is asked for (or, with `trust`, that a
@@ -157,16 +164,13 @@ fn json_in_the_operations_pages_parses_and_its_policies_too() -> Result<()> {
 
 #[test]
 fn the_systemd_unit_and_its_drop_ins_verify() -> Result<()> {
-    if !is_installed("systemd-analyze") {
-        return Ok(());
-    }
+    let Some(analyze) = tool("systemd-analyze")? else { return Ok(()) };
     let (deploy, work) = (root().join("deploy"), TempDir::new()?);
     // The binary has to exist where the unit says.
     let unit = fs::read_to_string(deploy.join("systemd/sigpost.service"))?;
     let path = work.path().join("sigpost.service");
     fs::write(&path, unit.replace("/usr/local/bin/sigpost", "/bin/true"))?;
-    let verify =
-        || run(Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path));
+    let verify = || run(Command::new(&analyze).args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path));
     assert_eq!(verify()?, "");
     let drop_ins = work.path().join("sigpost.service.d");
     fs::create_dir(&drop_ins)?;
@@ -176,12 +180,15 @@ fn the_systemd_unit_and_its_drop_ins_verify() -> Result<()> {
         copied += 1;
     }
     assert!(copied >= 3);
-    let merged = run(Command::new("systemd-analyze")
-        .env("SYSTEMD_UNIT_PATH", format!("{}:", work.path().display()))
-        .args(["verify", "--man=no", "--recursive-errors=no", "sigpost.service"]))?;
+    let merged = run(Command::new(&analyze).env("SYSTEMD_UNIT_PATH", format!("{}:", work.path().display())).args([
+        "verify",
+        "--man=no",
+        "--recursive-errors=no",
+        "sigpost.service",
+    ]))?;
     assert_eq!(merged, "");
     // Exposure in tenths: 0 is nothing, 100 is everything.
-    run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20"]).arg(&path))?;
+    run(Command::new(&analyze).args(["security", "--offline=true", "--threshold=20"]).arg(&path))?;
     Ok(())
 }
 
@@ -214,13 +221,7 @@ fn the_unit_starts_and_reloads_what_the_command_line_takes() -> Result<()> {
 
 #[test]
 fn the_kubernetes_manifests_fit_the_published_schemas() -> Result<()> {
-    let validate = match e2e::peers::find("kubernetes-validate") {
-        Ok(path) => path,
-        Err(error) => {
-            println!("SKIPPED, so this test proves nothing here: {error}");
-            return Ok(());
-        }
-    };
+    let Some(validate) = tool("kubernetes-validate")? else { return Ok(()) };
     let folder = root().join("deploy/kubernetes");
     let manifests: Vec<PathBuf> = files(&folder, "yaml")?
         .into_iter()
@@ -242,11 +243,15 @@ fn the_kubernetes_manifests_fit_the_published_schemas() -> Result<()> {
 
 #[test]
 fn kustomize_builds_both_variants() -> Result<()> {
-    if !is_installed("kubectl") {
-        return Ok(());
-    }
+    let (build, words): (PathBuf, &str) = match e2e::peers::find("kustomize") {
+        Ok(kustomize) => (kustomize, "build"),
+        Err(_) => match tool("kubectl")? {
+            Some(kubectl) => (kubectl, "kustomize"),
+            None => return Ok(()),
+        },
+    };
     for (variant, annotated) in [("irsa", true), ("pod-identity", false)] {
-        let built = run(Command::new("kubectl").arg("kustomize").arg(root().join("deploy/kubernetes").join(variant)))?;
+        let built = run(Command::new(&build).arg(words).arg(root().join("deploy/kubernetes").join(variant)))?;
         assert_eq!(built.contains("eks.amazonaws.com/role-arn"), annotated, "{variant}");
         for kind in ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet"] {
             assert!(built.lines().any(|l| l == format!("kind: {kind}")), "{variant} lacks {kind}");
@@ -257,22 +262,20 @@ fn kustomize_builds_both_variants() -> Result<()> {
 
 #[test]
 fn the_certificates_are_such_as_roles_anywhere_takes() -> Result<()> {
-    if !is_installed("openssl") {
-        return Ok(());
-    }
+    let Some(openssl) = tool("openssl")? else { return Ok(()) };
     let work = TempDir::new()?;
     let script = root().join("deploy/roles-anywhere/make-certificates.sh");
     for host in ["host1.example.com", "host2.example.com"] {
         run(Command::new("bash").arg(&script).arg(work.path()).arg(host))?;
     }
     let text =
-        |file: &str| run(Command::new("openssl").args(["x509", "-noout", "-text", "-in", file]).current_dir(&work));
+        |file: &str| run(Command::new(&openssl).args(["x509", "-noout", "-text", "-in", file]).current_dir(&work));
     let (ca, host) = (text("ca.pem")?, text("host1.example.com.pem")?);
     assert!(ca.contains("CA:TRUE") && ca.contains("Certificate Sign"), "{ca}");
     assert!(host.contains("Version: 3") && host.contains("CA:FALSE") && host.contains("Digital Signature"), "{host}");
     assert!(host.contains("CN = host1.example.com") || host.contains("CN=host1.example.com"), "{host}");
     // The second host has the same authority.
-    run(Command::new("openssl").args(["verify", "-CAfile", "ca.pem", "host2.example.com.pem"]).current_dir(&work))?;
+    run(Command::new(&openssl).args(["verify", "-CAfile", "ca.pem", "host2.example.com.pem"]).current_dir(&work))?;
     let key = fs::metadata(work.path().join("host1.example.com.key"))?;
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o077, 0, "others can read the key");
     for script in files(&root().join("deploy"), "sh")? {

@@ -410,7 +410,7 @@ async fn receivers_that_are_not_aws_are_examined_too() -> Result<()> {
         (&locked, password, "login_refused"),
         (&locked, "authorization: {credentials: token-MARKER}", "login_refused"),
         (&moved, "", "redirected"),
-        (&portal, "", "not_found"),
+        (&portal, "", "not_the_service"),
         (&broken, "", "receiver_broken"),
         (&missing, "", "not_found"),
         (&busy, "", "throttled"),
@@ -448,11 +448,42 @@ async fn one_bad_destination_decides_the_exit_code_and_names_choose() -> Result<
     Ok(())
 }
 
+/// The ids of all tables of causes, as they are written.
+fn ids_of_the_tables() -> std::collections::BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/agent/src/command/doctor");
+    let mut ids = std::collections::BTreeSet::from(["unexplained".to_owned()]);
+    for entry in std::fs::read_dir(folder).expect("doctor's folder") {
+        let path = entry.expect("an entry").path();
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("causes.rs")) {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).expect("a table");
+        let row = |line: &str| {
+            let (id, kind) = line.strip_suffix(" {")?.split_once(", ")?;
+            let is_id = id.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            (is_id && kind.bytes().all(|b| b.is_ascii_alphabetic())).then(|| id.to_owned())
+        };
+        ids.extend(text.lines().filter_map(row));
+    }
+    ids
+}
+
 #[test]
 fn every_cause_has_its_section_in_the_document() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations/troubleshooting.md");
     let page = std::fs::read_to_string(page).expect("docs/operations/troubleshooting.md");
-    for id in ["wrong_secret", "missing_permission", "imds_hop_limit", "clock_off"] {
-        assert!(page.contains(&format!("\n### {id}\n")), "{id}");
+    let ids = ids_of_the_tables();
+    assert!(ids.len() > 75, "the tables were not read: {ids:?}");
+    for id in &ids {
+        let section =
+            page.split_once(&format!("\n### {id}\n")).map(|(_, rest)| rest.split("\n### ").next().unwrap_or(rest));
+        let section = section.unwrap_or_else(|| panic!("{id} has no section"));
+        for part in ["*Seen:* ", "*Cause:* ", "*Do this:*", "\n1. "] {
+            assert!(section.contains(part), "{id} has no {part}");
+        }
+        assert!(page.contains(&format!("| [{id}](#{id}) |")), "{id} is not in the list at the top");
     }
+    let sections: std::collections::BTreeSet<String> =
+        page.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect();
+    assert_eq!(sections, ids, "a section without its cause");
 }

@@ -103,10 +103,10 @@ fn shows(told: &Value) -> &str {
     told["probe"]["shows"].as_str().unwrap_or_default()
 }
 
-/// The action that a note says is not shown.
+/// The action that is not shown.
 fn open(told: &Value) -> Option<&str> {
-    let note = told["notes"].as_array()?.iter().find(|note| note["cause"] == "permission_not_shown")?;
-    note["iam"]["action"].as_str()
+    let cause = told["causes"].as_array()?.iter().find(|cause| cause["cause"] == "permission_not_shown")?;
+    cause["iam"]["action"].as_str()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,8 +122,8 @@ async fn cloudwatch_logs_tells_permission_group_and_stream_apart() -> Result<()>
         (to("/sigpost/shop", "here", "external_labels: {a: b}"), "none"),
         (to("/sigpost/nowhere", "here", "create: false"), "log_group_missing"),
         (to("/sigpost/shop", "nowhere", "create: false"), "log_stream_missing"),
-        (to("/sigpost/{job}", "{filename}", "create: false"), "none"),
-        (to("/sigpost/nowhere", "here", "create: true"), "none"),
+        (to("/sigpost/{job}", "{filename}", "create: false"), "names_not_shown"),
+        (to("/sigpost/nowhere", "here", "create: true"), "permission_not_shown"),
         (to("/sigpost/{job}", "here", "create: true").replace(KEY_ID, PUTS), "missing_permission"),
     ];
     table.extend(common(&right));
@@ -151,9 +151,16 @@ async fn cloudwatch_logs_tells_permission_group_and_stream_apart() -> Result<()>
     assert!(written.code == Some(0) && written.text.contains("this was stored"), "{}", written.text);
     let kept = aws.cloud.records(Some("logs:/sigpost/shop:here"), None);
     assert_eq!(kept.len(), 1);
-    let written = aws.desk.doctor_of_logs(&[to("/sigpost/new", "new", "create: true")], &["--write-probe"])?;
-    assert!(written.code == Some(0) && written.text.contains("nothing was stored"), "{}", written.text);
-    assert_eq!(aws.cloud.records(None, None).len(), 1);
+    // A write makes what the agent would make, and only then is it shown that all of it is allowed.
+    let new = to("/sigpost/new", "new", "create: true, retention_days: 7");
+    let written = aws.desk.doctor_of_logs(std::slice::from_ref(&new), &["--write-probe"])?;
+    assert!(written.code == Some(0) && written.text.contains("this was stored"), "{}", written.text);
+    assert!(written.text.contains("CreateLogGroup") && written.text.contains("PutRetentionPolicy"), "{}", written.text);
+    assert_eq!(aws.cloud.records(Some("logs:/sigpost/new:new"), None).len(), 1);
+    let refused =
+        aws.desk.doctor_of_logs(&[new.replace("/new", "/other").replace(KEY_ID, PUTS)], &["--write-probe"])?;
+    assert!(refused.code == Some(1) && refused.text.contains("logs:CreateLogGroup"), "{}", refused.text);
+    assert_eq!(aws.cloud.records(None, None).len(), 2);
     Ok(())
 }
 
@@ -180,7 +187,7 @@ async fn kinesis_is_asked_by_a_dry_run() -> Result<()> {
             &format!("sigv4: {{region: us-east-1, service_name: kinesis, sts_endpoint: '{}', ", aws.cloud.url()),
         );
     let told = aws.told(&played)?;
-    assert_eq!((told["verdict"].as_str(), open(&told)), (Some("accepts"), Some("kinesis:PutRecords")), "{told:#}");
+    assert_eq!((told["verdict"].as_str(), open(&told)), (Some("unproven"), Some("kinesis:PutRecords")), "{told:#}");
     aws.check_empty();
     aws.desk.doctor_of_logs(&[right], &["--write-probe"])?;
     assert_eq!(aws.cloud.records(Some("kinesis:lines"), None).len(), 1);
@@ -192,8 +199,8 @@ async fn firehose_is_asked_about_its_stream_and_what_that_leaves_open_is_told() 
     let aws = Aws::start().await?;
     let right = at("firehose", "delivery_stream: lines");
     let mut table = vec![
-        (right.clone(), "none"),
-        (right.replace(KEY_ID, PUTS), "none"),
+        (right.clone(), "permission_not_shown"),
+        (right.replace(KEY_ID, PUTS), "permission_not_shown"),
         (at("firehose", "delivery_stream: misspelt"), "stream_missing"),
         (at("firehose", "delivery_stream: fed"), "delivery_stream_not_direct"),
         (at("firehose", "delivery_stream: young"), "delivery_stream_not_active"),
@@ -203,6 +210,16 @@ async fn firehose_is_asked_about_its_stream_and_what_that_leaves_open_is_told() 
     let told = aws.told(&right)?;
     assert!(shows(&told).contains("identity and stream are right"), "{told:#}");
     assert_eq!(open(&told), Some("firehose:PutRecordBatch"));
+    assert_eq!(iam(&told).1, "arn:aws:firehose:us-east-1:000000000000:deliverystream/lines");
+    let ways = told["causes"][0]["do"].to_string();
+    assert!(ways.contains("delivery stream") && ways.contains("logs-firehose.json"), "{told:#}");
+    // Nothing refuses, and nobody knows: an exit code of its own, unless that is said to be enough.
+    let unproven = aws.desk.doctor_of_logs(std::slice::from_ref(&right), &[])?;
+    assert_eq!(unproven.code, Some(3));
+    assert!(unproven.text.contains("1 of 1 destinations could not be shown to accept data: d"), "{}", unproven.text);
+    assert_eq!(aws.desk.doctor_of_logs(std::slice::from_ref(&right), &["--unproven-ok"])?.code, Some(0));
+    let refused = right.replace(KEY_ID, POWERLESS);
+    assert_eq!(aws.desk.doctor_of_logs(&[refused], &["--unproven-ok"])?.code, Some(1));
     let told = aws.told(&right.replace(KEY_ID, PUTS))?;
     assert!(shows(&told).contains("may not look at the stream"), "{told:#}");
     let told = aws.told(&right.replace(KEY_ID, POWERLESS))?;

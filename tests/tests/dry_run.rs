@@ -86,3 +86,33 @@ fn lines_of_standard_input_go_through_the_stages_of_every_job() -> Result<()> {
     assert!(said.contains("standard input as {job=\"traces\"}") && !said.contains("Error: one"), "{said}");
     Ok(())
 }
+
+#[test]
+fn encodings_and_the_longest_line_are_shown_as_the_agent_has_them() -> Result<()> {
+    let config = "logs:
+  configs:
+    - name: default
+      positions: {filename: '{dir}/positions.yaml'}
+      limits_config: {max_line_size: 12, max_line_size_truncate: CUT}
+      clients: [{name: loki, url: 'http://127.0.0.1:9/loki/api/v1/push'}]
+      scrape_configs:
+        - job_name: wide
+          encoding: utf-16
+          static_configs: [{labels: {job: wide, __path__: '{dir}/wide.log'}}]
+          pipeline_stages: [{json: {expressions: {a: }}}]
+";
+    let dir = tempfile::TempDir::new()?;
+    let wide = "\u{feff}gr\u{fc}n\na line that is too long\n".encode_utf16().flat_map(u16::to_le_bytes);
+    fs::write(dir.path().join("wide.log"), wide.collect::<Vec<u8>>())?;
+    for (cut, told) in [("false", "dropped (line_too_long)"), ("true", "a line that \n")] {
+        let text = config.replace("{dir}", &dir.path().display().to_string()).replace("CUT", cut);
+        fs::write(dir.path().join("agent.yaml"), text)?;
+        let (code, said) = command(&["dry-run", "agent.yaml"], &[], dir.path())?;
+        assert_eq!(code, Some(0), "{said}");
+        let why = "it has 23 bytes, and max_line_size is 12";
+        for expected in ["> gr\u{fc}n", told, why, "pipeline_stages[0].json: cannot read it (not_json)"] {
+            assert!(said.contains(expected), "{expected}\n{said}");
+        }
+    }
+    Ok(())
+}

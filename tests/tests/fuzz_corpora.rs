@@ -46,8 +46,9 @@ macro_rules! replayed {
 }
 
 replayed! {
-    base_vector, certificate, config_text, credentials, cursor_slot, exposition, frame, go_regex, log_batch, metric_batch,
-    no_proxy, otlp_json, otlp_outgoing, otlp_packed, otlp_protobuf, remote_write, replay_object, segment_header, segment_scan, series_table, service_error, verdict,
+    docker_output, log_objects, loki_push_json, loki_push_message, syslog_stream,
+    base_vector, certificate, config_text, credentials, cursor_slot, exposition, frame, go_regex, jaeger, log_batch, metric_batch,
+    no_proxy, otlp_json, otlp_outgoing, otlp_packed, otlp_protobuf, otlp_translate, remote_write, replay_object, segment_header, segment_scan, series_table, service_error, verdict, zipkin,
 }
 
 #[test]

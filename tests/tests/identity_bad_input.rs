@@ -51,6 +51,7 @@ async fn every_identity_that_cannot_work_is_in_error_for_its_own_reason_and_the_
     let binary = write("binary", b"[profile a]\nregion = \xff\xfe\n")?;
     let sso = write("sso", b"[profile a]\nsso_session = s\nsso_account_id = 1\n")?;
     let empty = write("empty", b"")?;
+    let two_lines = write("two-lines", format!("{SECRET}\nanother\n").as_bytes())?;
     let profile = |file: &str| format!("profile: a, shared_config_file: '{file}', shared_credentials_file: '{empty}'");
     let anywhere = |certificate: &str, key: &str| {
         format!(
@@ -79,8 +80,22 @@ async fn every_identity_that_cannot_work_is_in_error_for_its_own_reason_and_the_
             ),
             vec!["cannot read the token file /nonexistent/token".to_owned()],
         ),
-        ("mismatch", anywhere(&leaf, &stranger), vec!["the private key does not belong to the certificate".to_owned()]),
-        ("expired", anywhere(&old, &old_key), vec!["expired at".to_owned(), "renew it".to_owned()]),
+        (
+            "mismatch",
+            anywhere(&leaf, &stranger),
+            vec!["the private key does not belong to the certificate".to_owned(), stranger.clone(), leaf.clone()],
+        ),
+        (
+            "expired",
+            anywhere(&old, &old_key),
+            vec![format!("the certificate CN=host ({old}) expired at"), "renew it".to_owned()],
+        ),
+        ("empty-key", anywhere(&leaf, &empty), vec![empty.clone(), "private_key".to_owned()]),
+        (
+            "two-lines",
+            format!("access_key: AKIDGOOD, secret_key_file: '{two_lines}'"),
+            vec![format!("secret_key: the file {two_lines} has 2 lines")],
+        ),
         ("torn", anywhere(&leaf, &torn), vec![torn.clone()]),
         ("garbage", "credential_process: 'echo garbage'".to_owned(), vec!["did not print one JSON object".to_owned()]),
         (

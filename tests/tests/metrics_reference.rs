@@ -70,6 +70,10 @@ async fn every_metric_is_described_and_every_description_has_its_metric() -> Res
         "sigpost_log_source_",
         // Of traces: see otlp_receive.rs and otlp_out.rs.
         "traces_receiver_",
+        // Of their processors: see traces_processors.rs and traces_derived.rs.
+        "traces_processor_",
+        "traces_service_graph_",
+        "traces_loadbalancer_",
         "sigpost_otlp_requests_",
         "sigpost_otlp_received_",
         "sigpost_otlp_refused_",

@@ -11,64 +11,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{Request, State},
-    http::StatusCode,
-};
-use e2e::{agent::Agent, free_port, peers, process::until};
+use axum::http::StatusCode;
+use e2e::{agent::Agent, collector::Collector, free_port, peers, process::until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A collector that keeps every body, and answers 503 while it is down.
-#[derive(Clone, Default)]
-struct Collector {
-    bodies: Arc<Mutex<Vec<(String, Bytes)>>>,
-    down: Arc<AtomicBool>,
-}
-
-impl Collector {
-    async fn start() -> Result<(Self, u16)> {
-        let collector = Self::default();
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let router = Router::new().fallback(Self::take).with_state(collector.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok((collector, port))
-    }
-
-    async fn take(State(collector): State<Self>, request: Request) -> StatusCode {
-        if collector.down.load(Ordering::SeqCst) {
-            return StatusCode::SERVICE_UNAVAILABLE;
-        }
-        let path = request.uri().path().to_owned();
-        match axum::body::to_bytes(request.into_body(), 64 << 20).await {
-            Ok(body) => {
-                collector.bodies.lock().unwrap().push((path, body));
-                StatusCode::OK
-            }
-            Err(_) => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    fn bodies(&self, path: &str) -> Vec<Bytes> {
-        let bodies = self.bodies.lock().unwrap();
-        bodies.iter().filter(|(of, _)| of == path).map(|(_, body)| body.clone()).collect()
-    }
-
-    /// All bodies of a path, one behind the other: what was sent in any cutting.
-    fn joined(&self, path: &str) -> Vec<u8> {
-        self.bodies(path).concat()
-    }
-
-    /// The numbers in names such as `span 17 `, in the order of their arrival.
-    fn numbers(&self, path: &str) -> Vec<u64> {
-        let all = self.joined(path);
-        let text = String::from_utf8_lossy(&all);
-        text.split("span ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
-    }
-}
 
 struct Ports {
     grpc: u16,
@@ -157,7 +103,7 @@ async fn a_request_arrives_byte_for_byte_and_the_books_say_so() -> Result<()> {
     let (_, ours) = reference.split_once("## Receiving OTLP").context("the reference has no receivers")?;
     let ours = ours.split("\n## ").next().unwrap_or(ours);
     let rows: Vec<&str> = ours.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    assert_eq!(rows.len(), 9, "{rows:?}");
+    assert_eq!(rows.len(), 11, "{rows:?}");
     for row in rows {
         assert!(served.contains(&format!("# TYPE {row} counter")), "{row} is described and not served");
     }
@@ -207,13 +153,53 @@ async fn the_sdk_sends_all_three_signals_over_both_transports() -> Result<()> {
     Ok(())
 }
 
+/// Whether there is a Node to run its SDK.
+fn has_node() -> bool {
+    peers::find("otel-node").is_ok() || peers::find("node").is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_sdk_sends_all_three_signals_in_every_form() -> Result<()> {
+    if !has_node() {
+        eprintln!("SKIPPED: there is no node on PATH");
+        return Ok(());
+    }
+    let node = peers::find("otel-node")?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/otlp_send.cjs");
+    for form in ["grpc", "proto", "json"] {
+        let (collector, port) = Collector::start().await?;
+        let (mut agent, ports) = agent(port)?;
+        agent.start_ready().await?;
+        let to = if form == "grpc" { ports.grpc } else { ports.http };
+        let mut command = tokio::process::Command::new(&node);
+        command.arg(&script).args([form, &format!("http://127.0.0.1:{to}"), "50"]).env("NO_PROXY", "127.0.0.1");
+        let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await;
+        let output = output.context("the SDK did not end")??;
+        ensure!(output.status.success(), "{form}: {}", String::from_utf8_lossy(&output.stderr));
+        for (path, all) in [
+            ("/v1/traces", (0..50).map(|n| format!("span-{n}")).collect::<Vec<_>>()),
+            ("/v1/logs", (0..50).map(|n| format!("line-{n}")).collect()),
+            ("/v1/metrics", vec!["e2e.counter".to_owned(), "e2e.histogram".to_owned()]),
+        ] {
+            let has_all = |collector: &Collector| {
+                let bytes = collector.joined(path);
+                all.iter().all(|part| memchr::memmem::find(&bytes, part.as_bytes()).is_some())
+            };
+            arrived(&format!("{path} as {form}"), &collector, has_all).await?;
+        }
+        agent.stop()?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_loses_no_answered_span() -> Result<()> {
     let (collector, port) = Collector::start().await?;
     let (mut agent, ports) = agent(port)?;
     let answered: Arc<Mutex<BTreeSet<u64>>> = Arc::default();
     let next = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    for round in 0..12u64 {
+    let rounds = std::env::var("SIGPOST_OTLP_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(12u64);
+    for round in 0..rounds {
         agent.start_ready().await?;
         let done = Arc::new(AtomicBool::new(false));
         let senders: Vec<_> = (0..4)

@@ -17,6 +17,16 @@ pub fn traces_lane(route: &str) -> Result<LaneId, QueueError> {
     lane("traces", route)
 }
 
+/// `spans-<route>`: what was received for the processors of a route of traces.
+pub fn spans_lane(route: &str) -> Result<LaneId, QueueError> {
+    lane("spans", route)
+}
+
+/// The place in the queue of the processors that write to `lane`. No configured destination has such a name.
+pub fn processors_name(lane: &LaneId) -> String {
+    format!("{lane}/processors")
+}
+
 fn lane(signal: &str, route: &str) -> Result<LaneId, QueueError> {
     let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
     if route.len() <= 100 && !route.is_empty() && route.chars().all(safe) {
@@ -27,7 +37,7 @@ fn lane(signal: &str, route: &str) -> Result<LaneId, QueueError> {
 }
 
 /// FNV-1a, 32 bits.
-fn fnv1a(bytes: &[u8]) -> u32 {
+pub fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 

@@ -98,7 +98,9 @@ const LANE_COUNTERS: &[(&str, &str, LaneFigure)] = &[
     ("lane_commit_seconds", "Time spent in those syncs", |l| l.stats.commit_nanos as f64 / 1e9),
     ("lane_write_failures", "Writes and syncs that failed", |l| l.stats.write_failures as f64),
     ("lane_evicted_segments", "Segments deleted because the lane was full", |l| l.stats.evicted_segments as f64),
-    ("lane_damaged_ranges", "Ranges of the lane's files that could not be read", |l| l.stats.damaged_ranges as f64),
+    ("lane_damaged_ranges", "Ranges of the lane's files that could not be read, each once", |l| {
+        l.stats.damaged_ranges as f64
+    }),
     (
         "lane_unsynced_discarded_bytes",
         "Bytes that the start found written but promised to nobody, and discarded",
@@ -106,7 +108,7 @@ const LANE_COUNTERS: &[(&str, &str, LaneFigure)] = &[
     ),
     (
         "lane_damaged_tail_bytes",
-        "Bytes at the end of the log that had been synced and that the start found damaged",
+        "Bytes at the end of the log that had been synced and that the start found damaged or gone",
         |l| l.stats.damaged_tail_bytes as f64,
     ),
 ];

@@ -252,6 +252,15 @@ impl CredentialCache {
         }
     }
 
+    /// Takes what was fetched elsewhere, if there is nothing yet: what a slow source gave need not be asked for twice.
+    pub(crate) fn offer(&self, fetched: Fetched, now: FarTime) {
+        let mut state = self.state.lock();
+        if state.held.is_none() {
+            state.generation = state.generation.wrapping_add(1);
+            self.accept(&mut state, fetched, now);
+        }
+    }
+
     /// AWS refused these credentials: fetch others before the next signature. Nothing happens if they are gone already.
     pub(crate) fn invalidate(&self, fingerprint: u64) {
         let mut state = self.state.lock();
@@ -292,7 +301,7 @@ impl CredentialCache {
         // The line about the fetch is long past and did not name this one.
         let held = self.state.lock().held.clone();
         if let Some(held) = held {
-            announce(destination, &held.source, &held.credentials, SystemTime::now());
+            announce(destination, &held.source, &held.credentials, SystemTime::now(), held.came_over);
         }
     }
 
@@ -414,7 +423,7 @@ impl CredentialCache {
             None => windows.advisory.mul_f64(0.8 + 0.2 * fastrand::f64()),
         };
         if before.is_none() {
-            announce(&self.roster.names(), &source, &credentials, now.at);
+            announce(&self.roster.names(), &source, &credentials, now.at, came_over);
         }
         let held = Arc::new(Held {
             fingerprint,
@@ -441,7 +450,18 @@ impl CredentialCache {
     }
 }
 
-fn announce(destinations: &str, source: &str, credentials: &Credentials, now: SystemTime) {
+fn announce(destinations: &str, source: &str, credentials: &Credentials, now: SystemTime, came_over: bool) {
+    if came_over {
+        let ago = credentials.expiry().and_then(|at| now.duration_since(at).ok()).unwrap_or_default().as_secs();
+        tracing::warn!(
+            destinations,
+            source,
+            key = credentials.access_key_id(),
+            expired_seconds_ago = ago,
+            "AWS credentials came expired by this machine's clock; AWS is asked with them all the same, since the clock may be what is wrong"
+        );
+        return;
+    }
     tracing::info!(
         destinations,
         source,

@@ -16,12 +16,16 @@ pub(crate) struct Facts {
     pub(crate) subject: Vec<u8>,
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
+    /// Whom it is for, as people write it.
+    pub(crate) whom: String,
 }
 
 /// Reads a DER certificate.
 pub(crate) fn facts(der: &[u8]) -> Option<Facts> {
     let CertificateParts { serial, issuer, subject, not_before, not_after, .. } = net::certificate_parts(der)?;
-    Some(Facts { serial: decimal(serial)?, issuer: issuer.to_vec(), subject: subject.to_vec(), not_before, not_after })
+    let whom = net::certificate_facts(der)?.whom();
+    let (issuer, subject) = (issuer.to_vec(), subject.to_vec());
+    Some(Facts { serial: decimal(serial)?, issuer, subject, not_before, not_after, whom })
 }
 
 /// A big-endian number in decimal. At most 20 octets are allowed by RFC 5280; some authorities use a few more.

@@ -100,6 +100,11 @@ impl ProfileChoice {
         self.value("disable_clock_skew_correction").is_some_and(|v| v.eq_ignore_ascii_case("true"))
     }
 
+    /// The profile, or one that it leads to, gets its credentials from a command. Read now.
+    pub(crate) fn runs_command(&self) -> bool {
+        Profiles::read(&self.shared_files()).is_ok_and(|profiles| profiles.any_has("credential_process"))
+    }
+
     fn value(&self, key: &str) -> Option<String> {
         let profiles = Profiles::read(&self.shared_files()).ok()?;
         let value = profiles.get(&self.name())?.get(key)?.trim().to_owned();
@@ -117,6 +122,25 @@ impl ProfileChoice {
             CredentialSource::StandardChain => Some(Self::default()),
             _ => None,
         }
+    }
+}
+
+/// Which profile an identity reads, and in which files; for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfilePlace {
+    /// The name in effect: the block's, else `AWS_PROFILE`'s, else `default`.
+    pub name: String,
+    /// `None`: there is no home directory to look in.
+    pub config_file: Option<PathBuf>,
+    pub credentials_file: Option<PathBuf>,
+}
+
+impl ProfilePlace {
+    /// Of identities that read profiles: those that name one, and the standard chain.
+    pub fn of(source: &CredentialSource) -> Option<Self> {
+        let choice = ProfileChoice::of(source)?;
+        let [config_file, credentials_file] = choice.places();
+        Some(Self { name: choice.name(), config_file, credentials_file })
     }
 }
 

@@ -8,13 +8,14 @@ use net::NetError;
 #[derive(Debug, thiserror::Error)]
 pub enum AwsError {
     /// No place names a region.
-    #[error(
-        "no AWS region for {host}: the host name has none, and neither the profile nor AWS_REGION names one; \
-         set region in the sigv4 block"
-    )]
+    #[error("no AWS region for {host}: the host name has none, {profile}, and AWS_REGION is not set; {remedy}")]
     NoRegion {
         /// The destination's host.
         host: String,
+        /// What the profile says, with its name and files.
+        profile: String,
+        /// What to write where.
+        remedy: String,
     },
     /// The URL cannot be signed for.
     #[error("cannot sign requests for {url}: {why}")]

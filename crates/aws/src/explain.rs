@@ -3,7 +3,7 @@
 //! Plain data for people and machines; decides nothing. Keeps true: no secret and no session token is in any field;
 //! making an explanation asks the sources afresh and touches no cache that signs.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::RegionOrigin;
 
@@ -32,6 +32,31 @@ pub struct Explanation {
     pub sts_endpoint: Option<String>,
     /// The far end's clock minus ours, in milliseconds, once an answer has told.
     pub clock_offset_ms: Option<i64>,
+    /// Roles Anywhere's certificates as they are in their files: the one that the key belongs to, then its chain.
+    pub certificates: Vec<CertificateSight>,
+}
+
+/// A certificate that is shown to AWS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateSight {
+    /// Such as `CN=host1.example.com`.
+    pub whom: String,
+    /// The path of its file, and which one of several in it.
+    pub place: String,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+}
+
+/// A certificate of a year is renewed weeks before its end, one of a day hours.
+const LAST_WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+impl CertificateSight {
+    /// Time to renew it: less than a tenth of its life is left, or a week of one that is longer than four.
+    pub fn ends_soon(&self, now: SystemTime) -> bool {
+        let life = self.not_after.duration_since(self.not_before).unwrap_or_default();
+        let left = self.not_after.duration_since(now).unwrap_or_default();
+        left < life / 10 || (left < LAST_WEEK && life > LAST_WEEK * 4)
+    }
 }
 
 /// One source and what came of it.
@@ -117,4 +142,21 @@ impl Trail {
 pub(crate) fn last4(key_id: &str) -> String {
     let count = key_id.chars().count();
     key_id.chars().skip(count.saturating_sub(4)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_ends_soon_by_its_own_measure() {
+        let day = Duration::from_secs(86_400);
+        let now = SystemTime::now();
+        let soon = |life: u32, left: u32| {
+            let (not_before, not_after) = (now + day * left - day * life, now + day * left);
+            CertificateSight { whom: String::new(), place: String::new(), not_before, not_after }.ends_soon(now)
+        };
+        assert!(soon(365, 30) && soon(60, 6) && soon(10, 0));
+        assert!(!soon(365, 40) && !soon(60, 8) && !soon(10, 2), "a short life has a short end");
+    }
 }

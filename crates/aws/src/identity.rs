@@ -116,7 +116,8 @@ impl Identity {
     }
 
     /// Asks every source afresh, as the first signature of a new process would, and tells all that was considered and what
-    /// came of it. The credentials in use stay as they are. Ends within two minutes.
+    /// came of it. The credentials in use stay as they are; where there are none yet, what was found becomes them. Ends within two
+    /// minutes.
     pub async fn explain(&self) -> Explanation {
         let mut trail = Trail::default();
         let fetched = self.origin.fetch_by(&mut trail).await;
@@ -126,12 +127,13 @@ impl Identity {
         let (caller, error) = match fetched {
             Ok(fetched) => {
                 let facts = CallerFacts {
-                    source: fetched.source,
+                    source: fetched.source.clone(),
                     key_last4: last4(fetched.credentials.access_key_id()),
                     role_arn: self.origin.role_arn(),
                     expires: fetched.credentials.expiry(),
                     is_temporary: fetched.credentials.session_token().is_some(),
                 };
+                self.cache.offer(fetched, self.far_time());
                 (Some(facts), None)
             }
             Err(error) => (None, Some(error.message)),
@@ -149,7 +151,13 @@ impl Identity {
             region_error: region.err(),
             sts_endpoint: self.origin.sts_endpoint().await,
             clock_offset_ms: self.clock.offset_ms(),
+            certificates: self.origin.certificates().await,
         }
+    }
+
+    /// The longest that [`Self::explain`] takes where every source is as slow as it may be.
+    pub fn patience(&self) -> Duration {
+        self.origin.patience()
     }
 
     /// The region that requests are signed for.

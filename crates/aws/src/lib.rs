@@ -55,10 +55,13 @@ mod validate;
 mod verdict;
 
 pub use canonical::{CanonicalDifference, CanonicalRequest, CanonicalVerdict, canonical_request, compare_canonical};
+pub use chain::ProfilePlace;
 pub use config::{CredentialSource, IdentityConfig, RoleStep, RolesAnywhereConfig, StsConfig};
 pub use context::{IdentityContext, build, identity};
 pub use error::AwsError;
-pub use explain::{CallerFacts, CallerIdentity, Explanation, RegionCheck, RoleCheck, SourceCheck, SourceOutcome};
+pub use explain::{
+    CallerFacts, CallerIdentity, CertificateSight, Explanation, RegionCheck, RoleCheck, SourceCheck, SourceOutcome,
+};
 pub use host::{AwsHost, Partition, S3Style, parse_host};
 pub use identity::{Identity, IdentityStatus};
 pub use region::RegionOrigin;

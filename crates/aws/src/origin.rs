@@ -6,7 +6,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use aws_credential_types::Credentials;
-use net::{Pem, SecretSource};
+use net::{Pem, Secret, SecretSource};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     connector::Connections,
     container,
     error::FetchError,
-    explain::{CallerIdentity, RoleCheck, SourceOutcome, Trail},
+    explain::{CallerIdentity, CertificateSight, RoleCheck, SourceOutcome, Trail},
     process, profile,
     region::SigningRegion,
     roles_anywhere,
@@ -28,6 +28,11 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(90);
 /// Sources whose keys carry no expiry but may change where no file shows it are asked again after this, as the SDKs do.
 const RECHECK: Duration = Duration::from_secs(15 * 60);
+
+/// Beside the time of a command: STS for the roles on top, and starting it.
+const GRACE: Duration = Duration::from_secs(5);
+/// Metadata services that do not answer are given up by then.
+const SILENT_SOURCE: Duration = Duration::from_secs(13);
 
 /// Credentials and where they came from.
 #[derive(Debug)]
@@ -101,6 +106,17 @@ impl Origin {
         if fetched.credentials.access_key_id().is_empty() || secret.is_empty() {
             return Err(FetchError::failed(format!("{}: the access key or the secret key is empty", fetched.source)));
         }
+        let token = fetched.credentials.session_token().unwrap_or_default();
+        for (name, value) in
+            [("access key", fetched.credentials.access_key_id()), ("secret key", secret), ("session token", token)]
+        {
+            if !is_word(value) {
+                return Err(FetchError::failed(format!(
+                    "{}: the {name} has a blank or a line break inside; it is one word",
+                    fetched.source
+                )));
+            }
+        }
         Ok(fetched)
     }
 
@@ -115,10 +131,16 @@ impl Origin {
                 let key = read(access_key, "access_key").await?;
                 let secret = read(secret_key, "secret_key").await?;
                 let token = match session_token {
-                    Some(token) => Some(read(token, "session_token").await?),
+                    Some(token) => Some((token, read(token, "session_token").await?)),
                     None => None,
                 };
-                let token = token.map(|t| t.expose().trim().to_owned()).filter(|t| !t.is_empty());
+                for (source, value, name) in [(access_key, &key, "access_key"), (secret_key, &secret, "secret_key")]
+                    .into_iter()
+                    .chain(token.as_ref().map(|(source, value)| (*source, value, "session_token")))
+                {
+                    check_word(source, value, name)?;
+                }
+                let token = token.map(|(_, t)| t.expose().trim().to_owned()).filter(|t| !t.is_empty());
                 Credentials::new(key.expose().trim(), secret.expose().trim(), token, None, "static keys")
             }
             CredentialSource::Profile { name, config_file, credentials_file } => {
@@ -158,7 +180,7 @@ impl Origin {
                     .build();
                 provider.provide_credentials().await.map_err(|e| {
                     let FetchError { message, absent } = chain::explain(&e);
-                    let hint = "is a role attached to the instance, and is the hop limit at least 2 if this runs in a container?";
+                    let hint = metadata_hint(&message);
                     FetchError { message: format!("instance metadata: {message}; {hint}"), absent }
                 })?
             }
@@ -167,6 +189,26 @@ impl Origin {
             }
         };
         Ok(Fetched { credentials, source: label.unwrap_or_else(|| self.fetched_label()), recheck })
+    }
+
+    /// Roles Anywhere's certificates; none where they cannot be read, which the fetch has told.
+    pub(crate) async fn certificates(&self) -> Vec<CertificateSight> {
+        let CredentialSource::RolesAnywhere(config) = &self.source else { return Vec::new() };
+        let config = config.clone();
+        aside(move || roles_anywhere::sights(&config)).await.and_then(|read| read).unwrap_or_default()
+    }
+
+    /// The longest that a fetch and its roles take, as those who wait for a person see it.
+    pub(crate) fn patience(&self) -> Duration {
+        match &self.source {
+            CredentialSource::Process { .. } => process::TIMEOUT + GRACE,
+            CredentialSource::Profile { .. } | CredentialSource::StandardChain
+                if ProfileChoice::of(&self.source).is_some_and(|choice| choice.runs_command()) =>
+            {
+                process::TIMEOUT + GRACE
+            }
+            _ => SILENT_SOURCE,
+        }
     }
 
     /// The role that the credentials are of, where this identity assumes one.
@@ -420,5 +462,47 @@ impl Origin {
                 format!("Roles Anywhere {}", config.role_arn)
             }
         }
+    }
+}
+
+fn is_word(value: &str) -> bool {
+    !value.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+/// Keys are one word each; a file of two lines would sign with both, and AWS would call the secret wrong.
+fn check_word(source: &SecretSource, value: &Secret, key: &str) -> Result<(), FetchError> {
+    let place = match source {
+        SecretSource::Inline(_) => "what the configuration gives".to_owned(),
+        SecretSource::File(path) => format!("the file {}", path.display()),
+        SecretSource::Stored(stored) => format!("the secret {}", stored.reference()),
+    };
+    let text = value.expose().trim();
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+    let what = match (text.is_empty(), is_word(text), lines) {
+        // Long-lived keys have no token.
+        (true, ..) if key == "session_token" => return Ok(()),
+        (true, ..) => format!("{place} is empty; write the key into it"),
+        (_, true, _) => return Ok(()),
+        (_, false, 0 | 1) => format!("{place} has a blank inside; a key is one word"),
+        (_, false, _) => {
+            format!(
+                "{place} has {lines} lines; write the key alone into it, without a name before it or anything after it"
+            )
+        }
+    };
+    Err(FetchError::failed(format!("static keys: {key}: {what}")))
+}
+
+/// What to look at, by what the metadata service did.
+fn metadata_hint(message: &str) -> &'static str {
+    let lower = message.to_ascii_lowercase();
+    if lower.contains("forbidden") || lower.contains("403") {
+        "it answers and refuses: metadata is switched off for this instance (http-endpoint disabled), or something on the way blocks it"
+    } else if lower.contains("timeout") || lower.contains("timed out") {
+        "nothing came back: is this EC2, and is the hop limit at least 2 if this runs in a container?"
+    } else if lower.contains("404") {
+        "is a role attached to the instance?"
+    } else {
+        "is this EC2, and is a role attached to the instance?"
     }
 }

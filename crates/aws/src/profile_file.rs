@@ -42,6 +42,11 @@ impl Profiles {
         Ok(all)
     }
 
+    /// Some profile of the files has this key.
+    pub(crate) fn any_has(&self, key: &str) -> bool {
+        self.profiles.values().any(|profile| profile.get(key).is_some_and(|value| !value.is_empty()))
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Profile> {
         self.profiles.get(name)
     }

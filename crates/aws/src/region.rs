@@ -56,6 +56,8 @@ pub(crate) struct SigningRegion {
     /// Set by an answer that named another region.
     corrected: RwLock<Option<String>>,
     host: String,
+    /// What the profile has not, and what to do about it.
+    without: (String, String),
     places: Vec<RegionCheck>,
     asking: Mutex<Option<(Instant, String)>>,
     connections: Connections,
@@ -81,7 +83,8 @@ impl SigningRegion {
         // Who writes keys into the file can write the region next to them; where a role comes from metadata, so can the region.
         let by_hand = matches!(config.source, CredentialSource::Static { .. });
         if known.get().is_none() && (metadata_off || by_hand) {
-            return Err(AwsError::NoRegion { host: place });
+            let (profile, remedy) = without_region(config);
+            return Err(AwsError::NoRegion { host: place, profile, remedy });
         }
         let metadata = match &config.source {
             CredentialSource::InstanceMetadata { endpoint } => endpoint.clone(),
@@ -91,6 +94,7 @@ impl SigningRegion {
             known,
             corrected: RwLock::new(None),
             host: place,
+            without: without_region(config),
             places: places(config, host),
             asking: Mutex::new(None),
             connections: connections.clone(),
@@ -143,9 +147,10 @@ impl SigningRegion {
             }
             Err(why) => why,
         };
+        let (profile, remedy) = &self.without;
         let why = format!(
-            "no AWS region for {}: the host name, the profile and AWS_REGION name none, and instance metadata gave none ({why}); \
-             set region in the sigv4 block",
+            "no AWS region for {}: the host name has none, {profile}, AWS_REGION is not set, and instance metadata gave none ({why}); \
+             {remedy}",
             self.host
         );
         *last = Some((Instant::now(), why.clone()));
@@ -179,10 +184,49 @@ impl SigningRegion {
             Ok(Ok(region)) => Some(String::from(region).trim().to_owned())
                 .filter(|r| !r.is_empty())
                 .ok_or_else(|| "an empty answer".to_owned()),
-            Ok(Err(_)) => Err("it does not answer; this may not be EC2".to_owned()),
-            Err(_) => Err("it did not answer in time".to_owned()),
+            Ok(Err(error)) => Err(refused_or_silent(&error)),
+            Err(_) => Err("it did not answer in time; this may not be EC2".to_owned()),
         }
     }
+}
+
+/// What the metadata service did instead of naming a region.
+fn refused_or_silent(error: &aws_config::imds::client::error::ImdsError) -> String {
+    use aws_config::imds::client::error::ImdsError;
+    let mut words = String::new();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        words.push_str(&cause.to_string().to_ascii_lowercase());
+        next = cause.source();
+    }
+    match error {
+        ImdsError::ErrorResponse(context) => format!("it answered {}", context.response().status().as_u16()),
+        _ if words.contains("forbidden") => {
+            "it answers and refuses: metadata is switched off for this instance, or something on the way blocks it"
+                .to_owned()
+        }
+        _ => "it does not answer; this may not be EC2".to_owned(),
+    }
+}
+
+/// What is said of the profile where no place names a region, and the way out.
+fn without_region(config: &IdentityConfig) -> (String, String) {
+    let block = "set region in the sigv4 block";
+    let Some(choice) = ProfileChoice::of(&config.source) else {
+        return ("the identity block names none".to_owned(), block.to_owned());
+    };
+    let files = choice.paths();
+    if !choice.is_asked_for() && !matches!(config.source, CredentialSource::Profile { .. }) {
+        return (format!("profile {} has none", choice.name()), block.to_owned());
+    }
+    let shown = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let name = choice.name();
+    let section = if name == "default" { "[default]".to_owned() } else { format!("[profile {name}]") };
+    let remedy = match files.first() {
+        Some(file) => format!("{block}, or write region = us-east-1 under {section} in {}", file.display()),
+        None => block.to_owned(),
+    };
+    (format!("profile {name} ({shown}) has no region"), remedy)
 }
 
 fn look(config: &IdentityConfig, host: Option<&AwsHost>) -> Result<Option<(String, RegionOrigin)>, AwsError> {

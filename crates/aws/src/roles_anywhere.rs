@@ -19,7 +19,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::Request;
 use net::{
-    Answer,
+    Answer, Pem,
     pem::{self, KeyDer},
     service_error::ServiceError,
 };
@@ -35,6 +35,7 @@ use crate::{
     clock::{self, SKEW_MS},
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
+    explain::CertificateSight,
     json,
     region::arn_region,
     signer::STRICT,
@@ -52,20 +53,20 @@ pub(crate) async fn fetch(
 ) -> Result<Credentials, FetchError> {
     let failed = |what: String| FetchError::failed(format!("Roles Anywhere, role {}: {what}", config.role_arn));
     let endpoint = endpoint(config, switches).map_err(&failed)?;
-    let send = async |now: SystemTime| -> Result<(net::Reply, Facts), FetchError> {
+    let send = async |now: SystemTime| -> Result<(net::Reply, Vec<Link>), FetchError> {
         // Reads files, and signs with what may be a long RSA key.
         let (config, to) = (config.clone(), endpoint.clone());
         let made = aside(move || create_session(&config, &to, now)).await.and_then(|made| made);
-        let (request, facts) = made.map_err(&failed)?;
+        let (request, chain) = made.map_err(&failed)?;
         let sent = connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await;
-        match (sent, check_validity(&facts, now)) {
-            (Ok(reply), _) => Ok((reply, facts)),
+        match (sent, check_validity(&chain, now)) {
+            (Ok(reply), _) => Ok((reply, chain)),
             (Err(error), Ok(())) => Err(failed(error.to_string())),
             (Err(error), Err(what)) => Err(failed(format!("{what}; and AWS cannot be asked for its time: {error}"))),
         }
     };
     // A certificate that looks out of date is sent all the same: this machine's clock may be what is wrong.
-    let (mut reply, facts) = send(SystemTime::now()).await?;
+    let (mut reply, chain) = send(SystemTime::now()).await?;
     let mut offset_ms = None;
     if net::service_error::parse(reply.status, &reply.headers, &reply.body)
         .is_some_and(|e| may_be_the_clock(reply.status, &e))
@@ -78,7 +79,7 @@ pub(crate) async fn fetch(
     if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
         let id = refusal.request_id.as_deref().unwrap_or("none");
         let there = clock::shift(SystemTime::now(), offset_ms.unwrap_or(0));
-        if let Err(what) = check_validity(&facts, there) {
+        if let Err(what) = check_validity(&chain, there) {
             return Err(failed(format!("{what} (AWS said {}: {})", refusal.code, refusal.message)));
         }
         let hint = hint(&refusal.code);
@@ -154,22 +155,71 @@ fn endpoint(config: &RolesAnywhereConfig, switches: &StsConfig) -> Result<Url, S
         .map_err(|e| format!("no endpoint for region {region:?}: {e}"))
 }
 
-/// The signed request, and what its certificate says.
+/// A certificate that is sent, and where it was read.
+struct Link {
+    der: Vec<u8>,
+    facts: Facts,
+    /// Such as `/etc/sigpost/leaf.pem`, or `/etc/sigpost/bundle.pem, the second in it`.
+    place: String,
+}
+
+/// Every certificate of a PEM text.
+fn links(pem: &Pem, role: &str) -> Result<Vec<Link>, String> {
+    let ders = pem::certificates(pem, role).map_err(|e| e.to_string())?;
+    let (file, count) = (place_of(pem, role), ders.len());
+    let link = |(at, der): (usize, Vec<u8>)| {
+        let place = if count == 1 { file.clone() } else { format!("{file}, number {} of {count} in it", at + 1) };
+        match certificate::facts(&der) {
+            Some(facts) => Ok(Link { der, facts, place }),
+            None => Err(format!("the certificate of {place} is not X.509")),
+        }
+    };
+    ders.into_iter().enumerate().map(link).collect()
+}
+
+/// Where a PEM text stands: a path, a reference, or the key of the configuration.
+fn place_of(pem: &Pem, role: &str) -> String {
+    match pem {
+        Pem::Inline(_) => format!("{role} in the configuration"),
+        Pem::File(path) => path.display().to_string(),
+        Pem::Stored(stored) => stored.reference().to_owned(),
+    }
+}
+
+/// What there is to tell of the certificates, read now: the one that the key belongs to, then what is sent with it.
+pub(crate) fn sights(config: &RolesAnywhereConfig) -> Result<Vec<CertificateSight>, String> {
+    let key = SigningKey::read(config)?;
+    Ok(chain(config, &key)?
+        .into_iter()
+        .map(|Link { facts, place, .. }| CertificateSight {
+            whom: facts.whom,
+            place,
+            not_before: facts.not_before,
+            not_after: facts.not_after,
+        })
+        .collect())
+}
+
+/// The certificate that the key belongs to, and what is sent with it, each after the one it issued.
+fn chain(config: &RolesAnywhereConfig, key: &SigningKey) -> Result<Vec<Link>, String> {
+    let mut chain = links(&config.certificate, "certificate")?;
+    // Bundles often end with the root, which AWS has as the trust anchor. What certificate_chain names is sent as named.
+    chain.retain(|link| key.belongs_to(&link.der) || link.facts.subject != link.facts.issuer);
+    if let Some(more) = &config.certificate_chain {
+        chain.extend(links(more, "certificate_chain")?);
+    }
+    in_order(chain, key, config)
+}
+
+/// The signed request, and the certificates in it.
 fn create_session(
     config: &RolesAnywhereConfig,
     endpoint: &Url,
     now: SystemTime,
-) -> Result<(Request<Bytes>, Facts), String> {
+) -> Result<(Request<Bytes>, Vec<Link>), String> {
     let key = SigningKey::read(config)?;
-    let mut chain = pem::certificates(&config.certificate, "certificate").map_err(|e| e.to_string())?;
-    // Bundles often end with the root, which AWS has as the trust anchor. What certificate_chain names is sent as named.
-    let is_root = |der: &[u8]| certificate::facts(der).is_some_and(|facts| facts.subject == facts.issuer);
-    chain.retain(|der| key.belongs_to(der) || !is_root(der));
-    if let Some(more) = &config.certificate_chain {
-        chain.extend(pem::certificates(more, "certificate_chain").map_err(|e| e.to_string())?);
-    }
-    let (leaf, intermediates) = in_order(chain, &key)?;
-    let facts = certificate::facts(&leaf).ok_or("the certificate is not X.509")?;
+    let chain = chain(config, &key)?;
+    let (leaf, intermediates) = chain.split_first().ok_or("there is no certificate")?;
     let region = region(config)?;
     let stamp = jiff::Timestamp::try_from(now).map_err(|e| e.to_string())?.strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = stamp.get(..8).unwrap_or_default();
@@ -197,10 +247,10 @@ fn create_session(
         ("content-type", "application/json".to_owned()),
         ("host", host.clone()),
         ("x-amz-date", stamp.clone()),
-        ("x-amz-x509", STANDARD.encode(&leaf)),
+        ("x-amz-x509", STANDARD.encode(&leaf.der)),
     ];
     if !intermediates.is_empty() {
-        let joined = intermediates.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>().join(",");
+        let joined = intermediates.iter().map(|link| STANDARD.encode(&link.der)).collect::<Vec<_>>().join(",");
         headers.push(("x-amz-x509-chain", joined));
     }
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
@@ -211,7 +261,7 @@ fn create_session(
     let to_sign = format!("{algorithm}\n{stamp}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
     let signature = hex::encode(key.sign(to_sign.as_bytes())?);
     let authorization =
-        format!("{algorithm} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", facts.serial);
+        format!("{algorithm} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", leaf.facts.serial);
 
     let mut request =
         Request::post(format!("{}://{host}{path}?{query}", endpoint.scheme())).header("authorization", authorization);
@@ -219,44 +269,49 @@ fn create_session(
         request = request.header(name, value);
     }
     let request = request.body(Bytes::from(body)).map_err(|e| format!("the request cannot be made: {e}"))?;
-    Ok((request, facts))
+    Ok((request, chain))
 }
 
-/// The certificate that `key` belongs to, and the others each after the one it issued.
-fn in_order(mut rest: Vec<Vec<u8>>, key: &SigningKey) -> Result<(Vec<u8>, Vec<Vec<u8>>), String> {
-    if rest.is_empty() {
-        return Err("there is no certificate".to_owned());
-    }
-    let leaf = rest.iter().position(|certificate| key.belongs_to(certificate)).ok_or(
-        "the private key does not belong to the certificate: they come from two issuances, or one of the two files was not renewed",
-    )?;
+/// The certificate that `key` belongs to first, and the others each after the one it issued.
+fn in_order(mut rest: Vec<Link>, key: &SigningKey, config: &RolesAnywhereConfig) -> Result<Vec<Link>, String> {
+    let Some(leaf) = rest.iter().position(|link| key.belongs_to(&link.der)) else {
+        let whom = rest.first().map_or_else(|| "there is none".to_owned(), |first| first.facts.whom.clone());
+        return Err(format!(
+            "the private key does not belong to the certificate: the key is in {}, the certificate ({whom}) in {}; they come from two \
+             issuances, or one of the two files was not renewed",
+            place_of(&config.private_key, "private_key"),
+            place_of(&config.certificate, "certificate")
+        ));
+    };
     let leaf = rest.remove(leaf);
-    let mut chain = Vec::new();
-    let mut issuer = certificate::facts(&leaf).map(|facts| facts.issuer);
-    while let Some(at) =
-        rest.iter().position(|c| certificate::facts(c).map(|f| f.subject) == issuer && issuer.is_some())
-    {
+    let mut issuer = leaf.facts.issuer.clone();
+    let mut chain = vec![leaf];
+    while let Some(at) = rest.iter().position(|link| link.facts.subject == issuer) {
         let next = rest.remove(at);
-        issuer = certificate::facts(&next).map(|facts| facts.issuer);
+        issuer.clone_from(&next.facts.issuer);
         chain.push(next);
     }
     chain.append(&mut rest);
-    Ok((leaf, chain))
+    Ok(chain)
 }
 
-fn check_validity(facts: &Facts, now: SystemTime) -> Result<(), String> {
+/// The first of the chain that is not valid at `now`.
+fn check_validity(chain: &[Link], now: SystemTime) -> Result<(), String> {
     let show = |at: SystemTime| {
         jiff::Timestamp::try_from(at).map_or_else(|_| "an impossible time".to_owned(), |t| t.to_string())
     };
-    if now > facts.not_after {
-        return Err(format!("the certificate {} expired at {}; renew it", facts.serial, show(facts.not_after)));
-    }
-    if now < facts.not_before {
-        return Err(format!(
-            "the certificate {} is valid only from {}; is this machine's clock behind?",
-            facts.serial,
-            show(facts.not_before)
-        ));
+    for (at, Link { facts, place, .. }) in chain.iter().enumerate() {
+        let kind = if at == 0 { "certificate" } else { "intermediate certificate" };
+        if now > facts.not_after {
+            return Err(format!("the {kind} {} ({place}) expired at {}; renew it", facts.whom, show(facts.not_after)));
+        }
+        if now < facts.not_before {
+            return Err(format!(
+                "the {kind} {} ({place}) is valid only from {}; is this machine's clock behind?",
+                facts.whom,
+                show(facts.not_before)
+            ));
+        }
     }
     Ok(())
 }
@@ -287,7 +342,13 @@ impl SigningKey {
                 ecdsa.map(|key| Self::Ecdsa(Box::new(key))).or_else(|| p384().map(|key| Self::P384(Box::new(key))))
             }
         };
-        found.ok_or_else(|| "the private key is none of RSA (2048 to 8192 bits), ECDSA P-256, P-384 and P-521; other keys work through credential_process with aws_signing_helper".to_owned())
+        found.ok_or_else(|| {
+            format!(
+                "the private key ({}) is none of RSA (2048 to 8192 bits), ECDSA P-256, P-384 and P-521; other keys work through \
+                 credential_process with aws_signing_helper",
+                place_of(&config.private_key, "private_key")
+            )
+        })
     }
 
     fn algorithm(&self) -> &'static str {

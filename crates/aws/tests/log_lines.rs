@@ -73,6 +73,31 @@ async fn credentials_in_use_name_every_destination_that_shares_them() {
 }
 
 #[tokio::test]
+async fn expired_credentials_of_a_helper_are_never_called_in_use() {
+    listen();
+    let end = moment(std::time::SystemTime::now() - std::time::Duration::from_secs(3600));
+    let command = format!(
+        r#"echo '{{"Version":1,"AccessKeyId":"ASIAOVER","SecretAccessKey":"s","SessionToken":"t","Expiration":"{end}"}}'"#
+    );
+    let context = context();
+    let helper = || CredentialSource::Process { command: inline(&command) };
+    let first = at(&context, helper(), AMP, "over");
+    // The clock may be what is wrong, so AWS is asked with them.
+    assert_eq!(key(&first).await.unwrap(), "ASIAOVER");
+    // And one that comes later.
+    let late = at(&context, helper(), AMP, "late");
+    assert_eq!(key(&late).await.unwrap(), "ASIAOVER");
+    assert_eq!(lines("AWS credentials in use"), Vec::<String>::new());
+    let said = lines("came expired");
+    assert!(said.len() == 2 && said[0].contains("ASIAOVER") && said[0].contains("WARN"), "{said:?}");
+    // An answer that tells the time: they are over.
+    answered(&first, 0);
+    let error = key(&first).await.unwrap_err();
+    assert!(error.contains("expired"), "{error}");
+    assert_eq!(lines("AWS credentials in use"), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_failed_refresh_names_the_destinations_that_wait_for_it() {
     listen();
     let source = || CredentialSource::Static {

@@ -60,4 +60,4 @@ pub use plan::{
 };
 pub use problem::{Problem, Problems, Severity};
 pub use scalar::duration as parse_duration;
-pub use traces_plan::TracesRoute;
+pub use traces_plan::{TracesRoute, Written};

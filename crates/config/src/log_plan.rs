@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use aws::IdentityConfig;
-use log_receive::{CloudWatchConfig, JournalConfig, PushConfig, S3Config, SyslogConfig};
+use log_receive::{CloudWatchConfig, DockerConfig, JournalConfig, PushConfig, S3Config, SyslogConfig};
 use net::Transport;
 use relabel::Rule;
 use stages::PipelineConfig;
@@ -98,6 +98,7 @@ pub enum LogSource {
     Push(PushConfig),
     CloudWatch(Box<CloudWatchPlan>),
     Objects(Box<ObjectsPlan>),
+    Docker(DockerConfig),
 }
 
 impl LogSource {
@@ -106,7 +107,7 @@ impl LogSource {
         match self {
             Self::Syslog(config) => Some((config.transport, &config.listen)),
             Self::Push(config) => Some((Transport::Tcp, &config.listen)),
-            Self::Files(_) | Self::Journal(_) | Self::CloudWatch(_) | Self::Objects(_) => None,
+            Self::Files(_) | Self::Journal(_) | Self::CloudWatch(_) | Self::Objects(_) | Self::Docker(_) => None,
         }
     }
 }

@@ -243,6 +243,13 @@ impl<'a> Reader<'a> {
 
     /// A secret as written, or what its reference (`env://NAME`, `file:///path`, or one to a store) means.
     pub fn secret_source(&self, field: &Field<'_>, text: String) -> Option<SecretSource> {
+        if let Some(spelling) = misspelt_reference(&text) {
+            let message = format!(
+                "`{}` is taken as the secret itself, and it looks like a reference to one",
+                last_key(&field.path)
+            );
+            self.warn(field, message, Some(spelling));
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Some(SecretSource::Inline(Secret::new(text)));
         };
@@ -319,6 +326,32 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How what looks like a reference to a secret, and is none, is written. Repeats nothing of it: it may be a secret after all.
+fn misspelt_reference(text: &str) -> Option<&'static str> {
+    // A path, a name or an ARN has only these; a secret often has others.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:#?=&+@".contains(c);
+    let (scheme, rest) = text.split_once(':')?;
+    if rest.trim_start_matches('/').is_empty() || !text.chars().all(is_plain) {
+        return None;
+    }
+    let known = matches!(scheme, "env" | "file" | "aws-secretsmanager" | "aws-ssm" | "vault");
+    if known && rest.starts_with("//") {
+        return None;
+    }
+    match scheme.to_ascii_lowercase().as_str() {
+        "env" | "environment" => Some("write env://NAME, with two slashes before the variable's name"),
+        "file" => Some("write file:///path/to/secret, with three slashes and the whole path"),
+        "arn" if text.contains(":secretsmanager:") => Some("write aws-secretsmanager:// before the ARN"),
+        "arn" if text.contains(":ssm:") => Some("write aws-ssm:///path/of/the/parameter instead of the ARN"),
+        "aws-secretsmanager" | "secretsmanager" | "awssm" | "secrets-manager" => {
+            Some("write aws-secretsmanager://NAME, or the secret's ARN in place of its name")
+        }
+        "aws-ssm" | "ssm" => Some("write aws-ssm:///path/of/the/parameter"),
+        "vault" => Some("write vault://mount/path#key"),
+        _ => None,
+    }
+}
+
 pub(crate) fn last_key(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
@@ -344,6 +377,36 @@ impl<'a> Field<'a> {
             Value::Null => true,
             Value::Scalar(text) => text.is_empty(),
             Value::Sequence(_) | Value::Mapping(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::misspelt_reference;
+
+    #[test]
+    fn what_looks_like_a_reference_is_told_with_its_spelling() {
+        for (text, wanted) in [
+            ("file:/etc/secret", "file:///"),
+            ("file:secret", "file:///"),
+            ("File:///etc/secret", "file:///"),
+            ("env:AWS_SECRET", "env://NAME"),
+            ("ENV://AWS_SECRET", "env://NAME"),
+            ("arn:aws:secretsmanager:eu-west-1:123456789012:secret:agent-AbCdEf", "aws-secretsmanager:// before"),
+            ("arn:aws:ssm:eu-west-1:123456789012:parameter/prod/token", "aws-ssm:///path"),
+            ("aws-secretsmanager:agent#password", "aws-secretsmanager://NAME"),
+            ("secretsmanager://agent", "aws-secretsmanager://NAME"),
+            ("ssm:/prod/token", "aws-ssm:///path"),
+            ("vault:kv/agent", "vault://mount/path#key"),
+        ] {
+            let spelling = misspelt_reference(text).unwrap_or_default();
+            assert!(spelling.contains(wanted) && !spelling.contains("AWS_SECRET"), "{text}: {spelling}");
+        }
+        let none =
+            ["file:///etc/secret", "env://X", "vault://kv/a#b", "p:q", "hunter2", "env: what", "https://h/x", ":x"];
+        for text in none {
+            assert_eq!(misspelt_reference(text), None, "{text}");
         }
     }
 }

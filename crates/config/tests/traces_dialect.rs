@@ -116,21 +116,88 @@ fn the_protocol_follows_from_the_entry() {
 }
 
 #[test]
-fn processors_that_would_change_spans_keep_the_instance_from_receiving() {
+fn processors_are_read_with_the_agents_defaults() {
     let entry = "[{endpoint: 'tempo:4317'}]\n      ";
-    for (processor, held) in [
-        ("tail_sampling: {policies: [{type: always_sample}]}", true),
-        ("attributes: {actions: [{key: a, action: delete}]}", true),
-        ("load_balancing: {resolver: {static: {hostnames: [a]}}}", true),
-        ("spanmetrics: {metrics_instance: default}", false),
-        ("service_graphs: {enabled: true}", false),
+    let whole = |processors: &str| {
+        let others = "metrics: {configs: [{name: m}]}\nlogs: {configs: [{name: l}]}\n";
+        plan(&format!("{others}{}", to(&format!("{entry}{processors}"))))
+    };
+    let of = |processors: &str| whole(processors).traces.remove(0).processors;
+    assert!(of("batch: {}").is_empty());
+    let tail = of("tail_sampling: {policies: [{type: always_sample}, {type: and, and: {and_sub_policy: [{type: latency, latency: {threshold_ms: 5}}]}}]}");
+    let tail = tail.tail_sampling.unwrap();
+    assert_eq!((tail.decision_wait, tail.num_traces), (Duration::from_secs(5), 50_000));
+    assert_eq!(tail.policies[0].name, "always_sample/0");
+    let attributes = of("attributes: {actions: [{key: a, action: UPSERT, value: '1'}, {key: b, action: insert, value: 1.5}]}");
+    let literal = |value: traces::AnyValue| traces::ValueSource::Literal(value);
+    let actions = attributes.attributes.unwrap().actions;
+    assert_eq!(actions[0].action, traces::Action::Upsert(literal("1".into())));
+    assert_eq!(actions[1].action, traces::Action::Insert(literal(1.5.into())));
+    let metrics = of("spanmetrics: {metrics_instance: m}").span_metrics.unwrap();
+    assert_eq!((metrics.dimensions_cache_size, metrics.flush_interval), (1000, Duration::from_secs(15)));
+    assert_eq!((metrics.buckets.len(), metrics.delta), (16, false));
+    let graphs = of("service_graphs: {enabled: true}").service_graphs.unwrap();
+    assert_eq!((graphs.wait, graphs.max_items), (Duration::from_secs(10), 10_000));
+    assert_eq!(of("service_graphs: {enabled: false}").service_graphs, None);
+    let logging = of("automatic_logging: {backend: logs_instance, logs_instance_name: l, roots: true}");
+    let logging = logging.automatic_logging.unwrap();
+    assert_eq!((logging.timeout, logging.overrides), (Duration::from_millis(1), traces::LogKeys::default()));
+    let composite = of("tail_sampling: {policies: [{type: composite, composite: {max_total_spans_per_second: 1000, policy_order: [rest, few], composite_sub_policy: [{name: few, type: always_sample}, {name: rest, type: always_sample}], rate_allocation: [{policy: few, percent: 30}]}}]}");
+    let traces::PolicyRule::Composite { parts, .. } = &composite.tail_sampling.unwrap().policies[0].rule else { panic!() };
+    let parts: Vec<(&str, u64)> = parts.iter().map(|part| (part.policy.name.as_str(), part.spans_per_second)).collect();
+    assert_eq!(parts, [("rest", 700), ("few", 300)]);
+}
+
+#[test]
+fn load_balancing_makes_several_routes_of_an_instance() {
+    let entry = "[{endpoint: 'tempo:4317'}]\n      ";
+    let processors = "load_balancing: {receiver_port: 9999, exporter: {insecure: true, basic_auth: {username: u, password: hidden}}, resolver: {static: {hostnames: [a, 'b:4318']}}, routing_key: service}
+      attributes: {actions: [{key: a, action: delete}]}
+      tail_sampling: {policies: [{type: always_sample}]}";
+    let plan = plan(&to(&format!("{entry}{processors}")));
+    let [whole, balancer, one, two] = &plan.traces[..] else { panic!("{:?}", plan.traces) };
+    assert_eq!((whole.name.as_str(), whole.receivers[0].listen.as_str(), whole.destinations.len()), ("default", "0.0.0.0:9999", 1));
+    assert!(whole.processors.tail_sampling.is_some() && whole.processors.attributes.is_none());
+    assert!(plan.traces.iter().all(|route| route.instance() == "default"));
+    assert_eq!((balancer.receivers.len(), balancer.destinations.len()), (2, 0));
+    assert!(balancer.processors.attributes.is_some() && balancer.processors.tail_sampling.is_none());
+    assert_eq!(balancer.processors.balance.as_ref().unwrap().backends, ["a:4317", "b:4318"]);
+    assert_eq!(balancer.backends, [one.name.clone(), two.name.clone()]);
+    assert_eq!(two.destinations[0].config.url.as_str(), "http://b:4318/");
+    let printed = plan.render_masked();
+    assert!(!printed.contains("hidden") && printed.contains("receiver_port: 9999") && printed.contains("0.0.0.0:4317"), "{printed}");
+    assert_eq!(self::plan(&printed).render_masked(), printed);
+    let dns = self::plan(&to(&format!("{entry}load_balancing: {{resolver: {{dns: {{hostname: h}}}}}}")));
+    assert_eq!(dns.traces[0].held_by, ["load_balancing"]);
+    assert!(dns.warnings[0].message.contains("receives nothing"), "{:?}", dns.warnings);
+}
+
+#[test]
+fn mistakes_in_processors_are_told_with_what_to_write() {
+    for (processors, words) in [
+        ("attributes: {actions: []}", "has no `actions`"),
+        ("attributes: {actions: [{key: a, action: insert}]}", "needs `value` or `from_attribute`"),
+        ("attributes: {actions: [{key: a, action: delete, value: 1}]}", "does not use `value`"),
+        ("attributes: {actions: [{key: a, action: upsert, from_context: metadata.x}]}", "`from_context` is not in this version"),
+        ("attributes: {actions: [{key: a, action: extract, pattern: '(x)'}]}", "every group needs a name"),
+        ("attributes: {actions: [{key: a, action: delete}], include: {services: [a]}}", "`match_type` is missing"),
+        ("attributes: {actions: [{key: a, action: delete}], include: {match_type: strict}}", "names nothing to match"),
+        ("attributes: {actions: [{key: a, action: delete}], include: {match_type: regexp, services: ['(']}}", "pattern is not valid"),
+        ("tail_sampling: {policies: []}", "has no `policies`"),
+        ("tail_sampling: {policies: [{type: latenzy}]}", "is no policy"),
+        ("tail_sampling: {policies: [{type: latency}]}", "needs a block `latency`"),
+        ("tail_sampling: {policies: [{type: ottl_condition, ottl_condition: {span: []}}]}", "`ottl_condition` is not in this version"),
+        ("spanmetrics: {}", "exactly one of"),
+        ("spanmetrics: {metrics_instance: nobody}", "`nobody` is no entry of `metrics.configs`"),
+        ("spanmetrics: {handler_endpoint: 'h:1', latency_histogram_buckets: [2s, 1s]}", "are rising"),
+        ("automatic_logging: {spans: true, backend: logs_instance, logs_instance_name: x}", "`x` is no entry of `logs.configs`"),
+        ("automatic_logging: {}", "logs nothing"),
+        ("load_balancing: {}", "`resolver` is missing"),
+        ("load_balancing: {resolver: {static: {}}}", "names no backend"),
+        ("prom_sd_pod_associations: [pod]", "no way to find a span's host"),
     ] {
-        let plan = plan(&to(&format!("{entry}{processor}")));
-        let key = processor.split(':').next().unwrap();
-        assert_eq!(plan.traces[0].held_by, if held { vec![key.to_owned()] } else { Vec::new() }, "{processor}");
-        let [warning] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
-        assert!(warning.message.contains(key) && warning.message.contains("does not run"), "{warning}");
-        assert_eq!(warning.message.contains("receives nothing"), held, "{warning}");
+        let told = refusal(&to(&format!("[{{endpoint: 'h:1'}}]\n      {processors}")));
+        assert!(told.contains(words), "{processors}\n{told}");
     }
 }
 
@@ -140,8 +207,8 @@ fn mistakes_are_told_with_what_to_write() {
         format!("traces: {{configs: [{{name: a, remote_write: [{{endpoint: 'h:1'}}], receivers: {receivers}}}]}}")
     };
     for (text, words) in [
-        (instance("{jaeger: {protocols: {grpc: }}}"), "the receiver `jaeger` is not in this version"),
-        (instance("{zipkin: }"), "the receiver `zipkin` is not in this version"),
+        (instance("{jaeger: {protocols: {}}}"), "`protocols` of a jaeger receiver names at least one"),
+        (instance("{opencensus: }"), "the receiver `opencensus` is not in this version"),
         (instance("{otpl: {protocols: {grpc: }}}"), "`otpl` is no receiver"),
         (instance("{otlp: {protocols: {}}}"), "names at least one"),
         (instance("{otlp: {protocols: {grpc: {endpoint: localhost}}}}"), "an address and a port"),
@@ -176,10 +243,10 @@ fn mistakes_are_told_with_what_to_write() {
 #[test]
 fn what_is_printed_loads_again_and_shows_no_secret() {
     let text = to(
-        "[{endpoint: 'h:1', name: a, headers: {X-Key: hidden-one}, basic_auth: {username: u, password: hidden-two}}, {endpoint: 'https://xray.eu-west-1.amazonaws.com', sigv4: {}, annotations: ['*', a], log_groups: [g]}]\n      attributes: {actions: []}\n      batch: {timeout: 1s}",
+        "[{endpoint: 'h:1', name: a, headers: {X-Key: hidden-one}, basic_auth: {username: u, password: hidden-two}}, {endpoint: 'https://xray.eu-west-1.amazonaws.com', sigv4: {}, annotations: ['*', a], log_groups: [g]}]\n      attributes: {actions: [{key: a, action: upsert, value: 'yes'}, {key: b, action: upsert, value: yes}, {key: c, action: upsert, value: [1, x]}]}\n      batch: {timeout: 1s}",
     );
     let printed = plan(&text).render_masked();
     assert!(!printed.contains("hidden-"), "{printed}");
     assert_eq!(plan(&printed).render_masked(), printed);
-    assert_eq!(plan(&printed).traces[0].held_by, ["attributes"]);
+    assert_eq!(plan(&printed).traces[0].processors, plan(&text).traces[0].processors);
 }

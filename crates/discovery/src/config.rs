@@ -6,7 +6,7 @@ use model::Labels;
 use net::HttpClientConfig;
 use url::Url;
 
-use crate::KubernetesDiscovery;
+use crate::{DockerDiscovery, KubernetesDiscovery};
 
 /// Targets that came from one place, with the labels they share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +26,7 @@ pub enum DiscoveryConfig {
     File(FileDiscovery),
     Http(Box<HttpDiscovery>),
     Kubernetes(Box<KubernetesDiscovery>),
+    Docker(Box<DockerDiscovery>),
 }
 
 /// `file_sd_configs[]`: globs only in the last path element; JSON or YAML by file name ending.

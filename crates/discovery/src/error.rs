@@ -13,8 +13,8 @@ pub enum DiscoveryError {
         /// What to change.
         why: String,
     },
-    /// The HTTP client of an `http_sd_configs` entry cannot be built.
-    #[error("http_sd_configs: the client for {url} cannot be built: {source}")]
+    /// The HTTP client of an entry cannot be built.
+    #[error("the client for {url} cannot be built: {source}")]
     Client {
         /// Without credentials.
         url: String,
@@ -36,6 +36,14 @@ pub enum DiscoveryError {
         url: String,
         #[source]
         source: NetError,
+    },
+    /// What was asked for is not there any more.
+    #[error("asking {place}: {why}")]
+    Gone {
+        /// The address without credentials.
+        place: String,
+        /// What was answered.
+        why: String,
     },
     /// A source answered, but not with target groups.
     #[error("{place} does not hold target groups: {why}")]

@@ -1,4 +1,4 @@
-//! Finds targets: kinds so far are static, file, http and kubernetes.
+//! Finds targets: kinds so far are static, file, http, kubernetes and docker.
 //!
 //! [`watch`] turns the discovery blocks of one job into a channel that always holds the current list of
 //! [`TargetGroup`]s. What a target is, which labels survive and when it is scraped is decided elsewhere.
@@ -12,6 +12,7 @@
 
 mod board;
 mod config;
+mod docker;
 mod error;
 mod file;
 mod groups;
@@ -21,6 +22,7 @@ mod metrics;
 mod watch;
 
 pub use config::{DiscoveryConfig, FileDiscovery, HttpDiscovery, TargetGroup};
+pub use docker::{DockerContainer, DockerDiscovery, DockerEngine, DockerHost, DockerInspection};
 pub use error::DiscoveryError;
 pub use groups::LIMIT;
 pub use kubernetes::{KubernetesDiscovery, KubernetesRole, KubernetesSelector};

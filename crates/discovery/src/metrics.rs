@@ -13,6 +13,8 @@ pub struct DiscoveryMetrics {
     pub http_failures: Counter,
     /// `prometheus_sd_kubernetes_failures_total`
     pub kubernetes_failures: Counter,
+    /// `sigpost_sd_docker_failures_total`
+    pub docker_failures: Counter,
 }
 
 impl DiscoveryMetrics {
@@ -38,6 +40,11 @@ impl DiscoveryMetrics {
             "prometheus_sd_kubernetes_failures",
             "Failed lists and watches of the Kubernetes API",
             metrics.kubernetes_failures.clone(),
+        );
+        registry.register(
+            "sigpost_sd_docker_failures",
+            "Failed refreshes of Docker discovery",
+            metrics.docker_failures.clone(),
         );
         metrics
     }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    DiscoveryConfig, DiscoveryError, DiscoveryMetrics, TargetGroup, board::Board, file::FileSource, http::HttpSource,
+    DiscoveryConfig, DiscoveryError, DiscoveryMetrics, TargetGroup, board::Board, docker::DockerSource, file::FileSource, http::HttpSource,
     kubernetes::KubernetesSource,
 };
 
@@ -38,6 +38,7 @@ pub fn watch_counted(
     let mut files = Vec::new();
     let mut pages = Vec::new();
     let mut clusters = Vec::new();
+    let mut engines = Vec::new();
     for (slot, config) in configs.into_iter().enumerate() {
         match config {
             DiscoveryConfig::Static(groups) => fixed.push((slot, groups)),
@@ -46,10 +47,11 @@ pub fn watch_counted(
             DiscoveryConfig::Kubernetes(config) => {
                 clusters.push((slot, KubernetesSource::new(*config, metrics.clone())?));
             }
+            DiscoveryConfig::Docker(config) => engines.push((slot, DockerSource::new(&config, metrics.clone())?)),
         }
     }
     // Everything is valid from here on: nothing is started that would have to be stopped again.
-    let waits = !(files.is_empty() && pages.is_empty() && clusters.is_empty());
+    let waits = !(files.is_empty() && pages.is_empty() && clusters.is_empty() && engines.is_empty());
     for (slot, groups) in fixed {
         board.report(slot, groups);
     }
@@ -62,6 +64,10 @@ pub fn watch_counted(
         tracker.spawn(stop.clone().run_until_cancelled_owned(async move { source.run(slot, &board).await }));
     }
     for (slot, source) in clusters {
+        let board = board.clone();
+        tracker.spawn(stop.clone().run_until_cancelled_owned(async move { source.run(slot, &board).await }));
+    }
+    for (slot, source) in engines {
         let board = board.clone();
         tracker.spawn(stop.clone().run_until_cancelled_owned(async move { source.run(slot, &board).await }));
     }

@@ -91,6 +91,10 @@ pub struct Forward {
     /// The unit of order in the queue.
     order: u64,
     last_ns: i64,
+    /// What is not handed over in the end is lost: nobody sends it again, and no place leads back to it.
+    unique: bool,
+    /// A line waits for room.
+    waits: bool,
     state: SourceState,
     counts: SourceCounts,
 }
@@ -129,6 +133,8 @@ impl Forward {
             settler: None,
             order,
             last_ns: 0,
+            unique: matches!(kind, "syslog" | "stdin"),
+            waits: false,
             state,
             counts,
         }
@@ -256,7 +262,9 @@ impl Forward {
         line: &[u8],
         metadata: &[(&str, &str)],
     ) -> Result<(), ReceiveError> {
+        self.waits = true;
         self.make_room(size(line, metadata.iter().copied())).await?;
+        self.waits = false;
         if !self.passes(labels) {
             return Ok(());
         }
@@ -394,6 +402,15 @@ impl Forward {
         }
     }
 
+    /// Lines that are in memory alone.
+    fn unsent(&mut self) -> u64 {
+        let mut held = 0;
+        if let Some(stages) = &mut self.stages {
+            stages.finish(now_ns(), &mut |_| held += 1);
+        }
+        held + self.staged.len() as u64 + u64::from(self.batch.items()) + u64::from(self.waits)
+    }
+
     async fn append(&mut self, durability: Durability) -> Result<Option<Handed>, ReceiveError> {
         if self.batch.is_empty() {
             self.since = None;
@@ -421,6 +438,17 @@ impl Forward {
         self.state.handed_over(lines);
         self.clear();
         Ok(Some(handed))
+    }
+}
+
+impl Drop for Forward {
+    /// What was taken in and cannot be handed over any more is told, where it is lost.
+    fn drop(&mut self) {
+        let lines = if self.unique { self.unsent() } else { 0 };
+        if lines > 0 {
+            self.counts.dropped_many("not_handed_over", lines);
+            tracing::warn!(job = self.config.job_name, lines, "lines that a source took in were not queued in time and are lost");
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`JournalReader`]: the systemd journal, through `journalctl`.
 //! - [`SyslogListener`]: syslog over TCP, TLS and UDP.
 //! - [`CloudWatchReader`], [`S3Reader`]: log groups of CloudWatch Logs; objects of S3, listed or told of by SQS.
+//! - [`DockerReader`]: the output of containers, through the engine's API.
 //! - [`read_stdin`]: the standard input.
 //!
 //! Those that listen get their socket from [`net::Sockets`], where a successor finds it again: a reload closes no port. Positions
@@ -32,8 +33,12 @@
 
 mod clock;
 mod cloud;
+mod docker;
 mod error;
 mod forward;
+#[doc(hidden)]
+#[allow(clippy::panic, clippy::indexing_slicing, reason = "targets of fuzzing, which panic where a promise is broken")]
+pub mod fuzz;
 mod journal;
 mod lines;
 mod marks;
@@ -47,6 +52,7 @@ pub use cloud::{
     CloudAccess, CloudWatchConfig, CloudWatchReader, LogGroups, NewObjects, ObjectCompression, S3Config, S3Reader,
     SqsConfig,
 };
+pub use docker::{DockerConfig, DockerReader};
 pub use error::ReceiveError;
 pub use forward::{Forward, ForwardConfig, LONGEST_LINE};
 pub use journal::{JournalConfig, JournalReader};

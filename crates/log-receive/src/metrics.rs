@@ -22,6 +22,8 @@ pub struct ReceiveMetrics {
     syslog_entries: Counter,
     syslog_errors: Counter,
     syslog_empty: Counter,
+    docker_entries: Counter,
+    docker_errors: Counter,
     instance: String,
 }
 
@@ -68,6 +70,16 @@ impl ReceiveMetrics {
             "Syslog messages without a text",
             metrics.syslog_empty.clone(),
         );
+        registry.register(
+            "promtail_docker_target_entries",
+            "Lines read from containers",
+            metrics.docker_entries.clone(),
+        );
+        registry.register(
+            "promtail_docker_target_parsing_errors",
+            "Messages of containers without a time",
+            metrics.docker_errors.clone(),
+        );
         metrics
     }
 
@@ -108,6 +120,7 @@ impl SourceCounts {
         match self.kind {
             "journal" => drop(self.all.journal_lines.inc_by(lines)),
             "syslog" => drop(self.all.syslog_entries.inc_by(lines)),
+            "docker" => drop(self.all.docker_entries.inc_by(lines)),
             _ => {}
         }
     }
@@ -142,6 +155,10 @@ impl SourceCounts {
 
     pub(crate) fn syslog_error(&self) {
         self.all.syslog_errors.inc();
+    }
+
+    pub(crate) fn docker_error(&self) {
+        self.all.docker_errors.inc();
     }
 
     pub(crate) fn syslog_empty(&self) {

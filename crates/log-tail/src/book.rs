@@ -59,7 +59,12 @@ struct Written {
     /// Positions of sources that are no files, by key.
     #[serde(default)]
     cursors: BTreeMap<String, String>,
+    /// By job and pattern, when it was last looked up, ms since the epoch: what came under its names since then is ours.
+    #[serde(default)]
+    looked: Looked,
 }
+
+type Looked = BTreeMap<String, BTreeMap<String, i64>>;
 
 /// Between the beginning of an append and the moment its position is in the book.
 #[derive(Debug)]
@@ -69,6 +74,7 @@ pub struct Ticket(u64);
 struct Pages {
     records: HashMap<u64, Record>,
     cursors: BTreeMap<String, String>,
+    looked: Looked,
     /// What Promtail's file said, by path, until somebody asks for it.
     inherited: BTreeMap<String, String>,
     /// Durable end at the beginning of each append that is not settled.
@@ -96,6 +102,7 @@ impl Book {
             from = written.floor;
             pages.records = written.files.into_iter().map(|record| (record.id, record)).collect();
             pages.cursors = written.cursors;
+            pages.looked = written.looked;
         }
         // A queue that begins anew has nothing that this floor means.
         if from > lane.durable_end()? {
@@ -169,6 +176,22 @@ impl Book {
         }
     }
 
+    /// Nothing of a content is durable, and something of it may come.
+    pub(crate) fn is_unread(&self, id: u64) -> bool {
+        self.pages.lock().records.get(&id).is_some_and(Record::is_unread)
+    }
+
+    /// When a pattern of a job was last looked up, ms since the epoch.
+    pub(crate) fn looked_up(&self, job: &str, pattern: &str) -> Option<i64> {
+        self.pages.lock().looked.get(job)?.get(pattern).copied()
+    }
+
+    /// These patterns of a job, and no others, were looked up then.
+    pub(crate) fn note_looked_up<'p>(&self, job: &str, patterns: impl Iterator<Item = &'p str>, ms: i64) {
+        let patterns = patterns.map(|pattern| (pattern.to_owned(), ms)).collect();
+        self.pages.lock().looked.insert(job.to_owned(), patterns);
+    }
+
     /// The cursor of a source that is no file.
     pub fn cursor(&self, key: &str) -> Option<String> {
         let pages = self.pages.lock();
@@ -223,7 +246,8 @@ impl Book {
             let mut files: Vec<Record> = pages.records.values().cloned().collect();
             files.sort_by_key(|record| record.id);
             let entries = self.config.promtail_file.is_some().then(|| pages.for_tools());
-            (Written { version: 1, floor, files, cursors: pages.cursors.clone() }, entries)
+            let (cursors, looked) = (pages.cursors.clone(), pages.looked.clone());
+            (Written { version: 1, floor, files, cursors, looked }, entries)
         };
         let path = &self.config.state_file;
         let fail = |path: &Path| {

@@ -96,6 +96,15 @@ pub(crate) struct Lookout {
     pub until: Instant,
 }
 
+/// A content that came into a path, and of which nothing is durable yet.
+pub(crate) struct Came {
+    pub id: u64,
+    pub job: Arc<str>,
+    pub rank: u32,
+    /// When the path was last looked at without it.
+    pub since_ms: i64,
+}
+
 /// A path that matched, as one job reads it.
 pub(crate) struct Met {
     pub real: PathBuf,
@@ -117,8 +126,12 @@ pub(crate) struct Foreman {
     pub by_kin: HashMap<(PathBuf, String), Vec<u64>>,
     /// By path.
     pub lookouts: HashMap<PathBuf, Vec<Lookout>>,
+    /// By path. After a kill only the time leads to them: "last looked at" must not pass it.
+    pub came: HashMap<PathBuf, Vec<Came>>,
     /// By job, rank and path.
     pub met: HashMap<(Arc<str>, u32, PathBuf), Met>,
+    /// Targets changed: the paths that records know are looked at once, whether something lies there or not.
+    pub recall: bool,
     pub listings: Listings,
     /// When this survey and the one before began, ms since the epoch.
     pub survey_ms: i64,
@@ -133,6 +146,8 @@ pub(crate) struct Foreman {
     pub survey_took: Duration,
     pub surveyed: Instant,
     sync_at: Instant,
+    synced: Instant,
+    sync_took: Duration,
     open: usize,
     unpacking: Option<u64>,
     to_unpack: VecDeque<u64>,
@@ -153,6 +168,8 @@ impl Foreman {
         let now = Instant::now();
         let mut foreman = Self {
             sync_at: now + config.positions.sync_period,
+            synced: now,
+            sync_took: Duration::ZERO,
             config,
             book,
             metrics,
@@ -165,7 +182,9 @@ impl Foreman {
             by_place: HashMap::new(),
             by_kin: HashMap::new(),
             lookouts: HashMap::new(),
+            came: HashMap::new(),
             met: HashMap::new(),
+            recall: true,
             listings: Listings::default(),
             survey_ms: 0,
             last_survey_ms: 0,
@@ -248,14 +267,18 @@ impl Foreman {
             reasons.extend(dropped.into_iter().map(crate::target::Dropped::word));
         }
         self.metrics.targets(self.jobs.iter().map(|job| job.targets.len()).sum(), &reasons);
+        self.recall = true;
         self.survey_at = Instant::now();
     }
 
     fn sync(&mut self) {
+        let begun = Instant::now();
         if let Err(error) = self.book.sync() {
             tracing::warn!(%error, "positions of log files cannot be written down: trying again; the queue keeps what covers them");
         }
-        self.sync_at = Instant::now() + self.config.positions.sync_period;
+        self.synced = Instant::now();
+        self.sync_took = self.synced.duration_since(begun);
+        self.sync_at = self.synced + self.config.positions.sync_period;
     }
 
     fn heard(&mut self, change: Change) {
@@ -499,11 +522,28 @@ impl Foreman {
         }
     }
 
-    /// When a path was seen, if it was seen then: while something that came before is looked for, no later than that came.
+    /// When a path was seen, if it was seen then: while something that came before is looked for, or is followed and
+    /// nothing of it is durable, no later than that came.
     pub(crate) fn seen(&self, job: &str, rank: u32, path: &Path, ms: i64) -> i64 {
         let pending = self.lookouts.get(path).into_iter().flatten();
         let pending = pending.filter(|lookout| *lookout.job == *job && lookout.rank == rank);
-        pending.map(|lookout| lookout.since_ms).fold(ms, i64::min)
+        let ms = pending.map(|lookout| lookout.since_ms).fold(ms, i64::min);
+        let came = self.came.get(path).into_iter().flatten();
+        let came = came.filter(|came| *came.job == *job && came.rank == rank && self.book.is_unread(came.id));
+        came.map(|came| came.since_ms).fold(ms, i64::min)
+    }
+
+    /// A content came into a path that was last looked at then.
+    pub(crate) fn note_came(&mut self, record: &Record, since_ms: i64) {
+        let came = self.came.entry(PathBuf::from(&record.path)).or_default();
+        came.retain(|came| came.id != record.id);
+        came.push(Came { id: record.id, job: Arc::from(record.job.as_str()), rank: record.rank, since_ms });
+        // Its device and inode find it again even where clocks do not.
+        self.sync_soon();
+    }
+
+    fn sync_soon(&mut self) {
+        self.sync_at = self.sync_at.min(self.synced + (self.sync_took * 10).max(Duration::from_millis(20)));
     }
 
     /// Another content in the same file.
@@ -537,8 +577,9 @@ impl Foreman {
                 *held = id;
             }
         }
-        let key = slot.key.clone();
+        let (key, fresh) = (slot.key.clone(), slot.known.clone());
         self.slots.insert(id, slot);
+        self.note_came(&fresh, known.seen_ms);
         self.rotated(&key, &known);
         self.look(id);
     }

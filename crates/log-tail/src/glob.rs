@@ -69,6 +69,11 @@ impl Pattern {
         &self.text
     }
 
+    /// The only path that it matches, if it has no wildcards.
+    pub(crate) fn literal(&self) -> Option<&Path> {
+        (!self.text.contains(['*', '?', '[', ']', '{', '}', '\\'])).then(|| Path::new(&self.text))
+    }
+
     /// Whether a path matches as text.
     pub fn matches(&self, path: &Path) -> bool {
         self.alternatives.iter().any(|one| one.whole.is_match(path))

@@ -26,13 +26,15 @@
 //!    that does not match, or that was compressed. It is read if no record covers any part of it, its name was made of the
 //!    path's, it was last written since the path was last looked at, and it was made since then or is a file that lay there.
 //!    Such siblings are looked for after every change of a path's content, at the first look after a start, and while nothing
-//!    of the path was read; "last looked at" stays what it was until that search is over, also across a kill.
+//!    of the path was read; "last looked at" stays what it was until that search is over and something of every content that
+//!    came meanwhile is durable, also across a kill. A path of which nothing is known was last looked at when its pattern was.
 //! 5. A record of which nothing was read fits every content; it names a file only if no other record and no live file does.
 //!
 //! What cannot be known: two contents that agree in all that was read of them are one content to these rules (a file that was
-//! cut and written anew with exactly the bytes that were read of it, and more, is read on); what nobody ever saw under its
-//! path before it rotated away on a first start is not ours; a copy made by `copytruncate` lacks what was written between its
-//! copying and its cutting.
+//! cut and written anew with exactly the bytes that were read of it, and more, is read on); what rotated away before a
+//! pattern was looked up for the first time is not ours; what came and rotated away between two looks is missed if another
+//! name than rotation makes of its path was given to it, or if nobody ever met its path, which a wildcard matches, and no file
+//! lies there afterwards; a copy made by `copytruncate` lacks what was written between its copying and its cutting.
 //!
 //! Lines of a job with stages go through a pipeline that their file has to itself. What stages hold back was read and is not in
 //! the queue: the position that a batch carries names those lines by place. After a kill they alone are read again, and

@@ -24,6 +24,14 @@ use crate::{
 /// The coarse clock that file systems stamp with lags behind.
 const CLOCK_SLACK_MS: i64 = 100;
 
+/// When a path was last seen of which these are the records: what came and is not read yet came after that.
+fn last_seen(records: &[Record]) -> Option<i64> {
+    let (unread, read): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| record.is_unread());
+    let met_ms = read.iter().map(|record| record.seen_ms).max();
+    let came_ms = unread.iter().map(|record| record.seen_ms).min();
+    [met_ms, came_ms].into_iter().flatten().min()
+}
+
 /// Records by rank and path.
 type ByPath = HashMap<(u32, String), Vec<Record>>;
 
@@ -52,10 +60,11 @@ impl Foreman {
                 }
                 by_path
             });
-            let Some(records) = by_path.remove(&(found.rank, found.path.to_string_lossy().into_owned())) else {
+            let records = by_path.remove(&(found.rank, found.path.to_string_lossy().into_owned())).unwrap_or_default();
+            let looked_ms = if records.is_empty() { self.looked_up(found) } else { last_seen(&records) };
+            let Some(since_ms) = looked_ms else {
                 continue;
             };
-            let since_ms = records.iter().map(|record| record.seen_ms).max().unwrap_or_default();
             let was: Vec<(u64, u64)> = records.iter().map(|record| (record.device, record.inode)).collect();
             let before: BTreeSet<PathBuf> = records.iter().map(|record| record.real_path().to_owned()).collect();
             for real in before.into_iter().chain([real]) {
@@ -64,6 +73,62 @@ impl Foreman {
         }
         let keep = self.config.pace.linger;
         self.met.retain(|_, met| met.last + keep > now);
+    }
+
+    /// The same for paths at which nothing lies: those of which records know, and those that a pattern names alone. What came
+    /// there meanwhile may be gone again.
+    pub(crate) fn meet_absent(&mut self) {
+        let now = Instant::now();
+        let (mut alone, mut known) = (Vec::new(), Vec::new());
+        for job in self.jobs.iter().filter(|job| job.known) {
+            for target in &job.targets {
+                let Some(path) = target.pattern.literal().filter(|path| target.wants(path)) else {
+                    continue;
+                };
+                let looked_ms = self.book.looked_up(&job.name, target.pattern.as_str());
+                alone.push((job.name.clone(), path.to_owned(), looked_ms));
+            }
+            if !self.recall {
+                continue;
+            }
+            let mut by_path = ByPath::new();
+            for record in self.book.records(&job.name, |_| true) {
+                by_path.entry((record.rank, record.path.clone())).or_default().push(record);
+            }
+            let wanted = |path: &str| job.targets.iter().any(|target| target.wants(Path::new(path)));
+            known.extend(by_path.into_iter().filter(|((_, path), _)| wanted(path)).map(|(at, of)| (job.name.clone(), at, of)));
+        }
+        self.recall = false;
+        for (name, (rank, path), records) in known {
+            let key = (name.clone(), rank, PathBuf::from(&path));
+            let (Some(newest), Some(since_ms)) = (records.iter().max_by_key(|r| r.seen_ms), last_seen(&records)) else {
+                continue;
+            };
+            if self.met.contains_key(&key) {
+                continue;
+            }
+            let real = newest.real_path().to_owned();
+            let was = records.iter().map(|record| (record.device, record.inode)).collect();
+            self.met.insert(key, Met { real: real.clone(), last: now });
+            self.look_out(name, rank, PathBuf::from(path), real, since_ms, was);
+        }
+        for (name, path, looked_ms) in alone {
+            let key = (name.clone(), 0, path.clone());
+            if let Some(met) = self.met.get_mut(&key) {
+                met.last = now;
+                continue;
+            }
+            self.met.insert(key, Met { real: path.clone(), last: now });
+            if let Some(since_ms) = looked_ms {
+                self.look_out(name, 0, path.clone(), path, since_ms, Vec::new());
+            }
+        }
+    }
+
+    /// When the pattern of a file was last looked up: if nothing is known of its path, it came since.
+    pub(crate) fn looked_up(&self, found: &Found) -> Option<i64> {
+        let job = self.jobs.get(found.job)?;
+        self.book.looked_up(&job.name, job.targets.get(found.target)?.pattern.as_str())
     }
 
     /// Where names came, went or moved since the last survey, something may have come into a path and gone, if nothing lies
@@ -150,6 +215,9 @@ impl Foreman {
             if same && candidate.holds(record) == Match::Same {
                 tracing::info!(path = %record.path, found = %path.display(), offset = record.offset, "finishing a log file that rotated away");
                 self.metrics.rotated("found");
+                if record.is_unread() {
+                    self.note_came(record, record.seen_ms);
+                }
                 self.adopt(candidate, record.clone(), at, target, true, false);
                 return;
             }
@@ -233,6 +301,7 @@ impl Foreman {
                 // The path itself was not seen: others may have come before or after it.
                 record.seen_ms = seen_ms;
                 record.lost_ms = Some(now_ms());
+                self.note_came(&record, seen_ms);
                 self.adopt(candidate, record, at, target, true, false);
             }
         }

@@ -28,6 +28,7 @@ pub struct TailMetrics {
     rotations: Family<RoutePath, Counter>,
     unreadable: Family<Route, Gauge>,
     surveys: Family<Route, Counter>,
+    panics: Family<Route, Counter>,
     stages: StageMetrics,
 }
 
@@ -53,6 +54,7 @@ impl TailMetrics {
             rotations: Family::default(),
             unreadable: Family::default(),
             surveys: Family::default(),
+            panics: Family::default(),
             stages,
         };
         registry.register("promtail_read_bytes_total", "Bytes of a file that were read", m.read_bytes.clone());
@@ -85,6 +87,11 @@ impl TailMetrics {
             "sigpost_tail_unreadable_files",
             "Files that match and cannot be opened or read now",
             m.unreadable.clone(),
+        );
+        registry.register(
+            "sigpost_tail_panics",
+            "Turns at a file that failed by a mistake of this program; the file is read again",
+            m.panics.clone(),
         );
         registry.register("sigpost_tail_surveys", "How often paths were looked up", m.surveys.clone());
         Arc::new(m)
@@ -148,6 +155,10 @@ impl RouteMetrics {
         self.all.read_bytes.remove(&file);
         self.all.file_bytes.remove(&file);
         self.all.read_lines.remove(&file);
+    }
+
+    pub(crate) fn panicked(&self) {
+        self.all.panics.get_or_create(&self.route()).inc();
     }
 
     pub(crate) fn rotated(&self, how: &'static str) {

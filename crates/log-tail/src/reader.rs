@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -148,7 +149,7 @@ impl Reader {
     fn turn(&self, file: &mut TailFile, desk: &mut Desk) -> Option<(Turn, bool)> {
         let before = (file.record.offset, file.record.held.clone());
         let mut counts = Counts::default();
-        let turn = file.turn(desk, now_ns(), &mut counts);
+        let turn = self.guarded(file, desk, &mut counts);
         let read = file.record.offset != before.0;
         if read || !desk.batch.is_empty() || file.record.held != before.1 {
             let size = file.size.max(file.record.offset);
@@ -161,6 +162,22 @@ impl Reader {
             desk.batch.clear();
         }
         Some((turn, read))
+    }
+
+    /// A mistake of this program costs one file a pause, and neither this thread nor a line: what was not handed over is
+    /// read again.
+    fn guarded(&self, file: &mut TailFile, desk: &mut Desk, counts: &mut Counts) -> Turn {
+        let before = file.record.clone();
+        let turn = catch_unwind(AssertUnwindSafe(|| file.turn(desk, now_ns(), counts)));
+        turn.unwrap_or_else(|_| {
+            let why = "reading it failed by a mistake of this program; please report what the log says";
+            tracing::error!(path = %before.path, "a log file cannot be read: {why}");
+            *desk = Desk::default();
+            *counts = Counts::default();
+            self.metrics.panicked();
+            file.recover(before);
+            Turn::Failed(std::io::Error::other(why))
+        })
     }
 
     fn hand_over(&self, desk: &mut Desk, mark: SourceMark) -> Option<()> {

@@ -90,6 +90,11 @@ impl Record {
         self.finished_at == Some(self.offset) && self.held.is_empty()
     }
 
+    /// Nothing of it was read, and something may be.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.offset == 0 && !self.is_finished()
+    }
+
     /// Everything before this is in the queue.
     pub(crate) fn safe_offset(&self) -> u64 {
         self.held.first().map_or(self.offset, |(start, _)| *start)

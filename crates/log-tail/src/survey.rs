@@ -40,6 +40,10 @@ impl Foreman {
         let begun = Instant::now();
         self.last_survey_ms = std::mem::replace(&mut self.survey_ms, now_ms());
         self.listings.clear();
+        self.came.retain(|_, came| {
+            came.retain(|came| self.book.is_unread(came.id));
+            !came.is_empty()
+        });
         self.by_kin.clear();
         for (id, slot) in &self.slots {
             for kin in [kin(&slot.place), kin(slot.known.real_path())].into_iter().flatten() {
@@ -54,6 +58,7 @@ impl Foreman {
         // Only for paths that were met before this survey: what lay beside the others is none of ours.
         self.note_names();
         self.meet_paths(&found);
+        self.meet_absent();
         let matched: HashSet<u64> = found.iter().filter_map(|found| self.meet_known(found)).collect();
         self.note_absent(&matched);
         let mut aside = HashMap::new();
@@ -85,6 +90,10 @@ impl Foreman {
             directories.extend(slot.known.real_path().parent().map(Path::to_owned));
         }
         self.watch.listen(&directories);
+        for job in self.jobs.iter().filter(|job| job.known) {
+            let patterns = job.targets.iter().map(|target| target.pattern.as_str());
+            self.book.note_looked_up(&job.name, patterns, self.survey_ms);
+        }
         self.finish_survey(begun);
     }
 
@@ -225,6 +234,9 @@ impl Foreman {
             }
             let done = record.packed && record.is_finished() && record.packed_size == candidate.size;
             if done || candidate.holds(&record) == Match::Same {
+                if record.is_unread() {
+                    self.note_came(&record, record.seen_ms);
+                }
                 self.adopt(candidate, record, found.job, found.target, false, done);
                 return true;
             }
@@ -356,6 +368,12 @@ impl Foreman {
             take_over(&mut record, &candidate, offset);
         }
         record.seen_ms = now_ms();
+        let waited = self.held.get(&found.path).map(|(since, _)| since.elapsed()).unwrap_or_default();
+        let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+        // It was not there when its names were looked up last, or has been waiting since.
+        let looked_ms = self.looked_up(found).unwrap_or(self.survey_ms).saturating_sub(waited);
+        let since_ms = self.seen(&record.job, record.rank, &found.path, looked_ms);
+        self.note_came(&record, since_ms);
         self.adopt(candidate, record, found.job, found.target, false, false);
     }
 

@@ -174,6 +174,16 @@ impl TailFile {
         self.file.as_ref().ok_or_else(gone)?.metadata()
     }
 
+    /// Goes back to what was handed over, after a mistake in the midst of a turn. What stages held is read again.
+    pub(crate) fn recover(&mut self, record: Record) {
+        self.resumed = record.held.is_empty();
+        self.record = record;
+        self.staged = None;
+        self.head = None;
+        self.ended = false;
+        self.close();
+    }
+
     /// The same file, from its beginning, as another content.
     pub(crate) fn begin_anew(&mut self, record: Record) {
         self.record = record;

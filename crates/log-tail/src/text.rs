@@ -80,6 +80,22 @@ impl Charset {
         out.truncate(written);
     }
 
+    /// The first lines of a file that begins with `head`, decoded, without their ends; what follows the last end too.
+    pub fn first_lines(self, head: &[u8], most: usize) -> Vec<String> {
+        let charset = self.settled(head);
+        let (mut rest, mut lines, mut decoded) = (head, Vec::new(), Vec::new());
+        while lines.len() < most && !rest.is_empty() {
+            let end = charset.line_end(rest);
+            let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+            let line = line.get(..line.len() - end.map_or(0, |_| charset.unit())).unwrap_or(line);
+            charset.decode(line, &mut decoded);
+            let bytes = if charset == Self::Utf8 { line } else { &decoded };
+            lines.push(String::from_utf8_lossy(bytes).into_owned());
+            rest = after;
+        }
+        lines
+    }
+
     /// Where to cut a line that is too long for one piece: at most `limit`, not inside a character if that can be seen.
     pub(crate) fn cut(self, data: &[u8], limit: usize) -> usize {
         let limit = limit.min(data.len());
@@ -102,6 +118,15 @@ mod tests {
         let mut out = Vec::new();
         charset.decode(bytes, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_first_lines_of_a_file_come_as_text() {
+        let utf16: Vec<u8> = "\u{feff}eins\nzw\u{f6}lf\nrest".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(Charset::Utf16.first_lines(&utf16, 9), ["eins", "zw\u{f6}lf", "rest"]);
+        let latin = Charset::from_name("iso-8859-1").unwrap();
+        assert_eq!(latin.first_lines(b"gr\xfcn\nblau\n", 1), ["gr\u{fc}n"]);
+        assert_eq!(Charset::Utf8.first_lines(b"a\n\nb", 9), ["a", "", "b"]);
     }
 
     #[test]

@@ -266,3 +266,72 @@ async fn a_kill_before_positions_are_written_down_costs_nothing() {
         house.stop().await;
     }
 }
+
+/// Nothing of it is in the queue and nothing was written down, so only the time when its path was last seen without it can
+/// lead to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_line_that_rotated_away_before_a_kill_is_found_again() {
+    for compress in [false, true] {
+        let mut house = House::new("app.log");
+        house.config.positions.sync_period = Duration::from_secs(3600);
+        // Long enough that the half line is not in the queue before the kill.
+        house.config.pace.drain = Duration::from_secs(5);
+        let all = lines(0, 20);
+        house.append("app.log", text(&all[..10]));
+        house.start();
+        house.expect_all(&all[..10]).await;
+        house.rename("app.log", "app.log.2");
+        house.until("the old file is let go", |house| house.files().is_empty()).await;
+        house.tail.as_ref().unwrap().sync();
+        house
+            .until("that is written down", |house| {
+                let text = fs::read_to_string(&house.config.positions.state_file).unwrap();
+                text.contains("\"finished_at\":460")
+            })
+            .await;
+        house.append("app.log", "half of something");
+        house.until("it is met", |house| house.files().iter().any(|file| file.offset == 0 && file.size > 0)).await;
+        // Until nothing that came before it is looked for any more.
+        tokio::time::sleep(house.config.pace.survey * 3 + house.config.pace.suspicion * 2).await;
+        house.rename("app.log", "app.log.1");
+        house.append("app.log", text(&all[10..]));
+        house.until("the new file is in the queue", |house| house.texts().contains(&all[19])).await;
+        house.kill().await;
+        if compress {
+            house.compress("app.log.1");
+        }
+        house.config.pace.drain = support::quick().drain;
+        house.start();
+        let expected: Vec<String> = all.iter().cloned().chain(["half of something".to_owned()]).collect();
+        once(&house, &expected).await;
+        house.stop().await;
+    }
+}
+
+/// Its path was never met: only the pattern was looked up before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_came_and_rotated_while_the_agent_was_down_is_read_from_its_first_content() {
+    for compress in [false, true] {
+        let mut house = House::new("*.log");
+        let all = lines(0, 40);
+        house.append("other.log.1", "rotated before anybody looked\n");
+        house.append("other.log", text(&all[..10]));
+        // By more than the clocks of file systems lag behind.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        house.start();
+        house.expect_all(&all[..10]).await;
+        house.stop().await;
+        house.append("app.log", text(&all[10..20]));
+        house.rename("app.log", "app.log.1");
+        if compress {
+            house.compress("app.log.1");
+        }
+        house.append("app.log", text(&all[20..]));
+        house.start();
+        once(&house, &all).await;
+        house.kill().await;
+        house.start();
+        once(&house, &all).await;
+        house.stop().await;
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -42,6 +43,8 @@ pub struct ClientOptions {
     pub file_check: Duration,
     /// Speak HTTP/2 from the first byte, also without TLS, as gRPC wants it.
     pub http2_only: bool,
+    /// Every request goes to this local socket, whatever host its URL names.
+    pub unix_socket: Option<PathBuf>,
 }
 
 impl Default for ClientOptions {
@@ -54,6 +57,7 @@ impl Default for ClientOptions {
             proxy_environment: None,
             file_check: Duration::from_secs(10),
             http2_only: false,
+            unix_socket: None,
         }
     }
 }

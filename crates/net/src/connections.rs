@@ -279,6 +279,9 @@ fn build(
     } else if !http2 {
         builder = builder.http1_only();
     }
+    if let Some(socket) = &options.unix_socket {
+        builder = builder.unix_socket(socket.as_path());
+    }
     if let Some(host) = fixed_host {
         builder = builder.dns_resolver(FixedHost(host.into()));
     }

@@ -29,6 +29,7 @@ mod dial;
 mod error;
 mod file_stamps;
 mod http1;
+mod losses;
 mod oauth2;
 mod open_reply;
 pub mod pem;
@@ -51,6 +52,7 @@ pub use client_config::{HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConf
 pub use crypto::install_crypto_provider;
 pub use error::{NetError, masked};
 pub use file_stamps::FileStamps;
+pub use losses::DatagramLosses;
 pub use open_reply::OpenReply;
 pub use proxy::{NoProxy, ProxyEnvironment, is_local_destination};
 pub use secret::{Secret, SecretSource, StoredSecret};

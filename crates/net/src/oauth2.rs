@@ -114,8 +114,11 @@ impl TokenSource {
             .map_err(|source| NetError::File { what: source.to_string(), source })?;
         let mut refusal = None;
         for &way in order {
-            let reply =
-                Box::pin(self.client.send(self.request(way, &secret)?, TOKEN_TIMEOUT, TOKEN_ANSWER_LIMIT)).await?;
+            let request = self.request(way, &secret)?;
+            // Under its own name: as it is, the destination would be blamed for it.
+            let reply = Box::pin(self.client.send(request, TOKEN_TIMEOUT, TOKEN_ANSWER_LIMIT))
+                .await
+                .map_err(|error| self.error(error.to_string()))?;
             if reply.status.is_success() {
                 *style = way;
                 return self.read(&reply.body);

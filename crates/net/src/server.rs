@@ -54,6 +54,28 @@ pub struct ServerOptions {
     pub head_limit: usize,
     /// After shutdown, how long requests under way may take.
     pub drain_timeout: Duration,
+    pub http2: Http2Options,
+}
+
+/// What only HTTP/2 has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Options {
+    /// A connection that is silent for so long is asked whether it lives.
+    pub keep_alive_interval: Duration,
+    /// And closed without an answer in this time.
+    pub keep_alive_timeout: Duration,
+    /// Requests under way on one connection.
+    pub max_concurrent_streams: u32,
+}
+
+impl Default for Http2Options {
+    fn default() -> Self {
+        Self {
+            keep_alive_interval: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(20),
+            max_concurrent_streams: 200,
+        }
+    }
 }
 
 impl Default for ServerOptions {
@@ -64,6 +86,7 @@ impl Default for ServerOptions {
             connection_limit: 1024,
             head_limit: 64 << 10,
             drain_timeout: Duration::from_secs(5),
+            http2: Http2Options::default(),
         }
     }
 }
@@ -178,8 +201,9 @@ async fn talk<IO, S, B>(
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(options.head_limit).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .keep_alive_interval(options.http2.keep_alive_interval)
+        .keep_alive_timeout(options.http2.keep_alive_timeout)
+        .max_concurrent_streams(options.http2.max_concurrent_streams);
     let spoken = Arc::new(AtomicBool::new(false));
     let stream = UntilFirstRequest {
         stream,

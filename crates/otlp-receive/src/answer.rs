@@ -11,8 +11,9 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use model::otlp::Signal;
 
-use crate::refusal::Refusal;
+use crate::{elsewhere::Taken, refusal::Refusal};
 
 /// An answer's body: some bytes, and trailers behind them where gRPC wants them.
 #[derive(Debug, Default)]
@@ -65,6 +66,33 @@ pub(crate) fn status_message(refusal: &Refusal) -> Vec<u8> {
         put_bytes_field(&mut status, 3, &any);
     }
     status
+}
+
+/// An export's response: empty, or what was not taken (`partial_success`, 1: `rejected_*` 1, `error_message` 2).
+pub(crate) fn response_message(taken: &Taken) -> Vec<u8> {
+    let mut response = Vec::new();
+    if taken.rejected > 0 {
+        let mut partial = Vec::new();
+        put_varint_field(&mut partial, 1, taken.rejected);
+        put_bytes_field(&mut partial, 2, taken.why().as_bytes());
+        put_bytes_field(&mut response, 1, &partial);
+    }
+    response
+}
+
+/// The same as JSON.
+pub(crate) fn response_json(signal: Signal, taken: &Taken) -> Vec<u8> {
+    if taken.rejected == 0 {
+        return b"{}".to_vec();
+    }
+    let name = match signal {
+        Signal::Traces => "rejectedSpans",
+        Signal::Metrics => "rejectedDataPoints",
+        Signal::Logs => "rejectedLogRecords",
+    };
+    let response =
+        serde_json::json!({ "partialSuccess": { name: taken.rejected.to_string(), "errorMessage": taken.why() } });
+    response.to_string().into_bytes()
 }
 
 /// The same as JSON.

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use model::otlp::Signal;
-use net::{Pem, server::ServerTls};
+use net::{
+    Pem,
+    server::{Http2Options, ServerTls},
+};
 
 /// One endpoint that is listened on.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +23,12 @@ pub struct ReceiverConfig {
     pub request_time: Duration,
     /// Connections at the same time; more wait.
     pub connections: usize,
+    /// Of gRPC's connections.
+    pub http2: Http2Options,
+    /// The entry of `metrics.configs` that data points go to as samples; `None`: as they came, with the spans.
+    pub metrics_instance: Option<String>,
+    /// The same of `logs.configs` for log records, as lines.
+    pub logs_instance: Option<String>,
 }
 
 /// What is spoken at an endpoint.
@@ -29,6 +38,18 @@ pub enum Speech {
     Grpc,
     /// OTLP over HTTP: protobuf and JSON.
     Http { paths: HttpPaths, cors: Option<Cors> },
+    /// Zipkin's JSON (v1, v2) and protobuf over HTTP. `parse`: tags that are numbers or booleans become such.
+    Zipkin { parse: bool, cors: Option<Cors> },
+    /// `jaeger.api_v2.CollectorService` over gRPC.
+    JaegerGrpc,
+    /// Batches of `jaeger.thrift` in the binary protocol over HTTP.
+    JaegerHttp { cors: Option<Cors> },
+    /// Calls of Jaeger's agent, a datagram each.
+    JaegerUdp {
+        form: ThriftForm,
+        /// Longer datagrams are cut by the kernel and refused.
+        max_packet: usize,
+    },
 }
 
 impl Speech {
@@ -36,9 +57,20 @@ impl Speech {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
-            Self::Http { .. } => "http",
+            Self::Http { .. } | Self::Zipkin { .. } => "http",
+            Self::JaegerGrpc => "grpc",
+            Self::JaegerHttp { .. } => "thrift_http",
+            Self::JaegerUdp { form: ThriftForm::Compact, .. } => "thrift_compact",
+            Self::JaegerUdp { form: ThriftForm::Binary, .. } => "thrift_binary",
         }
     }
+}
+
+/// Thrift's protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThriftForm {
+    Binary,
+    Compact,
 }
 
 /// Where each signal is posted to.
@@ -119,6 +151,9 @@ impl ReceiverConfig {
             max_request: 4 << 20,
             request_time: Duration::from_secs(30),
             connections: 1024,
+            http2: Http2Options::default(),
+            metrics_instance: None,
+            logs_instance: None,
         }
     }
 
@@ -126,6 +161,41 @@ impl ReceiverConfig {
     pub fn http(listen: &str) -> Self {
         let speech = Speech::Http { paths: HttpPaths::default(), cors: None };
         Self { speech, max_request: pipeline::MAX_OTLP_REQUEST, ..Self::grpc(listen) }
+    }
+
+    /// Zipkin at this address, everything else as documented.
+    pub fn zipkin(listen: &str) -> Self {
+        let speech = Speech::Zipkin { parse: false, cors: None };
+        Self { name: "zipkin".to_owned(), speech, ..Self::http(listen) }
+    }
+
+    /// Jaeger over gRPC.
+    pub fn jaeger_grpc(listen: &str) -> Self {
+        Self { name: "jaeger".to_owned(), speech: Speech::JaegerGrpc, ..Self::grpc(listen) }
+    }
+
+    /// Jaeger's Thrift over HTTP.
+    pub fn jaeger_http(listen: &str) -> Self {
+        Self { name: "jaeger".to_owned(), speech: Speech::JaegerHttp { cors: None }, ..Self::http(listen) }
+    }
+
+    /// Jaeger's Thrift in datagrams.
+    pub fn jaeger_udp(listen: &str, form: ThriftForm) -> Self {
+        let speech = Speech::JaegerUdp { form, max_packet: 65_000 };
+        Self { name: "jaeger".to_owned(), speech, ..Self::http(listen) }
+    }
+
+    /// Whether datagrams are listened for, and not connections.
+    pub fn is_udp(&self) -> bool {
+        matches!(self.speech, Speech::JaegerUdp { .. })
+    }
+
+    /// Which signals can come in here at all.
+    pub fn brings(&self) -> Signals {
+        match self.speech {
+            Speech::Grpc | Speech::Http { .. } => Signals::ALL,
+            _ => Signals { traces: true, ..Signals::default() },
+        }
     }
 
     /// `otlp (grpc)`: for messages.

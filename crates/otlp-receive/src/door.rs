@@ -5,19 +5,21 @@
 use std::time::Duration;
 
 use model::otlp::{Signal, check};
-use pipeline::{OtlpIntake, off_reactor};
+use pipeline::{IntakeError, OtlpBuffer, OtlpIntake, Receipt, off_reactor};
 
 use crate::{
     body::Arrived,
     config::Signals,
+    elsewhere::{Elsewhere, Taken},
     metrics::ReceiverCounts,
     refusal::Refusal,
     room::{BodyRoom, Held},
+    sheaf::Cut,
     unpack::{Packing, unpack},
 };
 
 /// More bytes than this take about a millisecond to check or unpack.
-const LONG: usize = 256 << 10;
+pub(crate) const LONG: usize = 256 << 10;
 
 /// How often a request that waits for the disk looks whether the lane is full by now, and how many times. It is in memory
 /// then and may be stored in the end all the same; the client is told to send it again.
@@ -29,6 +31,7 @@ const SYNC_LOOKS: u32 = 20;
 pub(crate) struct Door {
     pub intake: OtlpIntake,
     pub accepts: Signals,
+    pub elsewhere: Elsewhere,
     pub room: BodyRoom,
     pub counts: ReceiverCounts,
     pub max_request: usize,
@@ -45,39 +48,78 @@ pub(crate) enum Writing {
 impl Door {
     /// Whether somebody takes this signal.
     pub(crate) fn admits(&self, signal: Signal) -> Result<(), Refusal> {
-        if self.accepts.has(signal) { Ok(()) } else { Err(Refusal::NotTaken(signal)) }
+        if self.accepts.has(signal) || self.elsewhere.takes(signal) { Ok(()) } else { Err(Refusal::NotTaken(signal)) }
     }
 
-    /// Unpacks, checks and stores. Gives the number of items.
+    /// Unpacks, checks and stores. Tells what cannot be stored and never will be.
     pub(crate) async fn take(
         &self,
         signal: Signal,
         arrived: Arrived,
         packing: Packing,
         writing: Writing,
-    ) -> Result<u32, Refusal> {
-        let Arrived { mut bytes, mut held, .. } = arrived;
-        if packing != Packing::None {
-            let long = bytes.len() > LONG / 8;
-            let packed = bytes.capacity();
-            bytes = off_reactor(long, || unpack(bytes.body(), packing, self.max_request, &mut held))?;
-            held.less(packed);
-        }
+    ) -> Result<Taken, Refusal> {
+        let Arrived { mut bytes, mut held, .. } = self.unpacked(arrived, packing)?;
         if writing == Writing::Json {
             bytes = off_reactor(bytes.len() > LONG / 8, || self.translated(signal, bytes.body(), &mut held))?;
         }
         let size = bytes.len();
         let items = off_reactor(size > LONG, || check(signal, bytes.body()));
         let items = items.map_err(|error| Refusal::malformed(&error))?;
-        if items > 0 {
+        let mut taken = Taken::default();
+        if items > 0 && self.elsewhere.takes(signal) {
+            let told = self.elsewhere.take(signal, bytes.body(), &mut held).await;
+            taken = told.inspect_err(|_| self.counts.refused_items(signal, items))?;
+            self.counts.untranslated(&taken);
+        } else if items > 0 {
             self.store(signal, bytes, items).await.inspect_err(|_| self.counts.refused_items(signal, items))?;
         }
         drop(held);
-        self.counts.accepted(signal, items, size);
-        Ok(items)
+        let rejected = u32::try_from(taken.rejected).unwrap_or(u32::MAX);
+        self.counts.accepted(signal, items.saturating_sub(rejected), size);
+        Ok(taken)
     }
 
-    fn translated(&self, signal: Signal, json: &[u8], held: &mut Held) -> Result<pipeline::OtlpBuffer, Refusal> {
+    /// Undoes a request's compression.
+    pub(crate) fn unpacked(&self, arrived: Arrived, packing: Packing) -> Result<Arrived, Refusal> {
+        if packing == Packing::None {
+            return Ok(arrived);
+        }
+        let Arrived { bytes, mut held, head } = arrived;
+        let (long, packed) = (bytes.len() > LONG / 8, bytes.capacity());
+        let bytes = off_reactor(long, || unpack(bytes.body(), packing, self.max_request, &mut held))?;
+        held.less(packed);
+        Ok(Arrived { bytes, held, head })
+    }
+
+    /// Stores what a request of `size` bytes was translated to. All of it is on disk when this is `Ok`.
+    pub(crate) async fn keep(&self, cuts: Vec<Cut>, size: usize) -> Result<(), Refusal> {
+        let spans = cuts.iter().map(|cut| cut.spans).sum();
+        let mut receipts = Vec::with_capacity(cuts.len());
+        for cut in cuts {
+            let receipt = self.append(Signal::Traces, cut.request, cut.spans).await;
+            receipts.push(receipt.inspect_err(|_| self.counts.refused_items(Signal::Traces, spans))?);
+        }
+        for receipt in receipts {
+            self.durable(receipt).await.inspect_err(|_| self.counts.refused_items(Signal::Traces, spans))?;
+        }
+        self.counts.accepted(Signal::Traces, spans, size);
+        Ok(())
+    }
+
+    /// The same for datagrams, which nobody waits for.
+    pub(crate) async fn keep_soon(&self, cuts: Vec<Cut>, size: usize) -> Result<(), Refusal> {
+        let spans = cuts.iter().map(|cut| cut.spans).sum();
+        for cut in cuts {
+            let stream = Signal::Traces as u64;
+            let receipt = self.intake.append_soon(Signal::Traces, cut.request, cut.spans, stream).await;
+            receipt.map_err(refused).inspect_err(|_| self.counts.refused_items(Signal::Traces, spans))?;
+        }
+        self.counts.accepted(Signal::Traces, spans, size);
+        Ok(())
+    }
+
+    fn translated(&self, signal: Signal, json: &[u8], held: &mut Held) -> Result<OtlpBuffer, Refusal> {
         // Protobuf is never longer than the JSON it says the same as, but for numbers of one digit.
         if !held.more(json.len()) {
             return Err(Refusal::Crowded);
@@ -86,23 +128,22 @@ impl Door {
         if message.len() > self.max_request {
             return Err(Refusal::TooLarge { limit: self.max_request });
         }
-        let mut bytes = pipeline::OtlpBuffer::with_capacity(message.len());
+        let mut bytes = OtlpBuffer::with_capacity(message.len());
         bytes.extend(&message);
         Ok(bytes)
     }
 
-    async fn store(&self, signal: Signal, request: pipeline::OtlpBuffer, items: u32) -> Result<(), Refusal> {
+    async fn store(&self, signal: Signal, request: OtlpBuffer, items: u32) -> Result<(), Refusal> {
+        let receipt = self.append(signal, request, items).await?;
+        self.durable(receipt).await
+    }
+
+    async fn append(&self, signal: Signal, request: OtlpBuffer, items: u32) -> Result<Receipt, Refusal> {
         // One stream for each signal: what was accepted first is sent first.
-        let stream = signal as u64;
-        let receipt = self.intake.append(signal, request, items, stream).await.map_err(|error| {
-            if error.is_full() {
-                Refusal::QueueFull
-            } else if error.is_closed() {
-                Refusal::Stopping
-            } else {
-                Refusal::TooLarge { limit: pipeline::MAX_OTLP_REQUEST }
-            }
-        })?;
+        self.intake.append(signal, request, items, signal as u64).await.map_err(refused)
+    }
+
+    async fn durable(&self, receipt: Receipt) -> Result<(), Refusal> {
         let mut durable = std::pin::pin!(receipt.durable());
         for _ in 0..SYNC_LOOKS {
             match tokio::time::timeout(SYNC_LOOK, &mut durable).await {
@@ -112,5 +153,16 @@ impl Door {
             }
         }
         Err(Refusal::QueueFull)
+    }
+}
+
+/// What a client is told of an intake's error.
+pub(crate) fn refused(error: IntakeError) -> Refusal {
+    if error.is_full() {
+        Refusal::QueueFull
+    } else if error.is_closed() {
+        Refusal::Stopping
+    } else {
+        Refusal::TooLarge { limit: pipeline::MAX_OTLP_REQUEST }
     }
 }

@@ -3,8 +3,12 @@
 use model::otlp::{Signal, check, count};
 
 use crate::{
+    jaeger,
+    refusal::Refusal,
     room::BodyRoom,
+    sheaf::Sheaf,
     unpack::{Packing, unpack},
+    zipkin,
 };
 
 const LIMIT: usize = 1 << 20;
@@ -44,5 +48,49 @@ pub fn packed(bytes: &[u8]) {
     let room = BodyRoom::new(4 * LIMIT);
     if let Ok(whole) = unpack(packed, packing, LIMIT, &mut room.hold()) {
         assert!(whole.len() <= LIMIT);
+    }
+}
+
+/// What becomes of spans of other protocols is a request of as many spans as were counted.
+fn spans(read: impl FnOnce(&mut Sheaf<'_>) -> Result<(), Refusal>) {
+    let room = BodyRoom::new(64 << 20);
+    let mut held = room.hold();
+    let mut sheaf = Sheaf::new(&mut held);
+    if read(&mut sheaf).is_ok() {
+        for cut in sheaf.finish().unwrap_or_default() {
+            assert!(check(Signal::Traces, cut.request.body()).is_ok_and(|spans| spans == cut.spans), "no request");
+        }
+    }
+}
+
+/// The first byte says whether tags are parsed.
+pub fn zipkin(bytes: &[u8]) {
+    let Some((first, body)) = bytes.split_first() else { return };
+    let parse = first % 2 == 1;
+    spans(|sheaf| zipkin::read_v2(body, parse, sheaf));
+    spans(|sheaf| zipkin::read_v1(body, parse, sheaf));
+    spans(|sheaf| zipkin::read_protobuf(body, parse, sheaf));
+}
+
+/// Everything that a Jaeger client sends.
+pub fn jaeger(bytes: &[u8]) {
+    spans(|sheaf| jaeger::read_binary_batch(bytes, sheaf));
+    spans(|sheaf| jaeger::read_datagram(bytes, jaeger::Protocol::Binary, sheaf));
+    spans(|sheaf| jaeger::read_datagram(bytes, jaeger::Protocol::Compact, sheaf));
+    spans(|sheaf| jaeger::read_request(bytes, sheaf));
+}
+
+/// What passes the receiver's check is translated without a panic, and no more points come out than went in.
+pub fn translate(bytes: &[u8]) {
+    if let Ok(items) = check(Signal::Metrics, bytes) {
+        let all = otlp_translate::MetricTranslator::default().translate(bytes, 1);
+        let all = all.unwrap_or_default();
+        let counted = all.points + all.rejected.values().sum::<u64>();
+        assert!(counted <= u64::from(items), "{counted} of {items}");
+    }
+    if let Ok(items) = check(Signal::Logs, bytes) {
+        let (batches, rejected) = otlp_translate::log_lines(bytes, 1).unwrap_or_default();
+        let lines: u64 = batches.iter().map(|batch| u64::from(batch.items())).sum();
+        assert!(lines + rejected <= u64::from(items), "{lines} of {items}");
     }
 }

@@ -1,4 +1,4 @@
-//! OTLP over gRPC: the `Export` call of three services, by hand.
+//! gRPC: the `Export` call of OTLP's three services and `PostSpans` of Jaeger's collector, by hand.
 //!
 //! A unary call is a POST whose body is five bytes (packed or not, length) and a message; its answer is a message and two
 //! trailers. Sources: "gRPC over HTTP2" (PROTOCOL-HTTP2.md), the OTLP specification, "OTLP/gRPC". Not here: reflection,
@@ -9,32 +9,58 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 use model::otlp::Signal;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use pipeline::off_reactor;
 
 use crate::{
-    answer::{AnswerBody, status_message},
+    answer::{AnswerBody, response_message, status_message},
     body::{GRPC_HEAD, Limits, read},
-    door::{Door, Writing},
+    door::{Door, LONG, Writing},
+    elsewhere::Taken,
+    jaeger,
     refusal::Refusal,
+    sheaf::Sheaf,
     unpack::{PACKINGS, Packing},
 };
 
 /// In `grpc-message` these are written as `%xx`.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// The empty response: not packed, no bytes. Nothing is ever stored in part.
-const DONE: &[u8] = &[0; GRPC_HEAD];
+/// What is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Service {
+    Otlp,
+    Jaeger,
+}
 
+/// OTLP.
 pub(crate) async fn answer(door: &Door, request: Request<Incoming>) -> Response<AnswerBody> {
+    answer_of(door, Service::Otlp, request).await
+}
+
+/// Jaeger's collector.
+pub(crate) async fn answer_jaeger(door: &Door, request: Request<Incoming>) -> Response<AnswerBody> {
+    answer_of(door, Service::Jaeger, request).await
+}
+
+async fn answer_of(door: &Door, service: Service, request: Request<Incoming>) -> Response<AnswerBody> {
     let is_grpc = content_type(request.headers()).starts_with("application/grpc");
     if request.version() != Version::HTTP_2 || request.method() != Method::POST || !is_grpc {
         let refusal = Refusal::Unsupported(
-            "this port speaks gRPC: send OTLP over HTTP to the receiver's http protocol (port 4318)".to_owned(),
+            match service {
+                Service::Otlp => {
+                    "this port speaks gRPC: send OTLP over HTTP to the receiver's http protocol (port 4318)"
+                }
+                Service::Jaeger => {
+                    "this port speaks gRPC: send Thrift over HTTP to the receiver's thrift_http protocol"
+                }
+            }
+            .to_owned(),
         );
         door.counts.refused(&refusal);
         return crate::http::refused(&refusal, crate::http::Form::Text);
     }
-    match export(door, request).await {
-        Ok(()) => done(),
+    match export(door, service, request).await {
+        Ok(taken) => done(&taken),
         Err(refusal) => {
             door.counts.refused(&refusal);
             failed(&refusal)
@@ -42,8 +68,8 @@ pub(crate) async fn answer(door: &Door, request: Request<Incoming>) -> Response<
     }
 }
 
-async fn export(door: &Door, request: Request<Incoming>) -> Result<(), Refusal> {
-    let signal = signal(request.uri().path())?;
+async fn export(door: &Door, service: Service, request: Request<Incoming>) -> Result<Taken, Refusal> {
+    let signal = signal(service, request.uri().path())?;
     let packing = Packing::named(text(request.headers(), "grpc-encoding"))?;
     if content_type(request.headers()).starts_with("application/grpc+json") {
         return Err(Refusal::Unsupported("JSON over gRPC is not known here: send protobuf".to_owned()));
@@ -64,19 +90,33 @@ async fn export(door: &Door, request: Request<Incoming>) -> Result<(), Refusal> 
         1 => return Err(Refusal::Malformed("the message is packed and no grpc-encoding says how".to_owned())),
         _ => return Err(Refusal::Malformed("the message's head is not one of gRPC".to_owned())),
     };
-    door.take(signal, arrived, packing, Writing::Protobuf).await.map(drop)
+    if service == Service::Otlp {
+        return door.take(signal, arrived, packing, Writing::Protobuf).await;
+    }
+    let mut arrived = door.unpacked(arrived, packing)?;
+    let size = arrived.bytes.len();
+    let cuts = off_reactor(size > LONG / 8, || {
+        let mut sheaf = Sheaf::new(&mut arrived.held);
+        jaeger::read_request(arrived.bytes.body(), &mut sheaf)?;
+        sheaf.finish()
+    })?;
+    door.keep(cuts, size).await.map(|()| Taken::default())
 }
 
-fn signal(path: &str) -> Result<Signal, Refusal> {
+fn signal(service: Service, path: &str) -> Result<Signal, Refusal> {
     match path {
+        "/jaeger.api_v2.CollectorService/PostSpans" if service == Service::Jaeger => Ok(Signal::Traces),
+        _ if service == Service::Jaeger => Err(unknown(path)),
         "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Ok(Signal::Traces),
         "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Ok(Signal::Metrics),
         "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Ok(Signal::Logs),
-        other => {
-            let short: String = other.chars().take(80).collect();
-            Err(Refusal::Unknown(format!("the method {short} is not known here")))
-        }
+        other => Err(unknown(other)),
     }
+}
+
+fn unknown(path: &str) -> Refusal {
+    let short: String = path.chars().take(80).collect();
+    Refusal::Unknown(format!("the method {short} is not known here"))
 }
 
 fn content_type(headers: &HeaderMap) -> &str {
@@ -89,10 +129,14 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-fn done() -> Response<AnswerBody> {
+/// Success: a message that is not packed, and empty unless something could not be stored.
+fn done(taken: &Taken) -> Response<AnswerBody> {
+    let message = response_message(taken);
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let body = [&[0], length.as_slice(), &message].concat();
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let mut response = Response::new(AnswerBody::of(DONE).with_trailers(trailers));
+    let mut response = Response::new(AnswerBody::of(body).with_trailers(trailers));
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     response
 }

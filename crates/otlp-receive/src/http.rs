@@ -7,11 +7,12 @@ use hyper::body::Incoming;
 use model::otlp::Signal;
 
 use crate::{
-    answer::{AnswerBody, status_json, status_message},
+    answer::{AnswerBody, response_json, response_message, status_json, status_message},
     body::{Limits, read},
     config::{Cors, HttpPaths},
     cors,
     door::{Door, Writing},
+    elsewhere::Taken,
     refusal::Refusal,
     unpack::Packing,
 };
@@ -40,7 +41,7 @@ pub(crate) async fn answer(
     let allowed = cors.and_then(|cors| cors::allowed(cors, request.headers()));
     let form = form(request.headers());
     let mut answer = match export(door, paths, form, request).await {
-        Ok(()) => done(form),
+        Ok((signal, taken)) => done(form, signal, &taken),
         Err(refusal) => {
             door.counts.refused(&refusal);
             refused(&refusal, form)
@@ -52,7 +53,12 @@ pub(crate) async fn answer(
     answer
 }
 
-async fn export(door: &Door, paths: &HttpPaths, form: Form, request: Request<Incoming>) -> Result<(), Refusal> {
+async fn export(
+    door: &Door,
+    paths: &HttpPaths,
+    form: Form,
+    request: Request<Incoming>,
+) -> Result<(Signal, Taken), Refusal> {
     let signal = signal(paths, request.uri().path())?;
     if request.method() != Method::POST {
         return Err(Refusal::Method);
@@ -70,7 +76,7 @@ async fn export(door: &Door, paths: &HttpPaths, form: Form, request: Request<Inc
     door.admits(signal)?;
     let limits = Limits { bytes: door.max_request, time: door.request_time, head: 0 };
     let arrived = read(request.into_body(), limits, &door.room).await?;
-    door.take(signal, arrived, packing, writing).await.map(drop)
+    Ok((signal, door.take(signal, arrived, packing, writing).await?))
 }
 
 fn signal(paths: &HttpPaths, path: &str) -> Result<Signal, Refusal> {
@@ -91,9 +97,12 @@ fn form(headers: &HeaderMap) -> Form {
     }
 }
 
-/// An empty response of any signal: nothing is ever stored in part.
-fn done(form: Form) -> Response<AnswerBody> {
-    let (body, content_type): (&'static [u8], _) = if form == Form::Json { (b"{}", JSON) } else { (b"", PROTOBUF) };
+/// Success, with what could not be stored where there is such.
+fn done(form: Form, signal: Signal, taken: &Taken) -> Response<AnswerBody> {
+    let (body, content_type) = match form {
+        Form::Json => (response_json(signal, taken), JSON),
+        _ => (response_message(taken), PROTOBUF),
+    };
     let mut response = Response::new(AnswerBody::of(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

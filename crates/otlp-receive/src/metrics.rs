@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::refusal::Refusal;
+use crate::{elsewhere::Taken, refusal::Refusal};
 
 /// `traces_config`, `receiver`, `transport`.
 type Labels = [(&'static str, String); 3];
@@ -21,6 +21,8 @@ pub struct OtlpMetrics {
     bytes: Counters,
     requests: Counters,
     refused_requests: Family<ReasonLabels, Counter>,
+    lost: Counters,
+    untranslated: Family<ReasonLabels, Counter>,
 }
 
 impl OtlpMetrics {
@@ -55,6 +57,16 @@ impl OtlpMetrics {
             "OTLP requests not answered with success, by reason",
             all.refused_requests.clone(),
         );
+        registry.register(
+            "sigpost_receiver_lost_datagrams",
+            "Datagrams that the kernel dropped because they came faster than they were read",
+            all.lost.clone(),
+        );
+        registry.register(
+            "sigpost_otlp_untranslated_items",
+            "Data points and log records that have no place in what they were to become, by reason",
+            all.untranslated.clone(),
+        );
         all
     }
 
@@ -72,6 +84,8 @@ impl OtlpMetrics {
             bytes: self.bytes.get_or_create(&labels).clone(),
             requests: self.requests.get_or_create(&labels).clone(),
             refused_requests: self.refused_requests.clone(),
+            lost: self.lost.clone(),
+            untranslated: self.untranslated.clone(),
             labels,
         }
     }
@@ -85,6 +99,8 @@ pub(crate) struct ReceiverCounts {
     bytes: Counter,
     requests: Counter,
     refused_requests: Family<ReasonLabels, Counter>,
+    lost: Counters,
+    untranslated: Family<ReasonLabels, Counter>,
     labels: Labels,
 }
 
@@ -108,6 +124,21 @@ impl ReceiverCounts {
         let [instance, receiver, transport] = self.labels.clone();
         let labels = [instance, receiver, transport, ("reason", refusal.reason().to_owned())];
         self.refused_requests.get_or_create(&labels).inc();
+    }
+
+    /// Items that are told as rejected in an answer of success.
+    pub(crate) fn untranslated(&self, taken: &Taken) {
+        for (reason, count) in &taken.reasons {
+            let [instance, receiver, transport] = self.labels.clone();
+            let labels = [instance, receiver, transport, ("reason", (*reason).to_owned())];
+            self.untranslated.get_or_create(&labels).inc_by(*count);
+        }
+    }
+
+    /// Datagrams that were never read.
+    pub(crate) fn lost(&self, datagrams: u64) {
+        // Only where datagrams come is there a row.
+        self.lost.get_or_create(&self.labels).inc_by(datagrams);
     }
 
     /// Requests answered with success, and items of all signals in them.

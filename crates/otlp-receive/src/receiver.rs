@@ -9,12 +9,17 @@ use net::{
     Listening, Sockets, Transport,
     server::{ServerOptions, serve},
 };
-use pipeline::OtlpIntake;
+use pipeline::{LogIntake, MetricIntake, OtlpIntake};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BodyRoom, OtlpMetrics, ReceiveError, ReceiverConfig, Signals, config::Speech, door::Door, grpc, http,
+    BodyRoom, OtlpMetrics, ReceiveError, ReceiverConfig, Signals,
+    config::Speech,
+    door::Door,
+    elsewhere::Elsewhere,
+    grpc, http, jaeger,
     metrics::ReceiverCounts,
+    plain::{self, Tongue},
 };
 
 /// An endpoint that has its socket and usable certificates.
@@ -59,13 +64,19 @@ impl Prepared {
             tls.server().check().map_err(|source| ReceiveError::Net { what: config.title(), source })?;
         }
         let failed = |source| ReceiveError::Listen { what: config.title(), address: config.listen.clone(), source };
-        let listening = sockets.listen(&config.title(), Transport::Tcp, &config.listen).map_err(failed)?;
+        let transport = if config.is_udp() { Transport::Udp } else { Transport::Tcp };
+        let listening = sockets.listen(&config.title(), transport, &config.listen).map_err(failed)?;
         Ok(Self { config, listening })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.listening.address()
+    }
+
+    /// As it was given.
+    pub fn config(&self) -> &ReceiverConfig {
+        &self.config
     }
 
     /// What [`Prepared::run`] needs, and a way to look at it while it runs. `instance` is the entry of `traces.configs`.
@@ -81,6 +92,7 @@ impl Prepared {
         let door = Door {
             intake,
             accepts,
+            elsewhere: Elsewhere::default(),
             room,
             counts,
             max_request: self.config.max_request.min(pipeline::MAX_OTLP_REQUEST),
@@ -99,6 +111,14 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Data points go to an instance of metrics as samples, log records to one of logs as lines; `None`: as they came, to the
+    /// receiver's own.
+    #[must_use]
+    pub fn elsewhere(mut self, metrics: Option<MetricIntake>, logs: Option<LogIntake>) -> Self {
+        self.door.elsewhere = Elsewhere::new(metrics, logs);
+        self
+    }
+
     /// To look at while it runs.
     pub fn looking(&self) -> Looking {
         let (title, address, counts) = (self.config.title(), self.listening.address(), self.door.counts.clone());
@@ -110,10 +130,18 @@ impl Opened {
         let Self { config, listening, door } = self;
         let title = config.title();
         let failed = |source| ReceiveError::Listen { what: title.clone(), address: config.listen.clone(), source };
+        if let Speech::JaegerUdp { form, max_packet } = config.speech {
+            tracing::info!(receiver = title, address = %listening.address(), "receiving traces");
+            let socket = listening.udp().map_err(failed)?;
+            jaeger::serve_datagrams(socket, &door, form, max_packet, &stop).await;
+            drop(listening);
+            return Ok(());
+        }
         let listener = listening.tcp().map_err(failed)?;
         let options = ServerOptions {
             tls: config.tls.as_ref().map(crate::ListenTls::server),
             connection_limit: config.connections,
+            http2: config.http2,
             ..ServerOptions::default()
         };
         let (door, speech) = (Arc::new(door), Arc::new(config.speech.clone()));
@@ -123,11 +151,19 @@ impl Opened {
                 let answer = match &*speech {
                     Speech::Grpc => grpc::answer(&door, request).await,
                     Speech::Http { paths, cors } => http::answer(&door, paths, cors.as_ref(), request).await,
+                    Speech::Zipkin { parse, cors } => {
+                        plain::answer(&door, Tongue::Zipkin { parse: *parse }, cors.as_ref(), request).await
+                    }
+                    Speech::JaegerHttp { cors } => {
+                        plain::answer(&door, Tongue::JaegerThrift, cors.as_ref(), request).await
+                    }
+                    // Datagrams were served above.
+                    Speech::JaegerGrpc | Speech::JaegerUdp { .. } => grpc::answer_jaeger(&door, request).await,
                 };
                 Ok::<_, Infallible>(answer)
             }
         });
-        tracing::info!(receiver = title, address = %listening.address(), "receiving OTLP");
+        tracing::info!(receiver = title, address = %listening.address(), "receiving telemetry");
         let served = serve(listener, service, options, stop).await;
         // The socket stays open until here: whoever follows has it already.
         drop(listening);

@@ -469,3 +469,36 @@ impl http_body::Body for Pieces {
         self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(http_body::Frame::data(piece))))
     }
 }
+
+/// The head of a frame of HTTP/2, and its payload.
+async fn frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+    use tokio::io::AsyncReadExt;
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await?;
+    Ok((head[3], payload))
+}
+
+#[tokio::test]
+async fn grpc_says_how_many_streams_it_takes_and_closes_what_is_silent() {
+    use tokio::io::AsyncWriteExt;
+    let mut house = House::new();
+    let mut config = grpc();
+    config.http2.max_concurrent_streams = 17;
+    config.http2.keep_alive_interval = Duration::from_millis(50);
+    config.http2.keep_alive_timeout = Duration::from_millis(50);
+    let address = house.serve(config);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // The preface, and settings of nothing.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let (mut streams, mut asked) = (None, false);
+    while let Ok((kind, payload)) = frame(&mut stream).await {
+        match kind {
+            4 => streams = streams.or(payload.chunks(6).find(|s| s[..2] == [0, 3]).map(|s| s[5])),
+            6 => asked = true,
+            _ => {}
+        }
+    }
+    assert_eq!((streams, asked), (Some(17), true));
+}

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use model::MetricBatch;
-use queue::{Appender, Codec, Durability, Kind, Receipt, Record};
+use queue::{Appender, Codec, Durability, Kind, LaneState, Receipt, Record};
 
 use crate::{IntakeError, off_reactor};
 
@@ -45,9 +45,23 @@ impl MetricIntake {
     /// Encodes and appends. Resolves when the queue has taken the bytes over (they outlive this process from then on); the
     /// receipt resolves when they outlive a power cut, and may be dropped. Waits while the lane has no room.
     pub async fn append(&self, batch: &MetricBatch<'_>) -> Result<Receipt, IntakeError> {
+        self.put(batch, Durability::Soon).await
+    }
+
+    /// The same for what somebody waits for: the receipt resolves after one fdatasync.
+    pub async fn append_now(&self, batch: &MetricBatch<'_>) -> Result<Receipt, IntakeError> {
+        self.put(batch, Durability::Now).await
+    }
+
+    /// Whether the lane is full, or its disk refuses writes.
+    pub fn is_stalled(&self) -> bool {
+        matches!(self.appender.state(), LaneState::Full | LaneState::Failed)
+    }
+
+    async fn put(&self, batch: &MetricBatch<'_>, durability: Durability) -> Result<Receipt, IntakeError> {
         let items = batch.items();
         let record = off_reactor(items > LONG, || self.record(batch, items))?;
-        self.appender.append(record, Durability::Soon).await.map_err(|source| IntakeError::Queue { items, source })
+        self.appender.append(record, durability).await.map_err(|source| IntakeError::Queue { items, source })
     }
 
     fn record(&self, batch: &MetricBatch<'_>, items: u32) -> Result<Record, IntakeError> {

@@ -112,6 +112,28 @@ impl OtlpIntake {
         items: u32,
         stream: u64,
     ) -> Result<Receipt, IntakeError> {
+        self.put(signal, request, items, stream, Durability::Now).await
+    }
+
+    /// The same for what nobody waits for: durable with the lane's next commit.
+    pub async fn append_soon(
+        &self,
+        signal: Signal,
+        request: OtlpBuffer,
+        items: u32,
+        stream: u64,
+    ) -> Result<Receipt, IntakeError> {
+        self.put(signal, request, items, stream, Durability::Soon).await
+    }
+
+    async fn put(
+        &self,
+        signal: Signal,
+        request: OtlpBuffer,
+        items: u32,
+        stream: u64,
+        durability: Durability,
+    ) -> Result<Receipt, IntakeError> {
         let raw_len = u32::try_from(request.bytes.len()).unwrap_or(u32::MAX);
         let payload = Bytes::from(request.bytes);
         let record =
@@ -119,11 +141,11 @@ impl OtlpIntake {
         let refused = |source| IntakeError::Queue { items, source };
         // The usual case, without a timer.
         if !matches!(self.appender.state(), LaneState::Ok) {
-            return self.appender.try_append(record, Durability::Now).map_err(refused);
+            return self.appender.try_append(record, durability).map_err(refused);
         }
-        match self.appender.try_append(record.clone(), Durability::Now) {
+        match self.appender.try_append(record.clone(), durability) {
             Err(full @ QueueError::Full { .. }) => {
-                let waiting = self.appender.append(record, Durability::Now);
+                let waiting = self.appender.append(record, durability);
                 let waited = tokio::time::timeout(PATIENCE, waiting).await;
                 waited.unwrap_or(Err(full)).map_err(refused)
             }

@@ -100,7 +100,7 @@ pub struct DestinationSpec {
     pub start: StartAt,
     /// `false`: paused. It has no reader; position and space are kept (under `on_full`).
     pub enabled: bool,
-    /// Bytes of decompressed payload in unsettled claims, over all its lanes.
+    /// Bytes of decompressed payload, and of references to contexts, in unsettled claims, over all its lanes.
     pub max_in_flight_bytes: u64,
     /// Frames between the oldest unsettled claim and the newest claim, per lane.
     pub max_claims: usize,
@@ -160,7 +160,8 @@ impl MinFree {
     }
 
     pub(crate) fn limit(self, total: u64) -> u64 {
-        (total / 100).saturating_mul(u64::from(self.percent)).min(self.at_most).max(self.bytes)
+        let part = u128::from(total) * u128::from(self.percent) / 100;
+        u64::try_from(part).unwrap_or(u64::MAX).min(self.at_most).max(self.bytes)
     }
 }
 
@@ -185,10 +186,10 @@ pub struct QueueConfig {
     pub cursor_interval: Duration,
     /// A segment that holds something is closed after this time.
     pub rotate_after: Duration,
-    /// Size of a segment file; `None`: a sixteenth of the lane's budget, between 8 and 64 MiB, and at
-    /// most half of the budget.
+    /// Size of a segment file; `None`: a sixteenth of the lane's budget, between 1 and 64 MiB, and at most half of the
+    /// budget. Where less room is left than that, a segment is shorter.
     pub segment_bytes: Option<u64>,
-    /// Bytes of payload a lane keeps in memory until they are durable.
+    /// Bytes of payload and contexts a lane keeps in memory until they are durable.
     pub credit_bytes: u64,
 }
 
@@ -209,7 +210,7 @@ impl QueueConfig {
 
     pub(crate) fn segment_size(&self, lane_budget: u64) -> u64 {
         // A small budget still holds two segments, or every rotation would evict everything.
-        let derived = (lane_budget / 16).clamp(8 * MIB, 64 * MIB).min(lane_budget / 2);
+        let derived = (lane_budget / 16).clamp(MIB, 64 * MIB).min(lane_budget / 2);
         self.segment_bytes.unwrap_or(derived).max(4096)
     }
 }

@@ -23,7 +23,12 @@ pub(crate) struct Destination {
     pub room: RwLock<Arc<Semaphore>>,
     pub file: Mutex<CursorFile>,
     pub lanes: RwLock<Vec<Weak<Lane>>>,
+    /// A cursor moved.
     pub dirt: Dirt,
+    /// The log grew behind what the file says of it.
+    news: Dirt,
+    /// When that is to be written, if no cursor moves before.
+    news_due: Mutex<Option<Instant>>,
     /// Before this the caretaker does not write the file again.
     due: Mutex<Instant>,
 }
@@ -36,7 +41,9 @@ impl Destination {
             spec: RwLock::new(spec),
             file: Mutex::new(file),
             lanes: RwLock::new(Vec::new()),
-            dirt: Dirt::new(caretaker),
+            dirt: Dirt::new(Arc::clone(&caretaker)),
+            news: Dirt::new(caretaker),
+            news_due: Mutex::new(None),
             due: Mutex::new(Instant::now()),
         }
     }
@@ -55,11 +62,23 @@ impl Destination {
         self.dirt.mark();
     }
 
+    /// Notes that a lane's log grew. The file says so within the caretaker's interval, and later writes do not wait for that.
+    pub(crate) fn mark_news(&self) {
+        self.news.mark();
+    }
+
     /// Writes the cursor file if it changed and the last write is an interval ago, whatever other destinations do. Gives
     /// when it is to be looked at again, if there is something to write.
     pub(crate) fn tend(&self, now: Instant, interval: Duration) -> (io::Result<()>, Option<Instant>) {
         if !self.dirt.is_set() {
-            return (Ok(()), None);
+            if !self.news.is_set() {
+                return (Ok(()), None);
+            }
+            let at = *self.news_due.lock().get_or_insert(now + interval);
+            if at > now {
+                return (Ok(()), Some(at));
+            }
+            return (self.sync(), None);
         }
         let mut due = self.due.lock();
         if *due > now {
@@ -75,6 +94,8 @@ impl Destination {
     pub(crate) fn sync(&self) -> io::Result<()> {
         let mut file = self.file.lock();
         self.dirt.clear();
+        self.news.clear();
+        *self.news_due.lock() = None;
         let lanes: Vec<Arc<Lane>> = self.lanes.read().iter().filter_map(Weak::upgrade).collect();
         let mut slot = Slot { destination: self.name.to_string(), lanes: Vec::with_capacity(lanes.len()) };
         for lane in &lanes {

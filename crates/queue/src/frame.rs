@@ -3,6 +3,8 @@
 //! Keeps true: a header only validates with the nonce of the segment it was written to and at the lane offset it was
 //! written at, so a stale or misplaced block never passes for data.
 
+use std::sync::LazyLock;
+
 use crate::fields::Fields;
 use crate::record::ContextKey;
 
@@ -128,6 +130,47 @@ fn header_crc(rest: &[u8; 56], nonce: u64, offset: u64) -> u32 {
     crc32c::crc32c(&bound)
 }
 
+/// A nonce under which the header at the start of `bytes` validates at this offset; `None` without a sync word. The checksum
+/// is linear, so whatever nonce fits one frame of a segment fits them all, and 32 of its bits say everything.
+pub(crate) fn nonce_for(bytes: &[u8], offset: u64) -> Option<u64> {
+    let (header, _) = bytes.split_first_chunk::<HEADER_LEN>()?;
+    let (sync, tail) = header.split_first_chunk::<4>()?;
+    let (crc, rest) = tail.split_first_chunk::<4>()?;
+    if *sync != SYNC {
+        return None;
+    }
+    let mut missing = u32::from_le_bytes(*crc) ^ header_crc(rest.try_into().ok()?, 0, offset);
+    let mut nonce = 0;
+    for (share, of) in NONCE_SHARES.iter() {
+        if missing ^ share < missing {
+            missing ^= share;
+            nonce ^= of;
+        }
+    }
+    (missing == 0).then_some(nonce)
+}
+
+/// What nonces add to a header's checksum: no two with the same highest bit, the highest first; and the nonce of each.
+static NONCE_SHARES: LazyLock<Vec<(u32, u64)>> = LazyLock::new(|| {
+    let none = header_crc(&[0; 56], 0, 0);
+    let mut shares: Vec<(u32, u64)> = Vec::with_capacity(32);
+    for bit in 0..32 {
+        let mut of = 1 << bit;
+        let mut share = header_crc(&[0; 56], of, 0) ^ none;
+        for (held, held_of) in &shares {
+            if share ^ held < share {
+                share ^= held;
+                of ^= held_of;
+            }
+        }
+        if share != 0 {
+            shares.push((share, of));
+            shares.sort_by(|a, b| b.cmp(a));
+        }
+    }
+    shares
+});
+
 /// The references at the start of a body: key and lane offset of each context.
 pub(crate) fn decode_refs(body: &[u8], count: u16) -> (Vec<ContextKey>, Vec<u64>) {
     let mut fields = Fields::new(body);
@@ -203,6 +246,17 @@ mod tests {
     }
 
     proptest! {
+        /// One intact frame is enough to read all others of its segment, whatever became of the segment's header.
+        #[test]
+        fn the_nonce_of_one_frame_fits_every_frame_of_its_segment(nonce in any::<u64>(), at in 0u64..1 << 40, other in 0u64..1 << 40, wrong in any::<u64>()) {
+            let found = nonce_for(&header().encode(nonce, at), at).expect("a frame");
+            let second = FrameHeader { stored_len: 8, contexts: 0, first_item: 7, ..header() };
+            prop_assert_eq!(FrameHeader::decode(&second.encode(nonce, other), found, other), Some(second));
+            // And it is no key to everything.
+            let foreign = FrameHeader::decode(&second.encode(wrong, other), found, other);
+            prop_assert!(foreign.is_none() || nonce_for(&second.encode(wrong, other), other) == Some(found));
+        }
+
         /// Invariant 16: no bytes make the header decoder panic; invariant 14: no single bit flip passes.
         #[test]
         fn any_flipped_bit_invalidates_a_header(bit in 0usize..512, noise in proptest::collection::vec(any::<u8>(), 0..80)) {

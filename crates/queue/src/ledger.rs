@@ -1,7 +1,7 @@
 //! The book: for each destination and lane, where every accepted item is. A snapshot, taken lane by lane.
 //!
-//! Keeps true (invariant 1): `accepted == delivered + filtered + rejected + evicted + expired + damaged + removed +
-//! pending`.
+//! Keeps true (invariant 1): `accepted == delivered + filtered + rejected + evicted + expired + damaged + pending` in each row.
+//! A destination that is removed has no row any more: what was pending for it is in [`Ledger::removed`].
 
 use std::collections::BTreeMap;
 
@@ -46,8 +46,6 @@ pub struct LedgerRow {
     pub expired: u64,
     /// Unreadable.
     pub damaged: u64,
-    /// Still pending when the destination was removed; zero while it is there.
-    pub removed: u64,
     /// Accepted and not settled, claims in flight included.
     pub pending_items: u64,
     /// Bytes on disk that hold them.
@@ -77,7 +75,6 @@ impl LedgerRow {
             self.evicted,
             self.expired,
             self.damaged,
-            self.removed,
             self.pending_items,
         ];
         self.accepted == sum.into_iter().fold(0, u64::saturating_add)
@@ -131,7 +128,6 @@ pub(crate) fn snapshot(lane: &Lane, ledger: &mut Ledger) {
             evicted: cursor.counts.evicted,
             expired: cursor.counts.expired,
             damaged: cursor.counts.damaged,
-            removed: 0,
             pending_items,
             pending_bytes: board.bytes_after(cursor.settled.offset),
             in_flight_items: cursor.open_items(),

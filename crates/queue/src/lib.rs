@@ -12,8 +12,8 @@
 //! What it refuses:
 //! - to look inside a payload: it stores kinds, counts and bytes;
 //! - to show a reader anything that a power cut could still take away;
-//! - to lose an item without a column in the [`Ledger`]: delivered, filtered, rejected, evicted, expired, damaged or
-//!   removed; what is none of these is pending;
+//! - to lose an item without a column in the [`Ledger`]: delivered, filtered, rejected, evicted, expired or damaged; what is
+//!   none of these is pending, and goes to [`Ledger::removed`] with its destination;
 //! - to fail or to wipe anything because of damaged files: damage is skipped, counted and kept for inspection;
 //! - to trust a file again whose sync failed.
 //!
@@ -52,6 +52,7 @@ pub mod fuzz;
 mod inflate;
 mod inspect;
 mod lane;
+mod layout;
 mod ledger;
 mod quarantine;
 mod queue;

@@ -13,6 +13,8 @@ use crate::frame::NUMBER_LIMIT;
 pub(crate) const HEADER_LEN: usize = 128;
 /// The same as a file position.
 pub(crate) const HEADER_SIZE: u64 = 128;
+/// Where the nonce is in it.
+pub(crate) const NONCE_AT: u64 = 16;
 /// First eight bytes of each segment file.
 pub(crate) const MAGIC: [u8; 8] = *b"SIGQSEG\n";
 /// Major format version written and read.

@@ -14,6 +14,8 @@ use crate::frame::{self, FrameHeader, SYNC};
 
 const BLOCK: u64 = 256 << 10;
 const PAGE: usize = 4096;
+/// A body of this many bytes takes at least half of the block it is in.
+pub(crate) const BLOCK_PART: usize = 128 << 10;
 
 /// A segment file opened for reading. It can be closed under its readers: an unlinked file keeps its space for as long
 /// as somebody has it open, and the space of what was evicted is needed at once.
@@ -153,6 +155,16 @@ impl Walk {
         let to = self.find(offset + 8);
         self.at = to;
         Step::Gap { from: offset, to }
+    }
+
+    /// The next frame, its body good or not, past everything else; or the end.
+    pub(crate) fn step_to_frame(&mut self) -> Step {
+        loop {
+            match self.step() {
+                Step::Gap { .. } => {}
+                other => return other,
+            }
+        }
     }
 
     /// Has everything up to the end in the block, if that is at most `limit` bytes and takes no waiting for a device.

@@ -166,6 +166,103 @@ async fn claims_are_bounded_in_bytes_and_in_number() {
     }
 }
 
+/// R15: what a claim keeps in memory is what it was counted with, not the block that it was read in; references count too.
+#[tokio::test]
+async fn a_small_claim_keeps_no_more_in_memory_than_it_is_counted_with() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut narrow = destination("narrow");
+    narrow.max_in_flight_bytes = 10_000;
+    let (queue, _) = open(config(dir.path()), vec![destination("a"), narrow]);
+    append(&queue, 0..100, 1000).await;
+    let mut reader = queue.reader("a", &lane()).expect("reader");
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(next(&mut reader).await);
+    }
+    // As read by a blocking task, and where the reader stands.
+    append(&queue, 100..140, 1000).await;
+    for _ in 0..40 {
+        held.push(next(&mut reader).await);
+    }
+    assert!(held.iter().all(|claim| claim.payload().is_unique()), "payloads are parts of something larger");
+    held.drain(..).for_each(|claim| claim.settle(Outcome::Delivered));
+
+    let mut reader = queue.reader("narrow", &lane()).expect("reader");
+    for _ in 0..140 {
+        next(&mut reader).await.settle(Outcome::Delivered);
+    }
+    let appender = queue.appender(&lane()).expect("appender");
+    for n in 0..3u8 {
+        let contexts = (0..200).map(|key| (ContextKey([key; 16]), Bytes::from_static(b"x"))).collect();
+        let record = Record { contexts, ..record(u32::from(n), 1, 10) };
+        appender.append(record, Durability::Now).await.expect("append").durable().await.expect("durable");
+    }
+    let first = next(&mut reader).await;
+    let _second = next(&mut reader).await;
+    let mut third = Box::pin(reader.next());
+    assert!(futures_pending(&mut third).await, "200 references are 4800 bytes");
+    drop(first);
+    tokio::time::timeout(Duration::from_secs(60), third).await.expect("in time").expect("claim");
+}
+
+/// Invariant 13, R15: contexts count against the lane's memory, each once however many records name it.
+#[tokio::test]
+async fn contexts_that_wait_for_the_disk_are_counted_once() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut config = config(dir.path());
+    config.credit_bytes = 100_000;
+    // Nothing becomes durable by itself while this looks.
+    config.commit_interval = Duration::from_secs(3600);
+    let (queue, _) = open(config, vec![destination("a")]);
+    let appender = queue.appender(&lane()).expect("appender");
+    let with = |key: u8| Record {
+        contexts: vec![(ContextKey([key; 16]), Bytes::from(vec![key; 30_000]))],
+        ..record(u32::from(key), 1, 100)
+    };
+    let mut last = None;
+    // The same table a hundred times, as long as it is not durable: 30 KB and a hundred small records.
+    for _ in 0..100 {
+        last = Some(appender.try_append(with(1), Durability::Soon).expect("its context is there"));
+    }
+    appender.try_append(with(2), Durability::Soon).expect("60 KB");
+    assert!(matches!(appender.try_append(with(3), Durability::Soon), Err(QueueError::Full { .. })));
+    // A sync gives all of it back, and a record that is larger than the credit is taken when nothing else waits.
+    let now = appender.try_append(record(9, 1, 10), Durability::Now).expect("small");
+    now.durable().await.expect("durable");
+    last.expect("some").durable().await.expect("durable");
+    let huge = Record { contexts: vec![(ContextKey([7; 16]), Bytes::from(vec![7; 300_000]))], ..record(7, 1, 10) };
+    let huge = tokio::time::timeout(Duration::from_secs(60), appender.append(huge, Durability::Now)).await;
+    huge.expect("in time").expect("append").durable().await.expect("durable");
+    for key in 10..200 {
+        let one = tokio::time::timeout(Duration::from_secs(60), appender.append(with(key), Durability::Now)).await;
+        one.expect("in time").expect("append").durable().await.expect("durable");
+    }
+    queue.close(Duration::from_secs(60)).await.expect("close");
+}
+
+/// Restarts on a small budget: the backlog of a dead destination is what it was (invariant 12).
+#[tokio::test]
+async fn restarts_of_a_small_queue_evict_nothing_by_themselves() {
+    let dir = tempfile::tempdir().expect("dir");
+    let small = || {
+        let mut config = config(dir.path());
+        config.max_bytes = 16 << 20;
+        config
+    };
+    let (queue, _) = open(small(), vec![destination("dead")]);
+    // Less than a whole segment is left.
+    append(&queue, 0..163, 100_000).await;
+    queue.close(Duration::from_secs(60)).await.expect("close");
+    for restart in 0..6 {
+        let (queue, _) = open(small(), vec![destination("dead")]);
+        append(&queue, restart..restart + 1, 1000).await;
+        let ledger = queue.ledger();
+        assert_eq!(row(&ledger, "dead").evicted, 0, "{restart}: {ledger:?}");
+        assert!(ledger.lanes[0].bytes <= ledger.lanes[0].budget);
+        queue.close(Duration::from_secs(60)).await.expect("close");
+    }
+}
+
 /// True if the future is not ready although everything it could do was given time to be done.
 async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
     tokio::time::timeout(Duration::from_millis(50), future).await.is_err()
@@ -561,6 +658,34 @@ async fn each_destination_has_its_own_cursor_interval() {
     assert_eq!(settled("fast"), Some(20));
 }
 
+/// Invariant 14: while nothing is delivered a cursor file still says within its interval how far the log goes, so that whatever
+/// becomes of the newest segment, its items are counted; and it comes to rest (invariant 25).
+#[tokio::test]
+async fn a_cursor_file_says_how_far_the_log_goes_while_nothing_is_delivered() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("dead"), destination("other")]);
+    append(&queue, 0..190, 100).await;
+    // Its newest file gone, an inspection knows of the log's end what cursor files say.
+    let segment = listing(dir.path()).into_iter().find(|(path, ..)| path.extension().is_some_and(|e| e == "seg"));
+    let (segment, ..) = segment.expect("a segment");
+    let known = || {
+        let aside = tempfile::tempdir().expect("dir");
+        for (path, ..) in listing(dir.path()).into_iter().filter(|(path, ..)| *path != segment) {
+            let to = aside.path().join(path.strip_prefix(dir.path()).expect("inside"));
+            std::fs::create_dir_all(to.parent().expect("a parent")).expect("create");
+            std::fs::copy(path, to).expect("copy");
+        }
+        std::fs::create_dir_all(aside.path().join("lanes/metrics-default")).expect("create");
+        let found = queue::verify(aside.path()).expect("verify");
+        (found.inspection.lanes[0].next_item, found.damaged_items())
+    };
+    until("a cursor file to say so", || known() == (1900, 1900)).await;
+    let before = listing(dir.path());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(listing(dir.path()), before, "and then nothing is written");
+    queue.close(Duration::from_secs(20)).await.expect("close");
+}
+
 /// Invariant 12: a destination that is a little behind loses nothing while finished segments can go instead.
 #[tokio::test]
 async fn nothing_is_evicted_while_finished_segments_can_go() {
@@ -707,12 +832,44 @@ async fn directories_and_links_under_our_names_do_not_stop_a_start() {
     }
     std::os::unix::fs::symlink("nowhere", dir.path().join("cursors/link.cur")).expect("link");
     std::os::unix::fs::symlink("nowhere", dir.path().join("lanes/metrics-default/0000000000800000.seg")).expect("link");
+    for name in
+        ["lanes/metrics-default/zzz.seg", "lanes/Upper", "lanes/file", "cursors/foo.txt", "quarantine/y", "stray"]
+    {
+        std::fs::write(dir.path().join(name), "not ours").expect("write");
+    }
+    std::os::unix::fs::symlink("nowhere", dir.path().join("lanes/dangling")).expect("link");
+    std::fs::write(dir.path().join("cursors/foo.cur"), "garbage").expect("write");
+    let damaged = queue::inspect(dir.path()).expect("inspect").damaged_cursors;
+    assert_eq!(damaged, [dir.path().join("cursors/foo.cur")]);
+    let (queue, report) = open(config(dir.path()), vec![destination("a")]);
+    assert_eq!(report.damaged_cursors, damaged);
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    let strays = [
+        "cursors/foo.txt",
+        "cursors/link.cur",
+        "cursors/other.cur",
+        "lanes/Upper",
+        "lanes/dangling",
+        "lanes/file",
+        "lanes/logs/inside",
+        "lanes/metrics-default/00000000000f0000.seg",
+        "lanes/metrics-default/0000000000800000.seg",
+        "lanes/metrics-default/zzz.seg",
+        "quarantine/x.bad",
+        "quarantine/y",
+        "stray",
+    ];
     for _ in 0..2 {
         let told = queue::inspect(dir.path()).expect("inspect");
-        assert!(told.foreign.iter().any(|path| path.ends_with("cursors/other.cur")), "{:?}", told.foreign);
         let (queue, report) = open(config(dir.path()), vec![destination("a")]);
-        assert!(report.foreign.contains(&"other.cur".to_owned()), "{report:?}");
-        assert!(report.foreign.contains(&"link.cur".to_owned()), "{report:?}");
+        // Both by the same rules, and each thing once.
+        assert_eq!(report.foreign, told.foreign);
+        let names: Vec<_> = told
+            .foreign
+            .iter()
+            .map(|path| path.strip_prefix(dir.path()).expect("inside").display().to_string())
+            .collect();
+        assert_eq!(names, strays);
         let row = row(&queue.ledger(), "a").clone();
         assert_eq!((row.pending_items, row.damaged), (30, 0), "{row:?}");
         let mut reader = queue.reader("a", &lane()).expect("reader");

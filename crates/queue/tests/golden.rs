@@ -218,6 +218,16 @@ async fn a_reader_written_from_the_document_sees_the_same() {
     change(&segments[2], &|bytes| bytes[128 + 64 + 3] ^= 1);
     change(segments.last().expect("some"), &|bytes| bytes.extend_from_slice(&[0xf7, b'S', b'Q', 0x1b, 1, 2, 3]));
     assert_same(directory.path());
+    // Headers that only the frames can replace: the nonce is still there, and it is not.
+    change(segments.last().expect("some"), &|bytes| bytes[40] ^= 1);
+    assert_same(directory.path());
+    for path in &segments[segments.len() - 2..] {
+        change(path, &|bytes| bytes[..128].fill(0xee));
+    }
+    assert_same(directory.path());
+    // A file that ends before what a cursor file knows of.
+    change(segments.last().expect("some"), &|bytes| bytes.truncate(bytes.len() * 2 / 3));
+    assert_same(directory.path());
 }
 
 fn assert_same(directory: &Path) {

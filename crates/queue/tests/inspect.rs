@@ -229,6 +229,84 @@ async fn what_is_told_of_damage_is_what_readers_book() {
     assert!(kinds.len() >= 4, "{kinds:?}");
 }
 
+/// Invariant 14 from outside, for files that are shorter than they were promised to be: emptied, gone, or cut anywhere; and for a
+/// newest segment of which nothing is left, where a part of what is told is an estimate.
+#[tokio::test]
+async fn what_is_told_of_a_file_cut_short_is_what_readers_book() {
+    let pristine = tempfile::tempdir().expect("dir");
+    filled(pristine.path()).await;
+    let settled = inspect(pristine.path()).expect("inspect").cursors[0].settled_offset;
+    let all = inspect(pristine.path()).expect("inspect").lanes.remove(0).segments;
+    let count = all.len();
+    let mut told_of_tails = 0;
+    for (index, segment) in all.iter().enumerate().filter(|(_, segment)| segment.base >= settled) {
+        for cut in [None, Some(0), Some(100), Some(128), Some(3000), Some(segment.file_bytes - 1)] {
+            let data = tempfile::tempdir().expect("dir");
+            for (path, (bytes, _)) in files(pristine.path()) {
+                let to = data.path().join(path.strip_prefix(pristine.path()).expect("inside"));
+                std::fs::create_dir_all(to.parent().expect("a parent")).expect("create");
+                std::fs::write(to, bytes).expect("write");
+            }
+            let victim = data.path().join(segment.path.strip_prefix(pristine.path()).expect("inside"));
+            match cut {
+                None => std::fs::remove_file(&victim).expect("remove"),
+                Some(len) => {
+                    let file = std::fs::OpenOptions::new().write(true).open(&victim).expect("open");
+                    file.set_len(len).expect("cut");
+                }
+            }
+            let found = verify(data.path()).expect("verify");
+            assert!(!found.is_sound(), "segment {index} cut to {cut:?}");
+            assert!(found.damage.iter().all(|damage| !damage.estimated), "{:?}", found.damage);
+            let told = found.damaged_items();
+            if index + 1 == count {
+                assert!(found.damage.iter().any(|damage| damage.fault == Fault::Tail), "{cut:?}: {:?}", found.damage);
+                assert_eq!(found.inspection.lanes[0].unsynced_bytes, 0);
+                told_of_tails += 1;
+            }
+            let (booked, _) = drain(data.path()).await;
+            assert_eq!(booked, told, "segment {index} of {count} cut to {cut:?}: {:#?}", found.damage);
+            assert!(told > 0);
+        }
+    }
+    assert_eq!(told_of_tails, 6);
+    // No cursor file knows of anything in the newest segment, and nothing of it can be read.
+    let path = segments(pristine.path()).pop().expect("a segment");
+    let cursor = pristine.path().join("cursors").join(format!("{NAME}.cur"));
+    let before = std::fs::read(&cursor).expect("read");
+    drop(open(pristine.path()));
+    std::fs::write(&cursor, &before).expect("write");
+    let mut bytes = std::fs::read(&path).expect("read");
+    let len = bytes.len() as u64;
+    bytes.fill(0x5a);
+    std::fs::write(&path, &bytes).expect("write");
+    let extra = all.last().expect("some").base + len + (64 << 10);
+    let behind = path.with_file_name(format!("{:016x}.seg", extra / 4096 * 4096));
+    std::fs::write(&behind, &bytes).expect("write");
+    let found = verify(pristine.path()).expect("verify");
+    let estimated: Vec<_> = found.damage.iter().filter(|damage| damage.estimated).collect();
+    assert_eq!(estimated.len(), 1, "{:?}", found.damage);
+    assert!(estimated[0].path == behind && estimated[0].items.is_some_and(|items| items > 0), "{estimated:?}");
+    let told = found.damaged_items();
+    let (booked, _) = drain(pristine.path()).await;
+    assert_eq!(booked, told, "{:#?}", found.damage);
+}
+
+/// What is said of a lane whose every segment was delivered.
+#[tokio::test]
+async fn an_emptied_lane_is_told_by_what_cursor_files_know() {
+    let data = tempfile::tempdir().expect("dir");
+    filled(data.path()).await;
+    let before = inspect(data.path()).expect("inspect").lanes.remove(0);
+    assert_eq!(drain(data.path()).await.0, 0);
+    drop(open(data.path()));
+    let found = inspect(data.path()).expect("inspect").lanes.remove(0);
+    assert!(found.segments.is_empty(), "{found:?}");
+    assert!(found.durable_offset >= before.durable_offset, "{found:?} {before:?}");
+    assert_eq!(found.next_item, before.next_item);
+    assert!(verify(data.path()).expect("verify").is_sound());
+}
+
 #[tokio::test]
 async fn a_queue_in_use_is_told_so_and_only_what_is_durable_is_shown() {
     let data = tempfile::tempdir().expect("dir");

@@ -117,6 +117,43 @@ def header(data, base, lane):
     return out if out["base"] == base and lane_hash == fnv64(lane) else None
 
 
+def share(nonce):
+    """What a nonce adds to the checksum of a frame's header."""
+    return crc32c(bytes(56), struct.pack("<QQ", nonce, 0)) ^ crc32c(bytes(72))
+
+
+SHARES = []
+for bit in range(32):
+    nonce, added = 1 << bit, share(1 << bit)
+    for held, of in SHARES:
+        if added ^ held < added:
+            added, nonce = added ^ held, nonce ^ of
+    SHARES = sorted(SHARES + [(added, nonce)], reverse=True)
+
+
+def proven_nonce(data, base, end):
+    """The nonce of a segment whose header is damaged and that no other names, or None."""
+    segment = {"base": base, "length": 128}
+    if len(data) >= 24:
+        segment["nonce"] = struct.unpack_from("<Q", data, 16)[0]
+        if any(one for _, one in frames(data, segment, end)):
+            return segment["nonce"]
+    for offset in range(base, end, 8):
+        head = data[128 + offset - base:][:64]
+        if len(head) < 64 or head[:4] != b"\xf7SQ\x1b":
+            continue
+        missing, nonce = struct.unpack_from("<I", head, 4)[0] ^ crc32c(head[8:], struct.pack("<QQ", 0, offset)), 0
+        for added, of in SHARES:
+            if missing ^ added < missing:
+                missing, nonce = missing ^ added, nonce ^ of
+        segment["nonce"] = nonce
+        one = frame(data, segment, offset, end)
+        if one and one["durable_before"] <= offset:
+            if frame(data, segment, one["end"], end) or one["body"] and one["sound"]:
+                return nonce
+    return None
+
+
 def frame(data, segment, offset, end):
     """The header of the frame at a lane offset, or None."""
     at = segment["length"] + offset - segment["base"]
@@ -159,15 +196,16 @@ def lane(directory, name, witness):
         later = segments[index + 1] if index + 1 < len(segments) else None
         said = later and later["header"] and later["header"]["previous_base"] == segment["base"] and later["header"]
         found = segment["header"]
-        if not found and said:
-            found = {"base": segment["base"], "nonce": said["previous_nonce"], "length": 128, "created_ms": 0}
-        if not found:
-            continue
-        end = segment["base"] + len(segment["data"]) - found["length"]
+        end = segment["base"] + len(segment["data"]) - (found["length"] if found else 128)
         if later:
             end = min(end, later["base"])
         if said:
             end = min(end, said["previous_end"])
+        if not found:
+            nonce = said["previous_nonce"] if said else proven_nonce(segment["data"], segment["base"], end)
+            if nonce is None:
+                continue
+            found = {"base": segment["base"], "nonce": nonce, "length": 128, "created_ms": 0}
         if "first_item" not in found:
             firsts = [one["first_item"] for _, one in frames(segment["data"], found, end) if one]
             if not firsts:

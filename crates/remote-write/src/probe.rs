@@ -35,7 +35,7 @@ pub struct Probe {
     pub what: String,
     /// Tells what its answers mean.
     pub kind: ProbeKind,
-    /// What is asked after a yes to this one. [`ProbeKind::Stream`]: only where the group is not there.
+    /// What is asked after a yes to this one. [`ProbeKind::Stream`] and [`ProbeKind::Make`]: only where something is not there.
     pub next: Option<Box<Probe>>,
 }
 
@@ -62,8 +62,11 @@ pub enum ProbeKind {
     EmptyBatch,
     /// Firehose's `DescribeDeliveryStream`: success tells the stream's state; a refusal tells nothing.
     Describe,
-    /// One line that is kept.
+    /// One line that is kept. `ResourceNotFoundException`: what is asked next makes group and stream.
     Line(LogPlace),
+    /// CloudWatch Logs' `CreateLogGroup`, `PutRetentionPolicy` or `CreateLogStream` for a line that is to be kept: success, or it
+    /// is there already.
+    Make,
 }
 
 /// Where in CloudWatch Logs lines go. For other services nothing of it holds.

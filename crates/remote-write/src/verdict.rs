@@ -258,12 +258,19 @@ pub fn spoken(message: &[u8]) -> Option<Spoken> {
     Some(if bare && !wrapped { Spoken::RolledBack(loss) } else { Spoken::RestStored(loss) })
 }
 
+/// A web page: what captive portals and login pages answer to everything, and what no receiver of data answers.
+pub fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE).map_or(&[][..], http::HeaderValue::as_bytes).trim_ascii_start();
+    let named = |name: &[u8]| kind.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    let begins = |tag: &[u8]| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+    named(b"text/html") || named(b"application/xhtml") || begins(b"<!doctype html") || begins(b"<html")
+}
+
 /// Verdicts that do not depend on the protocol: success, load, identity, address. `None`: the answer is about the data.
 pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_on_429: bool) -> Option<Verdict> {
     if status.is_success() {
-        let page =
-            headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-        if page {
+        if is_page(headers, body) {
             let why = described("it answered with a web page, which no receiver of data does; check the url", body);
             return Some(Verdict::Hold { why });
         }
@@ -322,6 +329,17 @@ pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_web_page_is_known_whatever_it_calls_itself() {
+        let page = |kind: &'static str, body: &str| {
+            let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind))]);
+            is_page(&headers, body.as_bytes())
+        };
+        assert!(page("text/html", "") && page("Text/HTML;charset=x", "") && page("application/xhtml+xml", ""));
+        assert!(page("text/plain", "\u{feff}\n <!DOCTYPE HTML><title>Sign in</title>") && page("", "<HTML lang=en>"));
+        assert!(!page("application/json", "{}") && !page("text/plain", "ok") && !page("application/xml", "<a/>"));
+    }
 
     fn judge(status: u16, body: &str) -> Option<Verdict> {
         judge_common(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes(), true)

@@ -55,7 +55,7 @@ fn step(stage: &StageConfig, place: &Place, metrics: &StageMetrics, depth: usize
             Action::Line(line(other, &place, metrics)?)
         }
     };
-    Ok(Step { path: place.as_str().into(), action, dropped })
+    Ok(Step { path: place.as_str().into(), action, dropped, failures: metrics.failures(stage.key()) })
 }
 
 fn line(stage: &StageConfig, place: &Place, metrics: &StageMetrics) -> Result<Box<dyn LineStage>, StageError> {

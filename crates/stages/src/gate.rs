@@ -80,7 +80,7 @@ impl LineGate {
             false => bucket.wait(rate.per_second, burst, now_ns),
         };
         match flow {
-            Flow::Pass => Passage::Pass,
+            Flow::Pass | Flow::Unread(_) => Passage::Pass,
             Flow::Hold(until_ns) => Passage::Hold(until_ns),
             Flow::Drop => {
                 self.metrics.count_dropped("global_rate_limiter_drop", 1);

@@ -32,6 +32,7 @@ const INSTANCE: &str = "logs_config";
 pub struct StageMetrics {
     dropped: Family<SomeLabels, Counter>,
     dropped_by_label: Family<SomeLabels, Counter>,
+    failures: Family<SomeLabels, Counter>,
     custom: Arc<Custom>,
     /// Whose lines are counted here.
     instance: Option<Arc<str>>,
@@ -48,6 +49,7 @@ impl StageMetrics {
         let metrics = Self {
             dropped: Family::default(),
             dropped_by_label: Family::default(),
+            failures: Family::default(),
             custom: Arc::new(Custom { clock, by_name: Mutex::default() }),
             instance: None,
         };
@@ -60,6 +62,11 @@ impl StageMetrics {
             "logentry_dropped_lines_by_label",
             "Log lines that a limit stage with by_label_name dropped, by label",
             metrics.dropped_by_label.clone(),
+        );
+        registry.register(
+            "sigpost_log_stage_failures",
+            "Lines that a stage could not read, by stage and reason; they pass as they are",
+            metrics.failures.clone(),
         );
         registry.register_collector(Box::new(Arc::clone(&metrics.custom)));
         metrics
@@ -90,6 +97,11 @@ impl StageMetrics {
         self.dropped.get_or_create(&self.labels(&[("reason", reason)])).clone()
     }
 
+    /// The counters of what a stage of this kind cannot read.
+    pub(crate) fn failures(&self, stage: &'static str) -> Failures {
+        Failures { metrics: self.clone(), stage, known: Vec::new() }
+    }
+
     pub(crate) fn dropped_by_label(&self, name: &str, value: &str) {
         let labels = self.labels(&[("label_name", name), ("label_value", value)]);
         self.dropped_by_label.get_or_create(&labels).inc();
@@ -108,6 +120,28 @@ impl StageMetrics {
         let series = Arc::new(Series::new(help.to_owned(), kind, max_idle_ns));
         living.push((self.instance.clone(), Arc::downgrade(&series)));
         series
+    }
+}
+
+/// What one stage cannot read, by reason.
+#[derive(Debug, Clone)]
+pub(crate) struct Failures {
+    metrics: StageMetrics,
+    stage: &'static str,
+    /// Those that occurred: a job may have such lines all the time.
+    known: Vec<(&'static str, Counter)>,
+}
+
+impl Failures {
+    pub(crate) fn count(&mut self, reason: &'static str) {
+        if let Some((_, counter)) = self.known.iter().find(|(known, _)| *known == reason) {
+            counter.inc();
+            return;
+        }
+        let labels = self.metrics.labels(&[("stage", self.stage), ("reason", reason)]);
+        let counter = self.metrics.failures.get_or_create(&labels).clone();
+        counter.inc();
+        self.known.push((reason, counter));
     }
 }
 

@@ -3,7 +3,11 @@
 //! Entries move through the stages; nothing is copied that a stage does not change. Stages that hold lines back hand them
 //! to the stages after them when they end, which is why a stage is always run together with its rest.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -12,6 +16,7 @@ use crate::{
     extracted::Seeds,
     report::{Fate, Snapshot, StepReport},
     selector::Selector,
+    metrics::Failures,
     step::{Flow, LineStage, cri::Cri, multiline::Multiline},
 };
 
@@ -34,6 +39,8 @@ pub(crate) struct Step {
     pub action: Action,
     /// Counts what it drops.
     pub dropped: Option<Dropped>,
+    /// Counts what it cannot read.
+    pub failures: Failures,
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +71,7 @@ impl Step {
             }
             Action::Discard(selector) => Action::Discard(Arc::clone(selector)),
         };
-        Self { path: Arc::clone(&self.path), action, dropped: self.dropped.clone() }
+        Self { path: Arc::clone(&self.path), action, dropped: self.dropped.clone(), failures: self.failures.clone() }
     }
 
     fn count_drop(&self) {
@@ -176,8 +183,9 @@ fn run(steps: &mut [Step], mut entry: Entry, walk: &mut Walk<'_>) {
     let mut steps = steps;
     while let Some((step, rest)) = steps.split_first_mut() {
         match &mut step.action {
-            Action::Line(stage) => match stage.apply(&mut entry, walk.now_ns) {
+            Action::Line(stage) => match applied(stage.as_mut(), &mut entry, walk.now_ns) {
                 Flow::Pass => {}
+                Flow::Unread(reason) => step.failures.count(reason),
                 Flow::Hold(until) => walk.hold(Some(until)),
                 Flow::Drop => {
                     step.count_drop();
@@ -199,7 +207,9 @@ fn run(steps: &mut [Step], mut entry: Entry, walk: &mut Walk<'_>) {
             }
             Action::Cri(cri) => {
                 let now_ns = walk.now_ns;
-                cri.push(entry, now_ns, &mut |entry| run(rest, entry, walk));
+                if let Some(reason) = cri.push(entry, now_ns, &mut |entry| run(rest, entry, walk)) {
+                    step.failures.count(reason);
+                }
                 return;
             }
             Action::Multiline(multiline) => {
@@ -211,6 +221,12 @@ fn run(steps: &mut [Step], mut entry: Entry, walk: &mut Walk<'_>) {
         steps = rest;
     }
     (walk.out)(entry);
+}
+
+/// A panic in what a stage uses is a mistake for which no line and no source has to end: the line goes on as the stage left
+/// it, which is as it came, because stages change it last.
+fn applied(stage: &mut dyn LineStage, entry: &mut Entry, now_ns: i64) -> Flow {
+    catch_unwind(AssertUnwindSafe(|| stage.apply(entry, now_ns))).unwrap_or(Flow::Unread("panic"))
 }
 
 /// Does something with nested stages, whose lines go on to the rest.
@@ -275,8 +291,13 @@ fn explain(steps: &mut [Step], mut entries: Vec<Entry>, now_ns: i64, reports: &m
             };
             let mut out = Vec::new();
             match &mut step.action {
-                Action::Line(stage) => match stage.apply(&mut entry, now_ns) {
+                Action::Line(stage) => match applied(stage.as_mut(), &mut entry, now_ns) {
                     Flow::Drop => report.fate = dropped(step),
+                    Flow::Unread(reason) => {
+                        step.failures.count(reason);
+                        report.fate = Fate::Unread { reason };
+                        out.push(entry);
+                    }
                     Flow::Hold(until_ns) => {
                         report.fate = Fate::Waits { until_ns };
                         out.push(entry);
@@ -303,7 +324,12 @@ fn explain(steps: &mut [Step], mut entries: Vec<Entry>, now_ns: i64, reports: &m
                     report.fate = Fate::NotMatched;
                     out.push(entry);
                 }
-                Action::Cri(cri) => cri.push(entry, now_ns, &mut |entry| out.push(entry)),
+                Action::Cri(cri) => {
+                    if let Some(reason) = cri.push(entry, now_ns, &mut |entry| out.push(entry)) {
+                        step.failures.count(reason);
+                        report.fate = Fate::Unread { reason };
+                    }
+                }
                 Action::Multiline(multiline) => multiline.push(entry, now_ns, &mut |entry| out.push(entry)),
             }
             if out.is_empty() && report.fate == Fate::Passed {
@@ -316,4 +342,48 @@ fn explain(steps: &mut [Step], mut entries: Vec<Entry>, now_ns: i64, reports: &m
         entries = next;
     }
     entries
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    /// As a library would do it that has a mistake.
+    #[derive(Debug, Clone)]
+    struct Broken;
+
+    impl LineStage for Broken {
+        fn apply(&mut self, entry: &mut Entry, _now_ns: i64) -> Flow {
+            assert!(!entry.line.contains("poison"), "a mistake");
+            entry.line.push_str(" seen");
+            Flow::Pass
+        }
+    }
+
+    #[test]
+    fn a_line_at_which_a_stage_panics_passes_as_it_is_and_is_counted() {
+        let mut registry = Registry::default();
+        let metrics = StageMetrics::registered(&mut registry);
+        let step = Step {
+            path: "pipeline_stages[0].template".into(),
+            action: Action::Line(Box::new(Broken)),
+            dropped: None,
+            failures: metrics.failures("template"),
+        };
+        let mut pipeline = Pipeline::new(&PipelineConfig::default(), "job", &metrics).unwrap();
+        pipeline.steps.push(step);
+        let mut twin = pipeline.twin();
+        let mut lines = Vec::new();
+        for text in ["one", "poison", "two", "poison"] {
+            let entry = Entry::new(model::Labels::new(), 1, text);
+            twin.process(entry, 1, &mut |entry| lines.push(entry.line));
+        }
+        assert_eq!(lines, ["one seen", "poison", "two seen", "poison"]);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let line = "sigpost_log_stage_failures_total{stage=\"template\",reason=\"panic\"} 2";
+        assert!(text.contains(line), "{text}");
+    }
 }

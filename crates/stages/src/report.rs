@@ -25,6 +25,10 @@ pub enum Fate {
     Dropped {
         reason: String,
     },
+    /// The stage cannot read it, for this reason; it passes as it is, and is counted.
+    Unread {
+        reason: &'static str,
+    },
     /// Kept back, to become part of a longer line.
     Held,
     /// It passed, but the source has to wait.

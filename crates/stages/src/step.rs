@@ -32,6 +32,8 @@ use crate::{Entry, Name, StageError, StageFault, error::Place};
 pub(crate) enum Flow {
     Pass,
     Drop,
+    /// It passes as it is: the stage cannot read it. Why, in a word for a label.
+    Unread(&'static str),
     /// It passes, and the source should not bring the next before this time (nanoseconds since the epoch).
     Hold(i64),
 }

@@ -43,6 +43,12 @@ pub fn read(
     config::load(&text, options).map_err(|problems| problems.to_string())
 }
 
+/// Says on standard error what a person waits for.
+#[allow(clippy::print_stderr, reason = "the logger is not up, or a person is looking at the terminal")]
+pub fn tell(what: &str) {
+    eprintln!("{what}");
+}
+
 /// Says why on standard error; exit code 1.
 #[allow(clippy::print_stderr, reason = "the logger is not up, or a person is looking at the terminal")]
 pub fn fail(why: &str) -> ExitCode {

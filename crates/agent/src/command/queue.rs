@@ -52,7 +52,15 @@ fn text(found: &Inspection) -> String {
             lane_items(lane),
             span(lane)
         );
-        let _ = writeln!(out, "  durable to offset {}, next item {}", lane.durable_offset, lane.next_item);
+        let _ = if lane.segments.is_empty() {
+            writeln!(
+                out,
+                "  nothing on disk; the log goes on at offset {}, item {}, or behind",
+                lane.durable_offset, lane.next_item
+            )
+        } else {
+            writeln!(out, "  durable to offset {}, next item {}", lane.durable_offset, lane.next_item)
+        };
         if lane.unsynced_bytes > 0 {
             let _ = writeln!(out, "  {} bytes behind that were never promised to anyone", lane.unsynced_bytes);
         }
@@ -106,11 +114,14 @@ fn text(found: &Inspection) -> String {
         let _ = writeln!(out, "  {name} {bytes}");
     }
     for path in &found.damaged_cursors {
-        let _ =
-            writeln!(out, "damaged cursor file, its destination would begin at the oldest record: {}", path.display());
+        let _ = writeln!(
+            out,
+            "a destination's position is unreadable; it begins again at the oldest record, so some data is sent twice: {}",
+            path.display()
+        );
     }
     for path in &found.foreign {
-        let _ = writeln!(out, "not the queue's own: {}", path.display());
+        let _ = writeln!(out, "not the queue's own, and left alone: {}", path.display());
     }
     out
 }
@@ -143,7 +154,11 @@ fn verdict(found: &Verification) -> String {
             damage.position.to_string(),
             damage.offset.to_string(),
             damage.bytes.to_string(),
-            damage.items.map_or_else(|| "?".to_owned(), |items| items.to_string()),
+            match damage.items {
+                Some(items) if damage.estimated => format!("about {items}"),
+                Some(items) => items.to_string(),
+                None => "?".to_owned(),
+            },
             sentence(damage.fault),
         ]
     });
@@ -162,10 +177,10 @@ fn sentence(fault: Fault) -> String {
         Fault::Numbers => "item numbers do not fit the frames around it".to_owned(),
         Fault::Compression => "the payload cannot be decompressed".to_owned(),
         Fault::SegmentHeader => "the segment's header; its frames can be read".to_owned(),
-        Fault::Segment => "the segment's header, and no other says how to read its frames".to_owned(),
+        Fault::Segment => "the segment's header and all of its frames".to_owned(),
         Fault::Unreadable => "the segment cannot be opened".to_owned(),
         Fault::Missing => "items that no file holds".to_owned(),
-        Fault::Tail => "the end of the log, although it had been synced".to_owned(),
+        Fault::Tail => "the end of the log is damaged or gone, although it had been synced".to_owned(),
         Fault::Cursor => "no valid slot in the cursor file".to_owned(),
         other => other.word().to_owned(),
     }
@@ -273,6 +288,7 @@ fn damage(damage: &Damage) -> Value {
         "offset": damage.offset,
         "bytes": damage.bytes,
         "items": damage.items,
+        "estimated": damage.estimated,
     })
 }
 

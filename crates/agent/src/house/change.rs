@@ -18,6 +18,7 @@ use super::{
     files::{LogFiles, PreparedFiles, same_files},
     job::{Found, Job},
     log_sources::{PreparedSource, PreparedSources, RunningSource, source_names},
+    processing::{PreparedProcessing, Processing},
     route::Route,
     route_plan::RoutePlan,
     traces::{PreparedReceivers, Receivers, same_receivers},
@@ -38,6 +39,8 @@ pub struct Prepared {
     sources: PreparedSources,
     /// Receivers of traces, if they are not to go on as they are.
     receivers: Option<PreparedReceivers>,
+    /// Processors of traces, if they are not to go on as they are.
+    processing: Option<PreparedProcessing>,
 }
 
 struct Starting {
@@ -84,12 +87,16 @@ impl Prepared {
             Some(traces) if !receivers_go_on(before, traces) => Some(PreparedReceivers::new(parts, traces)?),
             _ => None,
         };
-        Ok(Self { lane: plan.lane()?, plan, starting, found, files, sources, receivers })
+        let processing = match plan.traces() {
+            Some(traces) if !processing_goes_on(before, traces) => Some(PreparedProcessing::new(parts, traces)?),
+            _ => None,
+        };
+        Ok(Self { lane: plan.lane()?, plan, starting, found, files, sources, receivers, processing })
     }
 
     /// Takes from the queue what nobody has yet. The queue knows the plan's lanes and destinations.
     pub fn ready(self, wiring: &Wiring, before: Option<&Route>) -> Result<Ready> {
-        let Self { plan, lane, mut starting, mut found, files, sources, receivers } = self;
+        let Self { plan, lane, mut starting, mut found, files, sources, receivers, processing } = self;
         for destination in &mut starting {
             // A worker that runs has the reader still.
             if before.is_none_or(|r| !r.deliveries.contains_key(&destination.plan.config.name)) {
@@ -115,7 +122,7 @@ impl Prepared {
             }
             _ => None,
         };
-        Ok(Ready { plan, lane, starting, jobs, found, files, book, sources, receivers })
+        Ok(Ready { plan, lane, starting, jobs, found, files, book, sources, receivers, processing })
     }
 }
 
@@ -140,6 +147,11 @@ fn receivers_go_on(before: Option<&Route>, plan: &TracesRoute) -> bool {
     running.is_some_and(|old| same_receivers(old, plan))
 }
 
+/// Whether a route's spans are processed already as `plan` wants it.
+fn processing_goes_on(before: Option<&Route>, plan: &TracesRoute) -> bool {
+    before.and_then(|route| route.processing.as_ref()).is_some_and(|running| running.goes_on(plan))
+}
+
 /// The scrape jobs of a route of metrics.
 fn jobs(plan: &RoutePlan) -> &[(JobConfig, Vec<DiscoveryConfig>)] {
     plan.metrics().map(|metrics| metrics.jobs.as_slice()).unwrap_or_default()
@@ -159,6 +171,7 @@ pub struct Ready {
     book: Option<Arc<Book>>,
     sources: PreparedSources,
     receivers: Option<PreparedReceivers>,
+    processing: Option<PreparedProcessing>,
 }
 
 /// What a route leaves behind when it is taken over, to be ended without a lock.
@@ -175,6 +188,8 @@ pub struct Leftovers {
     next_sources: PreparedSources,
     /// Receivers that others have followed.
     receivers: Option<Receivers>,
+    /// Processors that others have followed, or wait for.
+    processing: Option<Processing>,
 }
 
 /// What may go when a route's leftovers have ended.
@@ -225,7 +240,7 @@ impl Ready {
 
     /// Starts a route that did not run.
     pub fn start(self, wiring: &Wiring) -> Route {
-        let Self { plan, lane, starting, jobs, files, book, sources, receivers, .. } = self;
+        let Self { plan, lane, starting, jobs, files, book, sources, receivers, processing, .. } = self;
         let mut route = Route {
             plan,
             lane,
@@ -234,6 +249,7 @@ impl Ready {
             book: None,
             sources: BTreeMap::new(),
             receivers: None,
+            processing: None,
             deliveries: BTreeMap::new(),
         };
         start_deliveries(wiring, &mut route, starting);
@@ -242,6 +258,9 @@ impl Ready {
             route.read(wiring, files, book);
         }
         route.receive(wiring, sources);
+        if let Some(processing) = processing {
+            route.process(wiring, processing);
+        }
         if let Some(receivers) = receivers {
             route.listen(wiring, receivers);
         }
@@ -251,7 +270,7 @@ impl Ready {
     /// The route runs as planned when this returns, but for the jobs that wait for their predecessors' end:
     /// [`Leftovers::end`].
     pub fn take_over(self, wiring: &Wiring, route: &mut Route) -> Leftovers {
-        let Self { plan, lane, starting, jobs, found, files, book, sources, receivers } = self;
+        let Self { plan, lane, starting, jobs, found, files, book, sources, receivers, processing } = self;
         let mut left = Leftovers::default();
         route.lane = lane;
         let enabled = |d: &Delivery| plan.destinations().iter().any(|p| p.enabled && p.config.name == d.name());
@@ -290,6 +309,11 @@ impl Ready {
         route.sources = stay;
         left.sources = BTreeMap::into_values(go).collect();
         left.next_sources = sources;
+        if let Some(processing) = processing {
+            // The successor waits for the reader that its predecessor has.
+            left.processing = route.processing.take().inspect(Processing::stop);
+            route.process(wiring, processing);
+        }
         if let Some(receivers) = receivers {
             // They have the same sockets: who connects at this moment finds one or the other.
             left.receivers = route.receivers.take().inspect(Receivers::stop);
@@ -306,6 +330,9 @@ impl Leftovers {
         futures_util::future::join_all(self.sources.into_iter().map(|source| source.end(parts))).await;
         if let Some(receivers) = self.receivers {
             receivers.end().await;
+        }
+        if let Some(processing) = self.processing {
+            processing.end().await;
         }
         let files = match self.files {
             Some((before, files)) => Some((files, before.end().await)),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use config::LogSource;
 use log_receive::{
-    CloudWatchReader, Forward, ForwardConfig, JournalReader, MarkBook, PushReceiver, ReceiveError, ReceiveMetrics,
+    CloudWatchReader, DockerReader, Forward, ForwardConfig, JournalReader, MarkBook, PushReceiver, ReceiveError, ReceiveMetrics,
     S3Reader, SourceState, StdinConfig, SyslogListener, read_stdin,
 };
 use log_tail::Book;
@@ -84,6 +84,10 @@ async fn run(way: Way, stop: CancellationToken) -> anyhow::Result<()> {
         (LogSource::Objects(plan), Input::Objects { bucket, queue }) => {
             let cursor = way.book.cursor(&S3Reader::key(name));
             S3Reader::new(plan.config.clone(), bucket, queue, forward, cursor.as_deref())?.run(stop).await?;
+        }
+        (LogSource::Docker(config), _) => {
+            let book = Arc::clone(&way.book);
+            DockerReader::new(config, forward, move |key: &str| book.cursor(key))?.run(stop).await?;
         }
         // Made from the same plan.
         _ => {}

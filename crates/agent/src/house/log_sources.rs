@@ -34,7 +34,8 @@ pub struct SourcePlan {
 /// What a source reads from, as far as it can be made before it runs.
 #[derive(Clone)]
 pub enum Input {
-    Journal,
+    /// All that a source needs is in its plan.
+    Nothing,
     Listening(Listening),
     CloudWatch(CloudAccess),
     Objects { bucket: CloudAccess, queue: Option<CloudAccess> },
@@ -127,7 +128,7 @@ impl PreparedSource {
         };
         let input = match &plan.job.source {
             _ if plan.stdin => Input::Stdin(stdin_labels(&plan.job.source, parts.hostname())),
-            LogSource::Files(_) | LogSource::Journal(_) => Input::Journal,
+            LogSource::Files(_) | LogSource::Journal(_) | LogSource::Docker(_) => Input::Nothing,
             LogSource::Syslog(config) => Input::Listening(SyslogListener::listen(config, &parts.sockets)?),
             LogSource::Push(config) => Input::Listening(PushReceiver::listen(config, &parts.sockets)?),
             LogSource::CloudWatch(cloud) => Input::CloudWatch(access(&cloud.identity, &cloud.signed_for, "logs")?),
@@ -194,6 +195,7 @@ pub fn kind(plan: &SourcePlan) -> &'static str {
         LogSource::Push(_) => "loki_push_api",
         LogSource::CloudWatch(_) => "cloudwatch_logs",
         LogSource::Objects(_) => "s3",
+        LogSource::Docker(_) => "docker",
     }
 }
 
@@ -229,6 +231,7 @@ impl RunningSource {
             LogSource::Push(config) => (config.labels.clone(), None),
             LogSource::CloudWatch(cloud) => (cloud.config.labels.clone(), None),
             LogSource::Objects(objects) => (objects.config.labels.clone(), None),
+            LogSource::Docker(_) => (Labels::new(), None),
         };
         SourceTarget { instance: instance.to_owned(), labels, status: self.state.status(), position }
     }

@@ -11,6 +11,7 @@ mod job;
 mod log_marks;
 mod log_source_run;
 mod log_sources;
+mod processing;
 mod report;
 mod route;
 mod route_plan;
@@ -308,8 +309,10 @@ impl House {
     /// Names of the traces instances, sorted.
     pub fn trace_instances(&self) -> Vec<String> {
         let routes = self.routes.read();
-        let mut names: Vec<String> = routes.values().filter(|r| r.is_traces()).map(|r| r.name().to_owned()).collect();
+        // `load_balancing` makes several routes of one instance.
+        let mut names: Vec<String> = routes.values().filter_map(Route::traces_instance).map(str::to_owned).collect();
         names.sort_unstable();
+        names.dedup();
         names
     }
 

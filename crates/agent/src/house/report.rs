@@ -22,12 +22,17 @@ pub fn opened(plan: &Plan, report: &OpenReport, ledger: &Ledger) {
                 "the end of the queue was written and never synced before the last stop; it was cut off"
             );
         }
-        if lane.damaged_tail_bytes > 0 || lane.damaged_segments > 0 {
+        if lane.is_damaged() {
             tracing::warn!(
                 lane = lane.lane,
                 tail_bytes = lane.damaged_tail_bytes,
-                segments = lane.damaged_segments,
-                "part of the queue is damaged; a copy is in the quarantine folder and what it held is counted as damaged"
+                tail_items = lane.damaged_tail_items,
+                estimated_items = lane.estimated_items,
+                lost_segments = lane.damaged_segments,
+                missing_segments = lane.missing_segments,
+                missing_bytes = lane.missing_bytes,
+                mended_segments = lane.mended_segments,
+                "part of the queue is damaged; what could not be read is counted as damaged, and copies are in the quarantine folder"
             );
         }
     }
@@ -39,8 +44,8 @@ pub fn opened(plan: &Plan, report: &OpenReport, ledger: &Ledger) {
     }
     if !report.foreign.is_empty() {
         tracing::warn!(
-            names = report.foreign.join(", "),
-            "the queue's folders hold entries that are not the queue's; they are left alone"
+            paths = report.foreign.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+            "not the queue's own, and left alone"
         );
     }
 }

@@ -15,6 +15,7 @@ use super::{
     files::{LogFiles, LogTarget, PreparedFiles},
     job::Job,
     log_sources::{PreparedSources, RunningSource, SourceTarget},
+    processing::{PreparedProcessing, Processing},
     route_plan::RoutePlan,
     traces::{InstanceReceiver, PreparedReceivers, Receivers},
     wiring::{Parts, Wiring},
@@ -34,6 +35,8 @@ pub struct Route {
     pub(super) sources: BTreeMap<String, RunningSource>,
     /// Of traces: what is listened on.
     pub(super) receivers: Option<Receivers>,
+    /// Of traces: what is done to spans before destinations see them.
+    pub(super) processing: Option<Processing>,
     /// Those that are enabled and run.
     pub(super) deliveries: BTreeMap<String, Delivery>,
 }
@@ -54,12 +57,14 @@ impl Route {
         self.plan.logs().is_some()
     }
 
-    pub fn is_traces(&self) -> bool {
-        self.plan.traces().is_some()
+    /// The entry of `traces.configs` that it is, or is a part of.
+    pub fn traces_instance(&self) -> Option<&str> {
+        self.plan.traces().map(|plan| plan.instance())
     }
 
     pub fn receivers(&self) -> Vec<InstanceReceiver> {
-        self.receivers.as_ref().map(|receivers| receivers.status(self.name())).unwrap_or_default()
+        let name = self.traces_instance().unwrap_or_default();
+        self.receivers.as_ref().map(|receivers| receivers.status(name)).unwrap_or_default()
     }
 
     /// Starts to listen. Only a lane that is gone can make it fail.
@@ -71,6 +76,19 @@ impl Route {
                 instance = plan.name,
                 error = complaint(error.as_ref()),
                 "traces are not received; the next reload or start tries again"
+            ),
+        }
+    }
+
+    /// Starts to process. Only a lane that is gone can make it fail.
+    pub fn process(&mut self, wiring: &Wiring, processing: PreparedProcessing) {
+        let Some(plan) = self.plan.traces() else { return };
+        match processing.start(wiring, plan, &self.lane) {
+            Ok(processing) => self.processing = processing,
+            Err(error) => tracing::error!(
+                instance = plan.name,
+                error = complaint(error.as_ref()),
+                "spans are not processed and wait on disk; the next reload or start tries again"
             ),
         }
     }
@@ -154,6 +172,9 @@ impl Route {
         futures_util::future::join_all(sources.into_values().map(|source| source.end(parts))).await;
         if let Some(receivers) = self.receivers.take() {
             receivers.end().await;
+        }
+        if let Some(processing) = self.processing.take() {
+            processing.end().await;
         }
         if let Some(files) = self.files.take() {
             files.end().await;

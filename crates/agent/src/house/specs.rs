@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use config::Plan;
-use queue::{DestinationSpec, LaneSpec, MinFree, OnFull, QueueConfig};
+use config::{Plan, TracesRoute};
+use queue::{DestinationSpec, LaneId, LaneSpec, MinFree, OnFull, QueueConfig};
+
+use traces::Stage;
 
 use super::route_plan::RoutePlan;
+use crate::lanes::{processors_name, spans_lane};
 
 /// Where the queue lies and how much it may take.
 pub fn queue_config(plan: &Plan) -> QueueConfig {
@@ -82,6 +85,13 @@ impl Specs {
 /// How much heavier lanes that stay are than added ones, whose weight is 1.
 const STAYING: u32 = 1 << 20;
 
+/// The lane that a route's processors read. It stays when they go: what was received for them is still in it.
+fn processed(plan: &Plan, route: &TracesRoute) -> Result<Option<LaneId>> {
+    let lane = spans_lane(&route.name)?;
+    let was = plan.queue.directory.join("lanes").join(lane.as_str()).is_dir();
+    Ok((was || !route.processors.is_empty()).then_some(lane))
+}
+
 /// A lane for each route, a destination for each `remote_write` and each client.
 pub fn queue_specs(plan: &Plan) -> Result<Specs> {
     let mut lanes = Vec::new();
@@ -89,11 +99,31 @@ pub fn queue_specs(plan: &Plan) -> Result<Specs> {
     let [of_metrics, of_logs, of_traces] = weights(plan);
     for route in RoutePlan::all(plan) {
         let lane = route.lane()?;
+        let processed = match route.traces() {
+            Some(traces) => processed(plan, traces)?,
+            None => None,
+        };
         let is_logs = route.logs().is_some();
         let weight = match route {
             RoutePlan::Metrics(_) => of_metrics,
             RoutePlan::Logs(_) => of_logs,
             RoutePlan::Traces(_) => of_traces,
+        };
+        let weight = match processed {
+            Some(from) => {
+                // What waits for processors is little beside what waits for destinations.
+                let part = (weight / 4).max(1);
+                lanes.push(LaneSpec { weight: part, ..LaneSpec::new(from.clone()) });
+                destinations.push(DestinationSpec {
+                    // What was answered is not given up before it is processed: when there is no room the sender is told.
+                    on_full: OnFull::Hold,
+                    max_in_flight_bytes: Stage::ROOM_BYTES,
+                    max_claims: Stage::ROOM_CLAIMS,
+                    ..DestinationSpec::new(processors_name(&lane), vec![from])
+                });
+                weight.saturating_sub(part).max(1)
+            }
+            None => weight,
         };
         lanes.push(LaneSpec { weight, marked: is_logs, ..LaneSpec::new(lane.clone()) });
         for destination in route.destinations() {

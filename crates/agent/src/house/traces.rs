@@ -5,12 +5,15 @@
 
 use anyhow::{Context, Result};
 use config::TracesRoute;
-use otlp_receive::{Looking, Prepared, ReceiverStatus};
-use pipeline::{LaneId, OtlpIntake};
+use otlp_receive::{Looking, Prepared, ReceiverConfig, ReceiverStatus};
+use pipeline::{LaneId, LogIntake, MetricIntake, OtlpIntake};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::wiring::{Parts, Wiring};
-use crate::complaint::complaint;
+use crate::{
+    complaint::complaint,
+    lanes::{logs_lane, metrics_lane, spans_lane},
+};
 
 /// Receivers that have their sockets and usable certificates.
 pub struct PreparedReceivers {
@@ -44,17 +47,24 @@ impl PreparedReceivers {
     /// Starts serving. The lane is there: the queue was told of it.
     pub fn start(self, wiring: &Wiring, route: &TracesRoute, lane: &LaneId) -> Result<Receivers> {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let intake = OtlpIntake::new(wiring.queue.appender(lane)?);
+        // Processors, where there are some, read a lane of their own.
+        let appender = match wiring.queue.appender(&spans_lane(&route.name)?) {
+            Ok(appender) => appender,
+            Err(_) => wiring.queue.appender(lane)?,
+        };
+        let intake = OtlpIntake::new(appender);
         let parts = &wiring.parts;
         let mut looking = Vec::new();
         for prepared in self.prepared {
+            let (metrics, logs) = elsewhere(wiring, prepared.config())?;
             let opened = prepared.open(
-                &route.name,
+                route.instance(),
                 intake.clone(),
                 route.accepts,
                 parts.otlp_room.clone(),
                 &parts.otlp_receivers,
             );
+            let opened = opened.elsewhere(metrics, logs);
             looking.push(opened.looking());
             let stop = stop.clone();
             tracker.spawn(async move {
@@ -65,6 +75,19 @@ impl PreparedReceivers {
         }
         Ok(Receivers { looking, stop, tracker })
     }
+}
+
+/// Where data points and log records go that are not forwarded with the spans.
+fn elsewhere(wiring: &Wiring, config: &ReceiverConfig) -> Result<(Option<MetricIntake>, Option<LogIntake>)> {
+    let metrics = match &config.metrics_instance {
+        Some(name) => Some(MetricIntake::new(wiring.queue.appender(&metrics_lane(name)?)?)),
+        None => None,
+    };
+    let logs = match &config.logs_instance {
+        Some(name) => Some(LogIntake::new(wiring.queue.appender(&logs_lane(name)?)?)),
+        None => None,
+    };
+    Ok((metrics, logs))
 }
 
 impl Receivers {
@@ -89,5 +112,7 @@ impl Receivers {
 
 /// Whether receivers may go on under another plan.
 pub fn same_receivers(old: &TracesRoute, new: &TracesRoute) -> bool {
+    let processed = |route: &TracesRoute| !route.processors.is_empty();
     (&old.receivers, &old.held_by, old.accepts) == (&new.receivers, &new.held_by, new.accepts)
+        && processed(old) == processed(new)
 }

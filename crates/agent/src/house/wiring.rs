@@ -20,6 +20,7 @@ use queue::Queue;
 use remote_write::{RemoteStorageMetrics, logs::LogDeliveryMetrics, traces::OtlpDeliveryMetrics};
 use scrape::{HostFilter, ScrapeContext, ScrapeMetrics, offset_seed};
 use stages::{GateRate, LineGate, StageMetrics};
+use traces::ProcessorMetrics;
 
 use crate::identity_metrics::IdentityMetrics;
 
@@ -42,6 +43,7 @@ pub struct Parts {
     pub log_deliveries: LogDeliveryMetrics,
     pub otlp_deliveries: OtlpDeliveryMetrics,
     pub otlp_receivers: OtlpMetrics,
+    pub processors: ProcessorMetrics,
     /// Memory for what all of them are taking in.
     pub otlp_room: BodyRoom,
     pub tail: Arc<TailMetrics>,
@@ -71,6 +73,7 @@ impl Parts {
             log_deliveries: LogDeliveryMetrics::register(registry),
             otlp_deliveries: OtlpDeliveryMetrics::register(registry),
             otlp_receivers: OtlpMetrics::register(registry),
+            processors: ProcessorMetrics::register(registry),
             otlp_room: BodyRoom::default(),
             tail: TailMetrics::with_stages(registry, stages.clone()),
             stages,

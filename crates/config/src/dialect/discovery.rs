@@ -6,7 +6,7 @@ use discovery::{DiscoveryConfig, FileDiscovery, HttpDiscovery, TargetGroup};
 use model::Labels;
 use net::ProxyConfig;
 
-use super::{client, kubernetes, metrics};
+use super::{client, docker, kubernetes, metrics};
 use crate::block::{Block, Shape};
 
 pub(super) const STATIC: Shape = Shape { name: "static_configs[]", keys: &[&["targets", "labels"]] };
@@ -16,7 +16,7 @@ pub(super) const FILE: Shape = Shape { name: "file_sd_configs[]", keys: &[&["fil
 pub(super) const HTTP: Shape = Shape { name: "http_sd_configs[]", keys: &[&["url", "refresh_interval"], client::KEYS] };
 
 /// Those that this version has.
-pub(super) const KEYS: &[&str] = &["static_configs", "file_sd_configs", "http_sd_configs", "kubernetes_sd_configs"];
+pub(super) const KEYS: &[&str] = &["static_configs", "file_sd_configs", "http_sd_configs", "kubernetes_sd_configs", docker::KEY];
 
 /// The kinds that the dialect has and this version has not.
 pub(super) const NOT_YET: &[&str] = &[
@@ -26,7 +26,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "consulagent_sd_configs",
     "digitalocean_sd_configs",
     "dns_sd_configs",
-    "docker_sd_configs",
     "dockerswarm_sd_configs",
     "ec2_sd_configs",
     "ecs_sd_configs",
@@ -92,7 +91,7 @@ fn read_all(job: &Block<'_>, targets: Targets<'_>) -> Vec<DiscoveryConfig> {
             job.reader.error(
                 &field,
                 message,
-                Some("static_configs, file_sd_configs, http_sd_configs and kubernetes_sd_configs work"),
+                Some("static_configs, file_sd_configs, http_sd_configs, kubernetes_sd_configs and docker_sd_configs work"),
             );
         }
     }
@@ -124,6 +123,10 @@ fn read_all(job: &Block<'_>, targets: Targets<'_>) -> Vec<DiscoveryConfig> {
             .map(Box::new)
             .map(DiscoveryConfig::Kubernetes),
     );
+    // In a job of logs they are a source of their own: the output is read from the engine and not from files.
+    if matches!(targets, Targets::Addresses { .. }) {
+        all.extend(docker::all(job).into_iter().map(Box::new).map(DiscoveryConfig::Docker));
+    }
     all
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod credentials;
 mod destination;
 mod discovery;
+mod docker;
 mod identity;
 mod ignored;
 mod kubernetes;
@@ -98,6 +99,8 @@ pub const SHAPES: &[Shape] = &[
     logs::sources::PUSH_SERVER,
     logs::sources::OBJECTS,
     logs::sources::CLOUDWATCH,
+    docker::DOCKER,
+    docker::FILTER,
     logs::stages::STAGE,
     logs::stages::DOCKER,
     logs::stages::CRI,
@@ -123,12 +126,48 @@ pub const SHAPES: &[Shape] = &[
     traces::TRACES,
     traces::INSTANCE,
     traces::processors::BATCH,
+    traces::processors::attributes::ATTRIBUTES,
+    traces::processors::attributes::ACTION,
+    traces::processors::attributes::MATCH,
+    traces::processors::attributes::PROPERTY,
+    traces::processors::attributes::LIBRARY,
+    traces::processors::derived::SPANMETRICS,
+    traces::processors::derived::DIMENSION,
+    traces::processors::derived::SERVICE_GRAPHS,
+    traces::processors::derived::SUCCESS_CODES,
+    traces::processors::derived::AUTOMATIC_LOGGING,
+    traces::processors::derived::OVERRIDES,
+    traces::processors::load_balancing::LOAD_BALANCING,
+    traces::processors::load_balancing::EXPORTER,
+    traces::processors::load_balancing::RESOLVER,
+    traces::processors::load_balancing::STATIC,
+    traces::processors::tail_sampling::TAIL_SAMPLING,
+    traces::processors::tail_sampling::POLICY,
+    traces::processors::tail_sampling::LATENCY,
+    traces::processors::tail_sampling::NUMERIC,
+    traces::processors::tail_sampling::PROBABILISTIC,
+    traces::processors::tail_sampling::STATUS,
+    traces::processors::tail_sampling::STRING,
+    traces::processors::tail_sampling::RATE,
+    traces::processors::tail_sampling::COUNT,
+    traces::processors::tail_sampling::BOOLEAN,
+    traces::processors::tail_sampling::STATE,
+    traces::processors::tail_sampling::AND,
+    traces::processors::tail_sampling::COMPOSITE,
+    traces::processors::tail_sampling::ALLOCATION,
     traces::receivers::OTLP,
     traces::receivers::PROTOCOLS,
     traces::receivers::GRPC,
     traces::receivers::HTTP,
+    traces::receivers::KEEPALIVE,
+    traces::receivers::SERVER_PARAMETERS,
     traces::receivers::TLS,
     traces::receivers::CORS,
+    traces::receivers::spans::ZIPKIN,
+    traces::receivers::spans::JAEGER,
+    traces::receivers::spans::JAEGER_PROTOCOLS,
+    traces::receivers::spans::THRIFT_HTTP,
+    traces::receivers::spans::THRIFT_UDP,
     traces::remote_write::REMOTE_WRITE,
     traces::remote_write::SENDING_QUEUE,
     traces::remote_write::RETRY,
@@ -159,8 +198,13 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     let of_metrics = metrics.routes.iter().flat_map(|r| &r.destinations);
     let of_logs = logs.iter().flat_map(|r| &r.destinations);
     let names = of_metrics.chain(of_logs).map(|d| d.config.name.clone()).collect();
-    let traces =
-        renamed(&block, "traces", "tempo").map(|field| traces::read(reader, &field, names)).unwrap_or_default();
+    let instances = traces::Instances {
+        metrics: metrics.routes.iter().map(|route| route.name.clone()).collect(),
+        logs: logs.iter().map(|route| route.name.clone()).collect(),
+    };
+    let traces = renamed(&block, "traces", "tempo")
+        .map(|field| traces::read(reader, &field, names, &instances))
+        .unwrap_or_default();
     for (key, why) in [
         ("integrations", "integrations: this version of sigpost runs no built-in exporters yet; nothing under it runs"),
         (

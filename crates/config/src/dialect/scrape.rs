@@ -52,6 +52,7 @@ pub(super) const SCRAPE: Shape = Shape {
             "file_sd_configs",
             "http_sd_configs",
             "kubernetes_sd_configs",
+            "docker_sd_configs",
             "fallback_scrape_protocol",
             "native_histogram_bucket_limit",
             "native_histogram_min_bucket_factor",

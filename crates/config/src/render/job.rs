@@ -1,6 +1,6 @@
 //! Jobs, discovery and relabel rules, rendered.
 
-use discovery::{DiscoveryConfig, KubernetesDiscovery, KubernetesSelector};
+use discovery::{DiscoveryConfig, DockerDiscovery, DockerHost, KubernetesDiscovery, KubernetesSelector};
 use net::ProxyConfig;
 use relabel::{Action, Rule, RuleSource};
 use scrape::{JobConfig, ScrapeProtocol};
@@ -56,6 +56,7 @@ pub(super) fn job(job: &JobConfig, found: &[DiscoveryConfig]) -> Map {
 
 pub(super) fn discovery(map: &mut Map, found: &[DiscoveryConfig]) {
     let (mut groups, mut files, mut urls, mut clusters) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut engines = Vec::new();
     for config in found {
         let mut entry = Map::default();
         match config {
@@ -77,12 +78,32 @@ pub(super) fn discovery(map: &mut Map, found: &[DiscoveryConfig]) {
                 urls.push(Out::Map(entry));
             }
             DiscoveryConfig::Kubernetes(config) => clusters.push(Out::Map(kubernetes(config))),
+            DiscoveryConfig::Docker(config) => engines.push(Out::Map(docker(config))),
         }
     }
     map.put("static_configs", Out::List(groups))
         .put("file_sd_configs", Out::List(files))
         .put("http_sd_configs", Out::List(urls))
-        .put("kubernetes_sd_configs", Out::List(clusters));
+        .put("kubernetes_sd_configs", Out::List(clusters))
+        .put("docker_sd_configs", Out::List(engines));
+}
+
+pub(super) fn docker(config: &DockerDiscovery) -> Map {
+    let mut map = Map::default();
+    map.text("host", config.host.to_string()).word("port", config.port);
+    map.text("host_networking_host", &config.host_networking_host);
+    map.word("match_first_network", config.match_first_network);
+    map.word("refresh_interval", show_duration(config.refresh_interval));
+    let filter = |(name, values): &(String, Vec<String>)| {
+        let mut map = Map::default();
+        map.text("name", name).texts("values", values.iter());
+        Out::Map(map)
+    };
+    map.put("filters", Out::List(config.filters.iter().map(filter).collect()));
+    if matches!(config.host, DockerHost::Url(_)) {
+        client(&mut map, &config.client, &ProxyConfig::None);
+    }
+    map
 }
 
 fn kubernetes(config: &KubernetesDiscovery) -> Map {

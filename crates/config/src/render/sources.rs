@@ -7,12 +7,13 @@ use net::{Pem, TlsConfig, server::ServerTls};
 use super::{
     client::{self, masked_url},
     identity::identity,
+    job::docker,
     labels,
 };
 use crate::{
     CloudWatchPlan, LogSource, ObjectsPlan,
     scalar::{show_duration, show_size},
-    yaml_out::Map,
+    yaml_out::{Map, Out},
 };
 
 /// Puts the key of a source that is no files.
@@ -24,6 +25,10 @@ pub(super) fn source(job: &mut Map, source: &LogSource) {
         LogSource::Push(config) => drop(job.always("loki_push_api", push(config))),
         LogSource::CloudWatch(plan) => drop(job.always("cloudwatch_logs", cloudwatch(plan))),
         LogSource::Objects(plan) => drop(job.always("s3", objects(plan))),
+        LogSource::Docker(config) => {
+            let engines = config.engines.iter().map(|engine| Out::Map(docker(engine))).collect();
+            job.put("docker_sd_configs", Out::List(engines));
+        }
     }
 }
 

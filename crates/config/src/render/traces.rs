@@ -1,7 +1,7 @@
 //! Routes of traces, rendered: receivers and destinations.
 
 use net::{Pem, ProxyConfig};
-use otlp_receive::{HttpPaths, ListenTls, ReceiverConfig, Speech};
+use otlp_receive::{Cors, HttpPaths, ListenTls, ReceiverConfig, Speech};
 use remote_write::{
     ProtocolConfig,
     traces::{OtlpCompression, OtlpFormat, OtlpProtocol},
@@ -16,34 +16,55 @@ use super::{
 use crate::{
     DestinationPlan, TracesRoute,
     scalar::{show_duration, show_size},
+    traces_plan::Written,
     yaml_out::{Map, Out},
 };
 
 pub(super) fn traces(routes: &[TracesRoute]) -> Map {
     let mut map = Map::default();
-    map.put("configs", Out::List(routes.iter().map(|r| Out::Map(route(r))).collect()));
+    let whole = routes.iter().filter(|route| route.part_of.is_none());
+    let of_instance = |whole: &TracesRoute| {
+        // With `load_balancing` another part of the instance has what the file says it receives.
+        let balancer = |part: &&TracesRoute| part.instance() == whole.name && part.processors.balance.is_some();
+        let receiving = routes.iter().find(balancer);
+        Out::Map(route(whole, receiving.unwrap_or(whole)))
+    };
+    map.put("configs", Out::List(whole.map(of_instance).collect()));
     map
 }
 
-fn route(route: &TracesRoute) -> Map {
+fn route(route: &TracesRoute, receiving: &TracesRoute) -> Map {
     let mut map = Map::default();
     map.text("name", &route.name);
     let mut receivers = Map::default();
-    let mut names: Vec<&str> = route.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
+    let mut names: Vec<&str> = receiving.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
     names.dedup();
     for name in names {
         let mut protocols = Map::default();
-        for receiver in route.receivers.iter().filter(|receiver| receiver.name == name) {
+        if let Some(zipkin) = receiving.receivers.iter().find(|r| r.name == name && matches!(r.speech, Speech::Zipkin { .. })) {
+            receivers.put(name, Out::Map(receiver(zipkin)));
+            continue;
+        }
+        for receiver in receiving.receivers.iter().filter(|receiver| receiver.name == name) {
             protocols.put(receiver.speech.word(), Out::Map(self::receiver(receiver)));
         }
         let mut block = Map::default();
         block.put("protocols", Out::Map(protocols));
+        let first = receiving.receivers.iter().find(|receiver| receiver.name == name);
+        let elsewhere = first.map(|first| [("metrics_instance", &first.metrics_instance), ("logs_instance", &first.logs_instance)]);
+        for (key, instance) in elsewhere.into_iter().flatten() {
+            if let Some(instance) = instance {
+                block.text(key, instance);
+            }
+        }
         receivers.put(name, Out::Map(block));
     }
     map.put("receivers", Out::Map(receivers));
-    for key in &route.held_by {
-        map.always(key, Map::default());
+    for (key, block) in &route.written {
+        map.put(key, written(block));
     }
+    let jobs = receiving.jobs.iter().map(|(job, found)| Out::Map(super::job::job(job, found)));
+    map.put("scrape_configs", Out::List(jobs.collect()));
     // The same for every destination that makes no objects: the dialect has it at the instance only.
     let requests = route.destinations.iter().find(|d| !is_objects(d)).map(|d| &d.config.batching);
     if let Some(batching) =
@@ -57,6 +78,21 @@ fn route(route: &TracesRoute) -> Map {
     map
 }
 
+fn written(block: &Written) -> Out {
+    match block {
+        Written::Text(text) => Out::Text(text.clone()),
+        Written::Word(word) => Out::Word(word.clone()),
+        Written::List(items) => Out::List(items.iter().map(written).collect()),
+        Written::Map(entries) => {
+            let mut map = Map::default();
+            for (key, block) in entries {
+                map.put(key, written(block));
+            }
+            Out::Map(map)
+        }
+    }
+}
+
 /// Where there is no `batch`.
 const USUAL_ITEMS: usize = 8192;
 
@@ -64,8 +100,15 @@ fn receiver(config: &ReceiverConfig) -> Map {
     let mut map = Map::default();
     map.text("endpoint", &config.listen);
     match &config.speech {
-        Speech::Grpc => {
+        Speech::Grpc | Speech::JaegerGrpc => {
             map.word("max_recv_msg_size_mib", config.max_request.div_ceil(1 << 20));
+            map.word("max_concurrent_streams", config.http2.max_concurrent_streams);
+            let mut server = Map::default();
+            server.word("time", show_duration(config.http2.keep_alive_interval));
+            server.word("timeout", show_duration(config.http2.keep_alive_timeout));
+            let mut keepalive = Map::default();
+            keepalive.put("server_parameters", Out::Map(server));
+            map.put("keepalive", Out::Map(keepalive));
         }
         Speech::Http { paths, cors } => {
             map.word("max_request_body_size", show_size(config.max_request as u64));
@@ -79,19 +122,33 @@ fn receiver(config: &ReceiverConfig) -> Map {
                     map.text(key, path);
                 }
             }
-            if let Some(cors) = cors {
-                let mut block = Map::default();
-                block.texts("allowed_origins", cors.allowed_origins.iter().map(String::as_str));
-                block.texts("allowed_headers", cors.allowed_headers.iter().map(String::as_str));
-                block.word("max_age", cors.max_age.as_secs());
-                map.put("cors", Out::Map(block));
-            }
+            put_cors(&mut map, cors.as_ref());
+        }
+        Speech::Zipkin { parse, cors } => {
+            map.word("max_request_body_size", show_size(config.max_request as u64)).word("parse_string_tags", parse);
+            put_cors(&mut map, cors.as_ref());
+        }
+        Speech::JaegerHttp { cors } => {
+            map.word("max_request_body_size", show_size(config.max_request as u64));
+            put_cors(&mut map, cors.as_ref());
+        }
+        Speech::JaegerUdp { max_packet, .. } => {
+            map.word("max_packet_size", max_packet);
         }
     }
     if let Some(tls) = &config.tls {
         map.put("tls", Out::Map(listen_tls(tls)));
     }
     map
+}
+
+fn put_cors(map: &mut Map, cors: Option<&Cors>) {
+    let Some(cors) = cors else { return };
+    let mut block = Map::default();
+    block.texts("allowed_origins", cors.allowed_origins.iter().map(String::as_str));
+    block.texts("allowed_headers", cors.allowed_headers.iter().map(String::as_str));
+    block.word("max_age", cors.max_age.as_secs());
+    map.put("cors", Out::Map(block));
 }
 
 fn listen_tls(tls: &ListenTls) -> Map {

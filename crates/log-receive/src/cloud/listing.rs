@@ -93,7 +93,7 @@ impl Fetch {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Page, String> {
+pub(super) fn parse(body: &[u8]) -> Result<Page, String> {
     let bad = |why: String| format!("a bucket's list that cannot be read: {why}");
     let text = str::from_utf8(body).map_err(|e| bad(e.to_string()))?;
     let read: ListBucketResult = quick_xml::de::from_str(text).map_err(|e| bad(e.to_string()))?;

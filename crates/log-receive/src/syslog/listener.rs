@@ -1,7 +1,7 @@
 //! Listens for syslog and hands messages on.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -10,7 +10,7 @@ use std::{
 
 use model::Labels;
 use net::{
-    Listening, Sockets, Transport,
+    DatagramLosses, Listening, Sockets, Transport,
     server::{ServerTls, TlsAccept},
 };
 use pipeline::Durability;
@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     framing::{Framed, Framing},
-    losses::Losses,
     message::{SyslogFormat, labels, parse},
+    sent::Sent,
 };
 use crate::{Forward, ReceiveError, SourceState, forward::at, metrics::SourceCounts};
 
@@ -84,9 +84,6 @@ pub struct SyslogListener {
     forward: Forward,
 }
 
-/// A message and who sent it.
-type Sent = (IpAddr, Framed);
-
 /// Messages between connections and the queue.
 const WAITING: usize = 256;
 /// The longest message that can be configured.
@@ -141,7 +138,7 @@ impl SyslogListener {
     pub async fn run(self, stop: CancellationToken) -> Result<(), ReceiveError> {
         let Self { socket, config, forward, .. } = self;
         let (sender, receiver) = mpsc::channel(WAITING);
-        let (state, counts) = (forward.state(), forward.counts());
+        let (state, counts) = (forward.state(), Arc::new(forward.counts()));
         // Cancelled by the owner, or because the queue is closed.
         let end = stop.child_token();
         let listen = async {
@@ -175,8 +172,8 @@ async fn hand_on(
                 forward.tick().await?;
                 continue;
             }
-            sent = receiver.recv() => match sent {
-                Some(sent) => sent,
+            sent = receiver.recv() => match sent.and_then(Sent::take) {
+                Some(message) => message,
                 None => break,
             },
         };
@@ -215,10 +212,10 @@ async fn datagrams(
     sender: mpsc::Sender<Sent>,
     end: &CancellationToken,
     state: &SourceState,
-    counts: &SourceCounts,
+    counts: &Arc<SourceCounts>,
 ) {
     let mut buffer = vec![0; 64 << 10];
-    let mut losses = Losses::new(&socket);
+    let mut losses = DatagramLosses::new(&socket);
     let mut ticks = tokio::time::interval(LOSSES_ARE_COUNTED);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -243,7 +240,7 @@ async fn datagrams(
                 }
                 tokio::select! {
                     () = end.cancelled() => return,
-                    sent = hold(&sender, (canonical(peer), framed), &mut ticks, counts, &mut losses) => {
+                    sent = hold(&sender, Sent::new(canonical(peer), framed, counts), &mut ticks, counts, &mut losses) => {
                         if sent.is_err() { return }
                     }
                 }
@@ -262,8 +259,8 @@ async fn hold(
     sender: &mpsc::Sender<Sent>,
     sent: Sent,
     ticks: &mut tokio::time::Interval,
-    counts: &SourceCounts,
-    losses: &mut Losses,
+    counts: &Arc<SourceCounts>,
+    losses: &mut DatagramLosses,
 ) -> Result<(), Gone> {
     loop {
         tokio::select! {
@@ -287,7 +284,7 @@ async fn streams(
     sender: mpsc::Sender<Sent>,
     end: &CancellationToken,
     state: &SourceState,
-    counts: &SourceCounts,
+    counts: &Arc<SourceCounts>,
 ) {
     let room = Arc::new(Semaphore::new(config.connections.clamp(1, 65_536)));
     let mut connections = JoinSet::new();
@@ -343,7 +340,7 @@ async fn converse(
     config: &SyslogConfig,
     sender: &mpsc::Sender<Sent>,
     end: &CancellationToken,
-    counts: &SourceCounts,
+    counts: &Arc<SourceCounts>,
 ) {
     let mut framing = Framing::new(config.max_message_length);
     let mut piece = vec![0; 16 << 10];
@@ -385,8 +382,9 @@ async fn converse(
             }
         };
         let broken = broken || until.is_some_and(|until| tokio::time::Instant::now() >= until);
-        for framed in found.drain(..) {
-            if sender.send((from, framed)).await.is_err() {
+        let mut found = found.drain(..).map(|framed| Sent::new(from, framed, counts)).collect::<VecDeque<_>>();
+        while let Some(sent) = found.pop_front() {
+            if sender.send(sent).await.is_err() {
                 return;
             }
         }

@@ -232,6 +232,12 @@ impl House {
         }
     }
 
+    /// Positions say that a pattern was looked up.
+    pub fn has_looked(&self) -> bool {
+        let text = fs::read_to_string(&self.config.positions.state_file).unwrap_or_default();
+        text.contains("\"looked\":{\"")
+    }
+
     pub fn files(&self) -> Vec<FileStatus> {
         self.tail.as_ref().map(Tail::files).unwrap_or_default()
     }

@@ -48,15 +48,6 @@ pub(crate) struct Newest {
     pub slot_size: usize,
 }
 
-/// What lies under a cursor file's name.
-pub(crate) enum Loaded {
-    Valid(CursorFile, Slot),
-    /// A file, and neither slot is valid.
-    Damaged,
-    /// A directory, or a link to nothing.
-    Foreign,
-}
-
 /// There is something else than a file, or nothing.
 pub(crate) fn is_no_file(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotFound)
@@ -101,24 +92,17 @@ impl CursorFile {
         CursorFile { disk, path, file: None, slot_size: 0, generation: 0, removed: false }
     }
 
-    /// The newest valid slot of an existing file.
-    pub(crate) fn load(disk: &Arc<dyn Disk>, path: &Path) -> Result<Loaded, QueueError> {
-        let file = match disk.open_write(path) {
-            Ok(file) => file,
-            Err(error) if is_no_file(&error) => return Ok(Loaded::Foreign),
-            Err(source) => return Err(QueueError::io("read cursor file", path, source)),
-        };
-        Ok(newest(file.as_ref(), path)?.map_or(Loaded::Damaged, |Newest { slot, generation, slot_size }| {
-            let file = CursorFile {
-                disk: Arc::clone(disk),
-                path: path.to_path_buf(),
-                file: Some(file),
-                slot_size,
-                generation,
-                removed: false,
-            };
-            Loaded::Valid(file, slot)
-        }))
+    /// An existing file, of which this is the newest valid slot.
+    pub(crate) fn adopt(disk: &Arc<dyn Disk>, path: &Path, found: &Newest) -> Result<CursorFile, QueueError> {
+        let file = disk.open_write(path).map_err(|source| QueueError::io("open cursor file", path, source))?;
+        Ok(CursorFile {
+            disk: Arc::clone(disk),
+            path: path.to_path_buf(),
+            file: Some(file),
+            slot_size: found.slot_size,
+            generation: found.generation,
+            removed: false,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {

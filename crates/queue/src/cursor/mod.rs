@@ -4,6 +4,7 @@
 //! Keeps true: the settled item moves by exactly the number of items it books, so
 //! `settled.item - start_item == delivered + filtered + rejected + evicted + expired + damaged` always.
 
+mod directory;
 mod file;
 pub(crate) mod slot;
 
@@ -12,7 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::reader::fetch::Fetched;
 use crate::record::{Outcome, Reason};
 
-pub(crate) use file::{CursorFile, Loaded, is_no_file, newest};
+pub(crate) use directory::{CursorEntry, survey};
+pub(crate) use file::CursorFile;
 
 /// A place in a lane: a byte offset and the number of the item that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use crate::config::LaneId;
 use crate::cursor::slot::{LaneCursor, Slot};
-use crate::cursor::{Position, is_no_file, newest};
+use crate::cursor::{CursorEntry, Position, survey};
 use crate::disk::{DirectoryLock, Disk, FrozenDisk, RealDisk};
 use crate::error::QueueError;
 use crate::frame::KIND_CONTEXT;
 use crate::lane::{Recovered, Witness, recover};
+use crate::layout;
 use crate::ledger::LedgerRow;
 use crate::quarantine::Quarantine;
 use crate::segment::Segment;
@@ -63,7 +64,11 @@ impl Snapshot {
         let lanes = lanes(&disk, &directory, &cursors, &mut inspection)?;
         inspection.lanes = lanes.iter().map(lane_row).collect();
         inspection.cursors = rows(&disk, &cursors, &lanes);
-        inspection.quarantine = disk.list(&directory.join("quarantine")).unwrap_or_default();
+        let quarantine = directory.join("quarantine");
+        inspection.quarantine = disk.list(&quarantine).unwrap_or_default();
+        inspection.quarantine.retain(|(name, _)| layout::is_copy(&disk, &quarantine.join(name)));
+        inspection.foreign.extend(layout::strays(&disk, &directory));
+        inspection.foreign.sort();
         Ok(Snapshot { disk, lanes, cursors, inspection })
     }
 }
@@ -87,34 +92,13 @@ fn resolve(disk: &Arc<dyn Disk>, given: &Path) -> Result<PathBuf, QueueError> {
 }
 
 fn cursors(disk: &Arc<dyn Disk>, dir: &Path, inspection: &mut Inspection) -> Result<Vec<Slot>, QueueError> {
-    let names = disk.list(dir).map_err(|source| QueueError::io("list directory", dir, source))?;
     let mut out: BTreeMap<String, Slot> = BTreeMap::new();
-    for (name, _) in names {
-        let path = dir.join(&name);
-        if name.ends_with(".cur.tmp") {
-            continue;
-        }
-        if !name.ends_with(".cur") {
-            inspection.foreign.push(path);
-            continue;
-        }
-        // A directory can be opened for reading, and is no cursor file.
-        if disk.list(&path).is_ok() {
-            inspection.foreign.push(path);
-            continue;
-        }
-        let file = match disk.open(&path) {
-            Ok(file) => file,
-            // Its destination was removed while this ran.
-            Err(error) if is_no_file(&error) => continue,
-            Err(source) => return Err(QueueError::io("read cursor file", &path, source)),
-        };
-        match newest(file.as_ref(), &path)? {
-            Some(found) if !out.contains_key(&found.slot.destination) => {
-                out.insert(found.slot.destination.clone(), found.slot);
-            }
-            Some(_) => inspection.foreign.push(path),
-            None => inspection.damaged_cursors.push(path),
+    for (path, entry) in survey(disk, dir)? {
+        match entry {
+            CursorEntry::Valid(found) => drop(out.insert(found.slot.destination.clone(), found.slot)),
+            CursorEntry::Damaged => inspection.damaged_cursors.push(path),
+            CursorEntry::Foreign => inspection.foreign.push(path),
+            CursorEntry::Draft => {}
         }
     }
     Ok(out.into_values().collect())
@@ -127,19 +111,16 @@ fn lanes(
     inspection: &mut Inspection,
 ) -> Result<Vec<LaneView>, QueueError> {
     let dir = directory.join("lanes");
-    let names = disk.list(&dir).map_err(|source| QueueError::io("list directory", &dir, source))?;
+    let held = layout::lanes(disk, &dir)?;
+    inspection.foreign.extend(held.foreign);
     let quarantine = Quarantine::open(Arc::clone(disk), directory.join("quarantine"));
     let mut out = Vec::new();
-    for (name, _) in names {
-        let path = dir.join(&name);
-        let Some(id) = LaneId::new(&name).ok().filter(|_| disk.list(&path).is_ok()) else {
-            inspection.foreign.push(path);
-            continue;
-        };
-        let witness = Witness::of(cursors.iter(), &name);
+    for (id, path) in held.lanes {
+        let witness = Witness::of(cursors.iter(), id.as_str());
         let mut found = recover(disk, &path, &id, witness, &quarantine)?;
         inspection.foreign.extend(found.report.foreign.iter().map(|name| path.join(name)));
-        let mut durable = Position { item: found.durable.item, ..Position::default() };
+        // Of a lane without files, what cursor files know.
+        let mut durable = Position { item: found.durable.item, offset: witness.offset };
         if let Some(last) = found.segments.last_mut() {
             if inspection.in_use && found.promised < last.end {
                 // What lies behind is written and perhaps not synced yet.
@@ -260,7 +241,6 @@ fn row(
             evicted: counts.evicted,
             expired: counts.expired,
             damaged: counts.damaged,
-            removed: 0,
             pending_items,
             pending_bytes: Segment::bytes_after(segments, cursor.settled.offset),
             in_flight_items: 0,

@@ -20,7 +20,7 @@ pub struct Inspection {
     pub quarantine: Vec<(String, u64)>,
     /// Cursor files without a valid slot.
     pub damaged_cursors: Vec<PathBuf>,
-    /// Entries that are not the queue's own.
+    /// Entries that are not the queue's own, by name.
     pub foreign: Vec<PathBuf>,
 }
 
@@ -29,7 +29,8 @@ pub struct Inspection {
 pub struct LaneInspection {
     /// Its name.
     pub lane: LaneId,
-    /// Lane offset behind the last frame that readers may see; 0 if there is no segment.
+    /// Lane offset behind the last frame that readers may see. Without a segment: where the log ends as far as a cursor file
+    /// knows.
     pub durable_offset: u64,
     /// Number of the next item.
     pub next_item: u64,
@@ -125,6 +126,8 @@ pub struct Damage {
     pub bytes: u64,
     /// Items that cannot be read because of it; `None` where their number is not known.
     pub items: Option<u64>,
+    /// `items` is an estimate, by the bytes that were lost. Readers book it all the same.
+    pub estimated: bool,
 }
 
 /// What is wrong at a place.
@@ -144,15 +147,15 @@ pub enum Fault {
     Numbers,
     /// A payload with a good checksum cannot be decompressed.
     Compression,
-    /// A segment's header is damaged; its frames can be read with what the next segment says.
+    /// A segment's header is damaged; its frames can be read with what the next segment says, or what they say themselves.
     SegmentHeader,
-    /// A segment's header is damaged and nothing says how to read its frames.
+    /// A segment's header is damaged, and so are all its frames.
     Segment,
     /// A segment cannot be opened.
     Unreadable,
     /// Items between two places are in no file.
     Missing,
-    /// The end of the log is damaged although it had been synced.
+    /// The end of the log is damaged or gone although it had been synced.
     Tail,
     /// A cursor file without a valid slot: its destination would begin at the oldest record.
     Cursor,

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,7 +29,19 @@ pub(super) fn verify(snapshot: Snapshot) -> Verification {
     for path in &inspection.damaged_cursors {
         let bytes = disk.open(path).and_then(|file| file.size()).unwrap_or_default();
         let fault = Fault::Cursor;
-        note(&mut out, Damage { lane: None, path: path.clone(), fault, offset: 0, position: 0, bytes, items: None });
+        note(
+            &mut out,
+            Damage {
+                lane: None,
+                path: path.clone(),
+                fault,
+                offset: 0,
+                position: 0,
+                bytes,
+                items: None,
+                estimated: false,
+            },
+        );
     }
     for lane in &lanes {
         let reading = Reading {
@@ -38,6 +50,7 @@ pub(super) fn verify(snapshot: Snapshot) -> Verification {
             in_use: inspection.in_use,
             expected: 0,
             open: None,
+            lost: None,
             inflater: Inflater::default(),
             out: &mut out,
         };
@@ -73,6 +86,8 @@ struct Reading<'a> {
     expected: u64,
     /// The first unreadable range since the last good header: the items found missing next were in it.
     open: Option<usize>,
+    /// The newest file of which nothing can be read.
+    lost: Option<usize>,
     inflater: Inflater,
     out: &'a mut Verification,
 }
@@ -100,21 +115,39 @@ impl Reading<'_> {
             let last = index + 1 == segments.len();
             self.segment(segment, next_item, last);
         }
-        let tail = lane.found.report.damaged_tail_bytes;
-        if let Some(last) = segments.last()
-            && tail > 0
-        {
-            self.damage(last, Fault::Tail, lane.durable.offset, tail, None);
+        self.tail();
+    }
+
+    /// What is missing behind the last frame: that somebody was promised, and what was lost behind that.
+    fn tail(mut self) {
+        let report = &self.lane.found.report;
+        let missing = self.lane.durable.item.saturating_sub(self.expected);
+        let estimated = report.estimated_items.min(missing);
+        let promised = missing - estimated;
+        let path = match self.lane.found.segments.last() {
+            Some(last) => last.path.clone(),
+            None => PathBuf::new(),
+        };
+        let end = self.lane.found.segments.last().map_or(0, |last| last.end);
+        let is_tail = !self.in_use && (report.damaged_tail_bytes > 0 || report.damaged_tail_items > 0);
+        if is_tail || promised > 0 {
+            let (fault, bytes) = if is_tail { (Fault::Tail, report.damaged_tail_bytes) } else { (Fault::Missing, 0) };
+            let position = self.lane.found.segments.last().map_or(0, Segment::file_len);
+            let (lane, items) = (Some(self.lane.id.clone()), Some(promised));
+            note(self.out, Damage { lane, path, fault, offset: end, position, bytes, items, estimated: false });
         }
-        if self.expected < lane.durable.item {
-            let items = lane.durable.item - self.expected;
-            let path = segments.last().map(|last| last.path.clone()).unwrap_or_default();
-            let offset = lane.durable.offset;
-            let lane = Some(lane.id.clone());
-            note(
-                self.out,
-                Damage { lane, path, fault: Fault::Missing, offset, position: 0, bytes: 0, items: Some(items) },
-            );
+        // They were in files of which nothing can be read.
+        if estimated > 0 {
+            match self.lost.take().and_then(|index| self.out.damage.get_mut(index)) {
+                Some(lost) => (lost.items, lost.estimated) = (Some(estimated), true),
+                None => {
+                    let (lane, fault, items) = (Some(self.lane.id.clone()), Fault::Tail, Some(estimated));
+                    let path = PathBuf::new();
+                    let damage =
+                        Damage { lane, path, fault, offset: end, position: 0, bytes: 0, items, estimated: true };
+                    note(self.out, damage);
+                }
+            }
         }
     }
 
@@ -128,7 +161,8 @@ impl Reading<'_> {
     ) -> Option<usize> {
         let position = offset.saturating_sub(segment.base).saturating_add(segment.header_len);
         let lane = Some(self.lane.id.clone());
-        note(self.out, Damage { lane, path: segment.path.clone(), fault, offset, position, bytes, items })
+        let path = segment.path.clone();
+        note(self.out, Damage { lane, path, fault, offset, position, bytes, items, estimated: false })
     }
 
     /// A good header says which item comes next: what is missing before it was in the unreadable range, if there is one.
@@ -147,6 +181,9 @@ impl Reading<'_> {
 
     /// A file that the start would not use. One without content was being created when the power went.
     fn useless(&mut self, path: &Path) {
+        if self.lane.found.report.damaged_segments == 0 {
+            return;
+        }
         let Ok(file) = self.disk.open(path) else { return };
         let size = file.size().unwrap_or_default();
         let mut start = vec![0; usize::try_from(size.min(RANGE_LIMIT)).unwrap_or_default()];
@@ -158,7 +195,10 @@ impl Reading<'_> {
             let offset = segment::parse_name(name).unwrap_or_default();
             let lane = Some(self.lane.id.clone());
             let path = path.to_path_buf();
-            note(self.out, Damage { lane, path, fault: Fault::Segment, offset, position: 0, bytes: size, items: None });
+            let fault = Fault::Segment;
+            let damage = Damage { lane, path, fault, offset, position: 0, bytes: size, items: None, estimated: false };
+            // The newest: what it held behind the last cursor file is an estimate.
+            self.lost = note(self.out, damage).or(self.lost);
         }
     }
 
@@ -183,7 +223,16 @@ impl Reading<'_> {
             let (path, fault, offset) = (segment.path.clone(), Fault::SegmentHeader, segment.base);
             note(
                 self.out,
-                Damage { lane, path, fault, offset, position: 0, bytes: segment.header_len, items: Some(0) },
+                Damage {
+                    lane,
+                    path,
+                    fault,
+                    offset,
+                    position: 0,
+                    bytes: segment.header_len,
+                    items: Some(0),
+                    estimated: false,
+                },
             );
         }
         self.out.bytes += segment.end.saturating_sub(segment.base);

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::disk::{DiskFile, write_full};
 use crate::frame::{self, FrameHeader, KIND_CONTEXT, REF_LEN};
-use crate::lane::{Lane, LaneState};
+use crate::lane::{Credit, Lane, LaneState};
 use crate::record::{ContextKey, Durability, Record};
 use crate::segment;
 
@@ -32,7 +31,7 @@ pub(crate) struct Pending {
     /// When it was handed over, ms since the epoch.
     pub posted_ms: i64,
     /// Held until the record is durable: that bounds the memory of a lane.
-    pub _credit: Option<OwnedSemaphorePermit>,
+    pub _credit: Option<Credit>,
 }
 
 /// Why the lane cannot go on now; what was handed over stays in memory.
@@ -116,7 +115,7 @@ pub(crate) struct LaneCore {
     pub(super) unsynced: Vec<Pending>,
     pub(super) next_base: u64,
     pub(super) next_item: u64,
-    last_ingest_ms: i64,
+    pub(super) last_ingest_ms: i64,
     pub(super) random: fastrand::Rng,
 }
 
@@ -393,6 +392,12 @@ impl LaneCore {
                 stats.items += u64::from(pending.record.items);
                 stats.payload_bytes += pending.record.payload.len() as u64;
             }
+        }
+        // One cursor file says within its interval how far the log goes, also while nothing is delivered: should the end of
+        // the log rot, that is how its loss can be counted.
+        let witness = self.lane.board.lock().pairs.values().next().map(|pair| Arc::clone(&pair.destination));
+        if let Some(destination) = witness {
+            destination.mark_news();
         }
         let ticket = self.unsynced.last().map(|pending| pending.ticket);
         let offset = active.written;

@@ -1,6 +1,6 @@
 //! Making room: finished segments go first, then the oldest segment is taken from destinations that allow it.
 //!
-//! Keeps true: eviction happens only when a new segment has no room (or the budget shrank), oldest first, never past a
+//! Keeps true: eviction happens only when the next record has no room (or the budget shrank), oldest first, never past a
 //! destination on `hold` (invariants 12, 13), and the cursors that allow an unlink are on disk before it (18).
 
 use std::sync::Arc;
@@ -8,34 +8,50 @@ use std::sync::Arc;
 use crate::config::OnFull;
 use crate::destination::Destination;
 use crate::lane::core::{LaneCore, Stall};
+use crate::segment::BASE_STEP;
 
 impl LaneCore {
-    /// Sees to it that a segment of `size` bytes fits into the budget and leaves the filesystem its free space.
-    pub(super) fn make_room(&mut self, size: u64) -> Result<(), Stall> {
+    /// Gives the size of the next segment, bytes: `full`, or what the budget and the file system leave, if that is at least
+    /// `least`. Only where not even that is left is anything evicted, and then at least a quarter of a segment, or a lane
+    /// whose oldest segments are short would evict for every record.
+    pub(super) fn make_room(&mut self, least: u64, full: u64) -> Result<u64, Stall> {
+        let mut enough = least;
+        let mut tidy = false;
         loop {
             let (used, budget, min_free) = {
                 let board = self.lane.board.lock();
                 (board.used(), board.budget, board.min_free)
             };
-            let over = used > 0 && used.saturating_add(size) > budget;
+            // An empty lane takes a record that is larger than its budget.
+            let in_budget = if used == 0 { budget.max(least) } else { budget.saturating_sub(used) };
             // Where the system cannot tell, the write itself will.
-            let short = self
-                .lane
-                .disk
-                .space(&self.lane.dir)
-                .map_or(0, |(free, total)| size.saturating_add(min_free.limit(total)).saturating_sub(free));
-            let low = short > 0;
-            if !over && !low {
-                return Ok(());
+            let space = self.lane.disk.space(&self.lane.dir);
+            let (free, keep) = space.map_or((u64::MAX, 0), |(free, total)| (free, min_free.limit(total)));
+            let room = in_budget.min(free.saturating_sub(keep));
+            if room >= full {
+                return Ok(full);
+            }
+            // What everybody has taken goes before a segment is made short for it.
+            if !tidy {
+                tidy = true;
+                let written = self.write_blocking_cursors();
+                if room < least {
+                    written?;
+                }
+                continue;
+            }
+            let short = room / BASE_STEP * BASE_STEP;
+            if short >= enough {
+                return Ok(short);
             }
             // Others filled the disk: all that the lane has would not be enough, and nothing is given up for nothing.
-            if short > used {
-                self.write_blocking_cursors()?;
+            if free.saturating_add(used).saturating_sub(keep) < least {
                 return Err(Stall::Full);
             }
             if !self.evict_oldest()? {
-                return if used == 0 && !low { Ok(()) } else { Err(Stall::Full) };
+                return if short >= least { Ok(short) } else { Err(Stall::Full) };
             }
+            enough = least.max(full / 4);
         }
     }
 

@@ -4,10 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::sync::{Condvar, Mutex};
-use crate::lane::{Pending, now_ms};
+use crate::lane::{Credit, Pending, now_ms};
 use crate::record::{Durability, Record};
 
 /// Largest amount of payload taken at once, bytes.
@@ -37,14 +35,20 @@ pub(crate) struct Round {
 
 impl Mailbox {
     /// Leaves a record; gives its ticket, or nothing when the lane is closing.
-    pub(crate) fn post(&self, record: Record, durability: Durability, credit: OwnedSemaphorePermit) -> Option<u64> {
+    pub(crate) fn post(&self, record: Record, durability: Durability, credit: impl Into<Credit>) -> Option<u64> {
         let mut inbox = self.inbox.lock();
         if inbox.closing {
             return None;
         }
         inbox.last_ticket += 1;
         let ticket = inbox.last_ticket;
-        inbox.pending.push_back(Pending { record, durability, ticket, posted_ms: now_ms(), _credit: Some(credit) });
+        inbox.pending.push_back(Pending {
+            record,
+            durability,
+            ticket,
+            posted_ms: now_ms(),
+            _credit: Some(credit.into()),
+        });
         drop(inbox);
         self.wake.notify_one();
         Some(ticket)

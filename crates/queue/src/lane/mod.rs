@@ -4,13 +4,16 @@
 //! Keeps true: what the board calls durable was synced before it was put there.
 
 mod core;
+mod credit;
 mod evict;
 mod mailbox;
 mod recover;
 mod rotate;
+mod salvage;
+mod tail;
 mod writer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -22,7 +25,7 @@ use crate::cursor::{Cursor, Position};
 use crate::destination::Destination;
 use crate::disk::Disk;
 use crate::quarantine::Quarantine;
-use crate::segment::Segment;
+use crate::segment::{BASE_STEP, Segment};
 use crate::sync;
 use crate::throttle::Throttle;
 use crate::walk::SegmentFile;
@@ -30,6 +33,7 @@ use crate::walk::SegmentFile;
 #[cfg(test)]
 pub(crate) use self::core::Stall;
 pub(crate) use self::core::{LaneCore, Pending};
+pub(crate) use credit::{Credit, HeldContexts};
 pub(crate) use mailbox::Mailbox;
 pub use recover::LaneReport;
 pub(crate) use recover::{Recovered, Witness, recover};
@@ -78,7 +82,7 @@ pub struct LaneStats {
     pub write_failures: u64,
     /// Segments evicted.
     pub evicted_segments: u64,
-    /// Unreadable ranges met by readers.
+    /// Unreadable ranges met by readers, each counted once.
     pub damaged_ranges: u64,
     /// Bytes at the end of the log that the start discarded: written, and promised to nobody.
     pub unsynced_discarded_bytes: u64,
@@ -200,6 +204,9 @@ impl Board {
     }
 }
 
+/// Damaged places remembered for a lane.
+const KNOWN_DAMAGE: usize = 10_000;
+
 /// One lane.
 pub(crate) struct Lane {
     pub id: LaneId,
@@ -219,9 +226,22 @@ pub(crate) struct Lane {
     pub damages: Throttle,
     /// Frames that are intact and cannot be used.
     pub rejects: Throttle,
+    /// Lane offsets of damage that a reader met: the next destination that meets it says nothing new.
+    pub known_damage: Mutex<BTreeSet<u64>>,
+    /// Contexts of records that are not durable.
+    pub contexts: Arc<HeldContexts>,
 }
 
 impl Lane {
+    /// Notes damage at a lane offset; true the first time. Of places beyond count it forgets all.
+    pub(crate) fn is_new_damage(&self, offset: u64) -> bool {
+        let mut known = self.known_damage.lock();
+        if known.len() >= KNOWN_DAMAGE {
+            known.clear();
+        }
+        known.insert(offset)
+    }
+
     pub(crate) fn state(&self) -> LaneState {
         self.durable.borrow().state
     }
@@ -251,12 +271,13 @@ impl Lane {
     fn say_full(&self) {
         let (used, budget, min_free, next) = {
             let board = self.board.lock();
-            (board.used(), board.budget, board.min_free, board.segment_size)
+            let room = board.budget.saturating_sub(board.used());
+            (board.used(), board.budget, board.min_free, board.segment_size.min(room).max(BASE_STEP))
         };
         let (free, total) = self.disk.space(&self.dir).unwrap_or((u64::MAX, 0));
         let keep_free = min_free.limit(total);
         if free < next.saturating_add(keep_free) {
-            tracing::warn!(lane = %self.id, free_bytes = free, keep_free_bytes = keep_free, segment_bytes = next, "the disk has no room for the lane's next segment, and there is nothing that may be evicted: appends wait; free disk space, or lower queue.min_free");
+            tracing::warn!(lane = %self.id, free_bytes = free, keep_free_bytes = keep_free, segment_bytes = next, "the disk has no room for what the lane has to write, and there is nothing that may be evicted: appends wait; free disk space, or lower queue.min_free");
         } else {
             tracing::warn!(lane = %self.id, bytes = used, budget_bytes = budget, "the lane's budget is used up, and there is nothing that may be evicted: appends wait; see which destination with on_full: hold does not deliver, or raise queue.max_bytes");
         }

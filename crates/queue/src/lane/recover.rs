@@ -1,9 +1,11 @@
 //! Finding out, at start, what a lane's directory holds. Only the last segment is scanned: the header of each later
 //! one states where its predecessor validly ends.
 //!
-//! Keeps true: no content makes it fail except an intact header of a newer major version (invariant 15), and offsets
-//! continue behind everything that any file or cursor has ever named (invariant 4).
+//! It tells what is damaged in its report and writes no log line. Keeps true: no content makes it fail except an intact
+//! header of a newer major version (invariant 15), and offsets continue behind everything that any file or cursor has ever
+//! named (invariant 4).
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use crate::cursor::slot::Slot;
 use crate::disk::{Disk, read_full};
 use crate::error::QueueError;
 use crate::frame::NUMBER_LIMIT;
+use crate::lane::{salvage, tail};
 use crate::quarantine::{Quarantine, RANGE_LIMIT};
 use crate::segment::{self, BASE_STEP, FORMAT_MAJOR, HeaderFault, Previous, Segment, SegmentHeader};
 use crate::walk::{SegmentFile, Step, Walk};
@@ -26,12 +29,40 @@ pub struct LaneReport {
     pub segments: usize,
     /// Bytes at the end that were written but never promised to anyone, and were cut off.
     pub unsynced_discarded_bytes: u64,
-    /// Bytes at the end that had been promised and are damaged; how many items they held is not known.
+    /// Bytes at the end that had been promised and are damaged or gone. Where files are gone it is what lay between two
+    /// offsets, gaps between segments included.
     pub damaged_tail_bytes: u64,
-    /// Segment files whose header is damaged beyond help; a copy of their beginning is in quarantine.
+    /// Items that had been promised to be there, and that somebody still wanted: with those bytes they are lost.
+    pub damaged_tail_items: u64,
+    /// Items that were lost behind everything that a cursor file or another segment testifies to: an estimate, by the bytes they
+    /// took and by what an item took elsewhere in the lane. Zero where nothing was lost there.
+    pub estimated_items: u64,
+    /// Segment files in which no frame can be read; a copy of their beginning is in quarantine.
     pub damaged_segments: u64,
+    /// Segments whose header is damaged and whose frames can be read all the same.
+    pub mended_segments: u64,
+    /// Segments that the next one names and that are not there.
+    pub missing_segments: u64,
+    /// Bytes by which segment files are shorter than the next one says they were.
+    pub missing_bytes: u64,
     /// Names in the directory that are not segments of this lane; left alone.
     pub foreign: Vec<String>,
+}
+
+impl LaneReport {
+    /// Something that had been promised is damaged or gone.
+    pub fn is_damaged(&self) -> bool {
+        let facts = [
+            self.damaged_tail_bytes,
+            self.damaged_tail_items,
+            self.estimated_items,
+            self.damaged_segments,
+            self.mended_segments,
+            self.missing_segments,
+            self.missing_bytes,
+        ];
+        facts.iter().any(|fact| *fact > 0)
+    }
 }
 
 /// What cursors testify of a lane: nothing before these was never given out.
@@ -39,15 +70,22 @@ pub struct LaneReport {
 pub(crate) struct Witness {
     pub offset: u64,
     pub item: u64,
+    /// The place before which nobody wants anything any more; `None` if there is no cursor.
+    pub wanted: Option<Position>,
 }
 
 impl Witness {
-    /// The farthest place that the cursors of this lane name.
+    /// The farthest place that the cursors of this lane name, and the nearest.
     pub(crate) fn of<'a>(slots: impl Iterator<Item = &'a Slot>, lane: &str) -> Witness {
         let mut out = Witness::default();
         for cursor in slots.flat_map(|slot| &slot.lanes).filter(|cursor| cursor.lane == lane) {
             out.offset = out.offset.max(cursor.settled.offset).max(cursor.lane_end.offset);
             out.item = out.item.max(cursor.settled.item).max(cursor.lane_end.item);
+            let held = out.wanted.unwrap_or(cursor.settled);
+            out.wanted = Some(Position {
+                offset: held.offset.min(cursor.settled.offset),
+                item: held.item.min(cursor.settled.item),
+            });
         }
         out
     }
@@ -81,6 +119,15 @@ enum Readable {
     Foreign,
 }
 
+/// A file of which nothing can be read.
+struct Lost {
+    base: u64,
+    /// Lane offset behind its last byte that is not zero.
+    written: u64,
+    /// Its header holds something: it was whole once, and this is no write that a power cut stopped.
+    rotten: bool,
+}
+
 /// Reads the lane's directory.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
@@ -110,32 +157,72 @@ pub(crate) fn recover(
     found.sort_by_key(|file| file.base);
     // Every name counts as a witness, also those of files that turn out to be useless.
     let names_end = found.iter().map(|file| file.base.saturating_add(file.size)).max().unwrap_or_default();
-    link(disk, dir, &found, quarantine, &mut out);
+    let lost = link(disk, dir, &found, witness, quarantine, &mut out);
 
-    let scanned = match out.segments.last().cloned() {
-        Some(last) => scan_last(disk, &last, witness.offset, &mut out.report)?,
-        None => Scan::default(),
-    };
-    let mut end = scanned.end;
-    if let Some(last) = out.segments.last_mut() {
-        last.end = end.offset;
-        last.size = scanned.size;
-        if last.end == last.base {
-            out.discard.extend(out.segments.pop().map(|empty| empty.path));
+    let mut end = Position::default();
+    if let Some(mut last) = out.segments.last().cloned() {
+        let headless = found.iter().any(|file| file.base == last.base && file.header.is_none());
+        if headless {
+            // Known by its first readable frame only: items before that one are lost, or were never there.
+            let before = out.segments.iter().rev().nth(1).map(|segment| tail::summary(disk, segment).item);
+            let told = (witness.offset <= last.base).then_some(witness.item).filter(|_| witness.wanted.is_some());
+            last.first_item = before.max(told).unwrap_or(last.first_item).min(last.first_item);
+        }
+        let scanned = tail::scan(disk, &last, witness.offset, &mut out.report)?;
+        end = scanned.end;
+        out.promised = scanned.promised;
+        out.last_ingest_ms = out.last_ingest_ms.max(scanned.last_ingest_ms);
+        if let Some(held) = out.segments.last_mut() {
+            held.first_item = last.first_item;
+            held.end = end.offset;
+            held.size = scanned.size;
+            if held.end == held.base {
+                out.discard.extend(out.segments.pop().map(|empty| empty.path));
+                // Nothing in it had been promised: its making was stopped.
+                out.report.mended_segments -= u64::from(headless);
+                // Its header may be damaged and tell nothing of the times before it.
+                if let Some(last) = out.segments.last() {
+                    out.last_ingest_ms = out.last_ingest_ms.max(tail::summary(disk, last).ingest_ms);
+                }
+            }
         }
     }
     out.report.segments = out.segments.len();
-    out.last_ingest_ms = out.last_ingest_ms.max(scanned.last_ingest_ms);
-    out.promised = scanned.promised;
-    end.item = end.item.max(witness.item);
+    book_end(&lost, end, witness, &out.segments, &mut out.report);
+    end.item = end.item.max(witness.item).saturating_add(out.report.estimated_items);
     let offset = end.offset.max(witness.offset).max(names_end);
     out.durable = Position { offset: offset.next_multiple_of(BASE_STEP), item: end.item };
     Ok(out)
 }
 
+/// Books what had been promised behind the end of the log and is not there: as exactly as cursor files tell, and behind what they
+/// tell by the bytes of files that nobody can read.
+fn book_end(lost: &[Lost], end: Position, witness: Witness, segments: &[Segment], report: &mut LaneReport) {
+    let Some(wanted) = witness.wanted else { return };
+    let items = witness.item.saturating_sub(end.item.max(wanted.item));
+    if items > 0 {
+        report.damaged_tail_items = items;
+        let bytes = witness.offset.saturating_sub(end.offset.max(wanted.offset));
+        report.damaged_tail_bytes = report.damaged_tail_bytes.max(bytes);
+    }
+    let behind = lost.iter().filter(|file| file.base >= end.offset && (file.rotten || witness.offset > file.base));
+    let bytes: u64 = behind.map(|file| file.written.saturating_sub(file.base.max(witness.offset))).sum();
+    // What an item took in the known part of what is lost, else in the newest segment that can be read, else in the whole lane.
+    let here = (items, witness.offset.saturating_sub(end.offset.max(wanted.offset)));
+    let newest =
+        segments.last().map_or((0, 0), |last| (end.item.saturating_sub(last.first_item), end.offset - last.base));
+    let known = [here, newest].into_iter().find(|(items, bytes)| *items > 0 && *bytes > 0);
+    let known = known.unwrap_or((witness.item, witness.offset));
+    if known.1 > 0 {
+        let items = u128::from(bytes) * u128::from(known.0) / u128::from(known.1);
+        report.estimated_items = u64::try_from(items).unwrap_or_default().min(NUMBER_LIMIT / 4);
+    }
+}
+
 fn read_header(disk: &Arc<dyn Disk>, path: &Path, base: u64, lane: &LaneId) -> Result<Readable, QueueError> {
-    // What cannot be opened is left alone.
-    let Ok(file) = disk.open(path) else {
+    // What is no file or cannot be opened is left alone. A directory can be opened.
+    let file = if disk.list(path).is_ok() { Err(io::ErrorKind::IsADirectory.into()) } else { disk.open(path) };
+    let Ok(file) = file else {
         return Ok(Readable::Foreign);
     };
     let mut bytes = [0; segment::HEADER_LEN];
@@ -150,8 +237,18 @@ fn read_header(disk: &Arc<dyn Disk>, path: &Path, base: u64, lane: &LaneId) -> R
     }
 }
 
-/// Makes segments of the files: ends from the next header, and where a header is damaged, its nonce too.
-fn link(disk: &Arc<dyn Disk>, dir: &Path, found: &[Found], quarantine: &Quarantine, out: &mut Recovered) {
+/// Makes segments of the files: ends from the next header, and where a header is damaged, its nonce too, or from the frames.
+/// Gives the files that cannot be read.
+fn link(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    found: &[Found],
+    witness: Witness,
+    quarantine: &Quarantine,
+    out: &mut Recovered,
+) -> Vec<Lost> {
+    let mut lost = Vec::new();
+    let wanted = |before: u64| witness.wanted.is_some_and(|wanted| wanted.offset < before);
     for (index, file) in found.iter().enumerate() {
         if file.foreign {
             out.report.foreign.push(file.name.clone());
@@ -168,16 +265,19 @@ fn link(disk: &Arc<dyn Disk>, dir: &Path, found: &[Found], quarantine: &Quaranti
             end = end.min(next.base);
         }
         if let Some(said) = said {
+            if wanted(said.end) {
+                out.report.missing_bytes += said.end.saturating_sub(end);
+            }
             end = end.min(said.end);
         }
         let path = dir.join(&file.name);
-        let known = match (file.header, said) {
-            (Some(header), _) => Some((header.nonce, header.first_item, header.created_ms)),
-            (None, Some(said)) => first_item(disk, &path, file.base, said.nonce, end).map(|item| (said.nonce, item, 0)),
-            (None, None) => None,
+        let known = match file.header {
+            Some(header) => Some((header.nonce, header.first_item, header.created_ms)),
+            None => mend(disk, &path, file.base, said, end).map(|(nonce, item)| (nonce, item, 0)),
         };
         let Some((nonce, first_item, created_ms)) = known else {
-            inspect(disk, &path, file, quarantine, &mut out.report);
+            let promised = next.is_some() || witness.offset > file.base;
+            lost.extend(inspect(disk, &path, file, promised, quarantine, &mut out.report));
             out.discard.push(path);
             continue;
         };
@@ -186,12 +286,18 @@ fn link(disk: &Arc<dyn Disk>, dir: &Path, found: &[Found], quarantine: &Quaranti
             out.report.foreign.push(file.name.clone());
             continue;
         }
+        out.report.mended_segments += u64::from(file.header.is_none());
+        // Somebody wants what is before this one, and the file that it names is not there.
+        let named = file.header.and_then(|header| header.previous).filter(|named| wanted(named.end));
+        let before = witness.wanted.is_some_and(|wanted| wanted.item < first_item);
+        out.report.missing_segments +=
+            u64::from(named.is_some_and(|named| before && found.iter().all(|file| file.base != named.base)));
         out.last_ingest_ms = out.last_ingest_ms.max(created_ms);
         let mut size = file.size;
-        let wanted = (end - file.base).saturating_add(header_len);
+        let kept = (end - file.base).saturating_add(header_len);
         // A power cut can undo the cut that was made at sealing.
-        if said.is_some() && size > wanted && disk.open_write(&path).and_then(|file| file.set_len(wanted)).is_ok() {
-            size = wanted;
+        if said.is_some() && size > kept && disk.open_write(&path).and_then(|file| file.set_len(kept)).is_ok() {
+            size = kept;
         }
         out.segments.push(Segment {
             path,
@@ -205,137 +311,51 @@ fn link(disk: &Arc<dyn Disk>, dir: &Path, found: &[Found], quarantine: &Quaranti
             sealed: true,
         });
     }
+    lost
 }
 
-/// A file whose nonce nobody knows can never be read. Mostly it was being created when the power went.
-fn inspect(disk: &Arc<dyn Disk>, path: &Path, found: &Found, quarantine: &Quarantine, report: &mut LaneReport) {
-    let Ok(file) = disk.open(path) else { return };
+/// Nonce and first item of a segment whose header is damaged: the nonce as the next header says, or as a frame proves.
+fn mend(disk: &Arc<dyn Disk>, path: &Path, base: u64, said: Option<Previous>, end: u64) -> Option<(u64, u64)> {
+    let file = disk.open(path).ok()?;
+    let nonce = match said {
+        Some(said) => said.nonce,
+        None => salvage::nonce(&file, base, end)?,
+    };
+    let segment = SegmentFile::new(file, base, nonce, segment::HEADER_SIZE);
+    match Walk::new(Arc::new(segment), base, end).step_to_frame() {
+        Step::Frame { header, .. } | Step::BadBody { header, .. } => Some((nonce, header.first_item)),
+        Step::Gap { .. } | Step::End => None,
+    }
+}
+
+/// A file of which nothing can be read. Mostly it was being created when the power went: its header is zeros then, and
+/// nobody was promised anything of it.
+fn inspect(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    found: &Found,
+    promised: bool,
+    quarantine: &Quarantine,
+    report: &mut LaneReport,
+) -> Option<Lost> {
+    let file = disk.open(path).ok()?;
     let mut start = vec![0; usize::try_from(found.size.min(RANGE_LIMIT)).unwrap_or_default()];
     let len = read_full(file.as_ref(), &mut start, 0).unwrap_or_default();
     start.truncate(len);
-    if start.iter().any(|byte| *byte != 0) {
-        let lane = LaneId::new(&report.lane);
-        if let Ok(lane) = lane {
-            quarantine.keep(&lane, found.base, &start);
-        }
-        report.damaged_segments += 1;
-        tracing::error!(path = %path.display(), bytes = found.size, "segment header is damaged: the segment is lost, its items are counted as damaged");
+    let view = SegmentFile::new(file, found.base, 0, segment::HEADER_SIZE);
+    let end = found.base.saturating_add(found.size.saturating_sub(segment::HEADER_SIZE));
+    let written = tail::written_end(&view, found.base, end);
+    let rotten = start.iter().take(segment::HEADER_LEN).any(|byte| *byte != 0);
+    if !rotten && !promised {
+        report.unsynced_discarded_bytes += written - found.base;
+        return None;
     }
-}
-
-/// Number of the first item in a segment whose header is damaged.
-fn first_item(disk: &Arc<dyn Disk>, path: &Path, base: u64, nonce: u64, end: u64) -> Option<u64> {
-    let file = disk.open(path).ok()?;
-    let segment = SegmentFile::new(file, base, nonce, segment::HEADER_SIZE);
-    let mut walk = Walk::new(Arc::new(segment), base, end);
-    loop {
-        match walk.step() {
-            Step::Frame { header, .. } | Step::BadBody { header, .. } => {
-                return Some(header.first_item);
-            }
-            Step::Gap { .. } => {}
-            Step::End => return None,
-        }
+    if !rotten && written == found.base {
+        return None;
     }
-}
-
-#[derive(Default)]
-struct Scan {
-    end: Position,
-    size: u64,
-    last_ingest_ms: i64,
-    promised: u64,
-}
-
-/// A range without a readable frame, and where the items stood before it.
-#[derive(Clone, Copy)]
-struct Hole {
-    from: u64,
-    item: u64,
-}
-
-/// Finds the end of the last segment, cuts what is behind it and syncs what is before it.
-fn scan_last(disk: &Arc<dyn Disk>, last: &Segment, witness: u64, report: &mut LaneReport) -> Result<Scan, QueueError> {
-    let fail = |op| move |source| QueueError::io(op, &last.path, source);
-    // A read-only file system must not keep the agent from delivering what is there.
-    let (file, writable) = match disk.open_write(&last.path) {
-        Ok(file) => (file, true),
-        Err(_) => (disk.open(&last.path).map_err(fail("open segment"))?, false),
-    };
-    let view = SegmentFile::new(Arc::clone(&file), last.base, last.nonce, last.header_len);
-    let mut walk = Walk::new(Arc::new(view), last.base, last.end);
-    let mut end = Position { offset: last.base, item: last.first_item };
-    let mut promised = witness;
-    let mut last_ingest_ms = i64::MIN;
-    let mut holes: Vec<Hole> = Vec::new();
-    loop {
-        match walk.step() {
-            Step::Frame { offset, header, .. } => {
-                // Out of order numbers are not ours: as good as unreadable.
-                if header.first_item < end.item || header.durable_before > offset {
-                    push(&mut holes, Hole { from: offset, item: end.item });
-                    continue;
-                }
-                end = Position { offset: walk.at, item: header.first_item + u64::from(header.items) };
-                promised = promised.max(header.durable_before);
-                last_ingest_ms = last_ingest_ms.max(header.ingest_ms);
-            }
-            // Its item count is intact, but whether it was promised only a later frame can tell.
-            Step::BadBody { offset, header } => {
-                push(&mut holes, Hole { from: offset, item: end.item });
-                promised = promised.max(header.durable_before.min(offset));
-            }
-            Step::Gap { from, .. } => push(&mut holes, Hole { from, item: end.item }),
-            Step::End => break,
-        }
+    if let Ok(lane) = LaneId::new(&report.lane) {
+        quarantine.keep(&lane, found.base, &start);
     }
-    // The first hole behind everything promised is where a power cut stopped the write: nobody was told of what lies
-    // behind it. Holes before that are damage, and readers book them.
-    let seen = end.offset;
-    if let Some(torn) = holes.iter().find(|hole| hole.from >= promised && hole.from < seen) {
-        end = Position { offset: torn.from, item: torn.item };
-    }
-    let written = holes.last().map_or(seen, |hole| written_end(&mut walk, hole.from.max(seen), last.end)).max(seen);
-    if promised > end.offset && promised <= last.end {
-        let bytes = promised - end.offset;
-        report.damaged_tail_bytes += bytes;
-        tracing::error!(path = %last.path.display(), bytes, "the end of the log is damaged although it had been synced");
-        report.unsynced_discarded_bytes += written.saturating_sub(promised);
-    } else {
-        report.unsynced_discarded_bytes += written.saturating_sub(end.offset);
-    }
-    let mut size = last.size;
-    if writable {
-        let wanted = end.offset - last.base + last.header_len;
-        match file.set_len(wanted).and_then(|()| file.sync()) {
-            Ok(()) => size = wanted,
-            Err(error) => {
-                tracing::warn!(path = %last.path.display(), %error, "cannot cut and sync the last segment")
-            }
-        }
-    }
-    Ok(Scan { end, size, last_ingest_ms, promised })
-}
-
-fn push(holes: &mut Vec<Hole>, hole: Hole) {
-    // Neighbouring holes are one; the list stays short whatever the file holds.
-    if holes.len() < 4096 {
-        holes.push(hole);
-    }
-}
-
-/// Offset behind the last byte that is not zero, so that reserved space is not taken for lost data.
-fn written_end(walk: &mut Walk, from: u64, end: u64) -> u64 {
-    const BLOCK: u64 = 256 << 10;
-    let mut at = from;
-    let mut last = from;
-    while at < end {
-        let len = usize::try_from((end - at).min(BLOCK)).unwrap_or_default();
-        let bytes = walk.segment.read(at, len);
-        if let Some(index) = bytes.iter().rposition(|byte| *byte != 0) {
-            last = at + index as u64 + 1;
-        }
-        at += len as u64;
-    }
-    last
+    report.damaged_segments += 1;
+    Some(Lost { base: found.base, written, rotten })
 }

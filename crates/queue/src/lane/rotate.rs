@@ -72,16 +72,21 @@ impl LaneCore {
     }
 
     pub(super) fn open_segment(&mut self, need: u64, now_ms: i64) -> Result<(), Trouble> {
-        let wanted = self.lane.board.lock().segment_size;
-        let size = wanted.max((segment::HEADER_SIZE + need).next_multiple_of(BASE_STEP));
+        let least = (segment::HEADER_SIZE + need).next_multiple_of(BASE_STEP);
+        let full = self.lane.board.lock().segment_size.max(least);
+        let mut size = self.make_room(least, full).map_err(Trouble::Stall)?;
         loop {
-            self.make_room(size).map_err(Trouble::Stall)?;
             match self.create(size, now_ms) {
                 Ok(()) => return Ok(()),
+                // The system knows of a limit that it does not tell, a quota for instance: less may fit.
+                Err(error) if is_full(&error) && size > least => {
+                    size = (size / 2).next_multiple_of(BASE_STEP).max(least);
+                }
                 Err(error) if is_full(&error) => {
                     if !self.evict_oldest().map_err(Trouble::Stall)? {
                         return Err(Trouble::Stall(Stall::Full));
                     }
+                    size = self.make_room(least, full).map_err(Trouble::Stall)?;
                 }
                 Err(error) => return Err(Trouble::Broken("create", error)),
             }
@@ -91,6 +96,8 @@ impl LaneCore {
     fn create(&mut self, size: u64, now_ms: i64) -> io::Result<()> {
         let lane = Arc::clone(&self.lane);
         let base = self.next_base;
+        // No earlier than any frame before it: should this segment be the last and stay empty, nothing else tells.
+        let created_ms = now_ms.max(self.last_ingest_ms);
         let path = Segment::path_in(&lane.dir, base);
         let file = match lane.disk.create(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -111,7 +118,7 @@ impl LaneCore {
             base,
             first_item: self.next_item,
             previous,
-            created_ms: now_ms,
+            created_ms,
             lane_hash: segment::lane_hash(&lane.id),
         };
         let filled = file
@@ -131,7 +138,7 @@ impl LaneCore {
             first_item: self.next_item,
             nonce: header.nonce,
             header_len: segment::HEADER_SIZE,
-            created_ms: now_ms,
+            created_ms,
             size: real_size,
             sealed: false,
         });

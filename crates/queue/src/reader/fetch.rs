@@ -16,8 +16,8 @@ use crate::frame::{self, FrameHeader, KIND_CONTEXT, REF_LEN};
 use crate::inflate::Inflater;
 use crate::lane::Lane;
 use crate::quarantine::RANGE_LIMIT;
-use crate::record::{ContextKey, FrameMeta, Kind, Reason};
-use crate::walk::{SegmentFile, Step, Walk};
+use crate::record::{Codec, ContextKey, FrameMeta, Kind, Reason};
+use crate::walk::{BLOCK_PART, SegmentFile, Step, Walk};
 
 /// Decompressed bytes read ahead of the claims.
 const AHEAD_BYTES: usize = 1 << 20;
@@ -62,6 +62,13 @@ impl SkipCause {
 pub(crate) enum Item {
     Frame(Box<Fetched>),
     Skip { end: Position, ingest_ms: i64, cause: SkipCause },
+}
+
+impl Fetched {
+    /// Bytes that it keeps in memory: payload and references.
+    pub(crate) fn weight(&self) -> u64 {
+        (self.payload.len() + self.keys.len() * REF_LEN) as u64
+    }
 }
 
 impl Item {
@@ -199,9 +206,9 @@ impl Fetch {
                 let Some(index) = board.segment_at(self.at.offset) else {
                     let end = board.durable;
                     drop(board);
-                    // A cursor file knows of items that no file holds any more: the end of the log has vanished.
+                    // A cursor file knows of items that no file holds any more: the end of the log has vanished, as the
+                    // start has told.
                     if self.at.item < end.item && self.at.offset <= end.offset {
-                        tracing::error!(lane = %self.lane.id, offset = self.at.offset, "the newest segments are missing");
                         self.skip(end, i64::MIN, SkipCause::Damaged, out);
                     }
                     return None;
@@ -219,8 +226,8 @@ impl Fetch {
             if segment.base > self.at.offset || segment.first_item > self.at.item {
                 let start =
                     Position { offset: segment.base.max(self.at.offset), item: segment.first_item.max(self.at.item) };
+                // Segments before it are missing, as the start has told.
                 if start.item > self.at.item && start.offset == segment.base {
-                    tracing::error!(lane = %self.lane.id, offset = self.at.offset, "segments are missing");
                     self.skip(start, segment.created_ms, SkipCause::Damaged, out);
                 }
                 if start.offset == segment.base {
@@ -246,8 +253,10 @@ impl Fetch {
                     if gone {
                         continue;
                     }
-                    tracing::error!(path = %segment.path.display(), %error, "cannot open a segment: its items are lost");
-                    self.damage(self.at.offset, end.offset);
+                    if self.lane.is_new_damage(self.at.offset) {
+                        self.lane.board.lock().stats.damaged_ranges += 1;
+                        tracing::error!(path = %segment.path.display(), %error, "cannot open a segment: its items are counted as damaged");
+                    }
                     self.skip_to_end(&bounds, out);
                 }
             }
@@ -307,6 +316,10 @@ impl Fetch {
             self.skip(end, header.ingest_ms, SkipCause::Rejected(Reason::UNDECODABLE), out);
             return 0;
         };
+        // A small payload that was not compressed is a part of the block it was read in, and would keep all of it in memory for
+        // as long as somebody works on it.
+        let whole = header.codec != Codec::None as u8 || payload.len() >= BLOCK_PART;
+        let payload = if whole { payload } else { Bytes::copy_from_slice(&payload) };
         let (keys, offsets) = frame::decode_refs(&body, header.contexts);
         let size = payload.len();
         self.at = end;
@@ -366,12 +379,15 @@ impl Fetch {
         self.lane.board.lock().segments.iter().find(|segment| segment.base == base).is_none_or(|segment| segment.sealed)
     }
 
-    /// Counts an unreadable range and keeps a copy of its beginning.
+    /// Counts an unreadable range and keeps a copy of its beginning, when the first destination meets it.
     fn damage(&mut self, from: u64, to: u64) {
+        if !self.lane.is_new_damage(from) {
+            return;
+        }
         self.lane.board.lock().stats.damaged_ranges += 1;
         let bytes = to.saturating_sub(from);
         if let Some(bytes) = self.lane.damages.add(bytes) {
-            tracing::error!(lane = %self.lane.id, offset = from, bytes, "skipping damaged bytes; a copy is in quarantine");
+            tracing::error!(lane = %self.lane.id, offset = from, bytes, "skipping damaged bytes: their items are counted as damaged, a copy is in quarantine");
         }
         if let Some((walk, _)) = &self.walk {
             let len = usize::try_from(bytes.min(RANGE_LIMIT)).unwrap_or_default();

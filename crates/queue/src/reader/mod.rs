@@ -166,7 +166,7 @@ impl Reader {
             return None;
         };
         let limit = self.desk.destination.spec.read().max_in_flight_bytes.clamp(1, u64::from(u32::MAX));
-        let wanted = (fetched.payload.len() as u64).clamp(1, limit);
+        let wanted = fetched.weight().clamp(1, limit);
         Some((Arc::clone(&self.desk.destination.room.read()), u32::try_from(wanted).unwrap_or(u32::MAX)))
     }
 

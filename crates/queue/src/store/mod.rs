@@ -1,7 +1,8 @@
 //! The queue without threads: lanes, destinations, cursor files, and how they change at start and at reload.
 //!
 //! Keeps true: a destination's first position is on disk before anything is appended for it, and a destination or
-//! lane that goes takes its pending items to the `removed` column, with a log line.
+//! lane that goes takes its pending items to the list of what was removed; the report names it, and whoever opened the queue
+//! tells it.
 
 mod open;
 mod reload;
@@ -54,8 +55,9 @@ pub struct OpenReport {
     pub removed: Vec<Removed>,
     /// Cursor files without a valid slot: their destinations begin at the oldest record.
     pub damaged_cursors: Vec<PathBuf>,
-    /// Entries of the queue's directories that are not its own; left alone.
-    pub foreign: Vec<String>,
+    /// Entries of the queue's directories, lanes included, that are not its own; left alone. What
+    /// [`Inspection::foreign`](crate::Inspection::foreign) says of the same directory.
+    pub foreign: Vec<PathBuf>,
 }
 
 /// What a reload changed.
@@ -136,6 +138,8 @@ impl Store {
             losses: Throttle::default(),
             damages: Throttle::default(),
             rejects: Throttle::default(),
+            known_damage: Mutex::default(),
+            contexts: Arc::default(),
         });
         self.lanes.write().insert(spec.id.clone(), Arc::clone(&lane));
         lane
@@ -255,16 +259,6 @@ impl Store {
     }
 
     fn booked(&self, destination: &str, lane: &str, items: u64) -> Removed {
-        if items > 0 {
-            tracing::warn!(
-                destination,
-                lane,
-                items,
-                "destination removed from lane: what was pending is not delivered"
-            );
-        } else {
-            tracing::info!(destination, lane, "destination removed from lane; nothing was pending");
-        }
         let mut removed = self.removed.lock();
         let key = (destination.to_owned(), lane.to_owned());
         if removed.len() < REMOVED_ROWS || removed.contains_key(&key) {

@@ -13,10 +13,11 @@ use super::{OpenReport, Room, Store, check};
 use crate::bell::Bell;
 use crate::config::{DestinationSpec, LaneId, LaneSpec, QueueConfig, budgets};
 use crate::cursor::slot::Slot;
-use crate::cursor::{CursorFile, Loaded};
+use crate::cursor::{CursorEntry, CursorFile, survey};
 use crate::disk::{Disk, read_full};
 use crate::error::QueueError;
 use crate::lane::{Recovered, Witness, recover};
+use crate::layout;
 use crate::quarantine::Quarantine;
 
 impl Store {
@@ -49,6 +50,8 @@ impl Store {
         let recovered = store.recover_lanes(lanes, &slots)?;
         let mut discard = Vec::new();
         for ((spec, budget), mut found) in lanes.iter().zip(budgets(store.config.max_bytes, lanes)).zip(recovered) {
+            let dir = store.lanes_dir().join(spec.id.as_str());
+            report.foreign.extend(found.report.foreign.iter().map(|name| dir.join(name)));
             report.lanes.push(found.report.clone());
             discard.append(&mut found.discard);
             store.add_lane(spec, budget, found);
@@ -71,6 +74,8 @@ impl Store {
             }
             file.remove().map_err(|source| QueueError::io("remove cursor file", file.path(), source))?;
         }
+        report.foreign.extend(layout::strays(&store.disk, &store.config.directory));
+        report.foreign.sort();
         store.discard(&discard)?;
         for lane in store.lanes.read().values() {
             lane.reclaim();
@@ -79,33 +84,28 @@ impl Store {
     }
 
     fn load_cursors(&self, report: &mut OpenReport) -> Result<BTreeMap<String, (CursorFile, Slot)>, QueueError> {
-        let dir = self.cursors_dir();
-        let names = self.disk.list(&dir).map_err(|source| QueueError::io("list directory", &dir, source))?;
         let mut out = BTreeMap::new();
-        for (name, _) in names {
-            let path = dir.join(&name);
-            if name.ends_with(".cur.tmp") {
-                let _ = self.disk.remove(&path);
-            } else if !name.ends_with(".cur") {
-                report.foreign.push(name);
-            } else {
-                match CursorFile::load(&self.disk, &path)? {
-                    Loaded::Valid(file, slot) if !out.contains_key(&slot.destination) => {
-                        out.insert(slot.destination.clone(), (file, slot));
-                    }
-                    Loaded::Valid(..) | Loaded::Foreign => report.foreign.push(name),
-                    Loaded::Damaged => {
-                        tracing::error!(path = %path.display(), "cursor file is damaged: its destination begins at the oldest record, so some are sent twice");
-                        self.keep_damaged_cursor(&path, &name);
-                        report.damaged_cursors.push(path);
-                    }
+        for (path, entry) in survey(&self.disk, &self.cursors_dir())? {
+            match entry {
+                CursorEntry::Draft => {
+                    let _ = self.disk.remove(&path);
+                }
+                CursorEntry::Foreign => report.foreign.push(path),
+                CursorEntry::Damaged => {
+                    self.keep_damaged_cursor(&path);
+                    report.damaged_cursors.push(path);
+                }
+                CursorEntry::Valid(found) => {
+                    let file = CursorFile::adopt(&self.disk, &path, &found)?;
+                    out.insert(found.slot.destination.clone(), (file, found.slot));
                 }
             }
         }
         Ok(out)
     }
 
-    fn keep_damaged_cursor(&self, path: &Path, name: &str) {
+    fn keep_damaged_cursor(&self, path: &Path) {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let Ok(file) = self.disk.open(path) else {
             return;
         };
@@ -141,22 +141,19 @@ impl Store {
         slots: &BTreeMap<String, (CursorFile, Slot)>,
         report: &mut OpenReport,
     ) -> Result<(), QueueError> {
-        let dir = self.lanes_dir();
-        let names = self.disk.list(&dir).map_err(|source| QueueError::io("list directory", &dir, source))?;
-        for (name, _) in names {
-            let Ok(id) = LaneId::new(&name) else {
-                report.foreign.push(name);
-                continue;
-            };
-            let path = dir.join(&name);
-            if self.lanes.read().contains_key(&id) || self.disk.list(&path).is_err() {
+        let found = layout::lanes(&self.disk, &self.lanes_dir())?;
+        report.foreign.extend(found.foreign);
+        for (id, path) in found.lanes {
+            if self.lanes.read().contains_key(&id) {
                 continue;
             }
-            let found = recover(&self.disk, &path, &id, witness(slots, &name), &self.quarantine)?;
+            let name = id.as_str();
+            let found = recover(&self.disk, &path, &id, witness(slots, name), &self.quarantine)?;
+            report.foreign.extend(found.report.foreign.iter().map(|name| path.join(name)));
             for (destination, (_, slot)) in slots {
                 for cursor in slot.lanes.iter().filter(|cursor| cursor.lane == name) {
                     let items = found.durable.item.saturating_sub(cursor.settled.item);
-                    report.removed.push(self.booked(destination, &name, items));
+                    report.removed.push(self.booked(destination, name, items));
                 }
             }
             for path in found.segments.iter().map(|segment| &segment.path).chain(&found.discard) {

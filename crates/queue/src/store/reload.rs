@@ -77,6 +77,9 @@ impl Store {
             if !self.lanes.read().contains_key(&spec.id) {
                 let dir = self.lanes_dir().join(spec.id.as_str());
                 let found = recover(&self.disk, &dir, &spec.id, Witness::default(), &self.quarantine)?;
+                if found.report.is_damaged() {
+                    tracing::warn!(report = ?found.report, "a lane that this reload adds has a damaged directory");
+                }
                 self.discard(&found.discard)?;
                 added.lanes.push(self.add_lane(spec, budget, found));
             }

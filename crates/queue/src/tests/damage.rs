@@ -425,7 +425,7 @@ fn offsets_continue_behind_files_that_cannot_be_read() {
     let mut bench = two_segments(7, false);
     let end = bench.lane().board.lock().durable.offset;
     for path in bench.segments() {
-        bench.disk.damage(&path, |bytes| bytes[..128].fill(1));
+        bench.disk.damage(&path, |bytes| bytes.fill(1));
     }
     for _ in 0..2 {
         bench.crash(true);

@@ -2,6 +2,8 @@
 
 mod bench;
 mod damage;
+mod ends;
 mod loom;
 mod model;
 mod power;
+mod room;

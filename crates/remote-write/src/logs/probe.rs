@@ -46,11 +46,25 @@ pub(crate) fn probe(
     if write {
         let (address, letter) = line(config, wire, &labels, now_ms, now_ms);
         let request = wire.request(&address, &letter, None)?;
-        return Ok(asked(
-            request,
-            format!("one line{}", place(&address)),
-            ProbeKind::Line(log_place(config, protocol)),
-        ));
+        let where_to = log_place(config, protocol);
+        let mut line = asked(request, format!("one line{}", place(&address)), ProbeKind::Line(where_to.clone()));
+        if let Some(founder) = wire.founder().filter(|_| where_to.creates) {
+            // What the agent does where group or stream are missing, in its order, and the line once more.
+            let mut then = line.clone();
+            let retention = founder.retention_body(&address).map(|body| ("PutRetentionPolicy", body));
+            let steps = [
+                Some(("CreateLogStream", founder.stream_body(&address))),
+                retention,
+                Some(("CreateLogGroup", founder.group_body(&address))),
+            ];
+            for (operation, body) in steps.into_iter().flatten() {
+                let request = founder.request(operation, body.into())?;
+                let what = format!("{operation}{}", place(&address));
+                then = Probe { request, what, kind: ProbeKind::Make, next: Some(Box::new(then)) };
+            }
+            line.next = Some(Box::new(then));
+        }
+        return Ok(line);
     }
     match protocol {
         LogProtocol::Loki(_) => Ok(asked(wire.probe()?, "push without streams".to_owned(), ProbeKind::EmptyPush)),

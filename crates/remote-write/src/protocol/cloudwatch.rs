@@ -21,7 +21,7 @@ use crate::{
         text::{CUT, cut, put_escaped, put_json_string, put_number},
         wire::{Letter, Limits, LogVerdict},
     },
-    verdict::{Loss, Verdict, described, error_code, judge_common},
+    verdict::{Loss, Verdict, described, error_code, is_page, judge_common},
 };
 
 /// Bytes of a request, each event counted with [`EVENT_OVERHEAD`].
@@ -274,7 +274,7 @@ impl Founder {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Made, Verdict> {
-        if status.is_success() {
+        if status.is_success() && !is_page(headers, body) {
             return Ok(Made::Now);
         }
         let code = error_code(status, headers, body).unwrap_or_else(|| status.as_u16().to_string());

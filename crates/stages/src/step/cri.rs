@@ -82,10 +82,15 @@ impl Cri {
         self.partial.values().flat_map(|entry| entry.parts.iter()).for_each(each);
     }
 
-    /// Takes a line; `out` gets what is complete.
-    pub fn push(&mut self, mut entry: Entry, now_ns: i64, out: &mut dyn FnMut(Entry)) {
+    /// Takes a line; `out` gets what is complete. Gives a reason if it is none of a container runtime's.
+    pub fn push(&mut self, mut entry: Entry, now_ns: i64, out: &mut dyn FnMut(Entry)) -> Option<&'static str> {
         entry.extracted.seed(&entry.labels);
-        self.parse(&mut entry);
+        let unread = (!self.parse(&mut entry)).then_some("not_cri");
+        self.assemble(entry, now_ns, out);
+        unread
+    }
+
+    fn assemble(&mut self, mut entry: Entry, now_ns: i64, out: &mut dyn FnMut(Entry)) {
         self.labels.apply(&mut entry, now_ns);
         self.timestamp.apply(&mut entry, now_ns);
         for source in [&self.names.content, &self.names.tags] {
@@ -141,8 +146,8 @@ impl Cri {
         }
     }
 
-    fn parse(&self, entry: &mut Entry) {
-        let Some((time, stream, flags, content)) = fields(&entry.line) else { return };
+    fn parse(&self, entry: &mut Entry) -> bool {
+        let Some((time, stream, flags, content)) = fields(&entry.line) else { return false };
         let (time, stream, flags, content) =
             (Value::text(time), Value::text(stream), Value::text(flags), Value::text(content));
         let names = &self.names;
@@ -151,6 +156,7 @@ impl Cri {
         {
             entry.extracted.set(name, value);
         }
+        true
     }
 }
 

@@ -30,9 +30,15 @@ impl LineStage for Docker {
     fn apply(&mut self, entry: &mut Entry, now_ns: i64) -> Flow {
         entry.extracted.seed(&entry.labels);
         let stages: [&mut dyn LineStage; 4] = [&mut self.json, &mut self.labels, &mut self.timestamp, &mut self.output];
+        let mut flow = Flow::Pass;
         for stage in stages {
-            stage.apply(entry, now_ns);
+            // The first that cannot read it says why.
+            if let unread @ Flow::Unread(_) = stage.apply(entry, now_ns)
+                && flow == Flow::Pass
+            {
+                flow = unread;
+            }
         }
-        Flow::Pass
+        flow
     }
 }

@@ -86,7 +86,7 @@ impl LineStage for Json {
             return Flow::Pass;
         };
         if !text {
-            return if self.drop_malformed { Flow::Drop } else { Flow::Pass };
+            return if self.drop_malformed { Flow::Drop } else { Flow::Unread("not_json") };
         }
         for (name, value) in self.names.iter().zip(self.found.drain(..)) {
             if let Some(value) = value {

@@ -26,8 +26,11 @@ impl Logfmt {
 impl LineStage for Logfmt {
     fn apply(&mut self, entry: &mut Entry, _now_ns: i64) -> Flow {
         let Self { source, wanted, found } = self;
+        // What a panic left here is none of this line's.
+        found.clear();
+        let mut whole = true;
         if let Some(text) = source.text(entry) {
-            pairs(&text, |key, value| {
+            whole = pairs(&text, |key, value| {
                 if let Some((_, name)) = wanted.iter().find(|(k, _)| **k == *key) {
                     found.push((Name::clone(name), Value::text(value)));
                 }
@@ -36,7 +39,7 @@ impl LineStage for Logfmt {
         for (name, value) in found.drain(..) {
             entry.extracted.set(&name, value);
         }
-        Flow::Pass
+        if whole { Flow::Pass } else { Flow::Unread("not_logfmt") }
     }
 }
 

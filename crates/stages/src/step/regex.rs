@@ -33,10 +33,12 @@ impl Regex {
 impl LineStage for Regex {
     fn apply(&mut self, entry: &mut Entry, _now_ns: i64) -> Flow {
         let Self { source, regex, names, locations, found } = self;
+        // What a panic left here is none of this line's.
+        found.clear();
         {
             let Some(text) = source.text(entry) else { return Flow::Pass };
             if regex.captures_read(locations, &text).is_none() {
-                return Flow::Pass;
+                return Flow::Unread("no_match");
             }
             let group = |at: usize| locations.get(at).and_then(|(start, end)| text.get(start..end)).unwrap_or_default();
             found.extend(names.iter().map(|(at, _)| Value::text(group(*at))));

@@ -208,7 +208,7 @@ impl LineStage for Template {
         match self.compiled.execute(&GoValue::Map(Arc::new(data)), now_ns) {
             Some(text) if text.is_empty() => entry.extracted.remove(&self.source),
             Some(text) => entry.extracted.set(&self.source, Value::text(&text)),
-            None => {}
+            None => return Flow::Unread("template_failed"),
         }
         Flow::Pass
     }

@@ -189,6 +189,7 @@ impl LineStage for Timestamp {
                     *last = last.saturating_add(1);
                     entry.timestamp_ns = *last;
                 }
+                return Flow::Unread("no_time");
             }
         }
         Flow::Pass

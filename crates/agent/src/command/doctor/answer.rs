@@ -4,11 +4,12 @@
 
 use aws::{CanonicalVerdict, IdentityConfig};
 use net::service_error::ServiceError;
-use remote_write::{DestinationConfig, ProbeKind, ProtocolConfig, logs::LogProtocol};
+use remote_write::{DestinationConfig, ProbeKind, ProtocolConfig, logs::LogProtocol, traces::OtlpProtocol};
 
 use super::{
     cause::Finding,
     causes::cause,
+    facts,
     probe::Answered,
     proof::{self, Proof},
     words,
@@ -22,6 +23,8 @@ pub struct Case<'a> {
     /// Signing name and region in use.
     pub service: &'a str,
     pub region: &'a str,
+    /// Twelve digits, where they are known.
+    pub account: Option<&'a str>,
     pub kind: &'a ProbeKind,
     /// Another question follows.
     pub has_next: bool,
@@ -32,7 +35,12 @@ pub struct Case<'a> {
 
 impl Case<'_> {
     fn is_s3(&self) -> bool {
-        matches!(self.config.protocol, ProtocolConfig::S3 { .. } | ProtocolConfig::Logs(LogProtocol::Objects(_)))
+        matches!(
+            self.config.protocol,
+            ProtocolConfig::S3 { .. }
+                | ProtocolConfig::Logs(LogProtocol::Objects(_))
+                | ProtocolConfig::Otlp(OtlpProtocol::Objects(_))
+        )
     }
 
     fn is_amp(&self) -> bool {
@@ -51,7 +59,8 @@ pub fn judge(case: &Case<'_>, answered: &Answered) -> Result<Proof, Finding> {
     let error = answered.error.as_ref();
     if answered.status.is_success() && answered.is_page {
         // Captive portals and login pages say 200 to everything.
-        return Err(Finding::new(cause("not_found"), answered.said.clone()));
+        let page = Finding::new(cause("not_the_service"), answered.said.clone());
+        return Err(page.with("page", answered.said.clone()).with("status", shown_status(answered)));
     }
     if let Some(finding) = unfit_stream(case, answered) {
         return Err(finding);
@@ -255,6 +264,7 @@ fn by_permission(case: &Case<'_>, message: &str) -> Finding {
         "logs" => "logs:PutLogEvents".to_owned(),
         "firehose" => "firehose:PutRecordBatch".to_owned(),
         "kinesis" => "kinesis:PutRecords".to_owned(),
+        "xray" => "xray:PutTraceSegments".to_owned(),
         "execute-api" => "execute-api:Invoke".to_owned(),
         other => format!("the action of {other}"),
     });
@@ -289,22 +299,33 @@ fn widened(case: &Case<'_>, resource: &str) -> String {
     }
 }
 
+/// What a policy would name for the things that this destination is written to.
+pub fn resource(case: &Case<'_>) -> String {
+    widened(case, &resource_of(case))
+}
+
 fn resource_of(case: &Case<'_>) -> String {
+    let account = case.account.unwrap_or("ACCOUNT");
     if case.is_s3() {
         let (bucket, prefix) = bucket(case.config);
         let prefix = prefix.trim_matches('/');
         let slash = if prefix.is_empty() { "" } else { "/" };
         return format!("arn:aws:s3:::{bucket}/{prefix}{slash}*");
     }
-    let of_service = |resource: &str| format!("arn:aws:{}:{}:ACCOUNT:{resource}", case.service, case.region);
+    let of_service = |resource: &str| format!("arn:aws:{}:{}:{account}:{resource}", case.service, case.region);
     match &case.config.protocol {
-        ProtocolConfig::Logs(LogProtocol::CloudWatch(_) | LogProtocol::Otlp(_)) if case.service == "logs" => {
-            return of_service("log-group:GROUP:*");
+        ProtocolConfig::Logs(protocol @ (LogProtocol::CloudWatch(_) | LogProtocol::Otlp(_)))
+            if case.service == "logs" =>
+        {
+            let group = facts::group_and_stream(protocol).map_or_else(|| "GROUP".to_owned(), |(group, _)| group);
+            return of_service(&format!("log-group:{}:*", facts::starred(&group)));
         }
         ProtocolConfig::Logs(LogProtocol::Firehose(of)) => {
             return of_service(&format!("deliverystream/{}", of.delivery_stream));
         }
         ProtocolConfig::Logs(LogProtocol::Kinesis(of)) => return of_service(&format!("stream/{}", of.stream_name)),
+        // X-Ray knows no resources.
+        _ if case.service == "xray" => return "*".to_owned(),
         _ if case.service == "execute-api" => {
             let id = case.config.url.host_str().and_then(|host| host.split('.').next()).unwrap_or("API");
             return of_service(&format!("{id}/*/POST/*"));
@@ -312,7 +333,7 @@ fn resource_of(case: &Case<'_>) -> String {
         _ => {}
     }
     let workspace = case.config.url.path().split('/').nth(2).unwrap_or("*");
-    format!("arn:aws:{}:{}:ACCOUNT:workspace/{workspace}", case.service, case.region)
+    of_service(&format!("workspace/{workspace}"))
 }
 
 /// Bucket and prefix of an S3 destination.

@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser};
 /// `sigpost doctor`.
 #[derive(Debug, Parser)]
 #[command(
-    about = "Ask each destination whether it would accept data, and say why not and what to do. Exit 1 if one would not."
+    about = "Ask each destination whether it would accept data, and say why not and what to do. Exit 1 if one would not, 3 if one could not be shown to."
 )]
 pub struct DoctorArgs {
     /// Configuration file (YAML), as for the agent.
@@ -25,9 +25,12 @@ pub struct DoctorArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// Really store something: one sample of sigpost_doctor_probe, or one small object. Proves what nothing else can.
+    /// Really store something: one sample of sigpost_doctor_probe, one line, or one small object. Proves what nothing else can.
     #[arg(long)]
     pub write_probe: bool,
+    /// Exit 0, and not 3, where nothing refuses and something could not be shown without storing data.
+    #[arg(long)]
+    pub unproven_ok: bool,
 }
 
 impl DoctorArgs {

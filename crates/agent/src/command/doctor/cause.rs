@@ -63,6 +63,8 @@ pub enum Kind {
     Signature,
     Permission,
     Answer,
+    /// Refuses nothing, and does not show that data would be taken.
+    Unproven,
     /// Worth knowing; refuses nothing.
     Note,
 }

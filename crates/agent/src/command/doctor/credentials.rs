@@ -80,7 +80,11 @@ fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Optio
     let profile = || word_after(error, "profile ").unwrap_or_else(|| "default".to_owned());
     if has("no AWS credentials found") {
         // The chain ends at the metadata service: what it did is more to the point than that nothing was found.
-        let sight = metadata.filter(|m| matches!(m.state, MetadataState::TokenLost | MetadataState::NoRole));
+        let told = |m: &&MetadataSight| {
+            // Other refusals are those of other clouds' metadata services.
+            matches!(m.state, MetadataState::TokenLost | MetadataState::NoRole | MetadataState::Refused(403))
+        };
+        let sight = metadata.filter(told);
         let detail = "none of the places of the standard chain gives any; see identity for the reason of each";
         return match sight.and_then(MetadataSight::finding) {
             Some(found) => Finding { detail: detail.to_owned(), ..found },
@@ -112,6 +116,12 @@ fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Optio
     }
     if has("the private key does not belong to the certificate") {
         return finding(cause("key_not_of_certificate"));
+    }
+    if has("static keys: ") && (has(" has a blank inside") || has(" is empty; write") || has(" lines; write")) {
+        let secret = error.split_once("key: ").or_else(|| error.split_once("token: ")).map_or("", |(_, rest)| rest);
+        let secret =
+            [" has ", " is empty"].into_iter().find_map(|end| Some(secret.split_once(end)?.0)).unwrap_or(secret);
+        return finding(cause("secret_malformed")).with("secret", secret);
     }
     if has("cannot read the token file") {
         let file = word_after(error, "the token file ").unwrap_or_default();
@@ -297,6 +307,13 @@ mod tests {
                 None,
                 "stored_secret_missing",
             ),
+            (
+                "static keys: secret_key: the file /a/b has 2 lines; write the key alone into it",
+                "static keys",
+                None,
+                "secret_malformed",
+            ),
+            ("static keys: secret_key: the file /a/b is empty; write it", "static keys", None, "secret_malformed"),
             ("profile a (/x, /y): invalid profile: could not read file `/y`", "profile a", None, "file_unreadable"),
             (
                 "Roles Anywhere, role r: cannot read the private_key file /k: No such file",

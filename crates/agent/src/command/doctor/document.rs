@@ -5,13 +5,14 @@
 use super::{
     cause::{Cause, Facts, Kind, filled},
     causes::all,
+    facts::of_open_permission,
 };
 
 const HEAD: &str = "\
 # Troubleshooting
 
-<!-- Made from the table in crates/agent/src/command/doctor/causes.rs by `SIGPOST_WRITE_DOCS=1 cargo test -p agent
-troubleshooting`. Change the table, not this page. -->
+<!-- Made from the tables in crates/agent/src/command/doctor/*causes.rs by `SIGPOST_WRITE_DOCS=1 cargo test -p agent
+troubleshooting`. Change the tables, not this page. -->
 
 `sigpost doctor -config.file=agent.yaml` finds out by itself which of these it is, and says what to do with the names of
 your own case filled in: [doctor.md](doctor.md). Words in CAPITALS stand for what is your own.
@@ -19,8 +20,8 @@ your own case filled in: [doctor.md](doctor.md). Words in CAPITALS stand for wha
 ";
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Network, Self::Credentials, Self::Signature, Self::Permission, Self::Answer, Self::Note];
+    const ALL: [Self; 7] =
+        [Self::Network, Self::Credentials, Self::Signature, Self::Permission, Self::Answer, Self::Unproven, Self::Note];
 
     fn chapter(self) -> &'static str {
         match self {
@@ -29,6 +30,7 @@ impl Kind {
             Self::Signature => "Signatures and addresses",
             Self::Permission => "Permissions",
             Self::Answer => "Other answers",
+            Self::Unproven => "What could not be shown (exit code 3)",
             Self::Note => "Worth knowing (nothing is refused)",
         }
     }
@@ -59,11 +61,16 @@ fn cell(text: &str) -> String {
 }
 
 fn section(cause: &Cause, out: &mut String) {
-    let nothing = Facts::new();
-    let text = |t: &str| filled(t, &nothing);
+    // What depends on the service is said of any service.
+    let general = Facts::from(of_open_permission("").map(|(name, text)| (name, text.to_owned())));
+    let text = |t: &str| filled(t, &general);
     let sentence = text(cause.verdict);
     out.push_str(&format!("\n### {}\n\n", cause.id));
-    let verb = if cause.kind == Kind::Note { "note" } else { "would refuse" };
+    let verb = match cause.kind {
+        Kind::Note => "note",
+        Kind::Unproven => "not shown",
+        _ => "would refuse",
+    };
     out.push_str(&format!("**{verb}: {sentence}.**\n\n"));
     out.push_str(&format!("*Seen:* {}\n\n*Cause:* {}\n\n*Do this:*\n\n", text(cause.seen), text(cause.meaning)));
     for (number, step) in cause.steps.iter().enumerate() {

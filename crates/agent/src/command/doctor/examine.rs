@@ -1,19 +1,24 @@
 //! Examines one destination: the way, the identity, one probe; and draws the conclusion.
 //!
-//! Touches no queue and no running agent. Keeps true: everything ends in about half a minute whatever hangs; the probe's
-//! own answer outranks every other finding; nothing is stored unless asked for.
+//! Touches no queue and no running agent. Keeps true: everything ends in about half a minute whatever hangs, except a helper
+//! command, which gets the time that the agent gives it; the probe's own answer outranks every other finding; nothing is
+//! stored unless asked for.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use aws::{Identity, IdentityContext, RegionOrigin};
+use aws::{CredentialSource, Explanation, Identity, IdentityContext, RegionOrigin};
 use config::DestinationPlan;
-use net::{HttpAuth, Survey};
+use net::{HttpAuth, NetError};
+use remote_write::{ProbeKind, ProtocolConfig, logs::LogProtocol, traces::OtlpProtocol};
 
 use super::{
     answer::{self, Case},
-    cause::{Facts, Finding},
+    cause::{Cause, Finding, Kind},
     causes::cause,
-    credentials,
+    credentials, facts,
     metadata::{self, MetadataSight},
     network,
     probe::{self, Answered, Sent},
@@ -21,11 +26,14 @@ use super::{
     report::{IdentityFacts, ProbeFacts, Report, Verdict},
     words,
 };
+use crate::command;
 
 /// One step of the way: name, connection, tunnel, handshake.
 const STEP: Duration = Duration::from_secs(3);
-/// All sources of credentials and their roles.
+/// What [`ALL`] allows sources of credentials and their roles; a helper command gets more, and everything with it.
 const SOURCES: Duration = Duration::from_secs(13);
+/// Who waits longer for credentials is told so, and again each time.
+const NEWS: Duration = Duration::from_secs(5);
 const PROBE: Duration = Duration::from_secs(7);
 /// Each question after the first.
 const NEXT: Duration = Duration::from_secs(3);
@@ -48,7 +56,14 @@ pub struct Terms {
 /// Examines `plan`.
 pub async fn examine(plan: &DestinationPlan, identities: &IdentityContext, terms: &Terms) -> Report {
     let mut report = blank(plan);
-    match tokio::time::timeout(ALL, fill(plan, identities, terms, &mut report)).await {
+    let built = plan
+        .identity
+        .as_ref()
+        .map(|block| aws::build(block, &plan.config.url, plan.default_service, &plan.config.name, identities))
+        .transpose();
+    let sources = built.as_ref().ok().and_then(Option::as_ref).map_or(SOURCES, |identity| identity.patience());
+    let all = ALL + sources.saturating_sub(SOURCES);
+    match tokio::time::timeout(all, fill(plan, built, terms, &mut report)).await {
         Ok(()) => {}
         Err(_) => report.findings.push(Finding::new(cause("examination_late"), "")),
     }
@@ -89,7 +104,9 @@ fn authentication(plan: &DestinationPlan) -> &'static str {
     }
 }
 
-async fn fill(plan: &DestinationPlan, identities: &IdentityContext, terms: &Terms, report: &mut Report) {
+type Built = Result<Option<Arc<Identity>>, aws::AwsError>;
+
+async fn fill(plan: &DestinationPlan, built: Built, terms: &Terms, report: &mut Report) {
     let config = &plan.config;
     let now_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let probe = match remote_write::probe(config, i64::try_from(now_ms).unwrap_or_default(), terms.write) {
@@ -105,15 +122,11 @@ async fn fill(plan: &DestinationPlan, identities: &IdentityContext, terms: &Term
         report.findings.push(Finding::new(cause("settings_unusable"), "the url makes no request"));
         return;
     };
-    let built = match &plan.identity {
-        None => Ok(None),
-        Some(block) => aws::build(block, &config.url, plan.default_service, &config.name, identities).map(Some),
-    };
     let identity = match built {
         Ok(identity) => identity,
         Err(error) => {
             let id = match &error {
-                aws::AwsError::NoRegion { .. } => cause("no_region"),
+                aws::AwsError::NoRegion { .. } => without_region(plan),
                 _ => cause("settings_unusable"),
             };
             report.findings.push(Finding::new(id, error.to_string()));
@@ -150,7 +163,7 @@ async fn fill(plan: &DestinationPlan, identities: &IdentityContext, terms: &Term
             asked = next;
         }
         if let Some(proof) = proof {
-            accept(proof, report);
+            accept(plan, &asked.kind, proof, terms, report);
         }
         learn_region(identity.as_deref(), report);
         return;
@@ -160,21 +173,48 @@ async fn fill(plan: &DestinationPlan, identities: &IdentityContext, terms: &Term
     report.findings.extend(refusal);
 }
 
+/// Whoever asked for a profile is told what the profile lacks.
+fn without_region(plan: &DestinationPlan) -> &'static Cause {
+    match plan.identity.as_ref().map(|block| &block.source) {
+        Some(CredentialSource::Profile { .. }) => cause("profile_without_region"),
+        _ => cause("no_region"),
+    }
+}
+
+/// Every source's words, or nothing when the time is over; meanwhile whoever waits is told for what.
+async fn explained(name: &str, identity: &Identity) -> Option<Explanation> {
+    let patience = identity.patience();
+    let began = tokio::time::Instant::now();
+    let mut asked = std::pin::pin!(tokio::time::timeout(patience, identity.explain()));
+    loop {
+        match tokio::time::timeout(NEWS, &mut asked).await {
+            Ok(answer) => return answer.ok(),
+            Err(_) => {
+                let (waited, most) = (began.elapsed().as_secs(), patience.as_secs());
+                command::tell(&format!(
+                    "{name}: waiting for {}: {waited} s of at most {most} s",
+                    identity.status().source
+                ));
+            }
+        }
+    }
+}
+
 /// What the sources say; the finding is why there are no credentials or no region.
 async fn look_at_identity(
     plan: &DestinationPlan,
     identity: Option<&Identity>,
 ) -> Option<(IdentityFacts, Option<Finding>)> {
     let (block, identity) = (plan.identity.as_ref()?, identity?);
-    let asked = tokio::time::timeout(SOURCES, identity.explain());
-    let (explained, sight): (_, Option<MetadataSight>) = tokio::join!(asked, metadata::look(block));
+    let (explained, sight): (_, Option<MetadataSight>) =
+        tokio::join!(explained(&plan.config.name, identity), metadata::look(block));
     let service = identity.status().service;
-    let Ok(explanation) = explained else {
-        let finding = credentials::late(block, sight.as_ref(), SOURCES.as_secs());
+    let Some(explanation) = explained else {
+        let finding = credentials::late(block, sight.as_ref(), identity.patience().as_secs());
         return Some((IdentityFacts { service, ..IdentityFacts::default() }, Some(finding)));
     };
     let refusal = credentials::refusal(&explanation, sight.as_ref())
-        .or_else(|| explanation.region_error.as_ref().map(|why| Finding::new(cause("no_region"), words::said(why))));
+        .or_else(|| explanation.region_error.as_ref().map(|why| Finding::new(without_region(plan), words::said(why))));
     Some((IdentityFacts { explanation: Some(explanation), service, ..IdentityFacts::default() }, refusal))
 }
 
@@ -211,7 +251,14 @@ fn read(
             let by_proxy = report.survey.as_ref().is_some_and(|s| s.proxy.is_some());
             // The survey knows more about certificates and tunnels than a failed exchange does.
             let seen = report.survey.as_ref().and_then(|survey| network::refusal(survey, is_aws));
-            Err(seen.unwrap_or_else(|| network::failure(&error, by_proxy)))
+            Err(match error {
+                // Another way than the one that was looked at.
+                NetError::Token { .. } => {
+                    report.findings.extend(seen);
+                    network::failure(&error, by_proxy)
+                }
+                _ => seen.unwrap_or_else(|| network::failure(&error, by_proxy)),
+            })
         }
         Sent::Answered(answered) => {
             facts.outcome = answer::shown_status(&answered);
@@ -220,27 +267,60 @@ fn read(
             facts.attempts = answered.attempts;
             facts.signed_again.clone_from(&answered.signed_again);
             facts.took_ms = answered.took.as_millis();
-            facts.stored = terms.write && answered.status.is_success();
+            facts.stored = terms.write && answered.status.is_success() && probe.kind != ProbeKind::Make;
             report.offset_ms = identity.and_then(|i| i.status().clock_offset_ms).or(answered.offset_ms);
             judge(plan, probe, &answered, terms, report)
         }
     };
     match &mut report.probe {
-        Some(first) => first.then.push((facts.what, facts.outcome)),
+        Some(first) => {
+            first.stored |= facts.stored;
+            first.then.push((facts.what, facts.outcome));
+        }
         none => *none = Some(facts),
     }
     judged.map_err(|finding| report.findings.push(finding)).ok()
 }
 
-/// The last question was answered with yes.
-fn accept(proof: Proof, report: &mut Report) {
+/// The last question was answered with yes; what it leaves open decides whether that is enough.
+fn accept(plan: &DestinationPlan, kind: &ProbeKind, proof: Proof, terms: &Terms, report: &mut Report) {
     report.verdict = Verdict::Accepts;
     if let Some(facts) = &mut report.probe {
         facts.shows = proof.shows;
     }
-    if !proof.open.is_empty() {
-        report.findings.push(Finding::new(cause("permission_not_shown"), "").with("action", proof.open.join(", ")));
+    let mut open: Vec<&str> = proof.open.to_vec();
+    let is_whole = terms.write && *kind == ProbeKind::Object;
+    if !is_whole && needs_data_key(&plan.config.protocol) {
+        open.push("kms:GenerateDataKey");
     }
+    if !open.is_empty() {
+        report.verdict = Verdict::Unproven;
+        let service = report.identity.as_ref().map_or(plan.default_service, |facts| facts.service.as_str());
+        let account = facts::account(plan, report);
+        let mut finding = Finding::new(cause("permission_not_shown"), "")
+            .with("action", open.join(", "))
+            .with("open_actions", open.join(" "))
+            .with("open_resource", answer::resource(&case(plan, kind, account.as_deref(), false, terms, report)));
+        for (name, text) in facts::of_open_permission(service) {
+            finding = finding.with(name, text);
+        }
+        report.findings.push(finding);
+    }
+    if proof.names_open {
+        report.verdict = Verdict::Unproven;
+        report.findings.push(Finding::new(cause("names_not_shown"), ""));
+    }
+}
+
+/// S3 encrypts what is written with a key of KMS, in the name of who writes.
+fn needs_data_key(protocol: &ProtocolConfig) -> bool {
+    let sse = match protocol {
+        ProtocolConfig::S3 { sse, .. } => sse.as_deref(),
+        ProtocolConfig::Logs(LogProtocol::Objects(of)) => of.sse.as_deref(),
+        ProtocolConfig::Otlp(OtlpProtocol::Objects(of)) => of.sse.as_deref(),
+        _ => None,
+    };
+    sse.is_some_and(|sse| sse.starts_with("aws:kms"))
 }
 
 fn learn_region(identity: Option<&Identity>, report: &mut Report) {
@@ -258,19 +338,32 @@ fn judge(
     terms: &Terms,
     report: &Report,
 ) -> Result<Proof, Finding> {
+    let account = facts::account(plan, report);
+    answer::judge(&case(plan, &probe.kind, account.as_deref(), probe.next.is_some(), terms, report), answered)
+}
+
+/// What an answer is read against.
+fn case<'a>(
+    plan: &'a DestinationPlan,
+    kind: &'a ProbeKind,
+    account: Option<&'a str>,
+    has_next: bool,
+    terms: &Terms,
+    report: &'a Report,
+) -> Case<'a> {
     let facts = report.identity.as_ref();
     let region = facts.and_then(|f| f.explanation.as_ref()).and_then(|e| e.region.as_ref()).map(|(r, _)| r.as_str());
-    let case = Case {
+    Case {
         config: &plan.config,
         identity: plan.identity.as_ref(),
         service: facts.map_or(plan.default_service, |f| f.service.as_str()),
         region: region.unwrap_or_default(),
-        kind: &probe.kind,
-        has_next: probe.next.is_some(),
+        account,
+        kind,
+        has_next,
         sts_accepts: facts.is_some_and(|f| matches!(f.caller, Some(Ok(_)))),
         is_write: terms.write,
-    };
-    answer::judge(&case, answered)
+    }
 }
 
 /// Amazon Managed Prometheus refuses older samples.
@@ -281,13 +374,12 @@ fn conclude(plan: &DestinationPlan, terms: &Terms, report: &mut Report) {
     let is_aws = aws::parse_host(&plan.config.url).is_some();
     // The far end takes the request and would take no sample of it.
     if let Some(offset) = report.offset_ms.filter(|ms| *ms >= AMP_OLDEST_MS)
-        && report.verdict == Verdict::Accepts
+        && report.verdict != Verdict::Refuses
         && answer::is_amp_path(plan.config.url.path())
     {
         report.verdict = Verdict::Refuses;
         report.findings.push(Finding::new(cause("clock_too_slow"), "").with("offset", words::offset(offset)));
     }
-    let accepts = report.verdict == Verdict::Accepts;
     let verifies = !plan.config.client.tls.insecure_skip_verify;
     let mut notes: Vec<Finding> = report.survey.as_ref().map_or_else(Vec::new, |s| network::notes(s, is_aws, verifies));
     if let Some(offset) = report.offset_ms.filter(|ms| ms.abs() > CLOCK_NOTE_MS) {
@@ -300,10 +392,12 @@ fn conclude(plan: &DestinationPlan, terms: &Terms, report: &mut Report) {
     let mut refusals = rest;
     refusals.sort_by_key(|f| f.cause.kind);
     refusals.dedup_by_key(|f| f.cause.id);
-    if accepts {
-        refusals.clear();
+    match report.verdict {
+        Verdict::Accepts => refusals.clear(),
+        Verdict::Unproven => refusals.retain(|f| f.cause.kind == Kind::Unproven),
+        Verdict::Refuses | Verdict::SwitchedOff => refusals.retain(|f| f.cause.kind != Kind::Unproven),
     }
-    let known = facts(plan, terms, report);
+    let known = facts::known(plan, terms, report);
     report.findings = refusals.into_iter().chain(notes).collect();
     for finding in &mut report.findings {
         finding.complete(&known);
@@ -314,7 +408,7 @@ fn identity_notes(plan: &DestinationPlan, report: &Report) -> Vec<Finding> {
     let mut notes = Vec::new();
     let Some(facts) = &report.identity else { return notes };
     if let Some(Err(error)) = &facts.caller
-        && report.verdict == Verdict::Accepts
+        && report.verdict != Verdict::Refuses
     {
         notes.push(Finding::new(cause("identity_refused_by_sts"), words::said(error)));
     }
@@ -324,6 +418,13 @@ fn identity_notes(plan: &DestinationPlan, report: &Report) -> Vec<Finding> {
     {
         notes.push(Finding::new(cause("credentials_end_soon"), "").with("expires", words::when(expires)));
     }
+    // The certificate that ends first is the one to renew; one that is over has been told as a refusal.
+    let certificates = explanation.map(|e| e.certificates.as_slice()).unwrap_or_default();
+    let first = certificates.iter().min_by_key(|certificate| certificate.not_after);
+    if let Some(first) = first.filter(|c| c.ends_soon(SystemTime::now()) && c.not_after > SystemTime::now()) {
+        let note = Finding::new(cause("own_certificate_ends_soon"), format!("from {}", first.place));
+        notes.push(note.with("whom", first.whom.clone()).with("ends", words::when(first.not_after)));
+    }
     let of_host = aws::parse_host(&plan.config.url).and_then(|h| h.region);
     if let (Some((region, _)), Some(of_host)) = (explanation.and_then(|e| e.region.as_ref()), of_host)
         && *region != of_host
@@ -331,42 +432,4 @@ fn identity_notes(plan: &DestinationPlan, report: &Report) -> Vec<Finding> {
         notes.push(Finding::new(cause("region_differs"), "").with("right_region", of_host));
     }
     notes
-}
-
-/// What texts of causes may name.
-fn facts(plan: &DestinationPlan, terms: &Terms, report: &Report) -> Facts {
-    let target = plan.config.endpoint_url.as_ref().unwrap_or(&plan.config.url);
-    let mut facts = network::facts_of(target);
-    facts.insert("path", plan.config.url.path().to_owned());
-    facts.insert("name", plan.config.name.clone());
-    facts.insert("config", terms.config_file.clone());
-    facts.insert("bucket", answer::bucket(&plan.config).0);
-    if let Some(offset) = report.offset_ms {
-        facts.insert("offset", words::offset(offset));
-    }
-    if let Some(proxy) = report.survey.as_ref().and_then(|s: &Survey| s.proxy.as_ref()) {
-        facts.insert("proxy", proxy.url.clone());
-    }
-    let Some(identity) = &report.identity else { return facts };
-    facts.insert("service", identity.service.clone());
-    if let Some(key) = &identity.access_key_id {
-        facts.insert("key", key.clone());
-    }
-    if let Some(explanation) = &identity.explanation {
-        if let Some((region, origin)) = &explanation.region {
-            facts.insert("region", region.clone());
-            facts.insert("region_origin", origin.to_string());
-        }
-        if let Some(caller) = &explanation.caller {
-            facts.insert("source", caller.source.clone());
-        }
-        if let Some(sts) = &explanation.sts_endpoint {
-            facts.insert("sts", sts.clone());
-        }
-    }
-    if let Some(Ok(caller)) = &identity.caller {
-        facts.insert("caller", caller.arn.clone());
-        facts.insert("principal", words::principal(&caller.arn));
-    }
-    facts
 }

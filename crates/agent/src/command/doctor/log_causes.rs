@@ -4,7 +4,7 @@
 
 use super::cause::{
     Cause,
-    Kind::{Answer, Note, Permission, Signature},
+    Kind::{Answer, Permission, Signature, Unproven},
     causes,
 };
 
@@ -27,16 +27,16 @@ log_group_missing, Answer {
         "make the group (command below), or set create: true and allow logs:CreateLogGroup and logs:CreateLogStream",
         "compare log_group and the region with the console's",
     ],
-    commands: ["aws logs create-log-group --log-group-name GROUP --region {region}"],
-    iam: ("logs:CreateLogGroup", "the log group's ARN"),
+    commands: ["aws logs create-log-group --log-group-name {log_group} --region {region}"],
+    iam: ("logs:CreateLogGroup", "arn:aws:logs:{region}:{account}:log-group:{log_group}:*"),
 }
 log_stream_missing, Answer {
     verdict: "the log stream does not exist, and the agent may not make it (create: false)",
     seen: "`ResourceNotFoundException`: The specified log stream does not exist.",
     meaning: "The group is there and this identity may write to it; it has no stream of this name.",
     steps: ["make the stream (command below), or set create: true and allow logs:CreateLogStream"],
-    commands: ["aws logs create-log-stream --log-group-name GROUP --log-stream-name STREAM --region {region}"],
-    iam: ("logs:CreateLogStream", "the log group's ARN"),
+    commands: ["aws logs create-log-stream --log-group-name {log_group} --log-stream-name {log_stream} --region {region}"],
+    iam: ("logs:CreateLogStream", "arn:aws:logs:{region}:{account}:log-group:{log_group}:*"),
 }
 stream_missing, Answer {
     verdict: "the stream does not exist in {region} of this account",
@@ -53,14 +53,14 @@ delivery_stream_not_direct, Answer {
     seen: "`This operation is not permitted on KinesisStreamAsSource delivery stream type`.",
     meaning: "A Firehose stream has one source. Only those of the source Direct PUT take records that are put to them.",
     steps: ["write to the Kinesis stream that is its source, or make a Firehose stream with the source Direct PUT"],
-    commands: ["aws firehose describe-delivery-stream --delivery-stream-name NAME --region {region}"],
+    commands: ["aws firehose describe-delivery-stream --delivery-stream-name {stream} --region {region}"],
 }
 delivery_stream_not_active, Answer {
     verdict: "the delivery stream is {state}",
     seen: "`DeliveryStreamStatus` is not ACTIVE.",
     meaning: "Firehose takes records only while the stream is active: it is being made or deleted, or could not be made.",
     steps: ["wait until it is ACTIVE; where it stays CREATING_FAILED, its own FailureDescription says why"],
-    commands: ["aws firehose describe-delivery-stream --delivery-stream-name NAME --region {region}"],
+    commands: ["aws firehose describe-delivery-stream --delivery-stream-name {stream} --region {region}"],
 }
 key_unusable, Permission {
     verdict: "the encryption key of the stream or group cannot be used",
@@ -80,15 +80,22 @@ tenant_missing, Permission {
     steps: ["set tenant_id in this client"],
     commands: [],
 }
-permission_not_shown, Note {
-    verdict: "whether this identity is allowed {action} shows only when it is done",
-    seen: "Nothing yet.",
-    meaning: "The service has no request that asks for this permission and keeps nothing.",
+permission_not_shown, Unproven {
+    verdict: "nothing refuses, and whether this identity is allowed {action} shows only when it is done",
+    seen: "Exit code 3. Address, identity and what else is named at `shows` are right.",
+    meaning: "{why_open} So a missing permission would show with the data, and not before.",
+    steps: ["{how_to_show}", "or compare the identity's policy with {policy}, and take it as it is: doctor --unproven-ok"],
+    commands: ["sigpost doctor -config.file={config} --destination {name} --write-probe", "aws iam simulate-principal-policy --policy-source-arn {principal} --action-names {open_actions} --resource-arns {open_resource}"],
+    iam: ("{action}", "{open_resource}"),
+}
+names_not_shown, Unproven {
+    verdict: "nothing refuses, and whether log groups and streams exist shows only with the lines that name them",
+    seen: "Exit code 3. log_group or log_stream hold labels, and create is false.",
+    meaning: "The names depend on labels of lines that have not come yet, and the agent may not make what is missing.",
     steps: [
-        "compare the identity's policy with deploy/iam",
-        "for Firehose and Kinesis doctor --write-probe stores one real line; log groups and streams are made by the agent alone",
+        "set create: true and allow logs:CreateLogGroup and logs:CreateLogStream, or make the groups and streams beforehand",
+        "or take it as it is: doctor --unproven-ok",
     ],
-    commands: ["aws iam simulate-principal-policy --policy-source-arn {principal} --action-names {action}"],
-    iam: ("{action}", "the stream's or the log group's ARN"),
+    commands: ["aws logs describe-log-groups --log-group-name-prefix {log_group_prefix} --region {region}"],
 }
 }

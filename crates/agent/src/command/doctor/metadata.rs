@@ -30,8 +30,8 @@ pub enum MetadataState {
     NoRole,
     /// It answers other requests, and the token's answer does not come back.
     TokenLost,
-    /// It refuses the token.
-    TokenRefused,
+    /// It answers, and refuses the token or the question for the role, with this status.
+    Refused(u16),
     /// Nothing answers.
     Silent,
 }
@@ -42,9 +42,14 @@ impl MetadataSight {
             MetadataState::Works => return None,
             MetadataState::NoRole => cause("imds_no_role"),
             MetadataState::TokenLost => cause("imds_hop_limit"),
-            MetadataState::TokenRefused | MetadataState::Silent => cause("imds_unreachable"),
+            MetadataState::Refused(_) => cause("imds_refused"),
+            MetadataState::Silent => cause("imds_unreachable"),
         };
-        Some(Finding::new(id, "").with("endpoint", self.endpoint.clone()))
+        let finding = Finding::new(id, "").with("endpoint", self.endpoint.clone());
+        Some(match self.state {
+            MetadataState::Refused(status) => finding.with("status", format!("HTTP {status}")),
+            _ => finding,
+        })
     }
 }
 
@@ -87,7 +92,7 @@ async fn ask(endpoint: &Url) -> Option<MetadataState> {
         (Err(_), _) => return None,
     };
     if !token.status.is_success() {
-        return Some(MetadataState::TokenRefused);
+        return Some(MetadataState::Refused(token.status.as_u16()));
     }
     let mut value = http::HeaderValue::from_bytes(token.body.trim_ascii()).ok()?;
     value.set_sensitive(true);
@@ -98,7 +103,7 @@ async fn ask(endpoint: &Url) -> Option<MetadataState> {
     match send(role).await {
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => Some(MetadataState::NoRole),
         Ok(answer) if answer.status.is_success() && !answer.body.trim_ascii().is_empty() => Some(MetadataState::Works),
-        Ok(_) => Some(MetadataState::TokenRefused),
+        Ok(answer) => Some(MetadataState::Refused(answer.status.as_u16())),
         Err(_) => None,
     }
 }
@@ -137,6 +142,14 @@ mod tests {
             .route("/latest/api/token", put(|| async { "t\n" }))
             .route("/latest/meta-data/iam/security-credentials/", get(|| async { "role" }));
         assert_eq!(look_at(&serve(whole).await).await.state, MetadataState::Works);
+
+        let closed = Router::new()
+            .route("/latest/meta-data/", get(|| async { StatusCode::FORBIDDEN }))
+            .route("/latest/api/token", put(|| async { StatusCode::FORBIDDEN }));
+        let seen = look_at(&serve(closed).await).await;
+        assert_eq!(seen.state, MetadataState::Refused(403));
+        let found = seen.finding().unwrap();
+        assert_eq!((found.cause.id, found.facts["status"].as_str()), ("imds_refused", "HTTP 403"));
 
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let nobody = Url::parse(&format!("http://{free}/")).unwrap();

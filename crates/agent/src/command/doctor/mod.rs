@@ -1,17 +1,20 @@
 //! `sigpost doctor`: would each destination accept data, and if not, why and what to do.
 //!
 //! Reads the same plan as `run` and asks the destinations themselves; changes nothing on disk, in a running agent or (without
-//! `--write-probe`) at a destination. Keeps true: it ends within about half a minute; exit 0 only if every destination that
-//! is switched on would accept data; no secret is printed.
+//! `--write-probe`) at a destination. Keeps true: it ends within about half a minute, with a helper command within the minute
+//! that the agent gives it; exit 0 only if every destination that is switched on would accept data (or, with
+//! `--unproven-ok`, nothing speaks against it); no secret is printed.
 
 mod answer;
 mod arguments;
 mod cause;
 mod causes;
+mod credential_causes;
 mod credentials;
 #[cfg(test)]
 mod document;
 mod examine;
+mod facts;
 mod log_causes;
 mod metadata;
 mod network;
@@ -37,6 +40,8 @@ pub use arguments::DoctorArgs;
 
 use crate::{command, complaint::complaint};
 
+/// The exit code where nothing refuses, and something could not be shown.
+const UNPROVEN: u8 = 3;
 /// How long stores of secrets may take, all together.
 const STORES: Duration = Duration::from_secs(5);
 
@@ -48,6 +53,9 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
+    for warning in &plan.warnings {
+        command::tell(&format!("{warning}\n"));
+    }
     let chosen = match choose(&plan, &args.destinations) {
         Ok(chosen) => chosen,
         Err(why) => return command::fail(&why),
@@ -65,7 +73,15 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
         Ok(reports) => reports,
         Err(why) => return command::fail(&why),
     };
-    let ok = reports.iter().all(|r| r.verdict != Verdict::Refuses);
+    let has = |verdict| reports.iter().any(|r| r.verdict == verdict);
+    let code = if has(Verdict::Refuses) {
+        1
+    } else if has(Verdict::Unproven) && !args.unproven_ok {
+        UNPROVEN
+    } else {
+        0
+    };
+    let ok = code == 0;
     let text = if args.json {
         format!("{:#}\n", report::document(&reports, ok))
     } else {
@@ -74,17 +90,18 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     };
     // A closed pipe is nobody's fault.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    if ok { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    ExitCode::from(code)
 }
 
 /// The destinations to examine: all, or those that were named.
 fn choose<'p>(plan: &'p Plan, names: &[String]) -> Result<Vec<&'p DestinationPlan>, String> {
     let of_metrics = plan.metrics.iter().flat_map(|route| &route.destinations);
     let of_logs = plan.logs.iter().flat_map(|route| &route.destinations);
-    let all: Vec<&DestinationPlan> = of_metrics.chain(of_logs).collect();
+    let of_traces = plan.traces.iter().flat_map(|route| &route.destinations);
+    let all: Vec<&DestinationPlan> = of_metrics.chain(of_logs).chain(of_traces).collect();
     if all.is_empty() {
         return Err(
-            "the configuration has no destination: add remote_write to metrics.configs or clients to logs.configs"
+            "the configuration has no destination: add remote_write to metrics.configs or traces.configs, or clients to logs.configs"
                 .to_owned(),
         );
     }

@@ -77,7 +77,10 @@ pub fn failure(error: &NetError, by_proxy: bool) -> Finding {
         }
         NetError::Tls { detail, .. } if detail.contains("not for the name") => cause("tls_wrong_name"),
         NetError::Tls { .. } => cause("tls_not_spoken"),
-        NetError::Token { .. } => cause("no_token"),
+        NetError::Token { detail, .. } if detail.starts_with("it answered") || detail.starts_with("its ") => {
+            cause("no_token")
+        }
+        NetError::Token { .. } => cause("token_server_unreachable"),
         NetError::Redirect { .. } => cause("redirected"),
         NetError::File { .. } if text.contains(" is not read yet: ") => cause("stored_secret_missing"),
         NetError::Url { .. } | NetError::Config { .. } | NetError::File { .. } | NetError::Server { .. } => {
@@ -157,7 +160,13 @@ mod tests {
             (NetError::Tls { host: host(), detail: text("its certificate has expired") }, false, "tls_expired"),
             (NetError::Tls { host: host(), detail: text("is not for the name asked for") }, false, "tls_wrong_name"),
             (NetError::Tls { host: host(), detail: text("alert HandshakeFailure") }, false, "tls_not_spoken"),
-            (NetError::Token { host: host(), detail: text("401") }, false, "no_token"),
+            (NetError::Token { host: host(), detail: text("it answered 401") }, false, "no_token"),
+            (NetError::Token { host: host(), detail: text("its answer is not JSON") }, false, "no_token"),
+            (
+                NetError::Token { host: host(), detail: text("cannot connect to h:1: connection refused") },
+                true,
+                "token_server_unreachable",
+            ),
             (NetError::Config { what: text("tls_config: x") }, false, "settings_unusable"),
             (NetError::Protocol { host: host(), detail: text("hung up") }, false, "no_answer"),
         ];

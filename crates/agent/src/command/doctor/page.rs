@@ -26,7 +26,7 @@ impl Paint {
             _ if !self.0 => return text.to_owned(),
             Verdict::Accepts => "1;32",
             Verdict::Refuses => "1;31",
-            Verdict::SwitchedOff => "1;33",
+            Verdict::Unproven | Verdict::SwitchedOff => "1;33",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
@@ -42,7 +42,18 @@ pub fn page(reports: &[Report], paint: Paint) -> String {
     let refusing: Vec<&str> =
         reports.iter().filter(|r| r.verdict == Verdict::Refuses).map(|r| r.name.as_str()).collect();
     let accepting = reports.iter().filter(|r| r.verdict == Verdict::Accepts).count();
+    let unproven: Vec<&str> =
+        reports.iter().filter(|r| r.verdict == Verdict::Unproven).map(|r| r.name.as_str()).collect();
     match refusing.as_slice() {
+        [] if !unproven.is_empty() => {
+            let line = format!(
+                "{} of {} destinations could not be shown to accept data: {}",
+                unproven.len(),
+                reports.len(),
+                unproven.join(", ")
+            );
+            put_wrapped(&line, 0, 2, &mut out);
+        }
         [] => out.push_str(&format!("{} of {} destinations would accept data\n", accepting, reports.len())),
         names => {
             let line =
@@ -124,6 +135,7 @@ fn authentication(kind: &str) -> &str {
         "basic" => "basic authentication (user name and password)",
         "authorization" => "an Authorization header",
         "oauth2" => "OAuth2 client credentials",
+        "sigv4" => "the sigv4 block, which cannot be used as it is",
         _ => "none: requests are neither signed nor authenticated",
     }
 }
@@ -172,6 +184,11 @@ fn identity(facts: &IdentityFacts, out: &mut String) {
             (None, false) => "never".to_owned(),
         };
         row("expires", &expires, out);
+    }
+    for (at, certificate) in explanation.map(|e| e.certificates.as_slice()).unwrap_or_default().iter().enumerate() {
+        let label = if at == 0 { "certificate" } else { "" };
+        let until = words::when(certificate.not_after);
+        row(label, &format!("{}, ends {until}; from {}", words::short(&certificate.whom, 70), certificate.place), out);
     }
     match explanation.and_then(|e| e.region.as_ref()) {
         Some((region, origin)) => {

@@ -114,14 +114,22 @@ fn read(
 ) -> Answered {
     let text = |name: &str| reply.headers.get(name).and_then(|v| v.to_str().ok()).map(|v| words::short(v, 300));
     let error = net::service_error::parse(reply.status, &reply.headers, &reply.body);
-    let is_page = text("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+    let is_page = remote_write::is_page(&reply.headers, &reply.body);
     let said = match &error {
         Some(error) if !error.message.is_empty() && !is_page => words::said(&error.message),
         _ if is_page => title(&reply.body),
         _ => String::new(),
     };
+    let (status, error) = match grpc_refusal(&reply.headers) {
+        Some((status, refusal)) => (status, Some(refusal)),
+        None => (reply.status, error),
+    };
+    let said = match &error {
+        Some(error) if said.is_empty() && !is_page => words::said(&error.message),
+        _ => said,
+    };
     Answered {
-        status: reply.status,
+        status,
         error,
         said,
         location: text("location").map(|to| match url::Url::parse(&to) {
@@ -138,6 +146,24 @@ fn read(
         signed_again,
         took,
     }
+}
+
+/// gRPC says 200 to everything and means what stands in `grpc-status`; here as the HTTP status that means the same.
+fn grpc_refusal(headers: &HeaderMap) -> Option<(StatusCode, ServiceError)> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let code: u32 = text("grpc-status")?.trim().parse().ok().filter(|code| *code != 0)?;
+    let status = match code {
+        16 => StatusCode::UNAUTHORIZED,
+        7 => StatusCode::FORBIDDEN,
+        12 => StatusCode::NOT_FOUND,
+        8 => StatusCode::TOO_MANY_REQUESTS,
+        3 | 9 | 11 => StatusCode::BAD_REQUEST,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let message = words::short(text("grpc-message").unwrap_or_default(), 300);
+    let code = format!("HTTP {}", status.as_u16());
+    let message = format!("gRPC status {}: {message}", text("grpc-status").unwrap_or_default().trim());
+    Some((status, ServiceError { code, message, request_id: None, extended_request_id: None }))
 }
 
 fn delivery_stream(body: &[u8]) -> Option<(String, String)> {
@@ -176,6 +202,23 @@ fn offset(headers: &HeaderMap, reply: &Reply) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_in_grpcs_trailers_is_no_yes() {
+        let headers = |status: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-status", status.parse().unwrap());
+            headers.insert("grpc-message", "no such key".parse().unwrap());
+            headers
+        };
+        for (grpc, http) in [("16", 401), ("7", 403), ("12", 404), ("8", 429), ("14", 503), ("3", 400)] {
+            let (status, refusal) = grpc_refusal(&headers(grpc)).unwrap();
+            assert_eq!(status.as_u16(), http);
+            assert!(refusal.is_bare_status() && refusal.message.contains("no such key"), "{refusal:?}");
+        }
+        assert_eq!(grpc_refusal(&headers("0")), None);
+        assert_eq!(grpc_refusal(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn a_pages_title_tells_who_answered() {

@@ -13,17 +13,24 @@ pub struct Proof {
     pub shows: &'static str,
     /// Actions that may still be missing.
     pub open: &'static [&'static str],
+    /// Whether the places exist that lines will name is not known.
+    pub names_open: bool,
     /// The next question is worth asking.
     pub goes_on: bool,
 }
 
 impl Proof {
     const fn of(shows: &'static str) -> Self {
-        Self { shows, open: &[], goes_on: false }
+        Self { shows, open: &[], names_open: false, goes_on: false }
     }
 
     const fn but_for(mut self, open: &'static [&'static str]) -> Self {
         self.open = open;
+        self
+    }
+
+    const fn but_for_names(mut self) -> Self {
+        self.names_open = true;
         self
     }
 
@@ -107,11 +114,10 @@ pub fn of(kind: &ProbeKind, has_next: bool, is_write: bool, answered: &Answered)
         }),
         ProbeKind::Line(_) if succeeded => Some(STORED),
         ProbeKind::Line(place) => (place.creates && is(&["ResourceNotFoundException"])).then(|| {
-            Proof::of(
-                "logs:PutLogEvents is allowed; nothing was stored, because log group or stream are made with the first line of \
-                 the agent, and doctor makes none",
-            )
-            .but_for(&["logs:CreateLogGroup", "logs:CreateLogStream"])
+            Proof::of("logs:PutLogEvents is allowed").but_for(&["logs:CreateLogGroup", "logs:CreateLogStream"]).and_more()
+        }),
+        ProbeKind::Make => (succeeded || is(&["ResourceAlreadyExistsException"])).then(|| {
+            Proof::of("log group or stream are made").but_for(&["logs:PutLogEvents"]).and_more()
         }),
     }
 }
@@ -132,10 +138,13 @@ fn missing(place: &LogPlace, answered: &Answered) -> Option<Proof> {
         (false, LogPlace { creates: true, .. }) => {
             Some(Proof::of("logs:PutLogEvents is allowed; nothing was stored").and_more())
         }
-        (true, LogPlace { is_exact: false, .. }) | (false, LogPlace { group_is_exact: false, .. }) => Some(Proof::of(
+        (true, LogPlace { is_exact: false, .. }) | (false, LogPlace { group_is_exact: false, .. }) => Some(
+            Proof::of(
             "logs:PutLogEvents is allowed; nothing was stored; the names of group and stream depend on labels of the lines, and \
              those that come must exist, since create is false",
-        )),
+            )
+            .but_for_names(),
+        ),
         _ => None,
     }
 }

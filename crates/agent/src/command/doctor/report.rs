@@ -38,6 +38,8 @@ pub struct Report {
 pub enum Verdict {
     Accepts,
     Refuses,
+    /// Nothing refuses, and something could not be shown without storing data.
+    Unproven,
     /// `enabled: false`; not examined.
     SwitchedOff,
 }
@@ -85,6 +87,10 @@ impl Report {
             (Verdict::SwitchedOff, _) => "is switched off (enabled: false) and was not examined".to_owned(),
             (Verdict::Refuses, Some(finding)) => format!("would refuse: {}", finding.sentence()),
             (Verdict::Refuses, None) => "would refuse".to_owned(),
+            (Verdict::Unproven, finding) => {
+                let what = finding.map_or_else(String::new, |f| format!(": {}", f.sentence()));
+                format!("could not be shown to accept data{what}")
+            }
         }
     }
 
@@ -92,6 +98,7 @@ impl Report {
         let verdict = match self.verdict {
             Verdict::Accepts => "accepts",
             Verdict::Refuses => "refuses",
+            Verdict::Unproven => "unproven",
             Verdict::SwitchedOff => "switched_off",
         };
         json!({
@@ -175,6 +182,12 @@ fn identity(facts: &IdentityFacts) -> Value {
         "region": explanation.and_then(|e| e.region.as_ref()).map(|(region, _)| region.clone()),
         "region_from": explanation.and_then(|e| e.region.as_ref()).map(|(_, origin)| origin.to_string()),
         "sts_endpoint": explanation.and_then(|e| e.sts_endpoint.clone()),
+        "certificates": explanation.map_or_else(Vec::new, |e| {
+            let one = |c: &aws::CertificateSight| {
+                json!({"subject": c.whom, "place": c.place, "from": words::time(c.not_before), "expires": words::time(c.not_after)})
+            };
+            e.certificates.iter().map(one).collect()
+        }),
     })
 }
 

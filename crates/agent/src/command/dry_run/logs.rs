@@ -4,13 +4,14 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Read},
+    io::Read,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
-use config::{LogJobPlan, LogSource, LogsRoute};
+use config::{LineLimits, LogJobPlan, LogSource, LogsRoute};
+use log_tail::Charset;
 use model::Labels;
 use prometheus_client::registry::Registry;
 use remote_write::{ProtocolConfig, logs::LogProtocol};
@@ -23,8 +24,8 @@ use super::{braces, destination};
 const FILES: usize = 10;
 /// Entries of directories that are looked at for one pattern.
 const LOOKED_AT: usize = 50_000;
-/// Of one line.
-const LINE_BYTES: u64 = 64 << 10;
+/// Of the beginning of one file.
+const HEAD_BYTES: u64 = 4 << 20;
 /// Taken from standard input.
 const INPUT_BYTES: u64 = 16 << 20;
 
@@ -39,7 +40,7 @@ pub fn standard_input() -> Result<Vec<String>> {
 pub async fn show(route: &LogsRoute, lines: usize, given: Option<&[String]>) -> Result<()> {
     println!("logs instance {}", route.name);
     for job in &route.jobs {
-        show_job(job, lines, given).await.with_context(|| format!("job {}", job.job_name))?;
+        show_job(job, route.limits, lines, given).await.with_context(|| format!("job {}", job.job_name))?;
     }
     for plan in &route.destinations {
         println!("  would go to {}{}", destination(plan), address(&plan.config.protocol));
@@ -62,21 +63,23 @@ fn address(protocol: &ProtocolConfig) -> String {
     }
 }
 
-async fn show_job(job: &LogJobPlan, lines: usize, given: Option<&[String]>) -> Result<()> {
+async fn show_job(job: &LogJobPlan, limits: LineLimits, lines: usize, given: Option<&[String]>) -> Result<()> {
     let targets = targets(job).await?;
     match source(&job.source) {
         None => println!("  job {}: {} targets", job.job_name, targets.len()),
         Some(source) => println!("  job {}: {source}; with --stdin lines are taken from there", job.job_name),
     }
     let pipeline = Pipeline::new(&job.stages, &job.job_name, &StageMetrics::registered(&mut Registry::default()))?;
+    let charset = Charset::from_name(job.encoding.as_deref().unwrap_or_default())?;
+    let is_files = matches!(job.source, LogSource::Files(_));
     for labels in targets {
         let public: Labels = labels.iter().filter(|(name, _)| !name.starts_with("__")).collect();
         if let Some(given) = given {
             println!("    standard input as {}", braces(public.iter()));
-            show_lines(pipeline.twin(), &public, given);
+            show_lines(pipeline.twin(), &public, given, limits, is_files);
             continue;
         }
-        if !matches!(job.source, LogSource::Files(_)) {
+        if !is_files {
             continue;
         }
         let Some(path) = labels.get("__path__") else {
@@ -89,14 +92,14 @@ async fn show_job(job: &LogJobPlan, lines: usize, given: Option<&[String]>) -> R
             let mut labels = public.clone();
             labels.set("filename", &file.to_string_lossy());
             println!("      {} as {}", file.display(), braces(labels.iter()));
-            match head(file, lines) {
+            match head(file, charset, lines) {
                 Ok(head) if job.decompression.is_some() => {
                     println!(
                         "        (compressed; {} bytes are read when the agent runs)",
                         head.iter().map(String::len).sum::<usize>()
                     );
                 }
-                Ok(head) => show_lines(pipeline.twin(), &labels, &head),
+                Ok(head) => show_lines(pipeline.twin(), &labels, &head, limits, true),
                 Err(error) => println!("        cannot be read: {error}"),
             }
         }
@@ -119,6 +122,10 @@ fn source(source: &LogSource) -> Option<String> {
         LogSource::Push(config) => Some(format!("what is pushed to {}", config.listen)),
         LogSource::CloudWatch(plan) => Some(format!("log groups of CloudWatch Logs in {}", plan.config.region)),
         LogSource::Objects(plan) => Some(format!("objects of the bucket {}", plan.config.bucket)),
+        LogSource::Docker(config) => {
+            let hosts: Vec<String> = config.engines.iter().map(|engine| engine.host.to_string()).collect();
+            Some(format!("the output of containers of {}", hosts.join(", ")))
+        }
     }
 }
 
@@ -131,6 +138,7 @@ async fn targets(job: &LogJobPlan) -> Result<Vec<Labels>> {
         LogSource::Push(config) => return Ok(vec![config.labels.clone()]),
         LogSource::CloudWatch(plan) => return Ok(vec![plan.config.labels.clone()]),
         LogSource::Objects(plan) => return Ok(vec![plan.config.labels.clone()]),
+        LogSource::Docker(_) => return Ok(vec![Labels::new()]),
     };
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let mut groups = discovery::watch(discoveries.clone(), &tracker, stop.clone())?;
@@ -183,50 +191,84 @@ fn files(pattern: &str, exclude: Option<&str>) -> Vec<PathBuf> {
     found
 }
 
-fn head(file: &Path, lines: usize) -> std::io::Result<Vec<String>> {
-    let mut reader = BufReader::new(File::open(file)?);
-    let mut all = Vec::new();
-    while all.len() < lines {
-        let mut bytes = Vec::new();
-        if reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut bytes)? == 0 {
-            break;
-        }
-        if bytes.len() as u64 == LINE_BYTES && bytes.last() != Some(&b'\n') {
-            reader.skip_until(b'\n')?;
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        all.push(text.trim_end_matches('\n').to_owned());
-    }
-    Ok(all)
+/// Of a file's beginning, as the agent would read it.
+fn head(file: &Path, charset: Charset, lines: usize) -> std::io::Result<Vec<String>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(HEAD_BYTES).read_to_end(&mut bytes)?;
+    Ok(charset.first_lines(&bytes, lines))
 }
 
-/// The lines of one file, which has stages of its own.
-fn show_lines(mut pipeline: Pipeline, labels: &Labels, lines: &[String]) {
+/// The lines of one file, which has stages of its own. `after`: limits hold for what leaves the stages, as in files; else for
+/// what comes to them.
+fn show_lines(mut pipeline: Pipeline, labels: &Labels, lines: &[String], limits: LineLimits, after: bool) {
     for line in lines {
-        show_line(&mut pipeline, labels, line);
+        println!("        > {line}");
+        match within(line, limits) {
+            _ if after => show_line(&mut pipeline, labels, line, limits),
+            Within::Whole => show_line(&mut pipeline, labels, line, LineLimits::default()),
+            Within::Cut(start, told) => {
+                println!("          {told}");
+                show_line(&mut pipeline, labels, start, LineLimits::default());
+            }
+            Within::Dropped(told) => println!("          {told}"),
+        }
     }
     let mut held = Vec::new();
     pipeline.finish(now_ns(), &mut |entry| held.push(entry));
     for entry in held {
-        let (pairs, time) = (braces(entry.labels.iter()), timestamp(entry.timestamp_ns));
-        println!("        held back to here, then sent: {pairs} {time} {}", entry.line);
+        let pairs = braces(entry.labels.iter());
+        sent("held back to here, then sent", &pairs, entry.timestamp_ns, &entry.line, limits, "        ");
     }
 }
 
-fn show_line(pipeline: &mut Pipeline, labels: &Labels, line: &str) {
-    println!("        > {line}");
+/// What `limits_config` makes of a line.
+enum Within<'l> {
+    Whole,
+    Cut(&'l str, String),
+    Dropped(String),
+}
+
+fn within(line: &str, limits: LineLimits) -> Within<'_> {
+    let most = usize::try_from(limits.max_line_size).unwrap_or(usize::MAX);
+    if most == 0 || line.len() <= most {
+        return Within::Whole;
+    }
+    let told = format!("it has {} bytes, and max_line_size is {most}", line.len());
+    match limits.max_line_size_truncate {
+        true => {
+            let start = line.get(..line.floor_char_boundary(most)).unwrap_or_default();
+            Within::Cut(start, format!("cut: {told}"))
+        }
+        false => Within::Dropped(format!("dropped (line_too_long): {told}")),
+    }
+}
+
+fn sent(how: &str, labels: &str, timestamp_ns: i64, line: &str, limits: LineLimits, indent: &str) {
+    let time = timestamp(timestamp_ns);
+    match within(line, limits) {
+        Within::Whole => println!("{indent}{how}: {labels} {time} {line}"),
+        Within::Cut(start, told) => println!("{indent}{told}\n{indent}{how}: {labels} {time} {start}"),
+        Within::Dropped(told) => println!("{indent}{told}"),
+    }
+}
+
+fn show_line(pipeline: &mut Pipeline, labels: &Labels, line: &str, limits: LineLimits) {
     let reports = pipeline.explain(Entry::new(labels.clone(), now_ns(), line), now_ns());
     for report in &reports {
         println!("          {}: {}", report.path, what_it_did(report));
     }
     let last = reports.iter().rev().find(|report| !matches!(report.fate, Fate::NotMatched));
     match last {
-        None => println!("          sent as it is"),
+        None => match within(line, limits) {
+            Within::Whole => println!("          sent as it is"),
+            Within::Cut(start, told) => println!("          {told}\n          sent: {start}"),
+            Within::Dropped(told) => println!("          {told}"),
+        },
         Some(report) if report.after.is_empty() => {}
         Some(report) => {
-            for sent in &report.after {
-                let pairs = sent.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                println!("          sent: {} {} {}", braces(pairs), timestamp(sent.timestamp_ns), sent.line);
+            for out in &report.after {
+                let pairs = braces(out.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+                sent("sent", &pairs, out.timestamp_ns, &out.line, limits, "          ");
             }
         }
     }
@@ -239,6 +281,7 @@ fn what_it_did(report: &StepReport) -> String {
         Fate::NotMatched => vec!["not for this line".to_owned()],
         Fate::Entered => vec!["for this line".to_owned()],
         Fate::Dropped { reason } => vec![format!("dropped ({reason})")],
+        Fate::Unread { reason } => vec![format!("cannot read it ({reason})")],
         Fate::Held => vec!["held back".to_owned()],
         Fate::Waits { until_ns } => vec![format!("the file would wait until {}", timestamp(*until_ns))],
     };

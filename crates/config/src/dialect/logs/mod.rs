@@ -3,6 +3,7 @@
 pub(super) mod check;
 pub(super) mod clients;
 pub(super) mod limits;
+mod names;
 mod protocol;
 pub(super) mod scrape;
 pub(super) mod sources;

@@ -9,7 +9,7 @@ use ::remote_write::logs::{
 };
 use url::Url;
 
-use super::super::destination;
+use super::{super::destination, names};
 use crate::block::Block;
 
 /// Keys of single protocols; those of objects are `destination::S3_KEYS`.
@@ -186,6 +186,9 @@ fn refuse_keys_of_others(block: &Block<'_>, kind: Kind) {
 fn template(block: &Block<'_>, key: &str, hostname: &str) -> Option<Template> {
     let field = block.get(key)?;
     let text = block.reader.text(&field).filter(|text| !text.is_empty())?;
+    if let Some(wrong) = names::fault(key, &text) {
+        block.reader.error(&field, format!("`{key}`: {wrong}"), Some(names::example(key)));
+    }
     Template::parse(&text, hostname)
         .map_err(|error| block.reader.error(&field, format!("`{key}`: {error}"), Some("such as /logs/{job}")))
         .ok()
@@ -206,6 +209,9 @@ fn needed(block: &Block<'_>, key: &str, service: &str, host: &str) -> Option<Str
         let message = format!("`{key}` is missing: {service} needs the stream's name, which the URL does not hold");
         let help = format!("write it in this entry of `clients`, beside `url: https://{host}/`: {key}: NAME");
         block.error_at(key, message, Some(&help));
+    }
+    if let Some(wrong) = text.as_deref().and_then(|text| names::fault(key, text)) {
+        block.error_at(key, format!("`{key}`: {wrong}"), Some(names::example(key)));
     }
     text
 }

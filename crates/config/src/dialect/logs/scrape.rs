@@ -5,7 +5,7 @@ use std::time::Duration;
 use stages::PipelineConfig;
 
 use super::{
-    super::{discovery, relabel},
+    super::{discovery, docker, relabel},
     check, sources, stages as pipeline,
 };
 use crate::{
@@ -101,7 +101,8 @@ fn source(block: &Block<'_>, job: &str, place: Place<'_>) -> Option<LogSource> {
     }
     let discoveries =
         if place.stdin { discovery::read_for_stdin(block) } else { discovery::read_for_files(block, place.hostname) };
-    let by_files = place.stdin || discovery::KEYS.iter().chain(discovery::NOT_YET).any(|key| block.get(key).is_some());
+    let of_files = discovery::KEYS.iter().chain(discovery::NOT_YET).filter(|key| **key != docker::KEY);
+    let by_files = place.stdin || of_files.into_iter().any(|key| block.get(key).is_some());
     let mut given = sources::given(block).into_iter();
     let first = if by_files { None } else { given.next() };
     for key in given {

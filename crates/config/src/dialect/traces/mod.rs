@@ -4,6 +4,10 @@ pub(super) mod processors;
 pub(super) mod receivers;
 pub(super) mod remote_write;
 
+use otlp_receive::Signals;
+use processors::{Processors, load_balancing::Balancing};
+use traces::ProcessorsConfig;
+
 use crate::{
     DestinationPlan, TracesRoute,
     block::{Block, Field, Reader, Shape},
@@ -13,11 +17,22 @@ pub(super) const TRACES: Shape = Shape { name: "traces", keys: &[&["configs"]] }
 
 pub(super) const INSTANCE: Shape = Shape {
     name: "traces.configs[]",
-    keys: &[&["name", "receivers", "remote_write", "batch"], processors::CHANGING, processors::DERIVING],
+    keys: &[&["name", "receivers", "remote_write", "batch"], processors::RUNNING, processors::DERIVING],
 };
 
+/// Names of the instances of other signals.
+pub(super) struct Instances {
+    pub metrics: Vec<String>,
+    pub logs: Vec<String>,
+}
+
 /// `names`: those that destinations of other signals have.
-pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, mut names: Vec<String>) -> Vec<TracesRoute> {
+pub(super) fn read<'a>(
+    reader: &'a Reader<'a>,
+    field: &Field<'a>,
+    mut names: Vec<String>,
+    instances: &Instances,
+) -> Vec<TracesRoute> {
     let Some(block) = Block::open(reader, TRACES, field) else {
         return Vec::new();
     };
@@ -31,24 +46,25 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, mut names: Vec
             let message = format!("two entries of `traces.configs` have the name `{name}`");
             instance.error_at("name", message, Some("names are unique"));
         }
-        let route = route(&instance, name, &mut names);
-        for receiver in &route.receivers {
-            let all = routes.iter().flat_map(|other| &other.receivers).chain(&route.receivers);
-            if all.filter(|other| other.listen == receiver.listen).count() > 1 {
+        let parts = parts(&instance, name, &mut names, instances);
+        let of_parts = || parts.iter().flat_map(|route| &route.receivers);
+        for receiver in of_parts() {
+            let all = routes.iter().flat_map(|other| &other.receivers).chain(of_parts());
+            if all.filter(|other| other.listen == receiver.listen && other.is_udp() == receiver.is_udp()).count() > 1 {
                 let message = format!("two receivers listen on {}", receiver.listen);
                 instance.error_at("receivers", message, Some("give each its own `endpoint`"));
                 break;
             }
         }
-        routes.push(route);
+        routes.extend(parts);
     }
     routes
 }
 
-fn route<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>) -> TracesRoute {
+fn parts<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>, instances: &Instances) -> Vec<TracesRoute> {
     let batch = processors::batch(instance);
-    let receivers = receivers::read(instance);
-    let held_by = processors::held_by(instance, &name);
+    let mut receivers = receivers::read(instance);
+    let processors = processors::read(instance, &name, instances);
     let mut destinations: Vec<DestinationPlan> = Vec::new();
     let entries = instance.items("remote_write");
     if entries.is_empty() {
@@ -83,5 +99,69 @@ fn route<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>) -> Tra
         instance.warn(message, Some("a name is a destination's place in the queue; give each its own"));
     }
     let accepts = remote_write::accepted(&destinations);
-    TracesRoute { name, receivers, held_by, accepts, destinations }
+    receivers::settle(instance, &mut receivers, accepts, instances);
+    let Processors { config, jobs, balancing, written, held_by } = processors;
+    let route = TracesRoute {
+        name,
+        part_of: None,
+        receivers,
+        held_by,
+        processors: config,
+        jobs,
+        backends: Vec::new(),
+        written,
+        accepts,
+        destinations,
+    };
+    match balancing {
+        Some(balancing) => balanced(instance, route, balancing, names),
+        None => vec![route],
+    }
+}
+
+/// The routes of an instance with `load_balancing`; the first has the instance's name and destinations.
+fn balanced(instance: &Block<'_>, whole: TracesRoute, balancing: Balancing, names: &mut Vec<String>) -> Vec<TracesRoute> {
+    let Balancing { config, mut destinations, receiver } = balancing;
+    for taken in remote_write::set_apart(names, &whole.name, &mut destinations) {
+        instance.warn(format!("another destination has the name `{taken}`, which a backend of `{}` has", whole.name), None);
+    }
+    let part = |name: String| TracesRoute {
+        name,
+        part_of: Some(whole.name.clone()),
+        receivers: Vec::new(),
+        held_by: whole.held_by.clone(),
+        processors: ProcessorsConfig::default(),
+        jobs: Vec::new(),
+        backends: Vec::new(),
+        written: Vec::new(),
+        accepts: Signals { traces: true, ..Signals::default() },
+        destinations: Vec::new(),
+    };
+    let of_backend = |backend: &String| format!("{}/{backend}", whole.name);
+    let backends: Vec<String> = config.backends.iter().map(of_backend).collect();
+    let sending = backends.iter().zip(destinations).map(|(name, destination)| TracesRoute {
+        destinations: vec![destination],
+        ..part(name.clone())
+    });
+    let mut parts: Vec<TracesRoute> = sending.collect();
+    let mut behind = whole.clone();
+    behind.receivers = vec![receiver];
+    behind.accepts = part(String::new()).accepts;
+    behind.jobs = Vec::new();
+    let processors = ProcessorsConfig {
+        discovered: behind.processors.discovered.take(),
+        attributes: behind.processors.attributes.take(),
+        balance: Some(config),
+        ..ProcessorsConfig::default()
+    };
+    let balancer = TracesRoute {
+        receivers: whole.receivers.clone(),
+        processors,
+        jobs: whole.jobs.clone(),
+        backends,
+        ..part(format!("{}/load_balancing", whole.name))
+    };
+    parts.insert(0, balancer);
+    parts.insert(0, behind);
+    parts
 }

@@ -132,3 +132,17 @@ fn a_write_is_one_line_of_now() {
     assert_eq!(body["logEvents"], serde_json::json!([{ "timestamp": 1_700_000_000_000_i64, "message": LINE }]));
     assert!(matches!(probe.kind, ProbeKind::Line(LogPlace { creates: true, .. })) && probe.next.is_none());
 }
+
+#[test]
+fn a_write_to_cloudwatch_is_followed_by_what_makes_its_place() {
+    let probe = made(LOGS, cloudwatch("/g", true), true);
+    let mut steps = vec![probe.what.clone()];
+    let mut next = probe.next.as_deref();
+    while let Some(step) = next {
+        let target = step.request.headers()["x-amz-target"].to_str().unwrap();
+        steps.push(target.rsplit('.').next().unwrap().to_owned());
+        next = step.next.as_deref();
+    }
+    assert_eq!(steps[1..], ["CreateLogGroup", "CreateLogStream", "PutLogEvents"]);
+    assert!(made(LOGS, cloudwatch("/g", false), true).next.is_none());
+}

@@ -67,6 +67,7 @@ fn case<'a>(config: &'a DestinationConfig, identity: Option<&'a IdentityConfig>)
         identity,
         service: if is_s3 { "s3" } else { "aps" },
         region: "us-east-1",
+        account: None,
         kind: if is_s3 { &ProbeKind::Part } else { &ProbeKind::Write },
         has_next: false,
         sts_accepts: false,
@@ -165,7 +166,7 @@ fn answers_of_other_receivers_have_their_causes() {
     }
     let mut page = answered(200, "", "");
     page.is_page = true;
-    assert_eq!(refusal(&case(&plain, None), &page).unwrap().cause.id, "not_found");
+    assert_eq!(refusal(&case(&plain, None), &page).unwrap().cause.id, "not_the_service");
 }
 
 #[test]

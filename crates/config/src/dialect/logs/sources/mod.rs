@@ -15,11 +15,13 @@ pub(in crate::dialect) use objects::OBJECTS;
 pub(in crate::dialect) use push::{PUSH, PUSH_SERVER};
 pub(in crate::dialect) use syslog::SYSLOG;
 
-use crate::{LogSource, block::Block};
+use log_receive::DockerConfig;
+
+use crate::{LogSource, block::Block, dialect::docker};
 
 /// In the order in which the first counts.
 pub(super) const KEYS: &[&str] =
-    &["journal", "syslog", "loki_push_api", "s3", "cloudwatch_logs", "aws_api_gateway_access_logs"];
+    &["journal", "syslog", "loki_push_api", "s3", "cloudwatch_logs", "aws_api_gateway_access_logs", docker::KEY];
 
 /// The keys that this job has.
 pub(super) fn given(job: &Block<'_>) -> Vec<&'static str> {
@@ -29,6 +31,7 @@ pub(super) fn given(job: &Block<'_>) -> Vec<&'static str> {
 /// The source under `key`, one of [`KEYS`]. `None`: something in it is wrong, which was said.
 pub(super) fn read(job: &Block<'_>, key: &str) -> Option<LogSource> {
     match key {
+        docker::KEY => Some(LogSource::Docker(DockerConfig { engines: docker::all(job) })),
         "journal" => job.block(key, JOURNAL).and_then(|b| journal::read(&b)).map(LogSource::Journal),
         "syslog" => job.block(key, SYSLOG).and_then(|b| syslog::read(&b)).map(LogSource::Syslog),
         "loki_push_api" => job.block(key, PUSH).and_then(|b| push::read(&b)).map(LogSource::Push),

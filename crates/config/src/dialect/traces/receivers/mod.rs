@@ -2,11 +2,14 @@
 //!
 //! The keys are those of the OpenTelemetry Collector's receivers, version 0.96, which the Agent embeds.
 
+pub(in crate::dialect) mod spans;
+
 use std::time::Duration;
 
 use net::Pem;
-use otlp_receive::{Cors, ListenTls, ReceiverConfig, Speech};
+use otlp_receive::{Cors, ListenTls, ReceiverConfig, Signals, Speech};
 
+use super::Instances;
 use crate::block::{Block, Field, Shape};
 
 pub(in crate::dialect) const OTLP: Shape =
@@ -39,6 +42,14 @@ pub(in crate::dialect) const HTTP: Shape = Shape {
     ],
 };
 
+pub(in crate::dialect) const KEEPALIVE: Shape =
+    Shape { name: "receivers.*.grpc.keepalive", keys: &[&["server_parameters", "enforcement_policy"]] };
+
+pub(in crate::dialect) const SERVER_PARAMETERS: Shape = Shape {
+    name: "receivers.*.grpc.keepalive.server_parameters",
+    keys: &[&["time", "timeout", "max_connection_idle", "max_connection_age", "max_connection_age_grace"]],
+};
+
 pub(in crate::dialect) const TLS: Shape = Shape {
     name: "receivers.*.tls",
     keys: &[&[
@@ -61,7 +72,7 @@ pub(in crate::dialect) const CORS: Shape =
     Shape { name: "receivers.*.cors", keys: &[&["allowed_origins", "allowed_headers", "max_age"]] };
 
 /// Receivers of the Agent that this version has not.
-const NOT_YET: &[&str] = &["jaeger", "zipkin", "opencensus", "kafka"];
+const NOT_YET: &[&str] = &["opencensus", "kafka"];
 
 pub(super) fn read(instance: &Block<'_>) -> Vec<ReceiverConfig> {
     let mut receivers = Vec::new();
@@ -74,13 +85,17 @@ pub(super) fn read(instance: &Block<'_>) -> Vec<ReceiverConfig> {
         let kind = name.split('/').next().unwrap_or_default();
         if kind == "otlp" {
             receivers.extend(otlp(instance, name, &field));
+        } else if kind == "zipkin" {
+            receivers.extend(spans::zipkin(instance, name, &field));
+        } else if kind == "jaeger" {
+            receivers.extend(spans::jaeger(instance, name, &field));
         } else if NOT_YET.contains(&kind) {
             let message = format!("the receiver `{name}` is not in this version: nothing would listen for it");
             let help = "send OTLP, which current SDKs and collectors speak, and remove this receiver";
             instance.reader.error(&field, message, Some(help));
         } else {
             let message = format!("`{name}` is no receiver");
-            instance.reader.error(&field, message, Some("otlp, or otlp/NAME for a second one"));
+            instance.reader.error(&field, message, Some("otlp, jaeger or zipkin; otlp/NAME for a second one"));
         }
     }
     receivers
@@ -90,13 +105,6 @@ fn otlp(instance: &Block<'_>, name: &str, field: &Field<'_>) -> Vec<ReceiverConf
     let Some(block) = Block::open(instance.reader, OTLP, field) else {
         return Vec::new();
     };
-    for key in ["metrics_instance", "logs_instance"] {
-        if let Some(field) = block.get(key) {
-            let message =
-                format!("`{key}` has no effect in this version: what arrives goes to this instance's own remote_write");
-            block.reader.warn(&field, message, None);
-        }
-    }
     let protocols = block.raw("protocols").and_then(|field| Block::open(block.reader, PROTOCOLS, &field));
     let (grpc, http) = match &protocols {
         Some(protocols) => (protocols.raw("grpc"), protocols.raw("http")),
@@ -107,7 +115,38 @@ fn otlp(instance: &Block<'_>, name: &str, field: &Field<'_>) -> Vec<ReceiverConf
     }
     let grpc = grpc.and_then(|field| self::grpc(instance, name, &field));
     let http = http.and_then(|field| self::http(instance, name, &field));
-    grpc.into_iter().chain(http).collect()
+    let (metrics, logs) = (block.text("metrics_instance"), block.text("logs_instance"));
+    let of = |config: ReceiverConfig| ReceiverConfig {
+        metrics_instance: metrics.clone(),
+        logs_instance: logs.clone(),
+        ..config
+    };
+    grpc.into_iter().chain(http).map(of).collect()
+}
+
+/// Settles where data points and log records go that no destination of the instance takes: to the first instance of their own
+/// kind. What the file names must be there.
+pub(super) fn settle(instance: &Block<'_>, receivers: &mut [ReceiverConfig], accepts: Signals, others: &Instances) {
+    let otlp = receivers.iter_mut().filter(|r| matches!(r.speech, Speech::Grpc | Speech::Http { .. }));
+    let mut unknown: Vec<(&str, String)> = Vec::new();
+    for receiver in otlp {
+        for (key, named, known, own) in [
+            ("metrics", &mut receiver.metrics_instance, &others.metrics, accepts.metrics),
+            ("logs", &mut receiver.logs_instance, &others.logs, accepts.logs),
+        ] {
+            match named {
+                Some(name) if !known.contains(name) => unknown.push((key, name.clone())),
+                Some(_) => {}
+                None if !own => *named = known.first().cloned(),
+                None => {}
+            }
+        }
+    }
+    unknown.dedup();
+    for (kind, name) in unknown {
+        let message = format!("`{kind}_instance` names `{name}`, and no entry of `{kind}.configs` has that name");
+        instance.error_at("receivers", message, Some("name one that is there, or remove the key"));
+    }
 }
 
 fn grpc(instance: &Block<'_>, name: &str, field: &Field<'_>) -> Option<ReceiverConfig> {
@@ -115,20 +154,25 @@ fn grpc(instance: &Block<'_>, name: &str, field: &Field<'_>) -> Option<ReceiverC
     let mut config = ReceiverConfig::grpc("0.0.0.0:4317");
     name.clone_into(&mut config.name);
     listening(&block, &mut config);
+    grpc_options(&block, &mut config);
+    Some(config)
+}
+
+fn grpc_options(block: &Block<'_>, config: &mut ReceiverConfig) {
     if block.text("transport").is_some_and(|transport| !matches!(transport.as_str(), "tcp" | "tcp4" | "tcp6")) {
         block.error_at("transport", "`transport` is tcp here", Some("remove it"));
     }
     if let Some(mib) = block.whole("max_recv_msg_size_mib").filter(|mib| *mib > 0) {
-        config.max_request = request_limit(&block, "max_recv_msg_size_mib", mib.saturating_mul(1 << 20));
+        config.max_request = request_limit(block, "max_recv_msg_size_mib", mib.saturating_mul(1 << 20));
     }
-    block.whole("max_concurrent_streams");
+    if let Some(most) = block.whole("max_concurrent_streams").filter(|most| *most > 0) {
+        config.http2.max_concurrent_streams = u32::try_from(most).unwrap_or(u32::MAX);
+    }
     block.size("read_buffer_size");
     block.size("write_buffer_size");
-    if let Some(field) = block.get("keepalive") {
-        let message = "`keepalive` has no effect: a silent connection is asked every 30s whether it lives, and closed after 20s without an answer";
-        block.reader.warn(&field, message, None);
+    if let Some(block) = block.block("keepalive", KEEPALIVE) {
+        keepalive(&block, config);
     }
-    Some(config)
 }
 
 fn http(instance: &Block<'_>, name: &str, field: &Field<'_>) -> Option<ReceiverConfig> {
@@ -136,12 +180,7 @@ fn http(instance: &Block<'_>, name: &str, field: &Field<'_>) -> Option<ReceiverC
     let mut config = ReceiverConfig::http("0.0.0.0:4318");
     name.clone_into(&mut config.name);
     listening(&block, &mut config);
-    if let Some(bytes) = block.size("max_request_body_size").filter(|bytes| *bytes > 0) {
-        config.max_request = request_limit(&block, "max_request_body_size", bytes);
-    }
-    if let Some(field) = block.get("response_headers") {
-        block.reader.warn(&field, "`response_headers` has no effect: answers carry what OTLP says", None);
-    }
+    http_options(&block, &mut config);
     if let Speech::Http { paths, cors } = &mut config.speech {
         let places = [
             ("traces_url_path", &mut paths.traces),
@@ -157,6 +196,35 @@ fn http(instance: &Block<'_>, name: &str, field: &Field<'_>) -> Option<ReceiverC
     Some(config)
 }
 
+fn keepalive(block: &Block<'_>, config: &mut ReceiverConfig) {
+    if let Some(server) = block.block("server_parameters", SERVER_PARAMETERS) {
+        let positive = |key: &str| server.duration(key).filter(|time| !time.is_zero());
+        if let Some(time) = positive("time") {
+            config.http2.keep_alive_interval = time;
+        }
+        if let Some(time) = positive("timeout") {
+            config.http2.keep_alive_timeout = time;
+        }
+        for key in ["max_connection_idle", "max_connection_age", "max_connection_age_grace"] {
+            let Some(field) = server.get(key) else { continue };
+            server.reader.warn(&field, &format!("`{key}` has no effect: connections stay while they answer"), None);
+        }
+    }
+    if let Some(field) = block.get("enforcement_policy") {
+        let message = "`enforcement_policy` has no effect: clients may ask as often as they like";
+        block.reader.warn(&field, message, None);
+    }
+}
+
+fn http_options(block: &Block<'_>, config: &mut ReceiverConfig) {
+    if let Some(bytes) = block.size("max_request_body_size").filter(|bytes| *bytes > 0) {
+        config.max_request = request_limit(block, "max_request_body_size", bytes);
+    }
+    if let Some(field) = block.get("response_headers") {
+        block.reader.warn(&field, "`response_headers` has no effect: answers carry what the protocol says", None);
+    }
+}
+
 fn cors(block: &Block<'_>) -> Cors {
     let origins = block.texts("allowed_origins");
     if origins.iter().any(|origin| origin.matches('*').count() > 1) {
@@ -170,20 +238,23 @@ fn cors(block: &Block<'_>) -> Cors {
 }
 
 fn listening(block: &Block<'_>, config: &mut ReceiverConfig) {
-    if let Some(endpoint) = block.text("endpoint") {
-        let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>().is_ok());
-        if endpoint.contains("://") || port != Some(true) {
-            let message = "`endpoint` of a receiver is an address and a port to listen on";
-            block.error_at("endpoint", message, Some("such as 0.0.0.0:4317"));
-        }
-        config.listen = endpoint;
-    }
+    endpoint(block, config);
     config.tls = block.block("tls", TLS).and_then(|block| tls(&block));
     block.flag("include_metadata");
     if let Some(field) = block.get("auth") {
         let message = "`auth` names an extension of the collector, of which there are none here";
         block.reader.error(&field, message, Some("use `tls` with `client_ca_file`, which wants clients' certificates"));
     }
+}
+
+fn endpoint(block: &Block<'_>, config: &mut ReceiverConfig) {
+    let Some(endpoint) = block.text("endpoint") else { return };
+    let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>().is_ok());
+    if endpoint.contains("://") || port != Some(true) {
+        let message = "`endpoint` of a receiver is an address and a port to listen on";
+        block.error_at("endpoint", message, Some("such as 0.0.0.0:4317"));
+    }
+    config.listen = endpoint;
 }
 
 /// The largest request that the queue holds in one record.

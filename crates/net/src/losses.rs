@@ -7,13 +7,14 @@ use std::{fs, os::fd::AsFd};
 
 /// One socket's drops.
 #[derive(Debug)]
-pub(super) struct Losses {
+pub struct DatagramLosses {
     inode: Option<u64>,
     known: u64,
 }
 
-impl Losses {
-    pub(super) fn new(socket: &impl AsFd) -> Self {
+impl DatagramLosses {
+    /// Of this socket. What was lost before is not counted: a predecessor on the socket did.
+    pub fn new(socket: &impl AsFd) -> Self {
         let inode = rustix::fs::fstat(socket).ok().map(|stat| stat.st_ino);
         let mut losses = Self { inode, known: 0 };
         // Those of a predecessor on this socket were counted by it.
@@ -22,7 +23,7 @@ impl Losses {
     }
 
     /// Drops since the last call.
-    pub(super) fn more(&mut self) -> u64 {
+    pub fn more(&mut self) -> u64 {
         let Some(inode) = self.inode else { return 0 };
         let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"];
         let all = tables.iter().find_map(|table| drops(&fs::read_to_string(table).ok()?, inode));
@@ -59,7 +60,7 @@ mod tests {
     #[test]
     fn what_nobody_reads_is_counted_once() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut losses = Losses::new(&socket);
+        let mut losses = DatagramLosses::new(&socket);
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         let datagram = vec![b'x'; 8000];
         for _ in 0..2000 {

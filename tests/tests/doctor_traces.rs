@@ -1,0 +1,65 @@
+//! `sigpost doctor` on trace destinations: they are destinations like any other, and asked without spans.
+
+use anyhow::Result;
+use e2e::desk::Desk;
+use sandbox::{Identity, Running, Sandbox, SandboxConfig};
+use serde_json::Value;
+
+const KEY_ID: &str = "AKIDDOCTOREXAMPLE001";
+const SECRET: &str = "right-secret-MARKER-not-a-real-one";
+const POWERLESS: &str = "AKIDDOCTORPOWERLESS1";
+
+async fn cloud() -> Result<Running> {
+    let identities =
+        vec![Identity::user(KEY_ID, SECRET), Identity::user(POWERLESS, SECRET).allowing(["aps:QueryMetrics"])];
+    Ok(Sandbox::start(SandboxConfig { identities, record: true, ..SandboxConfig::default() }).await?)
+}
+
+/// The only destination of the report.
+fn told(desk: &Desk, entry: &str) -> Result<(String, Value)> {
+    let file = desk.write(
+        "agent.yaml",
+        &format!(
+            "traces:\n  configs:\n    - name: default\n      receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'}}}}}}}}\n      \
+             remote_write:\n        - {entry}\n"
+        ),
+    )?;
+    let said = desk.run(&[&file], &["--json"])?;
+    let destination = said.json()?["destinations"][0].clone();
+    assert_eq!(said.code, Some(i32::from(destination["verdict"] != "accepts")), "{destination:#}");
+    assert!(!said.text.contains("MARKER") && !said.errors.contains("MARKER"), "{}{}", said.text, said.errors);
+    Ok((destination["cause"].as_str().unwrap_or("none").to_owned(), destination))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trace_destinations_are_asked_without_spans() -> Result<()> {
+    let cloud = cloud().await?;
+    let desk = Desk::new()?;
+    let url = cloud.url();
+    let at = |endpoint: &str, more: &str| {
+        let keys = format!("{{access_key: {KEY_ID}, secret_key: {SECRET}, sts_endpoint: '{url}'}}");
+        format!("{{name: d, endpoint: '{endpoint}', endpoint_url: '{url}', {more}, aws: {keys}}}")
+    };
+    let otlp = at("https://xray.us-east-1.amazonaws.com/v1/traces", "protocol: http");
+    let xray = at("https://xray.us-east-1.amazonaws.com", "format: xray, protocol: http");
+    let bucket = at("https://example-bucket.s3.us-east-1.amazonaws.com/spans", "protocol: s3");
+    let nobody = format!("{{name: d, endpoint: 'http://127.0.0.1:{}', protocol: http}}", e2e::free_port()?);
+    let table = [
+        (otlp.clone(), "none"),
+        (otlp.replace(SECRET, "wrong-MARKER"), "wrong_secret"),
+        (xray.clone(), "none"),
+        (xray.replace(KEY_ID, POWERLESS), "missing_permission"),
+        (xray.replace("AKIDDOCTOREXAMPLE001", "AKIDNOBODY0000000001"), "unknown_key"),
+        (bucket.clone(), "none"),
+        (bucket.replace(KEY_ID, POWERLESS), "missing_permission"),
+        (nobody, "connection_refused"),
+    ];
+    for (entry, wanted) in table {
+        let (cause, told) = told(&desk, &entry)?;
+        assert_eq!(cause, wanted, "{entry}\n{told:#}");
+    }
+    let (_, told) = told(&desk, &xray.replace(KEY_ID, POWERLESS))?;
+    assert_eq!(told["causes"][0]["iam"]["action"], "xray:PutTraceSegments", "{told:#}");
+    assert!(cloud.objects().is_empty());
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! Processors of traces in the real binary: OTLP over HTTP in, OTLP over HTTP out.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Request, State},
+    http::StatusCode,
+};
+use e2e::{agent::Agent, free_port, process::until};
+use prost::Message;
+use proto::{
+    otlp_common::{AnyValue, KeyValue, Resource},
+    otlp_traces::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, Status},
+};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A collector that keeps every span.
+#[derive(Clone, Default)]
+struct Collector {
+    groups: Arc<Mutex<Vec<ResourceSpans>>>,
+}
+
+impl Collector {
+    async fn start() -> Result<(Self, u16)> {
+        let collector = Self::default();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let router = Router::new().fallback(Self::take).with_state(collector.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok((collector, port))
+    }
+
+    async fn take(State(collector): State<Self>, request: Request) -> StatusCode {
+        let body: Bytes = match axum::body::to_bytes(request.into_body(), 64 << 20).await {
+            Ok(body) => body,
+            Err(_) => return StatusCode::BAD_REQUEST,
+        };
+        match ExportTraceServiceRequest::decode(body) {
+            Ok(request) => {
+                collector.groups.lock().unwrap().extend(request.resource_spans);
+                StatusCode::OK
+            }
+            Err(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let groups = self.groups.lock().unwrap();
+        let scopes = groups.iter().flat_map(|group| &group.scope_spans);
+        scopes.flat_map(|scope| &scope.spans).cloned().collect()
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.spans().into_iter().map(|span| span.name).collect()
+    }
+}
+
+async fn arrived(what: &str, agent: &Agent, enough: impl Fn() -> bool) -> Result<()> {
+    until(what, PATIENCE, || async { enough().then_some(()) }).await.with_context(|| agent.log())
+}
+
+fn config(collector: u16, http: u16, processors: &str) -> String {
+    format!(
+        "queue: {{max_bytes: 256MiB, min_free: 1MiB}}
+traces:
+  configs:
+    - name: default
+      receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
+{processors}
+      remote_write:
+        - name: collector
+          endpoint: http://127.0.0.1:{collector}
+          protocol: http
+          compression: none
+          retry_on_failure: {{initial_interval: 50ms, max_interval: 200ms}}
+"
+    )
+}
+
+/// An agent with these processors (indented by six), its port for spans, and what is behind it.
+async fn running(processors: &str) -> Result<(Agent, u16, Collector, u16)> {
+    let (collector, behind) = Collector::start().await?;
+    let http = free_port()?;
+    let mut agent = Agent::prepare(&config(behind, http, processors))?;
+    agent.start_ready().await?;
+    Ok((agent, http, collector, behind))
+}
+
+fn span(trace: u8, id: u8, name: &str) -> Span {
+    Span { trace_id: vec![trace; 16], span_id: vec![id; 8], name: name.into(), kind: 2, ..Span::default() }
+}
+
+fn request(service: &str, spans: Vec<Span>) -> Vec<u8> {
+    let resource = Some(Resource { attributes: vec![("service.name", service).into()], ..Resource::default() });
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let group = ResourceSpans { resource, scope_spans, ..ResourceSpans::default() };
+    ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
+}
+
+async fn post(port: u16, body: Vec<u8>) -> Result<()> {
+    let url = format!("http://127.0.0.1:{port}/v1/traces");
+    let request = reqwest::Client::new().post(url).header("content-type", "application/x-protobuf").body(body);
+    let status = request.send().await?.status();
+    ensure!(status == 200, "{status}");
+    Ok(())
+}
+
+fn value<'s>(span: &'s Span, key: &str) -> Option<&'s AnyValue> {
+    span.attributes.iter().find(|pair: &&KeyValue| pair.key == key)?.value.as_ref()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attributes_are_changed_where_the_file_says() -> Result<()> {
+    let processors = r#"      attributes:
+        exclude: {match_type: strict, services: [untouched]}
+        actions:
+          - {key: environment, action: upsert, value: production}
+          - {key: card, action: hash}
+          - {key: secret, action: delete}
+          - {key: http.url, action: extract, pattern: '^https://(?P<shop>[a-z]+)\.'}
+          - {key: count, action: convert, converted_type: int}
+          - {key: copy, action: insert, from_attribute: count}
+          - {key: quoted, action: insert, value: "7"}
+          - {key: plain, action: insert, value: 7}"#;
+    let (mut agent, http, collector, _) = running(processors).await?;
+    let attributes: Vec<KeyValue> = vec![
+        ("card", "1234").into(),
+        ("secret", "x").into(),
+        ("http.url", "https://books.example.com/").into(),
+        ("count", "5").into(),
+    ];
+    post(http, request("shop", vec![Span { attributes: attributes.clone(), ..span(1, 1, "changed") }])).await?;
+    post(http, request("untouched", vec![Span { attributes: attributes.clone(), ..span(2, 1, "left") }])).await?;
+    arrived("both spans", &agent, || collector.names().len() == 2).await?;
+    let spans = collector.spans();
+    let of = |name: &str| spans.iter().find(|span| span.name == name).context("the span");
+    assert_eq!(of("left")?.attributes, attributes);
+    let changed = of("changed")?;
+    for (key, expected) in [
+        ("environment", AnyValue::from("production")),
+        ("card", "03ac674216f3e15c761ee1a5e255f067953623c8b388b4459e13f978d7c846f4".into()),
+        ("shop", "books".into()),
+        ("count", 5.into()),
+        ("copy", 5.into()),
+        ("quoted", "7".into()),
+        ("plain", 7.into()),
+    ] {
+        assert_eq!(value(changed, key), Some(&expected), "{key}");
+    }
+    assert_eq!(value(changed, "secret"), None);
+    assert_eq!(agent.metric("traces_processor_accepted_spans_total{traces_config=\"default\"}").await?, Some(2.0));
+    assert_eq!(agent.metric("traces_processor_forwarded_spans_total{traces_config=\"default\"}").await?, Some(2.0));
+    agent.stop()
+}
+
+const ERRORS: &str = "      tail_sampling:
+        decision_wait: 1s
+        policies:
+          - {type: status_code, status_code: {status_codes: [ERROR]}}
+          - {name: tagged, type: string_attribute, string_attribute: {key: keep, values: ['^y'], enabled_regex_matching: true}}";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whole_traces_are_sampled_by_what_one_of_their_spans_says() -> Result<()> {
+    let (mut agent, http, collector, _) = running(ERRORS).await?;
+    let failed = Span { status: Some(Status { code: 2, ..Status::default() }), ..span(1, 2, "1-failed") };
+    let tagged = Span { attributes: vec![("keep", "yes").into()], ..span(3, 1, "3-tagged") };
+    post(http, request("a", vec![span(1, 1, "1-first"), span(2, 1, "2-fine")])).await?;
+    post(http, request("b", vec![failed, tagged, span(4, 1, "4-fine")])).await?;
+    let expected = ["1-failed", "1-first", "3-tagged"].map(str::to_owned);
+    arrived("the sampled traces", &agent, || collector.names().len() >= 3).await?;
+    // After its decision a trace's spans follow it, without waiting.
+    post(http, request("c", vec![span(1, 3, "1-late"), span(2, 2, "2-late")])).await?;
+    arrived("the late span", &agent, || collector.names().contains("1-late")).await?;
+    let names = collector.names();
+    assert!(names.iter().all(|name| name == "1-late" || expected.contains(name)), "{names:?}");
+    let dropped = "traces_processor_dropped_spans_total{traces_config=\"default\",reason=\"not_sampled\"}";
+    assert_eq!(agent.metric(dropped).await?, Some(3.0));
+    let policy = "traces_processor_tail_sampling_count_traces_sampled_total{traces_config=\"default\",policy=\"tagged\",sampled=\"true\"}";
+    assert_eq!(agent.metric(policy).await?, Some(1.0));
+    agent.stop()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_while_traces_wait_loses_no_answered_span() -> Result<()> {
+    let processors = "      tail_sampling: {decision_wait: 2s, policies: [{type: always_sample}]}";
+    let (mut agent, http, collector, _) = running(processors).await?;
+    let mut answered = BTreeSet::new();
+    for round in 0..4_u8 {
+        for number in 0..10_u8 {
+            let name = format!("{round}-{number}");
+            // Two traces to a request, of which one goes on in the next round.
+            let spans = vec![span(number + 1, round, &name), span(100 + round * 10 + number, 1, &format!("{name}b"))];
+            post(http, request("a", spans)).await?;
+            answered.extend([name.clone(), format!("{name}b")]);
+        }
+        agent.kill_9();
+        agent.start_ready().await?;
+    }
+    arrived("every answered span", &agent, || answered.is_subset(&collector.names())).await?;
+    agent.stop()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_processors_goes_on_when_they_change_or_go() -> Result<()> {
+    let waiting = "      tail_sampling: {decision_wait: 10m, policies: [{type: always_sample}]}";
+    let (mut agent, http, collector, behind) = running(waiting).await?;
+    post(http, request("a", vec![span(1, 1, "one")])).await?;
+    let shorter = "      tail_sampling: {decision_wait: 100ms, policies: [{type: always_sample}]}";
+    agent.write_config(&config(behind, http, shorter))?;
+    let reload = format!("http://127.0.0.1:{}/-/reload", agent.port);
+    let answer = reqwest::Client::new().post(&reload).send().await?;
+    ensure!(answer.status().is_success(), "{}", agent.log());
+    arrived("what waited for the decision before", &agent, || collector.names().contains("one")).await?;
+
+    agent.write_config(&config(behind, http, waiting))?;
+    ensure!(reqwest::Client::new().post(&reload).send().await?.status().is_success());
+    post(http, request("a", vec![span(2, 1, "two")])).await?;
+    // Without processors, and by a restart: the lane that they read is still emptied.
+    agent.stop()?;
+    agent.write_config(&config(behind, http, ""))?;
+    agent.start_ready().await?;
+    arrived("what waited in their lane", &agent, || collector.names().contains("two")).await?;
+    post(http, request("a", vec![span(3, 1, "three")])).await?;
+    arrived("what comes without them", &agent, || collector.names().contains("three")).await?;
+
+    agent.write_config(&config(behind, http, "      attributes: {actions: [{key: k, action: upsert, value: v}]}"))?;
+    ensure!(reqwest::Client::new().post(&reload).send().await?.status().is_success());
+    post(http, request("a", vec![span(4, 1, "four")])).await?;
+    arrived("what comes with others", &agent, || collector.names().contains("four")).await?;
+    let four = collector.spans().into_iter().find(|span| span.name == "four").context("the span")?;
+    assert_eq!(value(&four, "k"), Some(&"v".into()));
+    agent.stop()
+}
