@@ -147,11 +147,13 @@ if [ ! -x "$dest/bin/spans-python" ]; then
 fi
 
 # OpenTelemetry's SDK for Node, where there is a Node: bin/otel-node runs it with the packages.
-node_packages="@opentelemetry/api @opentelemetry/resources @opentelemetry/sdk-trace-base @opentelemetry/sdk-metrics
-  @opentelemetry/sdk-logs @opentelemetry/exporter-trace-otlp-grpc @opentelemetry/exporter-trace-otlp-proto @opentelemetry/exporter-trace-otlp-http
-  @opentelemetry/exporter-metrics-otlp-grpc @opentelemetry/exporter-metrics-otlp-proto @opentelemetry/exporter-metrics-otlp-http
-  @opentelemetry/exporter-logs-otlp-grpc @opentelemetry/exporter-logs-otlp-proto @opentelemetry/exporter-logs-otlp-http
-  @opentelemetry/exporter-zipkin"
+node_packages="@opentelemetry/api@1.9.1"
+for package in resources sdk-trace-base sdk-metrics exporter-zipkin; do
+  node_packages="$node_packages @opentelemetry/$package@2.12.1"
+done
+for package in sdk-logs exporter-{trace,metrics,logs}-otlp-{grpc,proto,http}; do
+  node_packages="$node_packages @opentelemetry/$package@0.223.1"
+done
 if [ ! -x "$dest/bin/otel-node" ] && command -v node >/dev/null && command -v npm >/dev/null; then
   mkdir -p "$dest/node"
   # shellcheck disable=SC2086

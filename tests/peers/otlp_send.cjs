@@ -45,13 +45,14 @@ async function main() {
   const providers = [tracers];
   if (kind !== "zipkin") {
     const { OTLPMetricExporter } = require(`@opentelemetry/exporter-metrics-otlp-${packages[kind]}`);
-    const exporter = watched(new OTLPMetricExporter({ url: url("metrics") }));
-    const readers = [new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 60000 })];
+    const points = watched(new OTLPMetricExporter({ url: url("metrics") }));
+    const readers = [new PeriodicExportingMetricReader({ exporter: points, exportIntervalMillis: 60000 })];
     const meters = new MeterProvider({ resource, readers });
     meters.getMeter("e2e").createCounter("e2e.counter").add(count);
     meters.getMeter("e2e").createHistogram("e2e.histogram").record(1.5);
     const { OTLPLogExporter } = require(`@opentelemetry/exporter-logs-otlp-${packages[kind]}`);
-    const processors = [new BatchLogRecordProcessor(watched(new OTLPLogExporter({ url: url("logs") })))];
+    const exporter = watched(new OTLPLogExporter({ url: url("logs") }));
+    const processors = [new BatchLogRecordProcessor({ exporter })];
     const loggers = new LoggerProvider({ resource, processors });
     const logger = loggers.getLogger("e2e");
     for (let number = 0; number < count; number++) {

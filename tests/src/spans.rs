@@ -50,7 +50,11 @@ pub fn request(number: u64, spans: usize) -> Vec<u8> {
         Span {
             trace_id,
             span_id: this.to_be_bytes().to_vec(),
-            parent_span_id: if at % 10 == 0 { Vec::new() } else { random(number << 20 | (at - 1)).to_be_bytes().to_vec() },
+            parent_span_id: if at % 10 == 0 {
+                Vec::new()
+            } else {
+                random(number << 20 | (at - 1)).to_be_bytes().to_vec()
+            },
             name,
             kind: if at % 2 == 0 { SpanKind::Server.into() } else { SpanKind::Client.into() },
             start_time_unix_nano: start,
@@ -58,10 +62,15 @@ pub fn request(number: u64, spans: usize) -> Vec<u8> {
             attributes: vec![
                 ("http.request.method", "GET").into(),
                 ("http.response.status_code", if this % 31 == 0 { 404 } else { 200 }).into(),
-                ("url.full", format!("https://shop.example.com/api/v1/orders/{}?page={}", this % 100_000, this % 17).as_str()).into(),
+                (
+                    "url.full",
+                    format!("https://shop.example.com/api/v1/orders/{}?page={}", this % 100_000, this % 17).as_str(),
+                )
+                    .into(),
                 ("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Firefox/128.0").into(),
                 ("server.address", "orders.shop.svc.cluster.local").into(),
-                ("network.peer.address", format!("10.{}.{}.{}", this % 250, this / 250 % 250, this / 7 % 250).as_str()).into(),
+                ("network.peer.address", format!("10.{}.{}.{}", this % 250, this / 250 % 250, this / 7 % 250).as_str())
+                    .into(),
                 ("thread.id", i64::try_from(this % 64).unwrap_or_default()).into(),
             ],
             ..Span::default()

@@ -140,5 +140,7 @@ async fn datagrams_arrive_or_are_counted_by_their_reason() -> Result<()> {
         );
         until(reason, PATIENCE, || async { (agent.metric(&refused).await.ok()? == Some(1.0)).then_some(()) }).await?;
     }
+    let lost = "sigpost_receiver_lost_datagrams_total{traces_config=\"default\",receiver=\"jaeger\",transport=\"thrift_binary\"}";
+    assert_eq!(agent.metric(lost).await?, Some(0.0));
     agent.stop()
 }

@@ -18,9 +18,8 @@ async fn answer(uri: Uri) -> impl IntoResponse {
         std::future::pending::<()>().await;
     }
     let meta = |name: &str| json!({"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"app": "cart"}});
-    let of_service = |name: &str| {
-        json!({"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": "cart"}})
-    };
+    let of_service =
+        |name: &str| json!({"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": "cart"}});
     let pod = json!({"kind": "Pod", "namespace": "shop", "name": "cart-1"});
     let item = match uri.path() {
         "/api/v1/nodes" => json!({

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io::Read,
     path::Path as FilePath,
     sync::{Arc, Mutex},
     time::Duration,
@@ -198,12 +199,11 @@ logs:
     - name: default
       positions: {{filename: '{{dir}}/positions.yaml', sync_period: 300ms}}
       clients:
-        - name: fh
-          url: https://firehose.us-east-1.amazonaws.com/
+        - name: archive
+          url: https://example-bucket.s3.us-east-1.amazonaws.com/logs
           endpoint_url: '{}'
-          delivery_stream: lines
           format: json
-          batchwait: 50ms
+          batch: {{max_age: 1s}}
           aws: {{region: us-east-1, access_key_id: {KEY_ID}, secret_access_key: {SECRET}}}
       scrape_configs:
         - job_name: containers
@@ -224,16 +224,23 @@ logs:
     )
 }
 
-/// Every line that arrived, as `container/stream text`, in the order of arrival.
-fn arrived(sandbox: &Running) -> Vec<String> {
-    let read = |text: &str| {
-        let value: Value = serde_json::from_str(text.trim_end()).ok()?;
-        let label = |name: &str| value["labels"][name].as_str().unwrap_or_default().to_owned();
-        assert_eq!((label("app"), label("network")), ("shop".to_owned(), "bridge".to_owned()));
-        assert_eq!(label("address"), "172.17.0.2:8080");
-        Some(format!("{}/{} {}", label("container"), label("stream"), value["line"].as_str()?))
-    };
-    sandbox.records(None, None).iter().filter_map(|record| read(&record.text)).collect()
+/// Every line that arrived, as `container/stream text`: in objects, which are written once whatever is killed.
+fn arrived(sandbox: &Running) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for object in sandbox.objects() {
+        let body = sandbox.object(&object.bucket, &object.key).context("a listed object can be read")?;
+        let mut text = String::new();
+        flate2::read::MultiGzDecoder::new(&body[..]).read_to_string(&mut text)?;
+        for line in text.lines() {
+            let value: Value = serde_json::from_str(line)?;
+            let label = |name: &str| value["labels"][name].as_str().unwrap_or_default().to_owned();
+            assert_eq!((label("app"), label("network")), ("shop".to_owned(), "bridge".to_owned()));
+            assert_eq!(label("address"), "172.17.0.2:8080");
+            let line = value["line"].as_str().context("a line")?;
+            all.push(format!("{}/{} {line}", label("container"), label("stream")));
+        }
+    }
+    Ok(all)
 }
 
 async fn expect(agent: &Agent, sandbox: &Running, expected: &[String]) -> Result<()> {
@@ -241,7 +248,7 @@ async fn expect(agent: &Agent, sandbox: &Running, expected: &[String]) -> Result
     expected.sort();
     let last = Mutex::new(Vec::new());
     let result = until("every line of every container", PATIENCE, || async {
-        let mut found = arrived(sandbox);
+        let mut found = arrived(sandbox).ok()?;
         found.sort();
         let same = found == expected;
         *last.lock().unwrap() = found;

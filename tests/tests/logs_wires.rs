@@ -107,7 +107,11 @@ async fn kinesis_otlp_and_an_api_gateway_take_signed_lines_and_what_they_took_is
         let found: Vec<usize> = records.iter().flat_map(|record| numbers(&record.text)).collect();
         check(place, &found).with_context(|| agent.log())?;
         let callers: Vec<&str> = records.iter().map(|record| record.caller_arn.as_str()).collect();
-        ensure!(callers.iter().all(|arn| arn.starts_with("arn:aws:iam::")), "{place} was called by {:?}", callers.first());
+        ensure!(
+            callers.iter().all(|arn| arn.starts_with("arn:aws:iam::")),
+            "{place} was called by {:?}",
+            callers.first()
+        );
     }
     assert!(delivered(&agent, "nobody").await? < 0.5);
     agent.stop()?;
@@ -117,7 +121,8 @@ async fn kinesis_otlp_and_an_api_gateway_take_signed_lines_and_what_they_took_is
     let mut agent = self::agent(&clients.replace(SECRET, "another"), FILES)?;
     agent.start_ready().await?;
     until("all three are refused", PATIENCE, || async {
-        let refused: Vec<String> = sandbox.state().recent_refusals.iter().map(|refusal| format!("{refusal:?}")).collect();
+        let refused: Vec<String> =
+            sandbox.state().recent_refusals.iter().map(|refusal| format!("{refusal:?}")).collect();
         let of = |word: &str| refused.iter().any(|refusal| refusal.contains(word) && refusal.contains("ignature"));
         (of("kinesis") && of("logs") && of("execute-api")).then_some(())
     })
@@ -142,7 +147,8 @@ impl Moto {
         let port = free_port()?;
         let port = port.to_string();
         let server = peers::find("moto_server")?;
-        let process = Process::start(server, &["-H", "127.0.0.1", "-p", &port], &[], &directory.path().join("moto.log"))?;
+        let process =
+            Process::start(server, &["-H", "127.0.0.1", "-p", &port], &[], &directory.path().join("moto.log"))?;
         let moto = Self {
             url: format!("http://127.0.0.1:{port}"),
             client: reqwest::Client::builder().no_proxy().build()?,
@@ -158,7 +164,9 @@ impl Moto {
 
     fn request(&self, method: reqwest::Method, service: &str, path: &str) -> reqwest::RequestBuilder {
         // By this moto knows which service is meant.
-        let scope = format!("AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=x");
+        let scope = format!(
+            "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=x"
+        );
         self.client.request(method, format!("{}{path}", self.url)).header("authorization", scope)
     }
 
@@ -178,7 +186,8 @@ impl Moto {
 
     /// Every object of a bucket, unpacked.
     async fn objects(&self, bucket: &str) -> Result<String> {
-        let list = self.request(reqwest::Method::GET, "s3", &format!("/{bucket}?list-type=2")).send().await?.text().await?;
+        let list =
+            self.request(reqwest::Method::GET, "s3", &format!("/{bucket}?list-type=2")).send().await?.text().await?;
         let mut all = String::new();
         for key in list.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()) {
             let path = format!("/{bucket}/{}", key.replace('=', "%3D"));
@@ -224,7 +233,9 @@ async fn moto_takes_every_request_of_logs() -> Result<()> {
         }
         let page = moto.call("logs", "Logs_20140328.FilterLogEvents", asked).await?;
         let events = page["events"].as_array().cloned().unwrap_or_default();
-        found.extend(events.iter().flat_map(|event| numbers(event["message"].as_str().unwrap_or_default()).collect::<Vec<_>>()));
+        found.extend(
+            events.iter().flat_map(|event| numbers(event["message"].as_str().unwrap_or_default()).collect::<Vec<_>>()),
+        );
         token = page["nextToken"].clone();
         if token.is_null() {
             break;

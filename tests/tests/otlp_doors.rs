@@ -95,9 +95,11 @@ traces:
         }
         .send()
     };
-    for (packing, body) in
-        [(None, request()), (Some("zstd"), zstd::stream::encode_all(&request()[..], 3)?), (Some("gzip"), e2e::spans::gzip(&request(), 6)?)]
-    {
+    for (packing, body) in [
+        (None, request()),
+        (Some("zstd"), zstd::stream::encode_all(&request()[..], 3)?),
+        (Some("gzip"), e2e::spans::gzip(&request(), 6)?),
+    ] {
         let answer = post(body, packing).await?;
         assert_eq!(answer.status(), StatusCode::OK, "{packing:?}");
         let allowed = answer.headers().get("access-control-allow-origin").context("no word of CORS")?;
@@ -105,7 +107,10 @@ traces:
     }
     let preflight = |origin: &'static str| {
         let asked = client.request(Method::OPTIONS, &url).header("origin", origin);
-        asked.header("access-control-request-method", "POST").header("access-control-request-headers", "x-tenant").send()
+        asked
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "x-tenant")
+            .send()
     };
     let answer = preflight("https://shop.example.com").await?;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);

@@ -9,8 +9,8 @@ use proto::{
     loki::PushRequest,
     otlp_common::{KeyValue, Resource},
     otlp_metrics::{
-        Data, ExportMetricsServiceRequest, ExportMetricsServiceResponse, Gauge, Metric, Number, NumberDataPoint, ResourceMetrics,
-        ScopeMetrics, Sum,
+        Data, ExportMetricsServiceRequest, ExportMetricsServiceResponse, Gauge, Metric, Number, NumberDataPoint,
+        ResourceMetrics, ScopeMetrics, Sum,
     },
 };
 
@@ -74,7 +74,8 @@ async fn the_sdks_metrics_are_samples_and_its_records_lines() -> Result<()> {
         agent.start_ready().await?;
         let python = peers::find("moto_server")?.canonicalize()?.with_file_name("python");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/otlp_send.py");
-        let endpoint = if transport == "grpc" { format!("127.0.0.1:{grpc}") } else { format!("http://127.0.0.1:{http}") };
+        let endpoint =
+            if transport == "grpc" { format!("127.0.0.1:{grpc}") } else { format!("http://127.0.0.1:{http}") };
         let mut command = tokio::process::Command::new(python);
         command.arg(script).args([transport, &endpoint, "50"]).env("NO_PROXY", "127.0.0.1");
         let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await;
@@ -103,11 +104,18 @@ async fn the_sdks_metrics_are_samples_and_its_records_lines() -> Result<()> {
         until("the samples", PATIENCE, all).await.with_context(|| format!("{:?}", samples.recorded().keys()))?;
         let value = |series: &str| recorded()[series];
         assert_eq!((value(&wanted[0]), value(&wanted[2]), value(&wanted[3])), (50.0, 1.5, 1.0));
-        assert!(samples.recorded().keys().any(|series| series.starts_with("target_info{") && series.contains("telemetry_sdk_language=\"python\"")));
+        assert!(
+            samples.recorded().keys().any(
+                |series| series.starts_with("target_info{") && series.contains("telemetry_sdk_language=\"python\"")
+            )
+        );
         until("the lines", PATIENCE, || async { (lines(&collector).len() >= 50).then_some(()) }).await?;
         let lines = lines(&collector);
         let texts: BTreeSet<&str> = lines.iter().map(|(line, ..)| line.as_str()).collect();
-        assert_eq!(texts, (0..50).map(|n| format!("line-{n}")).collect::<Vec<_>>().iter().map(String::as_str).collect());
+        assert_eq!(
+            texts,
+            (0..50).map(|n| format!("line-{n}")).collect::<Vec<_>>().iter().map(String::as_str).collect()
+        );
         let (_, labels, metadata) = &lines[0];
         assert!(labels.contains(&job) && labels.contains("level=\"info\""), "{labels}");
         assert!(metadata.contains(&("scope_name".to_owned(), "e2e".to_owned())), "{metadata:?}");
@@ -120,10 +128,15 @@ async fn the_sdks_metrics_are_samples_and_its_records_lines() -> Result<()> {
 /// A sum of differences, and a gauge without a value.
 fn request(seconds: u64, number: i64) -> Vec<u8> {
     let point = |value| NumberDataPoint { time_unix_nano: seconds * 1_000_000_000, value, ..Default::default() };
-    let sum = Sum { data_points: vec![point(Some(Number::Int(number)))], aggregation_temporality: 1, is_monotonic: true };
+    let sum =
+        Sum { data_points: vec![point(Some(Number::Int(number)))], aggregation_temporality: 1, is_monotonic: true };
     let metrics = vec![
         Metric { name: "jobs".to_owned(), data: Some(Data::Sum(sum)), ..Default::default() },
-        Metric { name: "none".to_owned(), data: Some(Data::Gauge(Gauge { data_points: vec![point(None)] })), ..Default::default() },
+        Metric {
+            name: "none".to_owned(),
+            data: Some(Data::Gauge(Gauge { data_points: vec![point(None)] })),
+            ..Default::default()
+        },
     ];
     let scope = ScopeMetrics { metrics, ..Default::default() };
     let attributes = vec![KeyValue { key: "service.name".to_owned(), value: Some("svc".into()) }];
@@ -146,7 +159,8 @@ async fn differences_become_sums_partial_success_is_told_and_a_kill_loses_nothin
         let post = client.post(format!("http://127.0.0.1:{http}/v1/metrics"));
         let answer = post.header("content-type", "application/x-protobuf").body(request(now + at, 3)).send().await?;
         ensure!(answer.status() == 200);
-        let told = ExportMetricsServiceResponse::decode(answer.bytes().await?)?.partial_success.context("a rejection")?;
+        let told =
+            ExportMetricsServiceResponse::decode(answer.bytes().await?)?.partial_success.context("a rejection")?;
         assert_eq!((told.rejected_data_points, told.error_message.as_str()), (1, "not stored, by reason: no_value: 1"));
     }
     let untranslated = "sigpost_otlp_untranslated_items_total{traces_config=\"default\",receiver=\"otlp\",transport=\"http\",reason=\"no_value\"}";

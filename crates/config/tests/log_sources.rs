@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use config::{LoadOptions, LogSource, Plan, Problems, load};
-use discovery::{DiscoveryConfig, KubernetesRole};
+use discovery::{DiscoveryConfig, DockerHost, KubernetesRole};
 use log_receive::{LogGroups, NewObjects, ObjectCompression, SyslogFormat};
 use net::Transport;
 
@@ -95,6 +95,7 @@ fn a_rendered_source_is_the_same_source() {
         - {job_name: f, s3: {bucket: b, prefix: p/, start: 1h, aws: {region: eu-west-1}}}
         - {job_name: g, s3: {sqs_queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/q', sqs_endpoint_url: 'http://h:2/', aws: {}}}
         - {job_name: h, kubernetes_sd_configs: [{role: pod, namespaces: {names: [a], own_namespace: true}, attach_metadata: {node: true}}], relabel_configs: []}
+        - {job_name: i, docker_sd_configs: [{host: 'unix:///d.sock', filters: [{name: label, values: [a=b]}]}, {host: 'tcp://h:2376', refresh_interval: 5s, tls_config: {ca_file: /a}}]}
 ";
     let before = try_plan(jobs).unwrap_or_else(|e| panic!("{e}"));
     let rendered = before.render_masked();
@@ -163,4 +164,33 @@ fn scrapes_look_at_the_whole_cluster() {
     let DiscoveryConfig::Kubernetes(config) = &found[0] else { panic!("{found:?}") };
     assert_eq!(config.role, KubernetesRole::Endpoints);
     assert!(config.selectors.is_empty() && config.client.auth.is_some());
+}
+
+#[test]
+fn containers_are_read_from_the_engines_that_a_job_names() {
+    let LogSource::Docker(docker) = source("docker_sd_configs: [{host: 'unix:///var/run/docker.sock'}]") else {
+        panic!()
+    };
+    let engine = &docker.engines[0];
+    assert_eq!(engine.host, DockerHost::Socket("/var/run/docker.sock".into()));
+    assert_eq!(
+        (engine.port, engine.host_networking_host.as_str(), engine.match_first_network),
+        (80, "localhost", true)
+    );
+    assert_eq!(engine.refresh_interval, Duration::from_secs(60));
+    let text = "docker_sd_configs: [{host: 'tcp://h:2375', port: 81, filters: [{name: name, values: [a, b]}]}]";
+    let LogSource::Docker(docker) = source(text) else { panic!() };
+    assert_eq!(docker.engines[0].host.to_string(), "http://h:2375/");
+    assert_eq!(docker.engines[0].filters, [("name".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+    for (wrong, why) in [
+        ("docker_sd_configs: [{}]", "`host` is missing"),
+        ("docker_sd_configs: [{host: 'npipe:////x'}]", "`host` cannot be used"),
+        ("docker_sd_configs: [{host: 'unix://d.sock'}]", "`host` cannot be used"),
+        ("docker_sd_configs: [{host: 'unix:///d', bearer_token: x}]", "has no effect on a socket"),
+        ("docker_sd_configs: [{host: 'unix:///d', port: 70000}]", "at most 65535"),
+        ("docker_sd_configs: [{host: 'unix:///d', refresh_interval: 0s}]", "longer than 0"),
+    ] {
+        let problems = try_plan(&job(wrong)).expect_err(wrong).to_string();
+        assert!(problems.contains(why), "{wrong}: {problems}");
+    }
 }

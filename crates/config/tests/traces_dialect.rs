@@ -124,11 +124,14 @@ fn processors_are_read_with_the_agents_defaults() {
     };
     let of = |processors: &str| whole(processors).traces.remove(0).processors;
     assert!(of("batch: {}").is_empty());
-    let tail = of("tail_sampling: {policies: [{type: always_sample}, {type: and, and: {and_sub_policy: [{type: latency, latency: {threshold_ms: 5}}]}}]}");
+    let tail = of(
+        "tail_sampling: {policies: [{type: always_sample}, {type: and, and: {and_sub_policy: [{type: latency, latency: {threshold_ms: 5}}]}}]}",
+    );
     let tail = tail.tail_sampling.unwrap();
     assert_eq!((tail.decision_wait, tail.num_traces), (Duration::from_secs(5), 50_000));
     assert_eq!(tail.policies[0].name, "always_sample/0");
-    let attributes = of("attributes: {actions: [{key: a, action: UPSERT, value: '1'}, {key: b, action: insert, value: 1.5}]}");
+    let attributes =
+        of("attributes: {actions: [{key: a, action: UPSERT, value: '1'}, {key: b, action: insert, value: 1.5}]}");
     let literal = |value: traces::AnyValue| traces::ValueSource::Literal(value);
     let actions = attributes.attributes.unwrap().actions;
     assert_eq!(actions[0].action, traces::Action::Upsert(literal("1".into())));
@@ -142,8 +145,12 @@ fn processors_are_read_with_the_agents_defaults() {
     let logging = of("automatic_logging: {backend: logs_instance, logs_instance_name: l, roots: true}");
     let logging = logging.automatic_logging.unwrap();
     assert_eq!((logging.timeout, logging.overrides), (Duration::from_millis(1), traces::LogKeys::default()));
-    let composite = of("tail_sampling: {policies: [{type: composite, composite: {max_total_spans_per_second: 1000, policy_order: [rest, few], composite_sub_policy: [{name: few, type: always_sample}, {name: rest, type: always_sample}], rate_allocation: [{policy: few, percent: 30}]}}]}");
-    let traces::PolicyRule::Composite { parts, .. } = &composite.tail_sampling.unwrap().policies[0].rule else { panic!() };
+    let composite = of(
+        "tail_sampling: {policies: [{type: composite, composite: {max_total_spans_per_second: 1000, policy_order: [rest, few], composite_sub_policy: [{name: few, type: always_sample}, {name: rest, type: always_sample}], rate_allocation: [{policy: few, percent: 30}]}}]}",
+    );
+    let traces::PolicyRule::Composite { parts, .. } = &composite.tail_sampling.unwrap().policies[0].rule else {
+        panic!()
+    };
     let parts: Vec<(&str, u64)> = parts.iter().map(|part| (part.policy.name.as_str(), part.spans_per_second)).collect();
     assert_eq!(parts, [("rest", 700), ("few", 300)]);
 }
@@ -156,7 +163,10 @@ fn load_balancing_makes_several_routes_of_an_instance() {
       tail_sampling: {policies: [{type: always_sample}]}";
     let plan = plan(&to(&format!("{entry}{processors}")));
     let [whole, balancer, one, two] = &plan.traces[..] else { panic!("{:?}", plan.traces) };
-    assert_eq!((whole.name.as_str(), whole.receivers[0].listen.as_str(), whole.destinations.len()), ("default", "0.0.0.0:9999", 1));
+    assert_eq!(
+        (whole.name.as_str(), whole.receivers[0].listen.as_str(), whole.destinations.len()),
+        ("default", "0.0.0.0:9999", 1)
+    );
     assert!(whole.processors.tail_sampling.is_some() && whole.processors.attributes.is_none());
     assert!(plan.traces.iter().all(|route| route.instance() == "default"));
     assert_eq!((balancer.receivers.len(), balancer.destinations.len()), (2, 0));
@@ -165,7 +175,10 @@ fn load_balancing_makes_several_routes_of_an_instance() {
     assert_eq!(balancer.backends, [one.name.clone(), two.name.clone()]);
     assert_eq!(two.destinations[0].config.url.as_str(), "http://b:4318/");
     let printed = plan.render_masked();
-    assert!(!printed.contains("hidden") && printed.contains("receiver_port: 9999") && printed.contains("0.0.0.0:4317"), "{printed}");
+    assert!(
+        !printed.contains("hidden") && printed.contains("receiver_port: 9999") && printed.contains("0.0.0.0:4317"),
+        "{printed}"
+    );
     assert_eq!(self::plan(&printed).render_masked(), printed);
     let dns = self::plan(&to(&format!("{entry}load_balancing: {{resolver: {{dns: {{hostname: h}}}}}}")));
     assert_eq!(dns.traces[0].held_by, ["load_balancing"]);
@@ -178,19 +191,31 @@ fn mistakes_in_processors_are_told_with_what_to_write() {
         ("attributes: {actions: []}", "has no `actions`"),
         ("attributes: {actions: [{key: a, action: insert}]}", "needs `value` or `from_attribute`"),
         ("attributes: {actions: [{key: a, action: delete, value: 1}]}", "does not use `value`"),
-        ("attributes: {actions: [{key: a, action: upsert, from_context: metadata.x}]}", "`from_context` is not in this version"),
+        (
+            "attributes: {actions: [{key: a, action: upsert, from_context: metadata.x}]}",
+            "`from_context` is not in this version",
+        ),
         ("attributes: {actions: [{key: a, action: extract, pattern: '(x)'}]}", "every group needs a name"),
         ("attributes: {actions: [{key: a, action: delete}], include: {services: [a]}}", "`match_type` is missing"),
         ("attributes: {actions: [{key: a, action: delete}], include: {match_type: strict}}", "names nothing to match"),
-        ("attributes: {actions: [{key: a, action: delete}], include: {match_type: regexp, services: ['(']}}", "pattern is not valid"),
+        (
+            "attributes: {actions: [{key: a, action: delete}], include: {match_type: regexp, services: ['(']}}",
+            "pattern is not valid",
+        ),
         ("tail_sampling: {policies: []}", "has no `policies`"),
         ("tail_sampling: {policies: [{type: latenzy}]}", "is no policy"),
         ("tail_sampling: {policies: [{type: latency}]}", "needs a block `latency`"),
-        ("tail_sampling: {policies: [{type: ottl_condition, ottl_condition: {span: []}}]}", "`ottl_condition` is not in this version"),
+        (
+            "tail_sampling: {policies: [{type: ottl_condition, ottl_condition: {span: []}}]}",
+            "`ottl_condition` is not in this version",
+        ),
         ("spanmetrics: {}", "exactly one of"),
         ("spanmetrics: {metrics_instance: nobody}", "`nobody` is no entry of `metrics.configs`"),
         ("spanmetrics: {handler_endpoint: 'h:1', latency_histogram_buckets: [2s, 1s]}", "are rising"),
-        ("automatic_logging: {spans: true, backend: logs_instance, logs_instance_name: x}", "`x` is no entry of `logs.configs`"),
+        (
+            "automatic_logging: {spans: true, backend: logs_instance, logs_instance_name: x}",
+            "`x` is no entry of `logs.configs`",
+        ),
         ("automatic_logging: {}", "logs nothing"),
         ("load_balancing: {}", "`resolver` is missing"),
         ("load_balancing: {resolver: {static: {}}}", "names no backend"),

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    DiscoveryConfig, DiscoveryError, DiscoveryMetrics, TargetGroup, board::Board, docker::DockerSource, file::FileSource, http::HttpSource,
-    kubernetes::KubernetesSource,
+    DiscoveryConfig, DiscoveryError, DiscoveryMetrics, TargetGroup, board::Board, docker::DockerSource,
+    file::FileSource, http::HttpSource, kubernetes::KubernetesSource,
 };
 
 /// How long the first list waits for a slow source.

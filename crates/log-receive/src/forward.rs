@@ -447,7 +447,11 @@ impl Drop for Forward {
         let lines = if self.unique { self.unsent() } else { 0 };
         if lines > 0 {
             self.counts.dropped_many("not_handed_over", lines);
-            tracing::warn!(job = self.config.job_name, lines, "lines that a source took in were not queued in time and are lost");
+            tracing::warn!(
+                job = self.config.job_name,
+                lines,
+                "lines that a source took in were not queued in time and are lost"
+            );
         }
     }
 }

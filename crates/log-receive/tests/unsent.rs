@@ -34,7 +34,8 @@ async fn lines_of_standard_input_that_no_queue_took_are_counted() {
     let forward = store.forward("stdin", ForwardConfig::new("in"));
     let (input, output) = tokio::io::duplex(1 << 10);
     let stop = CancellationToken::new();
-    let reader = tokio::spawn(read_lines(tokio::io::BufReader::with_capacity(1, output), StdinConfig::default(), forward, stop));
+    let reader =
+        tokio::spawn(read_lines(tokio::io::BufReader::with_capacity(1, output), StdinConfig::default(), forward, stop));
     let (mut write, mut sent) = (input, 0);
     // Until it takes nothing more.
     for n in 0..LINES {

@@ -94,6 +94,8 @@ pub(crate) struct Lookout {
     /// Device and inode of files that lay there: they may have been cut and written anew.
     pub was: Vec<(u64, u64)>,
     pub until: Instant,
+    /// How often that was searched: a thread that was held up must not forget what it had no time for.
+    pub searches: u32,
 }
 
 /// A content that came into a path, and of which nothing is durable yet.
@@ -514,11 +516,12 @@ impl Foreman {
             Some(held) => {
                 held.since_ms = held.since_ms.min(since_ms);
                 held.until = until;
+                held.searches = 0;
                 held.was.extend(was);
                 held.was.sort_unstable();
                 held.was.dedup();
             }
-            None => lookouts.push(Lookout { job, rank, real, since_ms, was, until }),
+            None => lookouts.push(Lookout { job, rank, real, since_ms, was, until, searches: 0 }),
         }
     }
 

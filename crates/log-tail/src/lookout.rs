@@ -24,6 +24,9 @@ use crate::{
 /// The coarse clock that file systems stamp with lags behind.
 const CLOCK_SLACK_MS: i64 = 100;
 
+/// Every search may meet names that move while it looks: one alone finds nothing out.
+const SEARCHES: u32 = 3;
+
 /// When a path was last seen of which these are the records: what came and is not read yet came after that.
 fn last_seen(records: &[Record]) -> Option<i64> {
     let (unread, read): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| record.is_unread());
@@ -96,7 +99,9 @@ impl Foreman {
                 by_path.entry((record.rank, record.path.clone())).or_default().push(record);
             }
             let wanted = |path: &str| job.targets.iter().any(|target| target.wants(Path::new(path)));
-            known.extend(by_path.into_iter().filter(|((_, path), _)| wanted(path)).map(|(at, of)| (job.name.clone(), at, of)));
+            known.extend(
+                by_path.into_iter().filter(|((_, path), _)| wanted(path)).map(|(at, of)| (job.name.clone(), at, of)),
+            );
         }
         self.recall = false;
         for (name, (rank, path), records) in known {
@@ -228,7 +233,8 @@ impl Foreman {
     pub(crate) fn search_between(&mut self, held: &mut HashMap<PathBuf, (Instant, u64)>) {
         let now = Instant::now();
         self.lookouts.retain(|_, lookouts| {
-            lookouts.retain(|lookout| lookout.until > now);
+            lookouts.retain(|lookout| lookout.until > now || lookout.searches < SEARCHES);
+            lookouts.iter_mut().for_each(|lookout| lookout.searches = lookout.searches.saturating_add(1));
             !lookouts.is_empty()
         });
         let pending =
@@ -310,6 +316,7 @@ impl Foreman {
         for path in put_off {
             for lookout in self.lookouts.get_mut(&path).into_iter().flatten() {
                 lookout.until = until;
+                lookout.searches = 0;
             }
         }
     }

@@ -91,8 +91,11 @@ impl Foreman {
         }
         self.watch.listen(&directories);
         for job in self.jobs.iter().filter(|job| job.known) {
+            // What is still looked for came after that, and may be of a path of which nothing is known.
+            let pending = self.lookouts.values().flatten().filter(|lookout| lookout.job == job.name);
+            let looked_ms = pending.map(|lookout| lookout.since_ms).fold(self.survey_ms, i64::min);
             let patterns = job.targets.iter().map(|target| target.pattern.as_str());
-            self.book.note_looked_up(&job.name, patterns, self.survey_ms);
+            self.book.note_looked_up(&job.name, patterns, looked_ms);
         }
         self.finish_survey(begun);
     }

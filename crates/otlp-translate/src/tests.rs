@@ -270,7 +270,7 @@ fn differences_are_added_up_once_and_taken_back_when_they_are_not_stored() {
         request(vec![metric("n", "", Data::Sum(sum))])
     };
     let mut translator = MetricTranslator::default();
-    let mut first = |translator: &mut MetricTranslator, seconds, value| {
+    let first = |translator: &mut MetricTranslator, seconds, value| {
         let all = translator.translate(&delta(seconds, value), NOW).unwrap();
         shown(&all)
             .first()

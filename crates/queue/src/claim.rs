@@ -143,7 +143,8 @@ fn any_copy(fetched: &Fetched, key: &ContextKey) -> Option<Bytes> {
             Step::Frame { header, body, .. }
                 if header.kind == KIND_CONTEXT && body.get(..16).is_some_and(|name| name == key.0) =>
             {
-                return Some(body.slice(16..));
+                // Not a part of the block it was read in: whoever asked keeps it for long.
+                return body.get(16..).map(Bytes::copy_from_slice);
             }
             Step::Frame { .. } | Step::BadBody { .. } | Step::Gap { .. } => {}
             Step::End => return None,

@@ -14,9 +14,9 @@ use prometheus_client::metrics::counter::Counter;
 use crate::{
     Entry, PipelineConfig, StageError, StageMetrics, assembly,
     extracted::Seeds,
+    metrics::Failures,
     report::{Fate, Snapshot, StepReport},
     selector::Selector,
-    metrics::Failures,
     step::{Flow, LineStage, cri::Cri, multiline::Multiline},
 };
 

@@ -221,10 +221,22 @@ impl Stage {
             }
         }
         // A lane makes durable in the order of its appends.
-        for receipt in last.into_values() {
-            receipt.durable().await.map_err(|_| Closed)?;
+        let durable = async {
+            for receipt in last.into_values() {
+                receipt.durable().await.map_err(|_| Closed)?;
+            }
+            Ok(())
+        };
+        // A disk that takes nothing must not keep a stage that is to end: what it held comes back.
+        let given_up = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            done = durable => done,
+            () = given_up => Err(Closed),
         }
-        Ok(())
     }
 
     async fn append(

@@ -112,7 +112,11 @@ async fn main() -> Result<()> {
             ratios[0].push(ours.cpu / plain.cpu);
             ratios[1].extend(packed.map(|p| ours.cpu / p.cpu));
         }
-        let packed = if way.packed() { format!("   of the floor that packs {:>5.2}", median(&mut ratios[1])) } else { String::new() };
+        let packed = if way.packed() {
+            format!("   of the floor that packs {:>5.2}", median(&mut ratios[1]))
+        } else {
+            String::new()
+        };
         println!(
             "median  {:<10} {:>6.2} CPU s/M spans   ratio {:>5.2}{packed}   goal: at most 2\n",
             way.name(),
@@ -241,7 +245,9 @@ impl Way {
                 format!("{{endpoint: '{to}', protocol: grpc, insecure: true, compression: {compression}}}")
             }
             Self::Http | Self::HttpGzip => {
-                format!("{{endpoint: 'http://{to}', protocol: http, compression: {compression}, {aws}, service: xray}}}}")
+                format!(
+                    "{{endpoint: 'http://{to}', protocol: http, compression: {compression}, {aws}, service: xray}}}}"
+                )
             }
             Self::XRay => format!(
                 "{{endpoint: 'https://xray.us-east-1.amazonaws.com', endpoint_url: 'http://{to}', format: xray, protocol: http, {aws}}}}}"
@@ -351,7 +357,13 @@ async fn floor(to: SocketAddr, repack: bool, grpc: bool) -> Result<()> {
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-async fn passed(client: &reqwest::Client, to: SocketAddr, repack: bool, grpc: bool, request: Request<Incoming>) -> Answer {
+async fn passed(
+    client: &reqwest::Client,
+    to: SocketAddr,
+    repack: bool,
+    grpc: bool,
+    request: Request<Incoming>,
+) -> Answer {
     let path = request.uri().path().to_owned();
     let packing = if grpc { "grpc-encoding" } else { "content-encoding" };
     let packed = request.headers().contains_key(packing);

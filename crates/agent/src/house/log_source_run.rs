@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use config::LogSource;
 use log_receive::{
-    CloudWatchReader, DockerReader, Forward, ForwardConfig, JournalReader, MarkBook, PushReceiver, ReceiveError, ReceiveMetrics,
-    S3Reader, SourceState, StdinConfig, SyslogListener, read_stdin,
+    CloudWatchReader, DockerReader, Forward, ForwardConfig, JournalReader, MarkBook, PushReceiver, ReceiveError,
+    ReceiveMetrics, S3Reader, SourceState, StdinConfig, SyslogListener, read_stdin,
 };
 use log_tail::Book;
 use net::Backoff;

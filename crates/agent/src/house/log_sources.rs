@@ -38,7 +38,10 @@ pub enum Input {
     Nothing,
     Listening(Listening),
     CloudWatch(CloudAccess),
-    Objects { bucket: CloudAccess, queue: Option<CloudAccess> },
+    Objects {
+        bucket: CloudAccess,
+        queue: Option<CloudAccess>,
+    },
     Stdin(Labels),
 }
 

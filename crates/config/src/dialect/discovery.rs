@@ -16,7 +16,8 @@ pub(super) const FILE: Shape = Shape { name: "file_sd_configs[]", keys: &[&["fil
 pub(super) const HTTP: Shape = Shape { name: "http_sd_configs[]", keys: &[&["url", "refresh_interval"], client::KEYS] };
 
 /// Those that this version has.
-pub(super) const KEYS: &[&str] = &["static_configs", "file_sd_configs", "http_sd_configs", "kubernetes_sd_configs", docker::KEY];
+pub(super) const KEYS: &[&str] =
+    &["static_configs", "file_sd_configs", "http_sd_configs", "kubernetes_sd_configs", docker::KEY];
 
 /// The kinds that the dialect has and this version has not.
 pub(super) const NOT_YET: &[&str] = &[

@@ -82,7 +82,11 @@ fn min_free(block: &Block<'_>) -> Option<MinFree> {
         None => scalar::size(&text).map(MinFree::Bytes),
     };
     read.map_err(|message| {
-        block.reader.error(&field, format!("`min_free`: {message}"), Some("min_free: auto, min_free: 5% or min_free: 10GiB"))
+        block.reader.error(
+            &field,
+            format!("`min_free`: {message}"),
+            Some("min_free: auto, min_free: 5% or min_free: 10GiB"),
+        )
     })
     .ok()
 }

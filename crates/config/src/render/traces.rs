@@ -41,7 +41,9 @@ fn route(route: &TracesRoute, receiving: &TracesRoute) -> Map {
     names.dedup();
     for name in names {
         let mut protocols = Map::default();
-        if let Some(zipkin) = receiving.receivers.iter().find(|r| r.name == name && matches!(r.speech, Speech::Zipkin { .. })) {
+        if let Some(zipkin) =
+            receiving.receivers.iter().find(|r| r.name == name && matches!(r.speech, Speech::Zipkin { .. }))
+        {
             receivers.put(name, Out::Map(receiver(zipkin)));
             continue;
         }
@@ -51,7 +53,8 @@ fn route(route: &TracesRoute, receiving: &TracesRoute) -> Map {
         let mut block = Map::default();
         block.put("protocols", Out::Map(protocols));
         let first = receiving.receivers.iter().find(|receiver| receiver.name == name);
-        let elsewhere = first.map(|first| [("metrics_instance", &first.metrics_instance), ("logs_instance", &first.logs_instance)]);
+        let elsewhere =
+            first.map(|first| [("metrics_instance", &first.metrics_instance), ("logs_instance", &first.logs_instance)]);
         for (key, instance) in elsewhere.into_iter().flatten() {
             if let Some(instance) = instance {
                 block.text(key, instance);

@@ -131,10 +131,8 @@ mod tests {
             for part in bytes.chunks(piece) {
                 frames.push(part, &mut out).unwrap();
             }
-            let found: Vec<_> = out
-                .iter()
-                .map(|m| (m.is_error, m.ns, String::from_utf8_lossy(&m.text).into_owned(), m.ends))
-                .collect();
+            let found: Vec<_> =
+                out.iter().map(|m| (m.is_error, m.ns, String::from_utf8_lossy(&m.text).into_owned(), m.ends)).collect();
             let expected = [
                 (false, Some(NS), "one", true),
                 (true, Some(NS), "part of ", false),

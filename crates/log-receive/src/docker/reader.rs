@@ -151,9 +151,8 @@ impl DockerReader {
 
     fn take_list(&mut self, engine: usize, list: Vec<DockerContainer>, told: &mpsc::Sender<Told>) {
         let listed: HashSet<&str> = list.iter().map(|container| container.id.as_str()).collect();
-        self.containers.retain(|id, known| {
-            known.engine != engine || known.follower.is_some() || listed.contains(&**id)
-        });
+        self.containers
+            .retain(|id, known| known.engine != engine || known.follower.is_some() || listed.contains(&**id));
         for container in list {
             let id: Arc<str> = Arc::from(container.id.as_str());
             let known = self.containers.get(&id);

@@ -120,10 +120,16 @@ fn parts<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>, instan
 }
 
 /// The routes of an instance with `load_balancing`; the first has the instance's name and destinations.
-fn balanced(instance: &Block<'_>, whole: TracesRoute, balancing: Balancing, names: &mut Vec<String>) -> Vec<TracesRoute> {
+fn balanced(
+    instance: &Block<'_>,
+    whole: TracesRoute,
+    balancing: Balancing,
+    names: &mut Vec<String>,
+) -> Vec<TracesRoute> {
     let Balancing { config, mut destinations, receiver } = balancing;
     for taken in remote_write::set_apart(names, &whole.name, &mut destinations) {
-        instance.warn(format!("another destination has the name `{taken}`, which a backend of `{}` has", whole.name), None);
+        instance
+            .warn(format!("another destination has the name `{taken}`, which a backend of `{}` has", whole.name), None);
     }
     let part = |name: String| TracesRoute {
         name,
@@ -139,10 +145,10 @@ fn balanced(instance: &Block<'_>, whole: TracesRoute, balancing: Balancing, name
     };
     let of_backend = |backend: &String| format!("{}/{backend}", whole.name);
     let backends: Vec<String> = config.backends.iter().map(of_backend).collect();
-    let sending = backends.iter().zip(destinations).map(|(name, destination)| TracesRoute {
-        destinations: vec![destination],
-        ..part(name.clone())
-    });
+    let sending = backends
+        .iter()
+        .zip(destinations)
+        .map(|(name, destination)| TracesRoute { destinations: vec![destination], ..part(name.clone()) });
     let mut parts: Vec<TracesRoute> = sending.collect();
     let mut behind = whole.clone();
     behind.receivers = vec![receiver];
