@@ -79,13 +79,11 @@ END
 fi
 
 # kustomize reads what kubectl reads; Debian's kubectl is too old for `patches`.
-if [ ! -x "$dest/bin/kubectl" ] && [ ! -x "$dest/bin/kustomize" ]; then
+if [ ! -x "$dest/bin/kubectl" ]; then
   if found=$(command -v kubectl); then
     ln -sf "$found" "$dest/bin/kubectl"
-  elif command -v go >/dev/null && GOBIN="$dest/bin" GOFLAGS=-mod=mod go install sigs.k8s.io/kustomize/kustomize/v5@v5.4.3 >&2; then
-    echo "fetched kustomize (Go module)"
   else
-    lacks kubectl "it is in no package of Debian that is new enough, and there is no Go to build kustomize with"
+    lacks kubectl "no package of Debian is new enough to be fetched here"
   fi
 fi
 

@@ -42,7 +42,7 @@ pub fn request(number: u64, spans: usize) -> Vec<u8> {
     let second = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let begin = second * 1_000_000_000;
     let spans = (0..spans as u64).map(|at| {
-        let (this, trace) = (random(number << 20 | at), random(number << 20 | at / 10));
+        let (this, trace) = (random((number << 20) | at), random((number << 20) | (at / 10)));
         let start = begin + this % 1_000_000_000;
         let epoch = u32::try_from(second).unwrap_or_default().to_be_bytes();
         let trace_id = [epoch.as_slice(), &trace.to_be_bytes(), &epoch].concat();
@@ -53,7 +53,7 @@ pub fn request(number: u64, spans: usize) -> Vec<u8> {
             parent_span_id: if at % 10 == 0 {
                 Vec::new()
             } else {
-                random(number << 20 | (at - 1)).to_be_bytes().to_vec()
+                random((number << 20) | (at - 1)).to_be_bytes().to_vec()
             },
             name,
             kind: if at % 2 == 0 { SpanKind::Server.into() } else { SpanKind::Client.into() },

@@ -49,8 +49,11 @@ traces:
     ))
 }
 
-/// Line, labels and metadata of everything that Loki was sent.
-fn lines(collector: &Collector) -> Vec<(String, String, Vec<(String, String)>)> {
+/// A line, its labels and its metadata.
+type Line = (String, String, Vec<(String, String)>);
+
+/// Everything that Loki was sent.
+fn lines(collector: &Collector) -> Vec<Line> {
     let mut found = Vec::new();
     for body in collector.bodies("/loki/api/v1/push") {
         let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap_or_default();

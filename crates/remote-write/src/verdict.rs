@@ -264,7 +264,10 @@ pub fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let named = |name: &[u8]| kind.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
     let begins = |tag: &[u8]| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
-    named(b"text/html") || named(b"application/xhtml") || begins(b"<!doctype html") || begins(b"<html")
+    (named(b"text/html") && !begins(b"{"))
+        || named(b"application/xhtml")
+        || begins(b"<!doctype html")
+        || begins(b"<html")
 }
 
 /// Verdicts that do not depend on the protocol: success, load, identity, address. `None`: the answer is about the data.
@@ -338,6 +341,7 @@ mod tests {
         };
         assert!(page("text/html", "") && page("Text/HTML;charset=x", "") && page("application/xhtml+xml", ""));
         assert!(page("text/plain", "\u{feff}\n <!DOCTYPE HTML><title>Sign in</title>") && page("", "<HTML lang=en>"));
+        assert!(!page("text/html; charset=utf-8", "{}"), "a stand-in that names no type of its own");
         assert!(!page("application/json", "{}") && !page("text/plain", "ok") && !page("application/xml", "<a/>"));
     }
 

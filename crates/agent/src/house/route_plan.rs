@@ -11,14 +11,14 @@ use crate::lanes::{logs_lane, metrics_lane, traces_lane};
 pub enum RoutePlan {
     Metrics(MetricsRoute),
     Logs(LogsRoute),
-    Traces(TracesRoute),
+    Traces(Box<TracesRoute>),
 }
 
 impl RoutePlan {
     /// Every route of a plan.
     pub fn all(plan: &Plan) -> impl Iterator<Item = Self> + '_ {
         let (metrics, logs) = (plan.metrics.iter().cloned(), plan.logs.iter().cloned());
-        let traces = plan.traces.iter().cloned().map(Self::Traces);
+        let traces = plan.traces.iter().cloned().map(|route| Self::Traces(Box::new(route)));
         metrics.map(Self::Metrics).chain(logs.map(Self::Logs)).chain(traces)
     }
 
@@ -64,7 +64,7 @@ impl RoutePlan {
 
     pub fn traces(&self) -> Option<&TracesRoute> {
         match self {
-            Self::Traces(route) => Some(route),
+            Self::Traces(route) => Some(&**route),
             _ => None,
         }
     }

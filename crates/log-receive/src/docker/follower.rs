@@ -111,7 +111,7 @@ async fn read(
             untimed += u64::from(message.ns.is_none());
             let [out, err] = &mut begun;
             let line = if is_error { err } else { out };
-            if let Some((text, first_ns, parts, was_cut)) = line.take(message) {
+            if let Some(Begun { text, first_ns, parts, cut: was_cut }) = line.take(message) {
                 parts.into_iter().for_each(|ns| place.advance(is_error, ns));
                 cut += u64::from(was_cut);
                 if !text.is_empty() {
@@ -148,7 +148,7 @@ async fn read(
 
 impl Begun {
     /// Adds a message; gives the line if it ends with it.
-    fn take(&mut self, message: Message) -> Option<(Vec<u8>, Option<i64>, Vec<i64>, bool)> {
+    fn take(&mut self, message: Message) -> Option<Self> {
         let room = LONGEST_LINE.saturating_sub(self.text.len());
         self.cut |= message.cut || message.text.len() > room;
         self.text.extend_from_slice(message.text.get(..room).unwrap_or(&message.text));
@@ -158,9 +158,6 @@ impl Begun {
             self.parts.drain(..32);
         }
         self.parts.extend(message.ns);
-        message.ends.then(|| {
-            let Self { text, first_ns, parts, cut } = std::mem::take(self);
-            (text, first_ns, parts, cut)
-        })
+        message.ends.then(|| std::mem::take(self))
     }
 }

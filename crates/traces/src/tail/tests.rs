@@ -1,3 +1,5 @@
+//! Each policy, and how traces are put together and decided: golden cases from the Collector's documentation.
+
 use std::time::Duration;
 
 use proto::{

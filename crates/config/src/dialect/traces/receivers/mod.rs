@@ -207,7 +207,7 @@ fn keepalive(block: &Block<'_>, config: &mut ReceiverConfig) {
         }
         for key in ["max_connection_idle", "max_connection_age", "max_connection_age_grace"] {
             let Some(field) = server.get(key) else { continue };
-            server.reader.warn(&field, &format!("`{key}` has no effect: connections stay while they answer"), None);
+            server.reader.warn(&field, format!("`{key}` has no effect: connections stay while they answer"), None);
         }
     }
     if let Some(field) = block.get("enforcement_policy") {
