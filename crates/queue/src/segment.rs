@@ -14,7 +14,7 @@ pub(crate) const HEADER_LEN: usize = 128;
 /// The same as a file position.
 pub(crate) const HEADER_SIZE: u64 = 128;
 /// Where the nonce is in it.
-pub(crate) const NONCE_AT: u64 = 16;
+pub(crate) const NONCE_AT: usize = 16;
 /// First eight bytes of each segment file.
 pub(crate) const MAGIC: [u8; 8] = *b"SIGQSEG\n";
 /// Major format version written and read.
@@ -115,6 +115,21 @@ impl SegmentHeader {
             lane_hash,
         })
     }
+}
+
+/// The nonce that a header states, whole or not.
+pub(crate) fn nonce_of(header: &[u8; HEADER_LEN]) -> u64 {
+    let at = NONCE_AT;
+    header.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Whether a header was whole before something happened to its nonce, which was this one.
+pub(crate) fn is_whole_with(header: &[u8; HEADER_LEN], nonce: u64) -> bool {
+    let mut header = *header;
+    if let Some(place) = header.get_mut(NONCE_AT..NONCE_AT + 8) {
+        place.copy_from_slice(&nonce.to_le_bytes());
+    }
+    SegmentHeader::decode(&header).is_ok()
 }
 
 /// The short form of a lane's name in headers.

@@ -258,16 +258,15 @@ pub fn spoken(message: &[u8]) -> Option<Spoken> {
     Some(if bare && !wrapped { Spoken::RolledBack(loss) } else { Spoken::RestStored(loss) })
 }
 
-/// A web page: what captive portals and login pages answer to everything, and what no receiver of data answers.
+/// A web page: what captive portals and login pages answer to everything, and what no receiver of data answers. The type alone
+/// tells nothing: some servers give it to `OK` and to no text at all.
 pub fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let kind = headers.get(http::header::CONTENT_TYPE).map_or(&[][..], http::HeaderValue::as_bytes).trim_ascii_start();
     let named = |name: &[u8]| kind.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
     let begins = |tag: &[u8]| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
-    (named(b"text/html") && !begins(b"{"))
-        || named(b"application/xhtml")
-        || begins(b"<!doctype html")
-        || begins(b"<html")
+    let marked_up = begins(b"<") && (named(b"text/html") || named(b"application/xhtml"));
+    marked_up || begins(b"<!doctype html") || begins(b"<html")
 }
 
 /// Verdicts that do not depend on the protocol: success, load, identity, address. `None`: the answer is about the data.
@@ -339,9 +338,10 @@ mod tests {
             let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind))]);
             is_page(&headers, body.as_bytes())
         };
-        assert!(page("text/html", "") && page("Text/HTML;charset=x", "") && page("application/xhtml+xml", ""));
+        assert!(page("Text/HTML;charset=x", " <!-- hotel --><p>Sign in") && page("application/xhtml+xml", "<?xml?>"));
         assert!(page("text/plain", "\u{feff}\n <!DOCTYPE HTML><title>Sign in</title>") && page("", "<HTML lang=en>"));
-        assert!(!page("text/html; charset=utf-8", "{}"), "a stand-in that names no type of its own");
+        assert!(!page("text/html; charset=utf-8", "{}"), "a server that names no type of its own");
+        assert!(!page("text/html", "") && !page("text/html; charset=utf-8", "OK"));
         assert!(!page("application/json", "{}") && !page("text/plain", "ok") && !page("application/xml", "<a/>"));
     }
 

@@ -1,7 +1,8 @@
 //! A segment whose own header is damaged and that no later header names: its frames say how to read them.
 //!
-//! Changes nothing. Keeps true: what it gives reads at least one frame whose neighbour or body agrees, and whatever the file
-//! holds it reads no more than a bounded number of bytes (invariant 16).
+//! Changes nothing. Keeps true: what it gives reads at least one frame that something beside it confirms (the frame behind it, or
+//! the segment's own header but for its nonce), and whatever the file holds it reads no more than a bounded number of bytes
+//! (invariant 16).
 
 use std::sync::Arc;
 
@@ -17,10 +18,10 @@ const PROOF_LIMIT: u64 = 256 << 20;
 /// A nonce under which the frames between `base` and `end` validate.
 pub(super) fn nonce(file: &Arc<dyn DiskFile>, base: u64, end: u64) -> Option<u64> {
     let view = |nonce| Arc::new(SegmentFile::new(Arc::clone(file), base, nonce, segment::HEADER_SIZE));
-    // Most damage leaves these eight bytes as they were.
-    let mut stated = [0; 8];
-    read_full(file.as_ref(), &mut stated, segment::NONCE_AT).ok()?;
-    let stated = u64::from_le_bytes(stated);
+    let mut head = [0; segment::HEADER_LEN];
+    read_full(file.as_ref(), &mut head, 0).ok()?;
+    // Most damage leaves the nonce as it was.
+    let stated = segment::nonce_of(&head);
     if !matches!(Walk::new(view(stated), base, end).step_to_frame(), Step::End) {
         return Some(stated);
     }
@@ -32,7 +33,7 @@ pub(super) fn nonce(file: &Arc<dyn DiskFile>, base: u64, end: u64) -> Option<u64
         let block = view.read(at, usize::try_from(len).ok()?);
         for (index, word) in block.chunks_exact(8).enumerate() {
             if word.starts_with(&SYNC) {
-                let found = proven(&view, at + index as u64 * 8, end, &mut left);
+                let found = proven(&view, &head, at + index as u64 * 8, end, &mut left);
                 if found.is_some() || left == 0 {
                     return found;
                 }
@@ -43,9 +44,10 @@ pub(super) fn nonce(file: &Arc<dyn DiskFile>, base: u64, end: u64) -> Option<u64
     None
 }
 
-/// The nonce of the frame at this offset, if it is one: any 64 bytes behind a sync word have a nonce that fits, so the frame
-/// behind it has to fit too, or the body its own checksum.
-fn proven(view: &SegmentFile, at: u64, end: u64, left: &mut u64) -> Option<u64> {
+/// The nonce of the frame at this offset, if it is one. For any 64 bytes behind a sync word there is a nonce that fits, also for
+/// a frame's header that is damaged: so the frame behind it has to fit too, or the segment's header has to be whole with it. That
+/// a body agrees would prove nothing of the numbers beside its length.
+fn proven(view: &SegmentFile, head: &[u8; segment::HEADER_LEN], at: u64, end: u64, left: &mut u64) -> Option<u64> {
     const HEADER: u64 = frame::HEADER_LEN as u64;
     let bytes = view.read(at, frame::HEADER_LEN);
     let nonce = frame::nonce_for(&bytes, at)?;
@@ -61,11 +63,5 @@ fn proven(view: &SegmentFile, at: u64, end: u64, left: &mut u64) -> Option<u64> 
             return Some(nonce);
         }
     }
-    let len = u64::from(header.stored_len);
-    if len == 0 || len > *left {
-        return None;
-    }
-    *left -= len;
-    let body = view.read(at + HEADER, usize::try_from(len).ok()?);
-    (crc32c::crc32c(&body) == header.stored_crc).then_some(nonce)
+    segment::is_whole_with(head, nonce).then_some(nonce)
 }

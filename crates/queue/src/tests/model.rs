@@ -9,6 +9,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use super::bench::{Bench, lane_id};
 use crate::config::{DestinationSpec, LaneSpec, OnFull, StartAt};
 use crate::disk::sim::Faults;
+use crate::segment::HEADER_LEN;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -27,6 +28,7 @@ enum Step {
     ShortWrites(bool),
     Damage { which: usize, at: usize, len: usize },
     LoseSegment(usize),
+    RotHeader { which: usize, at: usize },
     Reload { third: bool, hold: bool, fail: bool },
     Wait(i64),
     Back(i64),
@@ -60,6 +62,7 @@ fn step_or_damage() -> impl Strategy<Value = Step> {
         30 => step(),
         1 => (any::<usize>(), any::<usize>(), 1usize..300).prop_map(|(which, at, len)| Step::Damage { which, at, len }),
         1 => any::<usize>().prop_map(Step::LoseSegment),
+        1 => (any::<usize>(), 0..HEADER_LEN).prop_map(|(which, at)| Step::RotHeader { which, at }),
     ]
 }
 
@@ -132,6 +135,15 @@ fn run(seed: u64, steps: Vec<Step>, sum: &RefCell<Sum>) {
                 if segments.len() > 1 {
                     bench.damaged = true;
                     bench.disk.damage(&segments[which % (segments.len() - 1)], Vec::clear);
+                }
+            }
+            // Any header, the newest too: its frames say how to read them.
+            Step::RotHeader { which, at } => {
+                let segments = bench.segments();
+                if !segments.is_empty() {
+                    bench.damaged = true;
+                    let rot = |bytes: &mut Vec<u8>| bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= 0x5a);
+                    bench.disk.damage(&segments[which % segments.len()], rot);
                 }
             }
             Step::Reload { third, hold, fail } => reload(&mut bench, third, hold, fail),
