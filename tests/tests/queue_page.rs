@@ -63,6 +63,8 @@ async fn the_page_shows_the_book_and_how_long_each_destination_is_behind() -> Re
     let (rows, page) = until("the living one to have everything", PATIENCE, || async {
         let before = ledger::of_running(&agent).await.ok().filter(|rows| rows["up"].pending == 0)?;
         let page = agent.get("/").await.ok()?;
+        // The last markers of a job come after its last scrape.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         (ledger::of_running(&agent).await.ok()? == before).then_some((before, page))
     })
     .await
@@ -110,6 +112,10 @@ async fn the_page_shows_the_book_and_how_long_each_destination_is_behind() -> Re
     ensure!(page.contains(&said), "{said} is not in {page}");
     agent.stop()?;
     let (rows, _) = ledger::of_stopped(&agent.dir.path().join("data"))?;
-    ensure!(up.distinct() == rows["up"].accepted && rows["up"].accepted as f64 == counted, "{rows:?}");
+    ensure!(
+        up.distinct() == rows["up"].accepted && rows["up"].accepted as f64 == counted,
+        "{} {counted} {rows:?}",
+        up.distinct()
+    );
     Ok(())
 }

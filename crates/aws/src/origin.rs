@@ -7,7 +7,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use aws_credential_types::Credentials;
 use net::{Pem, Secret, SecretSource};
-use tokio::sync::OnceCell;
 
 use crate::{
     CredentialSource, RoleStep, StsConfig,
@@ -54,7 +53,6 @@ pub(crate) struct Origin {
     region: Arc<SigningRegion>,
     connections: Connections,
     session_name: String,
-    imds: OnceCell<aws_config::imds::Client>,
 }
 
 impl Origin {
@@ -66,7 +64,7 @@ impl Origin {
         connections: Connections,
         session_name: String,
     ) -> Self {
-        Self { source, roles, sts, region, connections, session_name, imds: OnceCell::new() }
+        Self { source, roles, sts, region, connections, session_name }
     }
 
     /// Fetches once.
@@ -153,8 +151,7 @@ impl Origin {
                 profile::fetch(&choice, sts, &self.session_name).await?
             }
             CredentialSource::StandardChain => {
-                let (credentials, place) =
-                    chain::standard(sts, self.imds(None).await?, &self.session_name, trail).await?;
+                let (credentials, place) = chain::standard(sts, &self.imds(None)?, &self.session_name, trail).await?;
                 label = Some(format!("{place} (standard chain)"));
                 recheck = Some(RECHECK);
                 credentials
@@ -173,7 +170,7 @@ impl Origin {
             }
             CredentialSource::InstanceMetadata { endpoint } => {
                 use aws_credential_types::provider::ProvideCredentials;
-                let imds = self.imds(endpoint.as_ref()).await?.clone();
+                let imds = self.imds(endpoint.as_ref())?;
                 let provider = aws_config::imds::credentials::ImdsCredentialsProvider::builder()
                     .configure(&chain::provider_config(sts))
                     .imds_client(imds)
@@ -283,8 +280,9 @@ impl Origin {
         Ok(StsConfig { endpoint, ..self.sts.clone() })
     }
 
-    async fn imds(&self, endpoint: Option<&url::Url>) -> Result<&aws_config::imds::Client, FetchError> {
-        self.imds.get_or_try_init(|| async { crate::region::imds_client(&self.connections, endpoint) }).await
+    /// A new one each time: a client keeps its token for hours and goes on with it where the service has forgotten it.
+    fn imds(&self, endpoint: Option<&url::Url>) -> Result<aws_config::imds::Client, FetchError> {
+        crate::region::imds_client(&self.connections, endpoint)
     }
 
     /// The region that STS is asked in; empty where nothing is asked of STS.

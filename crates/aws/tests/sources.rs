@@ -538,6 +538,26 @@ async fn instance_metadata_gives_credentials_by_version_two_only() {
     assert!(metadata.seen().iter().skip(1).all(|s| s.header("x-aws-ec2-metadata-token") == "imds-token"));
 }
 
+/// As after a restart of what stands in for it: a token that lives for hours is not known any more.
+#[tokio::test]
+async fn a_metadata_service_that_forgot_its_token_is_asked_for_another() {
+    let given = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let metadata = Fake::start(move |seen, _| {
+        let is_token = seen.path == "/latest/api/token";
+        let number = given.fetch_add(u32::from(is_token), std::sync::atomic::Ordering::SeqCst);
+        // The first one is good for nothing.
+        if !is_token && number < 2 { StatusCode::UNAUTHORIZED.into_response() } else { imds(seen, "ap-south-1") }
+    })
+    .await;
+    let identity = build(&config(CredentialSource::InstanceMetadata { endpoint: Some(metadata.url("/")) }));
+    assert!(key(&identity).await.is_err());
+    let began = std::time::Instant::now();
+    while key(&identity).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", metadata.seen());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test]
 async fn the_region_comes_from_metadata_at_first_use_when_nothing_else_names_one() {
     let test = "the_region_comes_from_metadata_at_first_use_when_nothing_else_names_one";

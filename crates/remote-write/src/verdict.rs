@@ -65,8 +65,6 @@ pub enum Loss {
     StreamLimit,
     /// A span whose ids are none, or that the far end does not take.
     InvalidId,
-    /// Telemetry of a kind for which the destination has no place.
-    Unsupported,
 }
 
 impl Loss {
@@ -89,7 +87,6 @@ impl Loss {
             Self::LineTooLong => "line_too_long",
             Self::StreamLimit => "stream_limited",
             Self::InvalidId => "invalid_id",
-            Self::Unsupported => "unsupported",
         }
     }
 }

@@ -72,11 +72,8 @@ impl OtlpHttp {
     }
 
     pub(crate) fn takes(&self, signal: Signal) -> bool {
-        match (self.aws, self.named) {
-            (Some(aws), _) => aws == signal,
-            // A path that was written out is meant; the others' are its neighbours.
-            (None, _) => true,
-        }
+        // A path that was written out is meant, and the others' have places of their own.
+        self.aws.or(self.named).is_none_or(|one| one == signal)
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -123,8 +120,7 @@ impl OtlpHttp {
             return self.address.clone();
         }
         let mut address = self.address.clone();
-        let path = self.address.path().trim_end_matches('/');
-        let base = self.named.and_then(|named| path.strip_suffix(&format!("/v1/{named}"))).unwrap_or(path);
+        let base = self.address.path().trim_end_matches('/');
         address.set_path(&format!("{base}/v1/{signal}"));
         address
     }
@@ -177,17 +173,20 @@ mod tests {
 
     #[test]
     fn each_signal_has_its_path() {
-        for base in ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces", "http://c:4318/v1/logs/"] {
+        for base in ["http://c:4318", "http://c:4318/"] {
             let wire = wire(base, OtlpHttpConfig::default());
             for signal in SIGNALS {
-                let uri = uri(&wire, signal);
-                assert_eq!(uri.trim_end_matches('/'), format!("http://c:4318/v1/{signal}"), "{base}");
+                assert_eq!(uri(&wire, signal), format!("http://c:4318/v1/{signal}"), "{base}");
                 assert!(wire.takes(signal));
             }
         }
+        for (base, named) in [("http://c:4318/v1/traces", Signal::Traces), ("http://c:4318/x/v1/logs/", Signal::Logs)] {
+            let wire = wire(base, OtlpHttpConfig::default());
+            assert_eq!(uri(&wire, named), base);
+            assert_eq!(SIGNALS.map(|one| wire.takes(one)), SIGNALS.map(|one| one == named), "{base}: it alone");
+        }
         let prefixed = wire("http://c/otlp/v1/traces?k=v", OtlpHttpConfig::default());
         assert_eq!(uri(&prefixed, Signal::Traces), "http://c/otlp/v1/traces?k=v", "used as it is");
-        assert_eq!(uri(&prefixed, Signal::Logs), "http://c/otlp/v1/logs?k=v");
     }
 
     #[test]

@@ -36,6 +36,14 @@ impl<'a> Book<'a> {
         self.tallies
     }
 
+    /// Meant for other destinations.
+    pub(crate) fn filtered(&mut self, lot: usize, items: u32) {
+        if let Some(tally) = self.tallies.get_mut(lot) {
+            tally.filtered += items;
+        }
+        self.status.count(0, u64::from(items), 0);
+    }
+
     /// Received longer ago than the destination wants.
     pub(crate) fn expired(&mut self, lot: usize, items: u32) {
         if let Some(tally) = self.tallies.get_mut(lot) {

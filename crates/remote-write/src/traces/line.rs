@@ -149,8 +149,8 @@ impl<'g> Group<'g> {
                 continue;
             }
             if !self.road.wire.takes(signal) {
-                let message = "this destination has no place for such telemetry";
-                self.book.lost(at, items, Loss::Unsupported, message);
+                // The door lets in what somebody takes: that is not this one.
+                self.book.filtered(at, items);
             } else if !self.road.wire.names_by_place() && cutoff_ms.is_some_and(|cutoff| frame.ingest_ms < cutoff) {
                 self.book.expired(at, items);
             } else if items > 0 {
