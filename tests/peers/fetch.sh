@@ -20,6 +20,21 @@ update_lists() {
   if [ "$(id -u)" = 0 ]; then apt-get update -qq >&2; else sudo -n apt-get update -qq >&2 || true; fi
 }
 
+download() { # packages, into the working directory
+  apt-get download -q "$@" 2>/dev/null || { update_lists; apt-get download -q "$@"; }
+}
+
+# A registry that does not answer at once may answer a moment later.
+patiently() { # a command
+  local try
+  for try in 1 2 3; do
+    "$@" >&2 && return
+    echo "fetch.sh: attempt $try of 3 failed: $*" >&2
+    sleep $((try * 5))
+  done
+  return 1
+}
+
 for entry in "${wanted[@]}"; do
   program=${entry%%:*} package=${entry##*:}
   [ -x "$dest/bin/$program" ] && continue
@@ -33,14 +48,14 @@ for entry in "${wanted[@]}"; do
   fi
   work=$(mktemp -d "$dest/unpack.XXXXXX")
   chmod 755 "$work"
-  (cd "$work" && { apt-get download -q "$package" 2>/dev/null || { update_lists; apt-get download -q "$package"; }; }) >&2
+  (cd "$work" && patiently download "$package")
   dpkg-deb -x "$work"/*.deb "$work/root"
   cp "$work/root/usr/bin/$program" "$dest/bin/$program"
   rm -rf "$work"
   echo "fetched $program ($package)"
 done
 
-# What checks deploy/: the tests say SKIPPED for what is listed in $dest/missing, and fail for what nobody tried to fetch.
+# The tests say SKIPPED for what is listed in $dest/missing, and fail for what nobody tried to fetch.
 : >"$dest/missing"
 lacks() { # program, why
   echo "$1: $2" >>"$dest/missing"
@@ -53,7 +68,7 @@ unpack() { # directory, packages: downloads and unpacks, installs nothing
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
   work=$(mktemp -d "$dest/unpack.XXXXXX")
   chmod 755 "$work"
-  (cd "$work" && { apt-get download -q "$@" 2>/dev/null || { update_lists; apt-get download -q "$@"; }; }) >&2 || { rm -rf "$work"; return 1; }
+  (cd "$work" && patiently download "$@") || { rm -rf "$work"; return 1; }
   for package in "$work"/*.deb; do dpkg-deb -x "$package" "$root"; done
   rm -rf "$work"
 }
@@ -106,7 +121,7 @@ python_tools=(
 for entry in "${python_tools[@]}"; do
   tool=${entry%%:*} package=${entry##*:}
   [ -x "$dest/bin/$tool" ] && continue
-  if { [ -x "$dest/python/bin/pip" ] || python3 -m venv "$dest/python"; } && "$dest/python/bin/pip" install -q "$package" >&2; then
+  if { [ -x "$dest/python/bin/pip" ] || python3 -m venv "$dest/python"; } && patiently "$dest/python/bin/pip" install -q "$package"; then
     ln -sf "$dest/python/bin/$tool" "$dest/bin/$tool"
     echo "fetched $tool (Python package $package)"
   else
@@ -122,10 +137,10 @@ for entry in "${python_modules[@]}"; do
   module=${entry%%:*} packages=${entry##*:}
   "$dest/python/bin/python" -c "import $module" 2>/dev/null && continue
   # shellcheck disable=SC2086
-  if { [ -x "$dest/python/bin/pip" ] || python3 -m venv "$dest/python"; } && "$dest/python/bin/pip" install -q $packages >&2; then
+  if { [ -x "$dest/python/bin/pip" ] || python3 -m venv "$dest/python"; } && patiently "$dest/python/bin/pip" install -q $packages; then
     echo "fetched $module (Python packages $packages)"
   else
-    echo "fetch.sh: COULD NOT INSTALL $packages: the tests that need $module will be SKIPPED" >&2
+    lacks "$module" "the Python packages $packages cannot be installed"
   fi
 done
 
@@ -135,12 +150,12 @@ old_clients="opentelemetry-sdk==1.21.0 opentelemetry-exporter-zipkin-json==1.21.
   opentelemetry-exporter-jaeger-thrift==1.21.0 opentelemetry-exporter-jaeger-proto-grpc==1.21.0 py_zipkin jaeger-client six requests setuptools"
 if [ ! -x "$dest/bin/spans-python" ]; then
   # shellcheck disable=SC2086
-  if python3 -m venv "$dest/python-spans" && "$dest/python-spans/bin/pip" install -q $old_clients >&2; then
+  if python3 -m venv "$dest/python-spans" && patiently "$dest/python-spans/bin/pip" install -q $old_clients; then
     printf '#!/bin/sh\nexec "$(dirname "$0")/../python-spans/bin/python" "$@"\n' >"$dest/bin/spans-python"
     chmod 755 "$dest/bin/spans-python"
     echo "fetched clients of Zipkin and Jaeger (Python packages)"
   else
-    echo "fetch.sh: COULD NOT INSTALL clients of Zipkin and Jaeger: the tests that need them will FAIL" >&2
+    lacks spans-python "the Python packages of the clients of Zipkin and Jaeger cannot be installed"
   fi
 fi
 
@@ -152,14 +167,18 @@ done
 for package in sdk-logs exporter-{trace,metrics,logs}-otlp-{grpc,proto,http}; do
   node_packages="$node_packages @opentelemetry/$package@0.223.1"
 done
-if [ ! -x "$dest/bin/otel-node" ] && command -v node >/dev/null && command -v npm >/dev/null; then
+if [ -x "$dest/bin/otel-node" ]; then
+  :
+elif ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+  lacks otel-node "there is no Node with npm on PATH"
+else
   mkdir -p "$dest/node"
   # shellcheck disable=SC2086
-  if npm install --no-audit --no-fund --silent --prefix "$dest/node" $node_packages >&2; then
+  if patiently npm install --no-audit --no-fund --loglevel=error --prefix "$dest/node" $node_packages; then
     printf '#!/bin/sh\nNODE_PATH="$(dirname "$0")/../node/node_modules" exec node "$@"\n' >"$dest/bin/otel-node"
     chmod 755 "$dest/bin/otel-node"
     echo "fetched OpenTelemetry's SDK for Node (npm packages)"
   else
-    echo "fetch.sh: COULD NOT INSTALL OpenTelemetry's SDK for Node: the tests that need it will FAIL" >&2
+    lacks otel-node "the npm packages of OpenTelemetry's SDK cannot be installed"
   fi
 fi

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use e2e::peers::{find, find_unless_missing};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -37,22 +38,6 @@ fn run(command: &mut Command) -> Result<String> {
         bail!("{command:?} ended with {}:\n{text}", out.status);
     }
     Ok(text)
-}
-
-/// The program's path. `None`: `make test-deps` tried to get it and could not, and wrote down why; an error: nobody tried.
-fn tool(program: &str) -> Result<Option<PathBuf>> {
-    let missing = std::env::var_os("PEERS").map(|peers| Path::new(&peers).join("missing"));
-    let missing = missing.and_then(|list| fs::read_to_string(list).ok()).unwrap_or_default();
-    match e2e::peers::find(program) {
-        Ok(path) => Ok(Some(path)),
-        Err(error) => match missing.lines().find(|line| line.starts_with(&format!("{program}: "))) {
-            Some(why) => {
-                println!("SKIPPED, so this test proves nothing here: {why}");
-                Ok(None)
-            }
-            None => Err(error),
-        },
-    }
 }
 
 /// Each action that a policy may name, and the words in our code that show that it is asked for (or, with `trust`, that a
@@ -164,7 +149,7 @@ fn json_in_the_operations_pages_parses_and_its_policies_too() -> Result<()> {
 
 #[test]
 fn the_systemd_unit_and_its_drop_ins_verify() -> Result<()> {
-    let Some(analyze) = tool("systemd-analyze")? else { return Ok(()) };
+    let Some(analyze) = find_unless_missing("systemd-analyze")? else { return Ok(()) };
     let (deploy, work) = (root().join("deploy"), TempDir::new()?);
     // The binary has to exist where the unit says.
     let unit = fs::read_to_string(deploy.join("systemd/sigpost.service"))?;
@@ -221,7 +206,7 @@ fn the_unit_starts_and_reloads_what_the_command_line_takes() -> Result<()> {
 
 #[test]
 fn the_kubernetes_manifests_fit_the_published_schemas() -> Result<()> {
-    let Some(validate) = tool("kubernetes-validate")? else { return Ok(()) };
+    let Some(validate) = find_unless_missing("kubernetes-validate")? else { return Ok(()) };
     let folder = root().join("deploy/kubernetes");
     let manifests: Vec<PathBuf> = files(&folder, "yaml")?
         .into_iter()
@@ -243,9 +228,9 @@ fn the_kubernetes_manifests_fit_the_published_schemas() -> Result<()> {
 
 #[test]
 fn kustomize_builds_both_variants() -> Result<()> {
-    let (build, words): (PathBuf, &str) = match e2e::peers::find("kustomize") {
+    let (build, words): (PathBuf, &str) = match find("kustomize") {
         Ok(kustomize) => (kustomize, "build"),
-        Err(_) => match tool("kubectl")? {
+        Err(_) => match find_unless_missing("kubectl")? {
             Some(kubectl) => (kubectl, "kustomize"),
             None => return Ok(()),
         },
@@ -262,7 +247,7 @@ fn kustomize_builds_both_variants() -> Result<()> {
 
 #[test]
 fn the_certificates_are_such_as_roles_anywhere_takes() -> Result<()> {
-    let Some(openssl) = tool("openssl")? else { return Ok(()) };
+    let Some(openssl) = find_unless_missing("openssl")? else { return Ok(()) };
     let work = TempDir::new()?;
     let script = root().join("deploy/roles-anywhere/make-certificates.sh");
     for host in ["host1.example.com", "host2.example.com"] {

@@ -142,11 +142,12 @@ struct Moto {
 }
 
 impl Moto {
-    async fn start() -> Result<Self> {
+    /// `None`: there is no moto here, and it was said why.
+    async fn start() -> Result<Option<Self>> {
+        let Some(server) = peers::find_unless_missing("moto_server")? else { return Ok(None) };
         let directory = tempfile::tempdir()?;
         let port = free_port()?;
         let port = port.to_string();
-        let server = peers::find("moto_server")?;
         let process =
             Process::start(server, &["-H", "127.0.0.1", "-p", &port], &[], &directory.path().join("moto.log"))?;
         let moto = Self {
@@ -159,7 +160,7 @@ impl Moto {
             moto.client.get(format!("{}/moto-api/data.json", moto.url)).send().await.ok().map(drop)
         })
         .await?;
-        Ok(moto)
+        Ok(Some(moto))
     }
 
     fn request(&self, method: reqwest::Method, service: &str, path: &str) -> reqwest::RequestBuilder {
@@ -204,7 +205,7 @@ impl Moto {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn moto_takes_every_request_of_logs() -> Result<()> {
-    let moto = Moto::start().await?;
+    let Some(moto) = Moto::start().await? else { return Ok(()) };
     for bucket in ["fed", "archive"] {
         moto.put(&format!("/{bucket}"), "").await?;
     }
@@ -269,7 +270,8 @@ async fn moto_takes_every_request_of_logs() -> Result<()> {
 /// moto tells its queue of objects as S3 does, a test event first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_that_a_queue_of_moto_tells_of_are_read_once_and_taken_off() -> Result<()> {
-    let (moto, sandbox) = (Moto::start().await?, sandbox().await?);
+    let Some(moto) = Moto::start().await? else { return Ok(()) };
+    let sandbox = sandbox().await?;
     moto.put("/incoming", "").await?;
     let queue = moto.call("sqs", "AmazonSQS.CreateQueue", json!({"QueueName": "new"})).await?;
     let queue = queue["QueueUrl"].as_str().context("a queue has a URL")?.to_owned();

@@ -114,10 +114,7 @@ async fn a_request_arrives_byte_for_byte_and_the_books_say_so() -> Result<()> {
     agent.stop()
 }
 
-async fn sdk(transport: &str, endpoint: &str, packed: bool) -> Result<()> {
-    let python = peers::find("moto_server")?;
-    // The interpreter of the environment that the peers are in.
-    let python = python.canonicalize()?.with_file_name("python");
+async fn sdk(python: &Path, transport: &str, endpoint: &str, packed: bool) -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/otlp_send.py");
     let mut command = tokio::process::Command::new(python);
     command.arg(script).args([transport, endpoint, "50"]).args(packed.then_some("gzip"));
@@ -130,6 +127,7 @@ async fn sdk(transport: &str, endpoint: &str, packed: bool) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sdk_sends_all_three_signals_over_both_transports() -> Result<()> {
+    let Some(python) = peers::python_of_the_sdk()? else { return Ok(()) };
     for (transport, packed) in [("grpc", false), ("http", true), ("grpc", true), ("http", false)] {
         let (collector, port) = Collector::start().await?;
         let (mut agent, ports) = agent(port)?;
@@ -138,35 +136,32 @@ async fn the_sdk_sends_all_three_signals_over_both_transports() -> Result<()> {
             "grpc" => format!("127.0.0.1:{}", ports.grpc),
             _ => format!("http://127.0.0.1:{}", ports.http),
         };
-        sdk(transport, &endpoint, packed).await?;
-        for (path, all) in [
-            ("/v1/traces", (0..50).map(|n| format!("span-{n}")).collect::<Vec<_>>()),
-            ("/v1/logs", (0..50).map(|n| format!("line-{n}")).collect()),
-            ("/v1/metrics", vec!["e2e.counter".to_owned(), "e2e.histogram".to_owned()]),
-        ] {
-            let has_all = |collector: &Collector| {
-                let bytes = collector.joined(path);
-                all.iter().all(|part| memchr::memmem::find(&bytes, part.as_bytes()).is_some())
-            };
-            arrived(&format!("{path} over {transport}"), &collector, has_all).await?;
-        }
+        sdk(&python, transport, &endpoint, packed).await?;
+        all_of_an_sdk(&collector, &format!("over {transport}")).await?;
         agent.stop()?;
     }
     Ok(())
 }
 
-/// Whether there is a Node to run its SDK.
-fn has_node() -> bool {
-    peers::find("otel-node").is_ok() || peers::find("node").is_ok()
+/// Everything that the SDKs' scripts send 50 of. `how` is for the message.
+async fn all_of_an_sdk(collector: &Collector, how: &str) -> Result<()> {
+    for (path, all) in [
+        ("/v1/traces", (0..50).map(|n| format!("span-{n}")).collect::<Vec<_>>()),
+        ("/v1/logs", (0..50).map(|n| format!("line-{n}")).collect()),
+        ("/v1/metrics", vec!["e2e.counter".to_owned(), "e2e.histogram".to_owned()]),
+    ] {
+        let has_all = |collector: &Collector| {
+            let bytes = collector.joined(path);
+            all.iter().all(|part| memchr::memmem::find(&bytes, part.as_bytes()).is_some())
+        };
+        arrived(&format!("{path} {how}"), collector, has_all).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_sdk_sends_all_three_signals_in_every_form() -> Result<()> {
-    if !has_node() {
-        println!("SKIPPED: there is no node on PATH");
-        return Ok(());
-    }
-    let node = peers::find("otel-node")?;
+    let Some(node) = peers::find_unless_missing("otel-node")? else { return Ok(()) };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/otlp_send.cjs");
     for form in ["grpc", "proto", "json"] {
         let (collector, port) = Collector::start().await?;
@@ -178,17 +173,7 @@ async fn nodes_sdk_sends_all_three_signals_in_every_form() -> Result<()> {
         let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await;
         let output = output.context("the SDK did not end")??;
         ensure!(output.status.success(), "{form}: {}", String::from_utf8_lossy(&output.stderr));
-        for (path, all) in [
-            ("/v1/traces", (0..50).map(|n| format!("span-{n}")).collect::<Vec<_>>()),
-            ("/v1/logs", (0..50).map(|n| format!("line-{n}")).collect()),
-            ("/v1/metrics", vec!["e2e.counter".to_owned(), "e2e.histogram".to_owned()]),
-        ] {
-            let has_all = |collector: &Collector| {
-                let bytes = collector.joined(path);
-                all.iter().all(|part| memchr::memmem::find(&bytes, part.as_bytes()).is_some())
-            };
-            arrived(&format!("{path} as {form}"), &collector, has_all).await?;
-        }
+        all_of_an_sdk(&collector, &format!("as {form}")).await?;
         agent.stop()?;
     }
     Ok(())

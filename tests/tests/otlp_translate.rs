@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 use e2e::{agent::Agent, collector::Collector, free_port, peers, process::until, receiver::Receiver};
 use prost::Message;
 use proto::{
-    loki::PushRequest,
     otlp_common::{KeyValue, Resource},
     otlp_metrics::{
         Data, ExportMetricsServiceRequest, ExportMetricsServiceResponse, Gauge, Metric, Number, NumberDataPoint,
@@ -49,37 +48,19 @@ traces:
     ))
 }
 
-/// A line, its labels and its metadata.
-type Line = (String, String, Vec<(String, String)>);
-
-/// Everything that Loki was sent.
-fn lines(collector: &Collector) -> Vec<Line> {
-    let mut found = Vec::new();
-    for body in collector.bodies("/loki/api/v1/push") {
-        let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap_or_default();
-        for stream in PushRequest::decode(&*raw).unwrap_or_default().streams {
-            for entry in stream.entries {
-                let metadata = entry.structured_metadata.into_iter().map(|pair| (pair.name, pair.value)).collect();
-                found.push((entry.line, stream.labels.clone(), metadata));
-            }
-        }
-    }
-    found
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sdks_metrics_are_samples_and_its_records_lines() -> Result<()> {
+    let Some(python) = peers::python_of_the_sdk()? else { return Ok(()) };
     for transport in ["grpc", "http"] {
         let (collector, port) = Collector::start().await?;
         let samples = Receiver::start(true).await?;
         let (grpc, http) = (free_port()?, free_port()?);
         let mut agent = agent(port, &samples, grpc, http)?;
         agent.start_ready().await?;
-        let python = peers::find("moto_server")?.canonicalize()?.with_file_name("python");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/otlp_send.py");
         let endpoint =
             if transport == "grpc" { format!("127.0.0.1:{grpc}") } else { format!("http://127.0.0.1:{http}") };
-        let mut command = tokio::process::Command::new(python);
+        let mut command = tokio::process::Command::new(&python);
         command.arg(script).args([transport, &endpoint, "50"]).env("NO_PROXY", "127.0.0.1");
         let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await;
         let output = output.context("the SDK did not end")??;
@@ -112,8 +93,8 @@ async fn the_sdks_metrics_are_samples_and_its_records_lines() -> Result<()> {
                 |series| series.starts_with("target_info{") && series.contains("telemetry_sdk_language=\"python\"")
             )
         );
-        until("the lines", PATIENCE, || async { (lines(&collector).len() >= 50).then_some(()) }).await?;
-        let lines = lines(&collector);
+        until("the lines", PATIENCE, || async { (collector.lines().len() >= 50).then_some(()) }).await?;
+        let lines = collector.lines();
         let texts: BTreeSet<&str> = lines.iter().map(|(line, ..)| line.as_str()).collect();
         assert_eq!(
             texts,

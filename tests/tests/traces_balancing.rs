@@ -2,17 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use axum::{
-    Router,
-    extract::{Request, State},
-    http::StatusCode,
+use e2e::{
+    agent::Agent,
+    collector::{Collector, post_spans},
+    free_port,
+    process::until,
 };
-use e2e::{agent::Agent, free_port, process::until};
 use prost::Message;
 use proto::{
     otlp_common::Resource,
@@ -21,40 +20,9 @@ use proto::{
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-#[derive(Clone, Default)]
-struct Collector {
-    groups: Arc<Mutex<Vec<ResourceSpans>>>,
-}
-
-impl Collector {
-    async fn start() -> Result<(Self, u16)> {
-        let collector = Self::default();
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let router = Router::new().fallback(Self::take).with_state(collector.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok((collector, port))
-    }
-
-    async fn take(State(collector): State<Self>, request: Request) -> StatusCode {
-        let Ok(body) = axum::body::to_bytes(request.into_body(), 64 << 20).await else {
-            return StatusCode::BAD_REQUEST;
-        };
-        let Ok(request) = ExportTraceServiceRequest::decode(body) else { return StatusCode::BAD_REQUEST };
-        collector.groups.lock().unwrap().extend(request.resource_spans);
-        StatusCode::OK
-    }
-
-    fn groups(&self) -> Vec<ResourceSpans> {
-        self.groups.lock().unwrap().clone()
-    }
-
-    /// Trace (its first byte) and name of each span.
-    fn spans(&self) -> BTreeSet<(u8, String)> {
-        let groups = self.groups();
-        let spans = groups.iter().flat_map(|group| &group.scope_spans).flat_map(|scope| &scope.spans);
-        spans.map(|span| (span.trace_id[0], span.name.clone())).collect()
-    }
+/// Trace (its first byte) and name of each span.
+fn spans(collector: &Collector) -> BTreeSet<(u8, String)> {
+    collector.spans().into_iter().map(|(_, span)| (span.trace_id[0], span.name)).collect()
 }
 
 fn request(attributes: Vec<proto::otlp_common::KeyValue>, spans: &[(u8, &str)]) -> Vec<u8> {
@@ -68,14 +36,6 @@ fn request(attributes: Vec<proto::otlp_common::KeyValue>, spans: &[(u8, &str)]) 
     let scope_spans = vec![ScopeSpans { spans: spans.iter().map(span).collect(), ..ScopeSpans::default() }];
     let group = ResourceSpans { resource, scope_spans, ..ResourceSpans::default() };
     ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
-}
-
-async fn post(port: u16, body: Vec<u8>) -> Result<()> {
-    let url = format!("http://127.0.0.1:{port}/v1/traces");
-    let request = reqwest::Client::new().post(url).header("content-type", "application/x-protobuf").body(body);
-    let status = request.send().await?.status();
-    ensure!(status == 200, "{status}");
-    Ok(())
 }
 
 /// Two agents, each of which is a backend of both.
@@ -118,21 +78,21 @@ traces:
     for trace in 1..=40_u8 {
         for (at, http) in http_ports.iter().enumerate() {
             let name = format!("from-{at}");
-            post(*http, request(vec![("service.name", "a").into()], &[(trace, &name)])).await?;
+            post_spans(*http, request(vec![("service.name", "a").into()], &[(trace, &name)])).await?;
         }
     }
-    let all = || collectors.iter().map(|collector| collector.spans().len()).sum::<usize>();
+    let all = || collectors.iter().map(|collector| spans(collector).len()).sum::<usize>();
     until("both spans of each trace", PATIENCE, || async { (all() == 80).then_some(()) })
         .await
         .with_context(|| format!("{} of 80\n{}", all(), agents[0].log()))?;
     let mut owners: BTreeMap<u8, BTreeSet<usize>> = BTreeMap::new();
     for (at, collector) in collectors.iter().enumerate() {
-        for (trace, _) in collector.spans() {
+        for (trace, _) in spans(collector) {
             owners.entry(trace).or_default().insert(at);
         }
     }
     assert!(owners.values().all(|owners| owners.len() == 1), "{owners:?}");
-    assert!(collectors.iter().all(|collector| !collector.spans().is_empty()), "both have some");
+    assert!(collectors.iter().all(|collector| !spans(collector).is_empty()), "both have some");
     for agent in &mut agents {
         agent.stop()?;
     }
@@ -180,15 +140,16 @@ traces:
         number += 1;
         ensure!(number < 400, "the labels do not come: {}", agent.log());
         let name = format!("try-{number}");
-        post(http, request(vec![("k8s.pod.ip", "10.0.0.1").into(), ("zone", "own").into()], &[(1, &name)])).await?;
+        post_spans(http, request(vec![("k8s.pod.ip", "10.0.0.1").into(), ("zone", "own").into()], &[(1, &name)]))
+            .await?;
         until("the span", PATIENCE, || async { seen(&name, "zone").map(drop) }).await?;
         if seen(&name, "pod").as_deref() == Some("shop-1") {
             assert_eq!(seen(&name, "zone").as_deref(), Some("own"), "what is there stays");
             break;
         }
     }
-    post(http, request(vec![("host.name", "10.0.0.1").into()], &[(2, "by-name")])).await?;
-    post(http, request(vec![("k8s.pod.ip", "10.0.0.2").into(), ("x", "y").into()], &[(3, "dropped")])).await?;
+    post_spans(http, request(vec![("host.name", "10.0.0.1").into()], &[(2, "by-name")])).await?;
+    post_spans(http, request(vec![("k8s.pod.ip", "10.0.0.2").into(), ("x", "y").into()], &[(3, "dropped")])).await?;
     until("both", PATIENCE, || async {
         (seen("by-name", "zone").is_some() && seen("dropped", "x").is_some()).then_some(())
     })

@@ -1,80 +1,22 @@
 //! What the real binary makes of spans besides forwarding them: metrics, pairs of services, lines.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{Request, State},
-    http::StatusCode,
+use e2e::{
+    agent::Agent,
+    collector::{Collector, post_spans},
+    free_port,
+    process::until,
+    receiver::Receiver,
 };
-use e2e::{agent::Agent, free_port, process::until, receiver::Receiver};
 use prost::Message;
 use proto::{
-    loki::PushRequest,
     otlp_common::Resource,
     otlp_traces::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, Status},
 };
 
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Takes whatever is posted and keeps it with its path.
-#[derive(Clone, Default)]
-struct Sink {
-    bodies: Arc<Mutex<Vec<(String, Bytes)>>>,
-}
-
-impl Sink {
-    async fn start() -> Result<(Self, u16)> {
-        let sink = Self::default();
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let router = Router::new().fallback(Self::take).with_state(sink.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok((sink, port))
-    }
-
-    async fn take(State(sink): State<Self>, request: Request) -> StatusCode {
-        let path = request.uri().path().to_owned();
-        match axum::body::to_bytes(request.into_body(), 64 << 20).await {
-            Ok(body) => {
-                sink.bodies.lock().unwrap().push((path, body));
-                StatusCode::OK
-            }
-            Err(_) => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    fn of(&self, path: &str) -> Vec<Bytes> {
-        let bodies = self.bodies.lock().unwrap();
-        bodies.iter().filter(|(of, _)| of == path).map(|(_, body)| body.clone()).collect()
-    }
-
-    fn spans(&self) -> usize {
-        let count = |body: Bytes| {
-            let request = ExportTraceServiceRequest::decode(body).unwrap();
-            let scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
-            scopes.map(|scope| scope.spans.len()).sum::<usize>()
-        };
-        self.of("/v1/traces").into_iter().map(count).sum()
-    }
-
-    /// Label sets and lines.
-    fn lines(&self) -> Vec<(String, String)> {
-        let mut all = Vec::new();
-        for body in self.of("/loki/api/v1/push") {
-            let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
-            for stream in PushRequest::decode(&raw[..]).unwrap().streams {
-                all.extend(stream.entries.into_iter().map(|entry| (stream.labels.clone(), entry.line)));
-            }
-        }
-        all
-    }
-}
 
 fn config(behind: u16, http: u16, others: &str, processors: &str) -> String {
     format!(
@@ -125,12 +67,7 @@ fn call(trace: u8, millis: u64, failed: bool) -> Vec<ResourceSpans> {
 }
 
 async fn post(port: u16, resource_spans: Vec<ResourceSpans>) -> Result<()> {
-    let url = format!("http://127.0.0.1:{port}/v1/traces");
-    let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-    let request = reqwest::Client::new().post(url).header("content-type", "application/x-protobuf").body(body);
-    let status = request.send().await?.status();
-    ensure!(status == 200, "{status}");
-    Ok(())
+    post_spans(port, ExportTraceServiceRequest { resource_spans }.encode_to_vec()).await
 }
 
 async fn arrived(what: &str, agent: &Agent, enough: impl Fn() -> bool) -> Result<()> {
@@ -139,7 +76,7 @@ async fn arrived(what: &str, agent: &Agent, enough: impl Fn() -> bool) -> Result
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn span_metrics_reach_the_metrics_instance_and_its_destinations() -> Result<()> {
-    let (sink, behind) = Sink::start().await?;
+    let (collector, behind) = Collector::start().await?;
     let receiver = Receiver::start(true).await?;
     let http = free_port()?;
     let metrics =
@@ -174,13 +111,13 @@ async fn span_metrics_reach_the_metrics_instance_and_its_destinations() -> Resul
     assert_eq!([bucket("100"), bucket("1000"), bucket("+Inf")], [Some(0.0), Some(3.0), Some(3.0)]);
     let sum = format!("ns_traces_spanmetrics_latency_sum{{{}}}", labels("SPAN_KIND_CLIENT"));
     assert_eq!(last(&sum), Some(1500.0));
-    arrived("the spans themselves", &agent, || sink.spans() == 6).await?;
+    arrived("the spans themselves", &agent, || collector.spans().len() == 6).await?;
     agent.stop()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn span_metrics_are_served_and_pairs_of_services_counted() -> Result<()> {
-    let (sink, behind) = Sink::start().await?;
+    let (collector, behind) = Collector::start().await?;
     let (http, page) = (free_port()?, free_port()?);
     let processors = format!(
         "      spanmetrics: {{handler_endpoint: '127.0.0.1:{page}'}}
@@ -211,13 +148,13 @@ async fn span_metrics_are_served_and_pairs_of_services_counted() -> Result<()> {
     let served = reqwest::get(format!("http://127.0.0.1:{page}/metrics")).await?.text().await?;
     assert!(served.contains("traces_spanmetrics_calls_total{operation=\"query\",service_name=\"web\",span_kind=\"SPAN_KIND_CLIENT\",status_code=\"STATUS_CODE_UNSET\"} 3"), "{served}");
     assert!(served.contains("le=\"50\"") && served.contains("le=\"+Inf\""), "{served}");
-    arrived("the sampled trace", &agent, || sink.spans() == 2).await?;
+    arrived("the sampled trace", &agent, || collector.spans().len() == 2).await?;
     agent.stop()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_made_of_spans_reach_the_logs_instance_and_standard_output() -> Result<()> {
-    let (sink, behind) = Sink::start().await?;
+    let (collector, behind) = Collector::start().await?;
     let http = free_port()?;
     let logs = format!(
         "logs: {{configs: [{{name: l, clients: [{{name: out, url: 'http://127.0.0.1:{behind}/loki/api/v1/push', batchwait: 100ms, external_labels: {{host: h}}}}]}}]}}"
@@ -237,10 +174,13 @@ async fn lines_made_of_spans_reach_the_logs_instance_and_standard_output() -> Re
     let mut agent = Agent::prepare(&config(behind, http, &logs, &to_instance))?;
     agent.start_ready().await?;
     post(http, call(7, 30, false)).await?;
-    arrived("the line", &agent, || !sink.lines().is_empty()).await?;
+    arrived("the line", &agent, || !collector.lines().is_empty()).await?;
     let line = format!("span=query dur=30000000ns http.method=POST svc=web zone=z1 trace={}", "07".repeat(16));
-    assert_eq!(sink.lines(), [("{host=\"h\", svc=\"web\", traces=\"root\"}".to_owned(), line.clone())]);
-    arrived("the spans", &agent, || sink.spans() == 2).await?;
+    assert_eq!(
+        collector.lines(),
+        [(line.clone(), "{host=\"h\", svc=\"web\", traces=\"root\"}".to_owned(), Vec::new())]
+    );
+    arrived("the spans", &agent, || collector.spans().len() == 2).await?;
     let made = "traces_processor_automatic_logging_lines_total{traces_config=\"default\"}";
     assert_eq!(agent.metric(made).await?, Some(1.0));
 

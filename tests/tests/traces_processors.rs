@@ -1,19 +1,14 @@
 //! Processors of traces in the real binary: OTLP over HTTP in, OTLP over HTTP out.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{Request, State},
-    http::StatusCode,
+use e2e::{
+    agent::Agent,
+    collector::{Collector, post_spans},
+    free_port,
+    process::until,
 };
-use e2e::{agent::Agent, free_port, process::until};
 use prost::Message;
 use proto::{
     otlp_common::{AnyValue, KeyValue, Resource},
@@ -21,47 +16,6 @@ use proto::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// A collector that keeps every span.
-#[derive(Clone, Default)]
-struct Collector {
-    groups: Arc<Mutex<Vec<ResourceSpans>>>,
-}
-
-impl Collector {
-    async fn start() -> Result<(Self, u16)> {
-        let collector = Self::default();
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let router = Router::new().fallback(Self::take).with_state(collector.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok((collector, port))
-    }
-
-    async fn take(State(collector): State<Self>, request: Request) -> StatusCode {
-        let body: Bytes = match axum::body::to_bytes(request.into_body(), 64 << 20).await {
-            Ok(body) => body,
-            Err(_) => return StatusCode::BAD_REQUEST,
-        };
-        match ExportTraceServiceRequest::decode(body) {
-            Ok(request) => {
-                collector.groups.lock().unwrap().extend(request.resource_spans);
-                StatusCode::OK
-            }
-            Err(_) => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        let groups = self.groups.lock().unwrap();
-        let scopes = groups.iter().flat_map(|group| &group.scope_spans);
-        scopes.flat_map(|scope| &scope.spans).cloned().collect()
-    }
-
-    fn names(&self) -> BTreeSet<String> {
-        self.spans().into_iter().map(|span| span.name).collect()
-    }
-}
 
 async fn arrived(what: &str, agent: &Agent, enough: impl Fn() -> bool) -> Result<()> {
     until(what, PATIENCE, || async { enough().then_some(()) }).await.with_context(|| agent.log())
@@ -105,14 +59,6 @@ fn request(service: &str, spans: Vec<Span>) -> Vec<u8> {
     ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
 }
 
-async fn post(port: u16, body: Vec<u8>) -> Result<()> {
-    let url = format!("http://127.0.0.1:{port}/v1/traces");
-    let request = reqwest::Client::new().post(url).header("content-type", "application/x-protobuf").body(body);
-    let status = request.send().await?.status();
-    ensure!(status == 200, "{status}");
-    Ok(())
-}
-
 fn value<'s>(span: &'s Span, key: &str) -> Option<&'s AnyValue> {
     span.attributes.iter().find(|pair: &&KeyValue| pair.key == key)?.value.as_ref()
 }
@@ -137,10 +83,10 @@ async fn attributes_are_changed_where_the_file_says() -> Result<()> {
         ("http.url", "https://books.example.com/").into(),
         ("count", "5").into(),
     ];
-    post(http, request("shop", vec![Span { attributes: attributes.clone(), ..span(1, 1, "changed") }])).await?;
-    post(http, request("untouched", vec![Span { attributes: attributes.clone(), ..span(2, 1, "left") }])).await?;
+    post_spans(http, request("shop", vec![Span { attributes: attributes.clone(), ..span(1, 1, "changed") }])).await?;
+    post_spans(http, request("untouched", vec![Span { attributes: attributes.clone(), ..span(2, 1, "left") }])).await?;
     arrived("both spans", &agent, || collector.names().len() == 2).await?;
-    let spans = collector.spans();
+    let spans: Vec<_> = collector.spans().into_iter().map(|(_, span)| span).collect();
     let of = |name: &str| spans.iter().find(|span| span.name == name).context("the span");
     assert_eq!(of("left")?.attributes, attributes);
     let changed = of("changed")?;
@@ -172,12 +118,12 @@ async fn whole_traces_are_sampled_by_what_one_of_their_spans_says() -> Result<()
     let (mut agent, http, collector, _) = running(ERRORS).await?;
     let failed = Span { status: Some(Status { code: 2, ..Status::default() }), ..span(1, 2, "1-failed") };
     let tagged = Span { attributes: vec![("keep", "yes").into()], ..span(3, 1, "3-tagged") };
-    post(http, request("a", vec![span(1, 1, "1-first"), span(2, 1, "2-fine")])).await?;
-    post(http, request("b", vec![failed, tagged, span(4, 1, "4-fine")])).await?;
+    post_spans(http, request("a", vec![span(1, 1, "1-first"), span(2, 1, "2-fine")])).await?;
+    post_spans(http, request("b", vec![failed, tagged, span(4, 1, "4-fine")])).await?;
     let expected = ["1-failed", "1-first", "3-tagged"].map(str::to_owned);
     arrived("the sampled traces", &agent, || collector.names().len() >= 3).await?;
     // After its decision a trace's spans follow it, without waiting.
-    post(http, request("c", vec![span(1, 3, "1-late"), span(2, 2, "2-late")])).await?;
+    post_spans(http, request("c", vec![span(1, 3, "1-late"), span(2, 2, "2-late")])).await?;
     arrived("the late span", &agent, || collector.names().contains("1-late")).await?;
     let names = collector.names();
     assert!(names.iter().all(|name| name == "1-late" || expected.contains(name)), "{names:?}");
@@ -198,7 +144,7 @@ async fn kill_9_while_traces_wait_loses_no_answered_span() -> Result<()> {
             let name = format!("{round}-{number}");
             // Two traces to a request, of which one goes on in the next round.
             let spans = vec![span(number + 1, round, &name), span(100 + round * 10 + number, 1, &format!("{name}b"))];
-            post(http, request("a", spans)).await?;
+            post_spans(http, request("a", spans)).await?;
             answered.extend([name.clone(), format!("{name}b")]);
         }
         agent.kill_9();
@@ -212,7 +158,7 @@ async fn kill_9_while_traces_wait_loses_no_answered_span() -> Result<()> {
 async fn what_waits_for_processors_goes_on_when_they_change_or_go() -> Result<()> {
     let waiting = "      tail_sampling: {decision_wait: 10m, policies: [{type: always_sample}]}";
     let (mut agent, http, collector, behind) = running(waiting).await?;
-    post(http, request("a", vec![span(1, 1, "one")])).await?;
+    post_spans(http, request("a", vec![span(1, 1, "one")])).await?;
     let shorter = "      tail_sampling: {decision_wait: 100ms, policies: [{type: always_sample}]}";
     agent.write_config(&config(behind, http, shorter))?;
     let reload = format!("http://127.0.0.1:{}/-/reload", agent.port);
@@ -222,20 +168,21 @@ async fn what_waits_for_processors_goes_on_when_they_change_or_go() -> Result<()
 
     agent.write_config(&config(behind, http, waiting))?;
     ensure!(reqwest::Client::new().post(&reload).send().await?.status().is_success());
-    post(http, request("a", vec![span(2, 1, "two")])).await?;
+    post_spans(http, request("a", vec![span(2, 1, "two")])).await?;
     // Without processors, and by a restart: the lane that they read is still emptied.
     agent.stop()?;
     agent.write_config(&config(behind, http, ""))?;
     agent.start_ready().await?;
     arrived("what waited in their lane", &agent, || collector.names().contains("two")).await?;
-    post(http, request("a", vec![span(3, 1, "three")])).await?;
+    post_spans(http, request("a", vec![span(3, 1, "three")])).await?;
     arrived("what comes without them", &agent, || collector.names().contains("three")).await?;
 
     agent.write_config(&config(behind, http, "      attributes: {actions: [{key: k, action: upsert, value: v}]}"))?;
     ensure!(reqwest::Client::new().post(&reload).send().await?.status().is_success());
-    post(http, request("a", vec![span(4, 1, "four")])).await?;
+    post_spans(http, request("a", vec![span(4, 1, "four")])).await?;
     arrived("what comes with others", &agent, || collector.names().contains("four")).await?;
-    let four = collector.spans().into_iter().find(|span| span.name == "four").context("the span")?;
+    let four =
+        collector.spans().into_iter().map(|(_, span)| span).find(|span| span.name == "four").context("the span")?;
     assert_eq!(value(&four, "k"), Some(&"v".into()));
     agent.stop()
 }

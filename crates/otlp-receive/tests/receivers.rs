@@ -434,40 +434,32 @@ async fn browsers_are_told_which_pages_may_send() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_under_way_is_answered_when_the_receiver_stops_and_later_ones_find_nobody() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut house = House::new();
     let address = house.serve(http());
     let body = spans(1, 100_000);
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
-    sender.send(Bytes::copy_from_slice(&body[..50_000])).await.unwrap();
-    let pieces = Pieces(receiver);
-    let request = Request::post("/v1/traces").header("host", "x").header(PROTOBUF.0, PROTOBUF.1).body(pieces).unwrap();
-    let sending = tokio::spawn(send_by(address, request, false));
-    // Taken by the client's connection, so it is on its way.
-    let permit = sender.reserve().await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        PROTOBUF.1,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Said by the receiver when it begins to read the body (RFC 9110 section 10.1.1), so the request is under way.
+    let mut said = [0; 25];
+    stream.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(&body[..50_000]).await.unwrap();
     house.stop.cancel();
-    permit.send(Bytes::copy_from_slice(&body[50_000..]));
-    drop(sender);
-    assert_eq!(sending.await.unwrap().status, StatusCode::OK);
+    stream.write_all(&body[50_000..]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert_eq!(house.next().await, (Signal::Traces, body));
     for running in house.running.drain(..) {
         running.await.unwrap();
     }
     assert!(TcpStream::connect(address).await.is_err());
-}
-
-/// A body whose pieces come when they come.
-struct Pieces(tokio::sync::mpsc::Receiver<Bytes>);
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(http_body::Frame::data(piece))))
-    }
 }
 
 /// The head of a frame of HTTP/2, and its payload.

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
 
 use crate::disk::{DiskFile, read_full};
@@ -54,24 +54,29 @@ impl SegmentFile {
     /// `len` bytes at a lane offset; what cannot be read after three tries, or is closed, is zeros.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let mut buf = vec![0; len];
+        self.read_into(&mut buf, offset);
+        buf
+    }
+
+    /// Fills the whole of `buf`, as [`SegmentFile::read`].
+    fn read_into(&self, buf: &mut [u8], offset: u64) {
         let pos = self.position(offset);
         for _ in 0..3 {
             let Some(file) = self.file() else {
-                return vec![0; len];
+                return buf.fill(0);
             };
-            if read_full(file.as_ref(), &mut buf, pos).is_ok() {
-                return buf;
+            match read_full(file.as_ref(), buf, pos) {
+                Ok(count) => return buf.get_mut(count..).unwrap_or_default().fill(0),
+                Err(_) => continue,
             }
         }
         let mut at = pos;
         for page in buf.chunks_mut(PAGE) {
             let result: Option<io::Result<usize>> = self.file().map(|file| read_full(file.as_ref(), page, at));
-            if !matches!(result, Some(Ok(_))) {
-                page.fill(0);
-            }
+            let count = result.and_then(Result::ok).unwrap_or(0);
+            page.get_mut(count..).unwrap_or_default().fill(0);
             at = at.saturating_add(PAGE as u64);
         }
-        buf
     }
 }
 
@@ -117,9 +122,21 @@ impl Walk {
         }
         let wanted = (len as u64).max(BLOCK).min(self.end.saturating_sub(from));
         let wanted = usize::try_from(wanted).unwrap_or(len);
-        self.block = Bytes::from(self.segment.read(from, wanted));
+        let mut block = self.room(wanted);
+        self.segment.read_into(&mut block, from);
+        self.block = block.freeze();
         self.block_start = from;
         self.in_block(from, len).unwrap_or_default()
+    }
+
+    /// A block of `len` bytes: the memory of the last one, where nobody holds a part of that any more.
+    fn room(&mut self, len: usize) -> BytesMut {
+        let mut block = std::mem::take(&mut self.block).try_into_mut().unwrap_or_default();
+        if block.capacity() < len {
+            return BytesMut::zeroed(len);
+        }
+        block.resize(len, 0);
+        block
     }
 
     fn in_block(&self, from: u64, len: usize) -> Option<Bytes> {
@@ -167,22 +184,16 @@ impl Walk {
         }
     }
 
-    /// Has everything up to the end in the block, if that is at most `limit` bytes and takes no waiting for a device.
+    /// Reads on from here, up to the end and at most `limit` bytes, if that takes no waiting for a device.
     pub(crate) fn load_cached(&mut self, limit: u64) -> bool {
-        let wanted = self.end.saturating_sub(self.at);
-        let Some(len) = usize::try_from(wanted).ok().filter(|_| wanted <= limit) else {
+        let wanted = usize::try_from(self.end.saturating_sub(self.at).min(limit)).unwrap_or_default();
+        let Some(file) = self.segment.file().filter(|_| wanted > 0) else {
             return false;
         };
-        if self.in_block(self.at, len).is_some() {
-            return true;
-        }
-        let Some(file) = self.segment.file() else {
-            return false;
-        };
-        let mut buf = vec![0; len];
-        let whole = file.read_cached(&mut buf, self.segment.position(self.at)) == Some(len);
+        let mut block = self.room(wanted);
+        let whole = file.read_cached(&mut block, self.segment.position(self.at)) == Some(wanted);
         if whole {
-            self.block = Bytes::from(buf);
+            self.block = block.freeze();
             self.block_start = self.at;
         }
         whole

@@ -88,6 +88,8 @@ pub(crate) struct Fetch {
     at: Position,
     walk: Option<(Walk, Arc<PathBuf>)>,
     inflater: Inflater,
+    /// The last frame was larger than what is read where the reader stands: the next one will be, too.
+    large: bool,
 }
 
 /// Where the current segment may be read to.
@@ -98,7 +100,7 @@ struct Bounds {
 
 impl Fetch {
     pub(crate) fn new(lane: Arc<Lane>, destination: Arc<str>, at: Position) -> Fetch {
-        Fetch { lane, destination, at, walk: None, inflater: Inflater::default() }
+        Fetch { lane, destination, at, walk: None, inflater: Inflater::default(), large: false }
     }
 
     /// True if there is something behind this reader's place.
@@ -109,27 +111,32 @@ impl Fetch {
         board.segment_at(at.offset).is_some() || at.item < board.durable.item
     }
 
-    /// Reads on without waiting for a device: what the lane's thread has just written, if it is little, in the segment
-    /// that is open, in the page cache and sound. Everything else is left to [`Fetch::fill`].
+    /// Reads on without waiting for a device: a little, in the segment that is open, as far as it is in the page cache and
+    /// sound. Everything else is left to [`Fetch::fill`].
     pub(crate) fn fill_cached(&mut self, oldest_ms: Option<i64>) -> Vec<Item> {
         let mut out = Vec::new();
         let Some(bounds) = self.stay() else {
             return out;
         };
-        if !self.walk.as_mut().is_some_and(|(walk, _)| walk.load_cached(CACHED_BYTES)) {
-            return out;
+        // What is left of the last block, else the next one.
+        self.frames_in_block(&bounds, oldest_ms, &mut out);
+        if out.is_empty() && !self.large && self.walk.as_mut().is_some_and(|(walk, _)| walk.load_cached(CACHED_BYTES)) {
+            self.frames_in_block(&bounds, oldest_ms, &mut out);
         }
+        out
+    }
+
+    fn frames_in_block(&mut self, bounds: &Bounds, oldest_ms: Option<i64>, out: &mut Vec<Item>) {
         let mut room = usize::try_from(CACHED_BYTES).unwrap_or_default();
         while let Some((walk, path)) = self.walk.as_mut()
             && let Some((offset, header, body)) = walk.step_in_block(room)
         {
             let (end, segment, path) = (walk.at, Arc::clone(&walk.segment), Arc::clone(path));
-            if self.number(&header, offset, end, &bounds, &mut out) {
-                let taken = self.frame(offset, end, header, body, segment, path, &bounds, oldest_ms, &mut out);
+            if self.number(&header, offset, end, bounds, out) {
+                let taken = self.frame(offset, end, header, body, segment, path, bounds, oldest_ms, out);
                 room = room.saturating_sub(taken);
             }
         }
-        out
     }
 
     /// The bounds of the segment that is open, if this place is still in it.
@@ -322,6 +329,7 @@ impl Fetch {
         let payload = if whole { payload } else { Bytes::copy_from_slice(&payload) };
         let (keys, offsets) = frame::decode_refs(&body, header.contexts);
         let size = payload.len();
+        self.large = size as u64 >= CACHED_BYTES;
         self.at = end;
         out.push(Item::Frame(Box::new(Fetched {
             meta: FrameMeta {

@@ -1,9 +1,10 @@
 //! The outgoing side: one reader for each destination and lane, giving claims in the order of the lane.
 //!
-//! File reads and decompression run on blocking tasks, a megabyte at a time; the future only waits. The one exception is
-//! what was just written: up to 256 KiB that the kernel hands out of the page cache without waiting are read and checked
-//! where the reader stands, which saves two changes of thread for each commit. Keeps true: `next` may be dropped at any await without losing a frame, and a reader that waits has looked at the state first,
-//! so no wake-up can be lost.
+//! What the kernel hands out of the page cache without waiting is read and checked where the reader stands, 256 KiB at a
+//! time: at a catch-up, too, two changes of thread and memory freed by another thread than its own cost more than the
+//! reading. Everything else (a device, large frames, damage, the next segment) is read on blocking tasks, a megabyte at a
+//! time; the future only waits. Keeps true: `next` may be dropped at any await without losing a frame, and a reader that
+//! waits has looked at the state first, so no wake-up can be lost.
 
 pub(crate) mod fetch;
 
