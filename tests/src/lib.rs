@@ -8,6 +8,7 @@ pub mod desk;
 pub mod exporter;
 pub mod ledger;
 pub mod lines;
+pub mod metadata;
 pub mod peers;
 pub mod process;
 pub mod receiver;

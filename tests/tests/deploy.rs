@@ -268,3 +268,73 @@ fn the_certificates_are_such_as_roles_anywhere_takes() -> Result<()> {
     }
     Ok(())
 }
+
+/// As much of the AWS CLI as the script asks for: what it makes is in files under `$STATE`, every call is a line in `$STATE/calls`.
+const CLI: &str = r#"#!/usr/bin/env bash
+set -euo pipefail
+echo "$*" >>"$STATE/calls"
+document() { for word in "$@"; do case $word in file://*) cat "${word#file://}";; esac; done; }
+list() { if [ -e "$STATE/$1" ]; then echo "$1-id"; else echo None; fi; }
+arn="arn:aws:rolesanywhere:$AWS_REGION:444455556666"
+case "$1 $2" in
+  "rolesanywhere list-trust-anchors") list anchor ;;
+  "rolesanywhere create-trust-anchor") [ ! -e "$STATE/anchor" ]; document "$@" >"$STATE/anchor"; echo "$arn:trust-anchor/anchor-id" ;;
+  "rolesanywhere update-trust-anchor") [ "$4" = anchor-id ]; document "$@" >"$STATE/anchor"; echo "$arn:trust-anchor/anchor-id" ;;
+  "rolesanywhere list-profiles") list profile ;;
+  "rolesanywhere create-profile") [ ! -e "$STATE/profile" ]; echo "$*" >"$STATE/profile"; echo "$arn:profile/profile-id" ;;
+  "rolesanywhere update-profile") [ "$4" = profile-id ]; echo "$arn:profile/profile-id" ;;
+  "iam get-role")
+    if [ ! -e "$STATE/role" ]; then echo "An error occurred (NoSuchEntity) when calling the GetRole operation" >&2; exit 254; fi
+    grep -o '"aws:PrincipalTag/x509Subject/CN": \[[^]]*\]' "$STATE/role" | grep -o '"[a-z0-9.]*"' | tr -d '"' | paste -s - ;;
+  "iam create-role") [ ! -e "$STATE/role" ]; document "$@" >"$STATE/role" ;;
+  "iam update-assume-role-policy") document "$@" >"$STATE/role" ;;
+  "iam put-role-policy") document "$@" >"$STATE/policy" ;;
+  *) echo "not asked for: $*" >&2; exit 1 ;;
+esac
+"#;
+
+#[test]
+fn the_set_up_of_roles_anywhere_may_be_run_again_and_for_more_hosts() -> Result<()> {
+    let work = TempDir::new()?;
+    let (bin, state) = (work.path().join("bin"), work.path().join("state"));
+    fs::create_dir_all(&bin)?;
+    fs::create_dir_all(&state)?;
+    fs::write(bin.join("aws"), CLI)?;
+    fs::set_permissions(bin.join("aws"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let ca = work.path().join("ca.pem");
+    fs::write(&ca, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")?;
+    let set_up = |hosts: &[&str], workspace: Option<&str>| {
+        let mut command = Command::new("bash");
+        command.arg(root().join("deploy/roles-anywhere/aws-setup.sh")).arg(&ca).args(hosts);
+        command.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).env("STATE", &state);
+        command.env("AWS_REGION", "eu-west-3");
+        command.envs(workspace.map(|id| ("WORKSPACE", id)));
+        run(&mut command)
+    };
+    let read = |name: &str| -> Result<Value> { Ok(serde_json::from_str(&fs::read_to_string(state.join(name))?)?) };
+    let trusted = || -> Result<Value> {
+        Ok(read("role")?["Statement"][0]["Condition"]["StringEquals"]["aws:PrincipalTag/x509Subject/CN"].clone())
+    };
+    let first = set_up(&["host1.example.com"], Some("ws-1"))?;
+    assert_eq!(trusted()?, serde_json::json!(["host1.example.com"]));
+    let policy = read("policy")?;
+    assert_eq!(policy["Statement"][0]["Resource"], "arn:aws:aps:eu-west-3:444455556666:workspace/ws-1");
+    for line in [
+        "url: https://aps-workspaces.eu-west-3.amazonaws.com/workspaces/ws-1/api/v1/remote_write",
+        "trust_anchor_arn: arn:aws:rolesanywhere:eu-west-3:444455556666:trust-anchor/anchor-id",
+        "role_arn: arn:aws:iam::444455556666:role/sigpost-host",
+    ] {
+        assert!(first.lines().any(|l| l == line), "{line} in\n{first}");
+    }
+    // The same again, and then a second host: the first one stays.
+    assert_eq!(set_up(&["host1.example.com"], Some("ws-1"))?, first);
+    set_up(&["host2.example.com"], Some("ws-1"))?;
+    assert_eq!(trusted()?, serde_json::json!(["host1.example.com", "host2.example.com"]));
+    // What has to be said is asked for before anything is made.
+    let calls = fs::read_to_string(state.join("calls"))?;
+    for workspace in [None, Some("https://aps-workspaces.eu-west-3.amazonaws.com/workspaces/ws-1")] {
+        assert!(set_up(&["host1.example.com"], workspace).is_err_and(|e| e.to_string().contains("WORKSPACE")));
+    }
+    assert_eq!(fs::read_to_string(state.join("calls"))?, calls);
+    Ok(())
+}

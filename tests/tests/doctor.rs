@@ -173,11 +173,14 @@ async fn faults_of_credential_sources_are_named() -> Result<()> {
     let (leaf, _) = authority.issue("agent.example")?;
     let (_, other_key) = authority.issue("agent.example")?;
     let (leaf, key) = (desk.write("leaf.pem", &leaf)?, desk.write("key.pem", other_key.expose())?);
-    let token = |audience: &str, name: &str| {
+    let token = |subject: &str, audience: &str, name: &str| {
         let end = SystemTime::now() + Duration::from_secs(600);
-        desk.write(name, issuer.token("system:serviceaccount:ns:agent", audience, end).expose())
+        desk.write(name, issuer.token(subject, audience, end).expose())
     };
-    let (wrong_token, right_token) = (token("vault", "wrong.jwt")?, token("sts.amazonaws.com", "right.jwt")?);
+    let agent = "system:serviceaccount:ns:agent";
+    let (wrong_token, right_token) =
+        (token(agent, "vault", "wrong.jwt")?, token(agent, "sts.amazonaws.com", "right.jwt")?);
+    let other_subject = token("system:serviceaccount:ns:another", "sts.amazonaws.com", "other.jwt")?;
     let loops = desk.write(
         "config",
         &format!(
@@ -194,6 +197,9 @@ async fn faults_of_credential_sources_are_named() -> Result<()> {
     let table = [
         (format!("{region}, role_arn: \"{ROLE}\", access_key: {KEY_ID}, secret_key: {SECRET}"), "trust_policy"),
         (web(&wrong_token), "web_identity_refused"),
+        // Whom the trust policy does not know, and a role that is not there: AWS says the same of both.
+        (web(&other_subject), "trust_policy"),
+        (web(&right_token).replace(ROLE, "arn:aws:iam::000000000000:role/nobody"), "trust_policy"),
         (web("/nonexistent/token"), "token_file_unreadable"),
         (web(&right_token), "none"),
         (format!("{region}, access_key: {KEY_ID}, secret_key_file: /nonexistent/secret"), "file_unreadable"),

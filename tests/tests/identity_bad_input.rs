@@ -42,6 +42,8 @@ async fn every_identity_that_cannot_work_is_in_error_for_its_own_reason_and_the_
     let (key, stranger) =
         (write("key.pem", key.expose().as_bytes())?, write("other.pem", stranger.expose().as_bytes())?);
     let (old, old_key) = (write("old.pem", old.as_bytes())?, write("old-key.pem", old_key.expose().as_bytes())?);
+    let der = write("leaf.der", &[0x30, 0x82, 1, 0, 0x30, 0x82])?;
+    let odd = e2e::metadata::serving("[no role]\n<html>\u{202e}", "{}").await?;
     let torn = write("torn.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n")?;
     let circle = format!(
         "[profile a]\nrole_arn = {ROLE}\nsource_profile = b\n[profile b]\nrole_arn = {ROLE}\nsource_profile = a\n"
@@ -96,7 +98,14 @@ async fn every_identity_that_cannot_work_is_in_error_for_its_own_reason_and_the_
             format!("access_key: AKIDGOOD, secret_key_file: '{two_lines}'"),
             vec![format!("secret_key: the file {two_lines} has 2 lines")],
         ),
-        ("torn", anywhere(&leaf, &torn), vec![torn.clone()]),
+        ("torn", anywhere(&leaf, &torn), vec![format!("({torn}) is cut off: the section that begins at line 1")]),
+        ("swapped", anywhere(&key, &leaf), vec![format!("({leaf}) holds a certificate (line 1) and no private key")]),
+        ("der", anywhere(&der, &key), vec![format!("({der}) is DER, not PEM: convert it")]),
+        (
+            "no-metadata",
+            format!("instance_metadata: {{endpoint: '{odd}'}}"),
+            vec!["as the instance's role, which is no name of a role".to_owned()],
+        ),
         ("garbage", "credential_process: 'echo garbage'".to_owned(), vec!["did not print one JSON object".to_owned()]),
         (
             "megabyte",
@@ -129,7 +138,7 @@ async fn every_identity_that_cannot_work_is_in_error_for_its_own_reason_and_the_
         "      scrape_configs:\n        - {{job_name: load, metrics_path: /t/0/metrics, static_configs: [{{targets: ['{}']}}]}}\n",
         exporter.address
     ));
-    let mut agent = Agent::prepare(&text)?;
+    let mut agent = Agent::prepare(&text)?.with_env("AWS_EC2_METADATA_DISABLED", "");
     agent.start_ready().await?;
     let told_of = |name: &str| -> Vec<String> {
         let log = agent.log();

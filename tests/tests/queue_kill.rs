@@ -1,6 +1,6 @@
 //! kill -9 under load with two destinations: after every round what receivers got is what the book says.
 //!
-//! `SIGPOST_KILL_ROUNDS` sets the number of rounds (5).
+//! `SIGPOST_KILL_ROUNDS` sets the number of rounds (50).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use e2e::{agent::Agent, exporter::Exporter, ledger, process::until, receiver::Re
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn rounds() -> u64 {
-    std::env::var("SIGPOST_KILL_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(5)
+    std::env::var("SIGPOST_KILL_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(50)
 }
 
 /// Invariants 1, 4, 5, 7 over the whole binary.

@@ -186,3 +186,35 @@ async fn what_waits_for_processors_goes_on_when_they_change_or_go() -> Result<()
     assert_eq!(value(&four, "k"), Some(&"v".into()));
     agent.stop()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processors_come_and_go_and_no_connection_ends() -> Result<()> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut agent, http, collector, behind) = running("").await?;
+    let mut connection = tokio::net::TcpStream::connect(("127.0.0.1", http)).await?;
+    let reload = format!("http://127.0.0.1:{}/-/reload", agent.port);
+    let added = "      attributes: {actions: [{key: k, action: upsert, value: v}]}";
+    for (number, processors) in (1..).zip(["", added, ""]) {
+        if number > 1 {
+            agent.write_config(&config(behind, http, processors))?;
+            ensure!(reqwest::Client::new().post(&reload).send().await?.status().is_success(), "{}", agent.log());
+        }
+        let name = format!("span {number}");
+        let body = request("a", vec![span(number, 1, &name)]);
+        let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n";
+        connection.write_all(format!("{head}content-length: {}\r\n\r\n", body.len()).as_bytes()).await?;
+        connection.write_all(&body).await?;
+        let mut answer = [0; 15];
+        connection.read_exact(&mut answer).await?;
+        ensure!(&answer == b"HTTP/1.1 200 OK", "{}", String::from_utf8_lossy(&answer));
+        // The rest of the head; the body is empty.
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\r\n\r\n") {
+            rest.push(connection.read_u8().await?);
+        }
+        arrived("the span", &agent, || collector.names().contains(&name)).await?;
+        let found = collector.spans().into_iter().map(|(_, span)| span).find(|span| span.name == name);
+        assert_eq!(value(&found.context("the span")?, "k").is_some(), processors == added, "{name}");
+    }
+    agent.stop()
+}

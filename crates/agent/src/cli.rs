@@ -196,6 +196,12 @@ pub struct CheckArgs {
     /// Replace ${VAR} by the environment's value first.
     #[arg(long = "config.expand-env", visible_alias = "expand-env")]
     pub expand_env: bool,
+    /// Also say what a start or reload with this file does to what waits in the queue; exit code 3 if it gives anything up.
+    #[arg(long)]
+    pub diff: bool,
+    /// Data directory, as the agent is given it.
+    #[arg(long = "metrics.wal-directory", visible_alias = "prometheus.wal-directory", value_name = "DIR")]
+    pub wal_directory: Option<PathBuf>,
 }
 
 /// `sigpost sandbox`.

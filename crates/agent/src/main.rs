@@ -22,6 +22,7 @@ mod supervisor;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    heap::few_arenas();
     net::install_crypto_provider();
     match cli::parse() {
         cli::Invocation::Run(flags) => command::run::run(*flags),

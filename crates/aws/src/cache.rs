@@ -19,6 +19,7 @@ use crate::{
     error::FetchError,
     origin::{Fetched, Origin},
     roster::Roster,
+    words::{length, moment},
 };
 
 /// What the cache fetches from; a trait so that its behaviour can be tested without AWS.
@@ -167,6 +168,8 @@ struct State {
     generation: u64,
     /// Refused by AWS, or the files changed: get others before the next signature if they can be had.
     stale: bool,
+    /// Refused by AWS, whatever their end says.
+    refused: bool,
     stamps: FileStamps,
     /// Changed files that may still be changing.
     unsettled: Option<FileStamps>,
@@ -194,6 +197,7 @@ impl CredentialCache {
             held: None,
             generation: 0,
             stale: false,
+            refused: false,
             stamps,
             unsettled: None,
             stored: source.stored_version(),
@@ -226,8 +230,8 @@ impl CredentialCache {
             Plan::ServeAndRefresh(held) => {
                 let cache = Arc::clone(self);
                 tokio::spawn(async move {
+                    let _at_the_end = Background(&cache);
                     let _ = cache.refresh(generation, now, asked).await;
-                    cache.state.lock().background = false;
                 });
                 Ok(held)
             }
@@ -266,6 +270,7 @@ impl CredentialCache {
         let mut state = self.state.lock();
         if state.held.as_ref().is_some_and(|h| h.fingerprint == fingerprint) {
             state.stale = true;
+            state.refused = true;
         }
     }
 
@@ -390,7 +395,12 @@ impl CredentialCache {
             Err(error) => {
                 state.failures += 1;
                 rest(&mut state, now);
-                let valid = state.held.as_ref().is_some_and(|h| h.serves(now));
+                // By the best clock there is; what AWS refused is over however long it was meant to last.
+                let valid = !state.refused
+                    && state
+                        .held
+                        .as_ref()
+                        .is_some_and(|h| h.serves(now) && h.credentials.expiry().is_none_or(|at| at > now.at));
                 tracing::warn!(
                     destinations = self.roster.names(),
                     source = self.source.describe(),
@@ -412,6 +422,7 @@ impl CredentialCache {
         let obtained_at = before.map_or_else(SystemTime::now, |h| h.obtained_at);
         let no_longer_life =
             before.is_some_and(|h| h.credentials.expiry().is_some() && h.credentials.expiry() >= credentials.expiry());
+        let before_refused = before.is_some() && state.refused;
         let life = credentials.expiry().and_then(|at| at.duration_since(now.at).ok()).unwrap_or(Duration::MAX);
         let came_over = credentials.expiry().is_some_and(|at| at <= now.at);
         let recheck = if came_over { Some(recheck.map_or(DOUBT, |after| after.min(DOUBT))) } else { recheck };
@@ -437,6 +448,8 @@ impl CredentialCache {
         });
         state.held = Some(Arc::clone(&held));
         state.stale = false;
+        // The very same ones again are as refused as before.
+        state.refused &= before_refused;
         state.refreshes += 1;
         state.last_error = None;
         if no_longer_life {
@@ -447,6 +460,15 @@ impl CredentialCache {
             state.retry_at = None;
         }
         held
+    }
+}
+
+/// A background refresh that is under way; over when this goes, however it ends.
+struct Background<'c>(&'c CredentialCache);
+
+impl Drop for Background<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().background = false;
     }
 }
 
@@ -488,10 +510,11 @@ fn rest(state: &mut State, now: FarTime) {
 fn check_expiry(fetched: Fetched, now: SystemTime) -> Result<Fetched, FetchError> {
     match fetched.credentials.expiry() {
         Some(at) if at <= now => {
-            let ago = now.duration_since(at).unwrap_or_default().as_secs();
+            let ago = length(now.duration_since(at).unwrap_or_default());
             Err(FetchError::failed(format!(
-                "{}: it gave credentials that expired {ago} s ago; whatever renews them has stopped, or this machine's clock is wrong",
-                fetched.source
+                "{}: it gave credentials that expired {ago} ago by AWS's clock (at {}); whatever renews them has stopped",
+                fetched.source,
+                moment(at)
             )))
         }
         _ => Ok(fetched),

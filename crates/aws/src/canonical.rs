@@ -118,6 +118,10 @@ pub fn compare_canonical(ours: &CanonicalRequest, answer: &str) -> CanonicalVerd
     let Some(theirs) = quoted_request(&plain) else {
         return CanonicalVerdict::NotTold;
     };
+    // An imitation of AWS that shows nothing has compared nothing.
+    if theirs.trim().is_empty() {
+        return CanonicalVerdict::NotTold;
+    }
     let (mine, other): (Vec<&str>, Vec<&str>) = (ours.text.lines().collect(), theirs.lines().collect());
     let differs = (0..mine.len().max(other.len())).find(|at| mine.get(*at) != other.get(*at));
     match differs {
@@ -232,7 +236,10 @@ fn shown(line: Option<&str>) -> String {
     let Some(line) = line else {
         return "(nothing)".to_owned();
     };
-    let line: String = line.chars().filter(|c| !c.is_control()).take(300).collect();
+    if line.trim().is_empty() {
+        return "(an empty line)".to_owned();
+    }
+    let line = crate::words::printable(line, 300);
     match line.split_once(':') {
         Some((name, _)) if is_secretive(name) => format!("{name}:<hidden>"),
         _ => line,

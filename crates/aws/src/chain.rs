@@ -5,24 +5,21 @@
 
 use std::{error::Error, path::PathBuf};
 
-use aws_config::{
-    environment::EnvironmentVariableCredentialsProvider, imds::credentials::ImdsCredentialsProvider,
-    provider_config::ProviderConfig,
-};
-use aws_credential_types::{
-    Credentials,
-    provider::{ProvideCredentials, error::CredentialsError},
-};
+use aws_config::provider_config::ProviderConfig;
+use aws_credential_types::{Credentials, provider::error::CredentialsError};
+use aws_smithy_types::error::ErrorMetadata;
 
 use url::Url;
 
 use crate::{
-    CredentialSource, container,
+    CredentialSource, container, environment,
     error::FetchError,
     explain::{SourceOutcome, Trail},
-    profile,
+    fault::{Asked, Fault, Refused},
+    instance, profile,
     profile_file::{Profiles, SharedFile},
     sts::Sts,
+    words::printable,
 };
 
 /// Which profile, and in which files.
@@ -165,20 +162,15 @@ pub(crate) async fn standard(
     trail: &mut Trail,
 ) -> Result<(Credentials, &'static str), FetchError> {
     const PLACES: [&str; 5] = ["environment", "shared files", "web identity", "container", "instance metadata"];
-    let config = provider_config(sts);
     let mut tried = Vec::new();
+    let mut half = None;
     for (at, place) in PLACES.into_iter().enumerate() {
         let result = match place {
-            "environment" => {
-                EnvironmentVariableCredentialsProvider::new().provide_credentials().await.map_err(|e| explain(&e))
-            }
-            "shared files" => profile::fetch(&ProfileChoice::default(), sts, session_name).await,
+            "environment" => environment::fetch(),
+            "shared files" => profile::fetch(&ProfileChoice::default(), sts, session_name, trail).await,
             "web identity" => web_identity(sts, session_name).await,
             "container" => container::fetch(None, None, sts.connections).await,
-            _ => {
-                let provider = ImdsCredentialsProvider::builder().configure(&config).imds_client(imds.clone()).build();
-                provider.provide_credentials().await.map_err(|e| explain(&e))
-            }
+            _ => instance::fetch(imds).await,
         };
         match result {
             Ok(credentials) => {
@@ -191,6 +183,7 @@ pub(crate) async fn standard(
             Err(e) if e.absent => {
                 trail.note(place, SourceOutcome::Absent, &e.message);
                 tried.push(format!("{place}: {}", e.message));
+                half = half.or(e.fault.filter(|fault| matches!(fault, Fault::EnvironmentHalf { .. })));
             }
             Err(e) => {
                 trail.note(place, SourceOutcome::Failed, &e.message);
@@ -201,14 +194,15 @@ pub(crate) async fn standard(
                         format!("{place} is set up and failed, which ends the search"),
                     );
                 }
-                return Err(FetchError::failed(format!("{place}: {}", e.message)));
+                return Err(e.told(|words| format!("{place}: {words}")));
             }
         }
     }
     Err(FetchError::absent(format!(
         "no AWS credentials found; looked at {}. Give access_key and secret_key, a profile, or run where a role is attached",
         tried.join("; ")
-    )))
+    ))
+    .of(half.unwrap_or(Fault::Nowhere)))
 }
 
 /// IRSA as the environment describes it. Our own, because aws-config names sessions after the clock, and a missing token file
@@ -219,7 +213,8 @@ async fn web_identity(sts: &Sts<'_>, session_name: &str) -> Result<Credentials, 
         return Err(FetchError::absent("AWS_WEB_IDENTITY_TOKEN_FILE is not set"));
     };
     let Some(role_arn) = variable("AWS_ROLE_ARN") else {
-        return Err(FetchError::failed("AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not; set both"));
+        return Err(FetchError::failed("AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not; set both")
+            .of(Fault::EnvironmentHalf { missing: "AWS_ROLE_ARN" }));
     };
     if sts.region.is_empty() && sts.named_endpoint().is_none() {
         return Err(FetchError::failed("no region to ask STS in; set sts_region, or AWS_REGION"));
@@ -228,16 +223,29 @@ async fn web_identity(sts: &Sts<'_>, session_name: &str) -> Result<Credentials, 
     sts.web_identity(&role_arn, &session, token_file.as_ref()).await
 }
 
-/// An aws-config error as one line: its own `Display` says nothing, its `Debug` is a page.
+/// An aws-config error as one line: its own `Display` says nothing, its `Debug` is a page. Its kind, where a service answered, is
+/// that service's own code and words.
 pub(crate) fn explain(error: &CredentialsError) -> FetchError {
     let mut parts: Vec<String> = Vec::new();
+    let mut refused: Option<Refused> = None;
     let mut next: Option<&(dyn Error + 'static)> = error.source();
+    let mut is_unanswered = false;
     while let Some(e) = next {
         let mut text = e.to_string();
         // An unmodelled STS error names its code in `Display` and its message only in `Debug` metadata.
-        if let Some(meta) = e.downcast_ref::<aws_smithy_types::error::ErrorMetadata>() {
+        if let Some(meta) = e.downcast_ref::<ErrorMetadata>() {
             text = [meta.code(), meta.message()].into_iter().flatten().collect::<Vec<_>>().join(": ");
+            if let Some(code) = meta.code() {
+                refused = Some(Refused::new(Asked::Sts, code, meta.message().unwrap_or_default()));
+            }
+        } else if refused.is_none()
+            && let Some((code, message)) = modelled(&text)
+        {
+            refused = Some(Refused::new(Asked::Sts, code, message));
         }
+        is_unanswered |= e.is::<aws_smithy_runtime_api::client::result::ConnectorError>() || e.is::<net::NetError>();
+        // The SDK's own words where there is no answer.
+        is_unanswered |= text == "dispatch failure" || text == "request has timed out";
         // Words of the SDK about itself.
         let is_about_itself = text == "service error" || text.starts_with("unhandled error (");
         // Wrappers repeat what they wrap.
@@ -252,9 +260,19 @@ pub(crate) fn explain(error: &CredentialsError) -> FetchError {
     if parts.is_empty() {
         parts.push(error.to_string());
     }
-    let text: String = parts.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let fault = match refused {
+        Some(refused) => Some(Fault::Refused(refused)),
+        None => is_unanswered.then_some(Fault::Unreached(Asked::Sts)),
+    };
     FetchError {
-        message: text.chars().take(800).collect(),
+        message: printable(&parts.join(": "), 800),
         absent: matches!(error, CredentialsError::CredentialsNotLoaded(_)),
+        fault,
     }
+}
+
+/// Code and words of an error that the SDK has a type for, which shows itself as `RegionDisabledException: words`.
+fn modelled(text: &str) -> Option<(&str, &str)> {
+    let (code, message) = text.split_once(": ").unwrap_or((text, ""));
+    (code.ends_with("Exception") && code.bytes().all(|b| b.is_ascii_alphanumeric())).then_some((code, message))
 }

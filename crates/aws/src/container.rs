@@ -15,7 +15,9 @@ use crate::{
     aside::trimmed_text,
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
+    fault::{Asked, Fault, Refused},
     json,
+    words::printable,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(7);
@@ -35,14 +37,19 @@ pub(crate) async fn fetch(
         return Err(FetchError::failed(format!(
             "container endpoint {}: must be https, loopback, 169.254.170.2, 169.254.170.23 or fd00:ec2::23",
             net::masked(&url)
-        )));
+        ))
+        .of(Fault::ContainerAddress));
     }
     let place = net::masked(&url);
     let failed = |what: String| FetchError::failed(format!("container endpoint {place}: {what}"));
     let from_file = async |path: &Path| {
+        let of_token = |what: String| failed(what).of(Fault::ContainerToken(path.to_owned()));
         let text = trimmed_text(path).await;
-        text.map(|text| text.as_str().to_owned())
-            .map_err(|e| failed(format!("cannot read the token file {}: {e}", path.display())))
+        let text = text.map_err(|e| of_token(format!("cannot read the token file {}: {e}", path.display())))?;
+        if text.is_empty() {
+            return Err(of_token(format!("the token file {} is empty", path.display())));
+        }
+        Ok(text.as_str().to_owned())
     };
     let token = match (token_file, endpoint) {
         (Some(path), _) => Some(from_file(path).await?),
@@ -63,28 +70,55 @@ pub(crate) async fn fetch(
         value.set_sensitive(true);
         request.headers_mut().insert("authorization", value);
     }
-    let reply =
-        connections.for_url(&url).send(request, TIMEOUT, ANSWER_LIMIT).await.map_err(|e| failed(e.to_string()))?;
+    let reply = connections
+        .for_url(&url)
+        .send(request, TIMEOUT, ANSWER_LIMIT)
+        .await
+        .map_err(|e| failed(e.to_string()).of(Fault::Unreached(Asked::Container)))?;
     if !reply.status.is_success() {
-        let said = net::service_error::parse(reply.status, &reply.headers, &reply.body);
+        let (code, message) = words_of(&reply);
         let said =
-            said.map_or_else(|| reply.status.to_string(), |e| format!("{} {}: {}", reply.status, e.code, e.message));
-        return Err(failed(format!("it answered {}", said.chars().take(300).collect::<String>())));
+            [code.as_str(), message.as_str()].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(": ");
+        let colon = if said.is_empty() { "" } else { ": " };
+        return Err(failed(format!("it answered HTTP {}{colon}{said}", reply.status.as_u16()))
+            .of(Fault::Refused(Refused::new(Asked::Container, &code, &message))));
     }
-    let object: Value = serde_json::from_slice(&reply.body).map_err(|_| failed("its answer is not JSON".to_owned()))?;
-    json::credentials(&object, "Token", "Container").map_err(|why| failed(format!("its JSON {why}")))
+    let odd = |what: String| failed(what).of(Fault::OddAnswer(Asked::Container));
+    let object: Value = serde_json::from_slice(&reply.body).map_err(|_| odd("its answer is not JSON".to_owned()))?;
+    json::credentials(&object, "Token", "Container").map_err(|why| odd(format!("its JSON {why}")))
+}
+
+/// Code and words of a refusal: AWS's JSON in any case of its names, else the text itself.
+fn words_of(reply: &net::Reply) -> (String, String) {
+    let parsed = net::service_error::parse(reply.status, &reply.headers, &reply.body).filter(|e| !e.is_bare_status());
+    let (mut code, mut message) = parsed.map_or_else(Default::default, |e| (e.code, e.message));
+    if let Ok(object) = serde_json::from_slice::<Value>(&reply.body) {
+        let text = |name: &str| json::field(&object, name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if code.is_empty() {
+            code = text("code");
+        }
+        for name in ["message", "error", "reason", "errorMessage"] {
+            if message.is_empty() {
+                message = text(name);
+            }
+        }
+    } else if message.is_empty() {
+        message = String::from_utf8_lossy(&reply.body).into_owned();
+    }
+    (printable(&code, 60), printable(&message, 300))
 }
 
 fn of_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Url, FetchError> {
     if let Some(path) = variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
         let slash = if path.starts_with('/') { "" } else { "/" };
-        return Url::parse(&format!("http://169.254.170.2{slash}{path}"))
-            .map_err(|e| FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: {e}")));
+        return Url::parse(&format!("http://169.254.170.2{slash}{path}")).map_err(|e| {
+            FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: {e}")).of(Fault::ContainerAddress)
+        });
     }
     match variable("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
-        Some(text) => {
-            Url::parse(&text).map_err(|e| FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_FULL_URI: {e}")))
-        }
+        Some(text) => Url::parse(&text).map_err(|e| {
+            FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_FULL_URI: {e}")).of(Fault::ContainerAddress)
+        }),
         None => Err(FetchError::absent("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and _FULL_URI are not set")),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     host::{AwsHost, parse_host},
     origin::Origin,
     region::SigningRegion,
-    validate::validate,
+    validate,
 };
 
 /// What all identities of the process share: connections for STS and metadata, and one credential cache per identity.
@@ -127,7 +127,7 @@ pub fn build(
         let why = "it must be http or https and have a host".to_owned();
         return Err(AwsError::Url { url: net::masked(destination), why });
     }
-    validate(config)?;
+    validate::check(config)?;
     let host = parse_host(destination);
     let region = Arc::new(SigningRegion::resolve(config, destination, host.as_ref(), &context.connections)?);
     warn_of_mismatch(config, host.as_ref(), destination_name);

@@ -4,6 +4,8 @@
 
 use net::NetError;
 
+use crate::fault::Fault;
+
 /// A fault of the configuration, found before anything is sent.
 #[derive(Debug, thiserror::Error)]
 pub enum AwsError {
@@ -45,15 +47,34 @@ pub(crate) struct FetchError {
     pub(crate) message: String,
     /// The source does not exist here (as opposed to: it exists and failed), so that a chain may go on.
     pub(crate) absent: bool,
+    /// What kind of thing it is, where that is known.
+    pub(crate) fault: Option<Fault>,
 }
 
 impl FetchError {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { message: message.into(), absent: false }
+        Self { message: message.into(), absent: false, fault: None }
     }
 
     pub(crate) fn absent(message: impl Into<String>) -> Self {
-        Self { message: message.into(), absent: true }
+        Self { message: message.into(), absent: true, fault: None }
+    }
+
+    /// The same with its kind; the kind that it has already stays.
+    pub(crate) fn of(mut self, fault: Fault) -> Self {
+        self.fault.get_or_insert(fault);
+        self
+    }
+
+    /// The same with other words around its own.
+    pub(crate) fn told(mut self, words: impl FnOnce(&str) -> String) -> Self {
+        self.message = words(&self.message);
+        self
+    }
+
+    /// The same for a source that is there for certain: a chain does not go on.
+    pub(crate) fn present(self) -> Self {
+        Self { absent: false, ..self }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::RegionOrigin;
+use crate::{Fault, RegionOrigin};
 
 /// What [`Identity::explain`](crate::Identity::explain) found out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,6 +22,10 @@ pub struct Explanation {
     pub caller: Option<CallerFacts>,
     /// Why there are no credentials: what failed, why, and what to do.
     pub error: Option<String>,
+    /// What kind of thing failed, where that is known.
+    pub fault: Option<Fault>,
+    /// What the identity's sources say that has no effect, such as a profile's `mfa_serial`.
+    pub remarks: Vec<String>,
     /// Signing region and who named it.
     pub region: Option<(String, RegionOrigin)>,
     /// The places where a region was looked for, in order.
@@ -88,6 +92,8 @@ pub struct RoleCheck {
     pub role_arn: String,
     /// As it appears in CloudTrail.
     pub session_name: String,
+    /// The access key id that the role was asked for with.
+    pub key_id: String,
     /// `None`: assumed. Else what STS said and what to do.
     pub error: Option<String>,
 }
@@ -130,6 +136,7 @@ pub struct CallerIdentity {
 pub(crate) struct Trail {
     pub(crate) sources: Vec<SourceCheck>,
     pub(crate) roles: Vec<RoleCheck>,
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Trail {

@@ -43,6 +43,36 @@ pub enum S3Style {
     Path,
 }
 
+/// Why S3 has no bucket of this name, if it cannot: completes the sentence "the bucket's name ...". What requests may name in a
+/// bucket's place (access points' aliases, directory buckets) is fine too. Source:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
+pub fn bucket_fault(name: &str) -> Option<&'static str> {
+    let bytes = name.as_bytes();
+    let is_edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let is_inside = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    if bytes.len() < 3 {
+        Some("is too short: it has 3 to 63 characters")
+    } else if bytes.len() > 63 {
+        Some("is too long: it has 3 to 63 characters")
+    } else if bytes.iter().any(u8::is_ascii_uppercase) {
+        Some("has a capital letter; there are small ones only")
+    } else if bytes.contains(&b'_') {
+        Some("has an underscore; there are small letters, digits, hyphens and dots only")
+    } else if !bytes.iter().all(is_inside) {
+        Some("has a character that is none of small letters, digits, hyphens and dots")
+    } else if !is_edge(bytes.first()) || !is_edge(bytes.last()) {
+        Some("begins or ends with a hyphen or a dot; a letter or a digit stands there")
+    } else if name.contains("..") {
+        Some("has two dots in a row")
+    } else if name.parse::<std::net::Ipv4Addr>().is_ok() {
+        Some("looks like an IP address")
+    } else if ["xn--", "sthree-", "amzn-s3-demo-"].iter().any(|reserved| name.starts_with(reserved)) {
+        Some("begins with what S3 keeps for itself (xn--, sthree-, amzn-s3-demo-)")
+    } else {
+        None
+    }
+}
+
 /// Longest first, because one ends with another.
 const SUFFIXES: &[(&str, Partition, bool)] = &[
     (".api.amazonwebservices.com.cn", Partition::China, true),

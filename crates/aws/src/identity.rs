@@ -14,7 +14,7 @@ use net::{Answer, Authorize, AuthorizeError, BoxFuture, IdentityVerdict};
 use parking_lot::Mutex;
 
 use crate::{
-    RegionOrigin,
+    Asked, Fault, Refused, RegionOrigin,
     cache::{CredentialCache, FarTime},
     clock::{Clock, SKEW_MS},
     explain::{CallerFacts, CallerIdentity, Explanation, SourceOutcome, Trail, last4},
@@ -124,7 +124,7 @@ impl Identity {
         for (source, why) in self.origin.left_alone() {
             trail.note(source, SourceOutcome::NotAsked, why);
         }
-        let (caller, error) = match fetched {
+        let (caller, error, fault) = match fetched {
             Ok(fetched) => {
                 let facts = CallerFacts {
                     source: fetched.source.clone(),
@@ -134,11 +134,19 @@ impl Identity {
                     is_temporary: fetched.credentials.session_token().is_some(),
                 };
                 self.cache.offer(fetched, self.far_time());
-                (Some(facts), None)
+                (Some(facts), None, None)
             }
-            Err(error) => (None, Some(error.message)),
+            Err(error) => (None, Some(error.message), error.fault),
         };
         let region = self.region.get().await;
+        let asked_sts = matches!(
+            fault,
+            Some(
+                Fault::Unreached(Asked::Sts | Asked::StsWebIdentity)
+                    | Fault::ProfileMfa { .. }
+                    | Fault::Refused(Refused { by: Asked::Sts | Asked::StsWebIdentity, .. })
+            )
+        );
         Explanation {
             destination: self.destination.as_ref().to_owned(),
             service: self.service.clone(),
@@ -146,10 +154,12 @@ impl Identity {
             roles: trail.roles,
             caller,
             error,
+            fault,
+            remarks: trail.remarks,
             region: region.as_ref().ok().cloned(),
             region_places: self.region.places(),
             region_error: region.err(),
-            sts_endpoint: self.origin.sts_endpoint().await,
+            sts_endpoint: self.origin.sts_endpoint(asked_sts).await,
             clock_offset_ms: self.clock.offset_ms(),
             certificates: self.origin.certificates().await,
         }

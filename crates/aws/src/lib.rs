@@ -7,7 +7,8 @@
 //! How the types fit: an [`IdentityConfig`] (plain data) and the process's [`IdentityContext`] make, by [`build`], an
 //! [`Identity`]; [`identity`] gives the same as `Arc<dyn Authorize>`. [`parse_host`] reads service and region from an
 //! endpoint's host name. [`Identity::explain`] tells a person what was considered, [`compare_canonical`] why a signature
-//! does not fit. [`SecretKeeper`] reads the secrets that configuration refers to in Secrets Manager, SSM and Vault, by the same
+//! does not fit, and the [`Fault`] in an explanation which kind of thing went wrong; [`check`] finds what no time can mend before
+//! anything is built. [`SecretKeeper`] reads the secrets that configuration refers to in Secrets Manager, SSM and Vault, by the same
 //! identities. `TRAPS.md` lists what the field fell into, each with its test.
 //!
 //! Invariants: a secret is in no message and no `Debug`; environment keys never win over a profile or keys that were asked
@@ -34,12 +35,15 @@ mod config;
 mod connector;
 mod container;
 mod context;
+mod environment;
 mod error;
 mod explain;
+mod fault;
 #[doc(hidden)]
 pub mod fuzz;
 mod host;
 mod identity;
+mod instance;
 mod json;
 mod origin;
 mod process;
@@ -53,6 +57,7 @@ mod signer;
 mod sts;
 mod validate;
 mod verdict;
+mod words;
 
 pub use canonical::{CanonicalDifference, CanonicalRequest, CanonicalVerdict, canonical_request, compare_canonical};
 pub use chain::ProfilePlace;
@@ -62,9 +67,11 @@ pub use error::AwsError;
 pub use explain::{
     CallerFacts, CallerIdentity, CertificateSight, Explanation, RegionCheck, RoleCheck, SourceCheck, SourceOutcome,
 };
-pub use host::{AwsHost, Partition, S3Style, parse_host};
+pub use fault::{Asked, Fault, Refused};
+pub use host::{AwsHost, Partition, S3Style, bucket_fault, parse_host};
 pub use identity::{Identity, IdentityStatus};
 pub use region::RegionOrigin;
 pub use secrets::{
     SecretKeeper, SecretReference, SecretStatus, SecretStoresConfig, VaultConfig, VaultLogin, VaultTokenStatus,
 };
+pub use validate::check;

@@ -10,13 +10,14 @@ use net::{Pem, Secret, SecretSource};
 
 use crate::{
     CredentialSource, RoleStep, StsConfig,
-    aside::aside,
+    aside::{apart, aside},
     chain::{self, ProfileChoice},
     connector::Connections,
     container,
     error::FetchError,
     explain::{CallerIdentity, CertificateSight, RoleCheck, SourceOutcome, Trail},
-    process, profile,
+    fault::Fault,
+    instance, process, profile,
     region::SigningRegion,
     roles_anywhere,
     sts::Sts,
@@ -68,15 +69,37 @@ impl Origin {
     }
 
     /// Fetches once.
-    pub(crate) async fn fetch(&self) -> Result<Fetched, FetchError> {
+    pub(crate) async fn fetch(self: &Arc<Self>) -> Result<Fetched, FetchError> {
         self.fetch_by(&mut Trail::default()).await
     }
 
-    /// Fetches once and notes on the way what was considered.
-    pub(crate) async fn fetch_by(&self, trail: &mut Trail) -> Result<Fetched, FetchError> {
-        match tokio::time::timeout(TIMEOUT, self.fetch_all(trail)).await {
-            Ok(result) => result,
-            Err(_) => Err(FetchError::failed(format!("{}: no answer within {} s", self.describe(), TIMEOUT.as_secs()))),
+    /// Fetches once and notes on the way what was considered. In a task of its own: what this reads comes from others, through
+    /// libraries of others, and a panic in there is this source's failure and nobody else's.
+    pub(crate) async fn fetch_by(self: &Arc<Self>, trail: &mut Trail) -> Result<Fetched, FetchError> {
+        let origin = Arc::clone(self);
+        let work = async move {
+            let mut trail = Trail::default();
+            let fetched = tokio::time::timeout(TIMEOUT, origin.fetch_all(&mut trail)).await;
+            (fetched, trail)
+        };
+        match apart(work).await {
+            Some((fetched, noted)) => {
+                *trail = noted;
+                fetched.unwrap_or_else(|_| {
+                    let what = format!("{}: no answer within {} s", self.describe(), TIMEOUT.as_secs());
+                    Err(FetchError::failed(what))
+                })
+            }
+            None => {
+                let error = FetchError::failed(format!(
+                    "{}: sigpost itself broke off while it read what this source gave (a panic, told on standard error); other \
+                     destinations go on, and this source is asked again later; please report it with those words",
+                    self.describe()
+                ))
+                .of(Fault::Broke);
+                trail.note(self.base_label(), SourceOutcome::Failed, &error.message);
+                Err(error)
+            }
         }
     }
 
@@ -93,9 +116,11 @@ impl Origin {
         }
         let mut fetched = base?;
         for (role, session_name) in &self.roles {
+            let key_id = fetched.credentials.access_key_id().to_owned();
             let assumed = sts.assume(role, session_name, fetched.credentials).await;
             let error = assumed.as_ref().err().map(|e| e.message.clone());
-            trail.roles.push(RoleCheck { role_arn: role.role_arn.clone(), session_name: session_name.clone(), error });
+            let (role_arn, session_name) = (role.role_arn.clone(), session_name.clone());
+            trail.roles.push(RoleCheck { role_arn, session_name, key_id, error });
             fetched.credentials = assumed?;
             fetched.source = format!("role {} on {}", role.role_arn, fetched.source);
             fetched.recheck = None;
@@ -124,7 +149,13 @@ impl Origin {
         let credentials = match &self.source {
             CredentialSource::Static { access_key, secret_key, session_token } => {
                 let read = async |source: &SecretSource, key: &str| {
-                    source.load().await.map_err(|e| FetchError::failed(format!("static keys: {key}: {e}")))
+                    source.load().await.map_err(|e| {
+                        let error = FetchError::failed(format!("static keys: {key}: {e}"));
+                        match source {
+                            SecretSource::File(path) => error.of(Fault::FileUnreadable(path.clone())),
+                            SecretSource::Inline(_) | SecretSource::Stored(_) => error,
+                        }
+                    })
                 };
                 let key = read(access_key, "access_key").await?;
                 let secret = read(secret_key, "secret_key").await?;
@@ -148,7 +179,7 @@ impl Origin {
                     credentials_file: credentials_file.clone(),
                 };
                 recheck = Some(RECHECK);
-                profile::fetch(&choice, sts, &self.session_name).await?
+                profile::fetch(&choice, sts, &self.session_name, trail).await?
             }
             CredentialSource::StandardChain => {
                 let (credentials, place) = chain::standard(sts, &self.imds(None)?, &self.session_name, trail).await?;
@@ -159,7 +190,7 @@ impl Origin {
             CredentialSource::Process { command } => {
                 let command = command.load().await;
                 let command = command.map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
-                process::run(command.expose(), process::TIMEOUT).await?
+                process::run(command.expose(), process::TIMEOUT).await.map_err(|e| e.of(Fault::Helper))?
             }
             CredentialSource::WebIdentity { role_arn, token_file, session_name } => {
                 let session = session_name.as_deref().unwrap_or(&self.session_name);
@@ -169,16 +200,13 @@ impl Origin {
                 container::fetch(endpoint.as_ref(), token_file.as_deref(), &self.connections).await?
             }
             CredentialSource::InstanceMetadata { endpoint } => {
-                use aws_credential_types::provider::ProvideCredentials;
                 let imds = self.imds(endpoint.as_ref())?;
-                let provider = aws_config::imds::credentials::ImdsCredentialsProvider::builder()
-                    .configure(&chain::provider_config(sts))
-                    .imds_client(imds)
-                    .build();
-                provider.provide_credentials().await.map_err(|e| {
-                    let FetchError { message, absent } = chain::explain(&e);
-                    let hint = metadata_hint(&message);
-                    FetchError { message: format!("instance metadata: {message}; {hint}"), absent }
+                instance::fetch(&imds).await.map_err(|e| match e.fault {
+                    // What it answered says enough.
+                    Some(Fault::OddAnswer(_) | Fault::Refused(_)) => {
+                        e.told(|words| format!("instance metadata: {words}"))
+                    }
+                    _ => e.told(|words| format!("instance metadata: {words}; {}", metadata_hint(words))),
                 })?
             }
             CredentialSource::RolesAnywhere(config) => {
@@ -192,7 +220,7 @@ impl Origin {
     pub(crate) async fn certificates(&self) -> Vec<CertificateSight> {
         let CredentialSource::RolesAnywhere(config) = &self.source else { return Vec::new() };
         let config = config.clone();
-        aside(move || roles_anywhere::sights(&config)).await.and_then(|read| read).unwrap_or_default()
+        aside(move || roles_anywhere::sights(&config)).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// The longest that a fetch and its roles take, as those who wait for a person see it.
@@ -242,9 +270,9 @@ impl Origin {
         .collect()
     }
 
-    /// The endpoint that roles are assumed at, if this identity asks STS for anything.
-    pub(crate) async fn sts_endpoint(&self) -> Option<String> {
-        let asks = !self.roles.is_empty() || matches!(self.source, CredentialSource::WebIdentity { .. });
+    /// The endpoint that roles are assumed at, if this identity asks STS for anything. `asked`: a profile or the chain did.
+    pub(crate) async fn sts_endpoint(&self, asked: bool) -> Option<String> {
+        let asks = asked || !self.roles.is_empty() || matches!(self.source, CredentialSource::WebIdentity { .. });
         let region = self.sts_region().await.ok().filter(|_| asks)?;
         let config = self.sts_config(&region).await.ok()?;
         let sts = Sts { region: &region, config: &config, connections: &self.connections };
@@ -494,12 +522,14 @@ fn check_word(source: &SecretSource, value: &Secret, key: &str) -> Result<(), Fe
 /// What to look at, by what the metadata service did.
 fn metadata_hint(message: &str) -> &'static str {
     let lower = message.to_ascii_lowercase();
-    if lower.contains("forbidden") || lower.contains("403") {
+    if lower.contains("aws_ec2_metadata_disabled") {
+        "remove that variable from the agent's environment, or name another source"
+    } else if lower.contains("forbidden") || lower.contains("403") {
         "it answers and refuses: metadata is switched off for this instance (http-endpoint disabled), or something on the way blocks it"
     } else if lower.contains("timeout") || lower.contains("timed out") {
         "nothing came back: is this EC2, and is the hop limit at least 2 if this runs in a container?"
-    } else if lower.contains("404") {
-        "is a role attached to the instance?"
+    } else if lower.contains("no role is attached") {
+        "attach an instance profile with a role"
     } else {
         "is this EC2, and is a role attached to the instance?"
     }

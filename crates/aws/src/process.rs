@@ -1,6 +1,7 @@
 //! `credential_process`: runs a command that prints credentials as JSON.
 //!
-//! Keeps true: the command ends or is killed in bounded time, its output is bounded, and none of its standard output and
+//! Keeps true: the command ends or is killed in bounded time, a child that it leaves behind is waited for by nobody, its output
+//! is bounded, and none of its standard output and
 //! nothing of the command line (either may hold secrets) reaches a message.
 
 use std::{process::Stdio, time::Duration};
@@ -12,12 +13,14 @@ use tokio::{
     process::Command,
 };
 
-use crate::{error::FetchError, json};
+use crate::{error::FetchError, json, words::printable};
 
 /// Real answers are below 10 KiB.
 const OUTPUT_LIMIT: u64 = 256 << 10;
 const COMPLAINT_LIMIT: u64 = 4 << 10;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+/// What the command wrote is in the pipe when it has ended; a child of its own may hold the pipe open for ever.
+const LEFT_IN_PIPE: Duration = Duration::from_secs(1);
 
 /// Runs `sh -c command` and reads its answer.
 pub(crate) async fn run(command: &str, timeout: Duration) -> Result<Credentials, FetchError> {
@@ -39,17 +42,37 @@ pub(crate) async fn run(command: &str, timeout: Duration) -> Result<Credentials,
         // Both at once: a command blocks when one of its pipes is full.
         let complaint = tokio::spawn(drain(stderr));
         let mut output = zeroize_on_drop();
-        let read = stdout.take(OUTPUT_LIMIT + 1).read_to_end(&mut output).await;
-        read.map_err(|e| FetchError::failed(format!("credential_process: its output cannot be read: {e}")))?;
+        let mut stdout = stdout.take(OUTPUT_LIMIT + 1);
+        let unreadable = |e| FetchError::failed(format!("credential_process: its output cannot be read: {e}"));
+        let failed = |e| FetchError::failed(format!("credential_process: {e}"));
+        let status = loop {
+            tokio::select! {
+                read = stdout.read_buf(&mut *output) => {
+                    // The end, or as much as is read.
+                    if read.map_err(unreadable)? == 0 {
+                        break None;
+                    }
+                }
+                ended = child.wait() => {
+                    let ended = ended.map_err(failed)?;
+                    let rest = tokio::time::timeout(LEFT_IN_PIPE, stdout.read_to_end(&mut output)).await;
+                    rest.ok().transpose().map_err(unreadable)?;
+                    break Some(ended);
+                }
+            }
+        };
         if output.len() as u64 > OUTPUT_LIMIT {
             return Err(FetchError::failed(format!(
                 "credential_process: the command printed more than {OUTPUT_LIMIT} bytes; it must print one JSON object and nothing else"
             )));
         }
-        let status = child.wait().await.map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
+        let status = match status {
+            Some(status) => status,
+            None => child.wait().await.map_err(failed)?,
+        };
         if !status.success() {
             // A grandchild may keep the pipe open after the command itself is gone.
-            let said = tokio::time::timeout(Duration::from_secs(1), complaint).await;
+            let said = tokio::time::timeout(LEFT_IN_PIPE, complaint).await;
             let said =
                 said.ok().and_then(Result::ok).filter(|s| !s.is_empty()).map_or(String::new(), |s| format!(": {s}"));
             return Err(FetchError::failed(format!("credential_process: the command failed with {status}{said}")));
@@ -88,7 +111,7 @@ async fn drain(mut stderr: impl AsyncRead + Unpin) -> String {
     let _ = (&mut stderr).take(COMPLAINT_LIMIT).read_to_end(&mut kept).await;
     let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
     let text = String::from_utf8_lossy(&kept);
-    text.split_whitespace().map(masked_word).collect::<Vec<_>>().join(" ").chars().take(300).collect()
+    printable(&text.split_whitespace().map(masked_word).collect::<Vec<_>>().join(" "), 300)
 }
 
 /// A word that may be a secret, or hold one behind `=` or `:`, without it. What helpers complain about are names, paths and
@@ -157,6 +180,15 @@ mod tests {
         assert!(credentials.expiry().is_some());
         let forever = run(r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s"}'"#, TIMEOUT).await.unwrap();
         assert_eq!((forever.session_token(), forever.expiry()), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_child_that_is_left_behind_with_the_pipe_is_waited_for_by_nobody() {
+        let json = r#"{"Version":1,"AccessKeyId":"AKIA1","SecretAccessKey":"s"}"#;
+        let command = format!("sleep 600 & echo '{json}'");
+        assert_eq!(run(&command, TIMEOUT).await.unwrap().access_key_id(), "AKIA1");
+        let failed = fails("sleep 600 & echo out of order >&2; exit 3").await;
+        assert!(failed.contains("exit status: 3"), "{failed}");
     }
 
     #[tokio::test]

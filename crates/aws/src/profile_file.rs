@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::fault::Fault;
+
 /// Nobody writes more by hand, and generated files of organisations have some hundred KiB.
 const LONGEST: u64 = 16 << 20;
 
@@ -31,9 +33,34 @@ pub(crate) struct SharedFile {
     pub(crate) is_named: bool,
 }
 
+/// Why a file gives no profiles.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SharedFileError {
+    /// The system does not give it.
+    #[error("cannot read {}: {source}", .path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// It is there and is none.
+    #[error("{}{what}", .path.display())]
+    Malformed {
+        path: PathBuf,
+        /// Follows the path: `, line 3: ...`.
+        what: String,
+    },
+}
+
+impl SharedFileError {
+    /// The same as a kind.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Unreadable { path, .. } => Fault::FileUnreadable(path.clone()),
+            Self::Malformed { path, .. } => Fault::SharedFileMalformed(path.clone()),
+        }
+    }
+}
+
 impl Profiles {
     /// Reads the files now; later ones win.
-    pub(crate) fn read(files: &[SharedFile]) -> Result<Self, String> {
+    pub(crate) fn read(files: &[SharedFile]) -> Result<Self, SharedFileError> {
         let mut all = Self::default();
         for file in files {
             let Some(text) = text_of(file)? else { continue };
@@ -65,14 +92,16 @@ impl Profiles {
         of_service.or_else(|| value("endpoint_url"))
     }
 
-    fn add(&mut self, text: &str, path: &Path, is_config: bool) -> Result<(), String> {
+    fn add(&mut self, text: &str, path: &Path, is_config: bool) -> Result<(), SharedFileError> {
         let mut here: BTreeMap<String, Profile> = BTreeMap::new();
         let mut section: Section = Section::None;
         let mut last_key: Option<String> = None;
         // `[profile default]` is the stricter spelling and wins over `[default]`.
         let mut plain_default = Profile::new();
         for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-            let bad = |what: &str| Err(format!("{}, line {}: {what}", path.display(), at + 1));
+            let bad = |what: &str| {
+                Err(SharedFileError::Malformed { path: path.to_owned(), what: format!(", line {}: {what}", at + 1) })
+            };
             let trimmed = line.trim();
             if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
                 continue;
@@ -162,16 +191,16 @@ fn without_comment(value: &str) -> &str {
     cut.map_or(value, |(at, _)| value.get(..at).unwrap_or_default().trim_end())
 }
 
-fn text_of(file: &SharedFile) -> Result<Option<String>, String> {
-    let path = file.path.display();
-    let unreadable = |e: std::io::Error| Err(format!("cannot read {path}: {e}"));
+fn text_of(file: &SharedFile) -> Result<Option<String>, SharedFileError> {
+    let unreadable = |source| Err(SharedFileError::Unreadable { path: file.path.clone(), source });
+    let malformed = |what| Err(SharedFileError::Malformed { path: file.path.clone(), what });
     let length = match std::fs::metadata(&file.path) {
         Ok(meta) => meta.len(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !file.is_named => return Ok(None),
         Err(e) => return unreadable(e),
     };
     if length > LONGEST {
-        return Err(format!("{path} has {length} bytes; it cannot be a file of profiles"));
+        return malformed(format!(" has {length} bytes; it cannot be a file of profiles"));
     }
     match std::fs::read(&file.path) {
         Ok(bytes) => match String::from_utf8(bytes) {
@@ -179,7 +208,7 @@ fn text_of(file: &SharedFile) -> Result<Option<String>, String> {
             Err(e) => {
                 let good = e.as_bytes().get(..e.utf8_error().valid_up_to()).unwrap_or_default();
                 let line = good.iter().filter(|b| **b == b'\n').count() + 1;
-                Err(format!("{path}, line {line}: this is not text (UTF-8)"))
+                malformed(format!(", line {line}: this is not text (UTF-8)"))
             }
         },
         Err(e) => unreadable(e),
@@ -191,7 +220,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn profiles(config: &str, credentials: &str) -> Result<Profiles, String> {
+    fn profiles(config: &str, credentials: &str) -> Result<Profiles, SharedFileError> {
         let mut all = Profiles::default();
         all.add(config, Path::new("/c/config"), true)?;
         all.add(credentials, Path::new("/c/credentials"), false)?;
@@ -240,7 +269,7 @@ mod tests {
         for (text, line) in
             [("[a]\nhunter2\n", 2), ("x=hunter2\n", 1), ("[a]\n\n[hunter2\n", 3), ("[a]\n=hunter2\n", 2)]
         {
-            let error = profiles("", text).unwrap_err();
+            let error = profiles("", text).unwrap_err().to_string();
             assert!(error.contains(&format!("/c/credentials, line {line}:")) && !error.contains("hunter2"), "{error}");
         }
     }

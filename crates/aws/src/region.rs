@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     AwsError, CredentialSource, IdentityConfig, chain::ProfileChoice, connector::Connections, error::FetchError,
-    explain::RegionCheck, host::AwsHost, sts::Sts,
+    explain::RegionCheck, host::AwsHost, sts::Sts, words::printable,
 };
 
 const RETRY: Duration = Duration::from_secs(60);
@@ -181,9 +181,14 @@ impl SigningRegion {
         let client = imds_client(&self.connections, self.metadata.as_ref()).map_err(|e| e.message)?;
         let asked = client.get("/latest/meta-data/placement/region");
         match tokio::time::timeout(METADATA_TIMEOUT, asked).await {
-            Ok(Ok(region)) => Some(String::from(region).trim().to_owned())
-                .filter(|r| !r.is_empty())
-                .ok_or_else(|| "an empty answer".to_owned()),
+            Ok(Ok(region)) => match region.as_ref().trim() {
+                "" => Err("an empty answer".to_owned()),
+                region if check("region", region).is_ok() => Ok(region.to_owned()),
+                other => Err(format!(
+                    "it answered {:?}, which is no region: what answers there is not EC2's metadata service",
+                    printable(other, 60)
+                )),
+            },
             Ok(Err(error)) => Err(refused_or_silent(&error)),
             Err(_) => Err("it did not answer in time; this may not be EC2".to_owned()),
         }

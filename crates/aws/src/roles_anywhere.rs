@@ -36,11 +36,13 @@ use crate::{
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
     explain::CertificateSight,
+    fault::{Asked, Fault, Refused},
     json,
     region::arn_region,
     signer::STRICT,
     sts::endpoint_suffix,
     verdict::{self, Refusal},
+    words::{moment, printable},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,18 +53,20 @@ pub(crate) async fn fetch(
     switches: &StsConfig,
     connections: &Connections,
 ) -> Result<Credentials, FetchError> {
-    let failed = |what: String| FetchError::failed(format!("Roles Anywhere, role {}: {what}", config.role_arn));
+    let within = |e: FetchError| e.told(|words| format!("Roles Anywhere, role {}: {words}", config.role_arn));
+    let failed = |what: String| within(FetchError::failed(what));
+    let over = |what: String| failed(what).of(Fault::CertificateOver);
     let endpoint = endpoint(config, switches).map_err(&failed)?;
     let send = async |now: SystemTime| -> Result<(net::Reply, Vec<Link>), FetchError> {
         // Reads files, and signs with what may be a long RSA key.
         let (config, to) = (config.clone(), endpoint.clone());
-        let made = aside(move || create_session(&config, &to, now)).await.and_then(|made| made);
-        let (request, chain) = made.map_err(&failed)?;
+        let made = aside(move || create_session(&config, &to, now)).await.map_err(&failed)?;
+        let (request, chain) = made.map_err(within)?;
         let sent = connections.for_url(&endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await;
         match (sent, check_validity(&chain, now)) {
             (Ok(reply), _) => Ok((reply, chain)),
-            (Err(error), Ok(())) => Err(failed(error.to_string())),
-            (Err(error), Err(what)) => Err(failed(format!("{what}; and AWS cannot be asked for its time: {error}"))),
+            (Err(error), Ok(())) => Err(failed(error.to_string()).of(Fault::Unreached(Asked::RolesAnywhere))),
+            (Err(error), Err(what)) => Err(over(format!("{what}; and AWS cannot be asked for its time: {error}"))),
         }
     };
     // A certificate that looks out of date is sent all the same: this machine's clock may be what is wrong.
@@ -79,26 +83,29 @@ pub(crate) async fn fetch(
     if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
         let id = refusal.request_id.as_deref().unwrap_or("none");
         let there = clock::shift(SystemTime::now(), offset_ms.unwrap_or(0));
+        let message = printable(&refusal.message, 400);
         if let Err(what) = check_validity(&chain, there) {
-            return Err(failed(format!("{what} (AWS said {}: {})", refusal.code, refusal.message)));
+            return Err(over(format!("{what} (AWS said {}: {message})", refusal.code)));
         }
-        let hint = hint(&refusal.code);
+        let mut refused = Refused::new(Asked::RolesAnywhere, &refusal.code, &refusal.message);
+        refused.role_arn = Some(config.role_arn.clone());
+        let hint = hint(&refused);
         let clock = offset_ms.map_or(String::new(), |ms| {
             format!("; this machine's clock is {} s away from AWS's: set it right (NTP)", ms / 1000)
         });
         return Err(failed(format!(
-            "AWS said {}: {} (HTTP {}, request id {id}){hint}{clock}",
+            "AWS said {}: {message} (HTTP {}, request id {id}){hint}{clock}",
             refusal.code,
-            refusal.message,
             reply.status.as_u16()
-        )));
+        ))
+        .of(Fault::Refused(refused)));
     }
-    let document: Value =
-        serde_json::from_slice(&reply.body).map_err(|_| failed("its answer is not JSON".to_owned()))?;
+    let odd = |what: String| failed(what).of(Fault::OddAnswer(Asked::RolesAnywhere));
+    let document: Value = serde_json::from_slice(&reply.body).map_err(|_| odd("its answer is not JSON".to_owned()))?;
     let credentials = document
         .pointer("/credentialSet/0/credentials")
-        .ok_or_else(|| failed("its answer has no credentials".to_owned()))?;
-    json::credentials(credentials, "sessionToken", "RolesAnywhere").map_err(|why| failed(format!("its answer {why}")))
+        .ok_or_else(|| odd("its answer has no credentials".to_owned()))?;
+    json::credentials(credentials, "sessionToken", "RolesAnywhere").map_err(|why| odd(format!("its answer {why}")))
 }
 
 /// A signature that AWS calls wrong, late or early may be right, and its time wrong.
@@ -119,16 +126,29 @@ fn answer(reply: &net::Reply) -> Answer<'_> {
     }
 }
 
-fn hint(code: &str) -> &'static str {
-    match code {
-        "AccessDeniedException" | "AccessDenied" => {
+/// What to look at, by AWS's own code and words: it refuses the certificate, the session, the role, or what it was asked for.
+fn hint(refused: &Refused) -> &'static str {
+    let words = refused.message.to_ascii_lowercase();
+    match refused.code.as_str() {
+        "AccessDenied" if words.contains("certificate") => {
+            "; the certificate must be issued by the trust anchor (intermediates go with it in certificate_chain) and not be revoked"
+        }
+        "AccessDenied" if words.contains("assume role") => {
+            "; the anchor and the profile must be enabled, the profile must list this role, and the role's trust policy must allow \
+             rolesanywhere.amazonaws.com sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity for this anchor and certificate"
+        }
+        "AccessDenied" => {
             "; the certificate must be issued by the trust anchor and not revoked, anchor and profile enabled, the role in the profile, and its trust \
              policy must allow rolesanywhere.amazonaws.com sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity"
         }
-        "ResourceNotFoundException" => "; check the trust anchor's and the profile's ARN and their region",
-        "ValidationException" => {
-            "; check session_duration against the profile's, and session_name (the profile must allow one)"
+        "ResourceNotFound" => "; check the trust anchor's and the profile's ARN and their region",
+        "Validation" if words.contains("session name") || words.contains("rolesessionname") => {
+            "; the profile must accept a role session name (acceptRoleSessionName), or remove session_name"
         }
+        "Validation" if words.contains("durationseconds") || words.contains("duration") => {
+            "; session_duration must be at most the profile's, and the role's maximum"
+        }
+        "Validation" => "; check session_duration against the profile's, and session_name (the profile must allow one)",
         _ => "",
     }
 }
@@ -164,17 +184,36 @@ struct Link {
 }
 
 /// Every certificate of a PEM text.
-fn links(pem: &Pem, role: &str) -> Result<Vec<Link>, String> {
-    let ders = pem::certificates(pem, role).map_err(|e| e.to_string())?;
+fn links(pem: &Pem, role: &str) -> Result<Vec<Link>, FetchError> {
+    let ders = pem::certificates(pem, role).map_err(|e| of_pem(&e, pem, role))?;
     let (file, count) = (place_of(pem, role), ders.len());
     let link = |(at, der): (usize, Vec<u8>)| {
         let place = if count == 1 { file.clone() } else { format!("{file}, number {} of {count} in it", at + 1) };
         match certificate::facts(&der) {
             Some(facts) => Ok(Link { der, facts, place }),
-            None => Err(format!("the certificate of {place} is not X.509")),
+            None => Err(FetchError::failed(format!("the certificate of {place} is not X.509"))
+                .of(Fault::NotPem { place: file.clone() })),
         }
     };
     ders.into_iter().enumerate().map(link).collect()
+}
+
+/// A file that cannot be read, or holds something else.
+fn of_pem(error: &net::NetError, pem: &Pem, role: &str) -> FetchError {
+    let fault = match (error, pem) {
+        (net::NetError::File { source, .. }, _) if source.kind() == std::io::ErrorKind::InvalidData => {
+            Some(Fault::NotPem { place: place_of(pem, role) })
+        }
+        (net::NetError::File { .. }, Pem::File(path)) => Some(Fault::FileUnreadable(path.clone())),
+        // A secret that is not read yet is told by its own words.
+        (net::NetError::File { .. }, _) => None,
+        _ => Some(Fault::NotPem { place: place_of(pem, role) }),
+    };
+    let failed = FetchError::failed(error.to_string());
+    match fault {
+        Some(fault) => failed.of(fault),
+        None => failed,
+    }
 }
 
 /// Where a PEM text stands: a path, a reference, or the key of the configuration.
@@ -187,7 +226,7 @@ fn place_of(pem: &Pem, role: &str) -> String {
 }
 
 /// What there is to tell of the certificates, read now: the one that the key belongs to, then what is sent with it.
-pub(crate) fn sights(config: &RolesAnywhereConfig) -> Result<Vec<CertificateSight>, String> {
+pub(crate) fn sights(config: &RolesAnywhereConfig) -> Result<Vec<CertificateSight>, FetchError> {
     let key = SigningKey::read(config)?;
     Ok(chain(config, &key)?
         .into_iter()
@@ -201,7 +240,7 @@ pub(crate) fn sights(config: &RolesAnywhereConfig) -> Result<Vec<CertificateSigh
 }
 
 /// The certificate that the key belongs to, and what is sent with it, each after the one it issued.
-fn chain(config: &RolesAnywhereConfig, key: &SigningKey) -> Result<Vec<Link>, String> {
+fn chain(config: &RolesAnywhereConfig, key: &SigningKey) -> Result<Vec<Link>, FetchError> {
     let mut chain = links(&config.certificate, "certificate")?;
     // Bundles often end with the root, which AWS has as the trust anchor. What certificate_chain names is sent as named.
     chain.retain(|link| key.belongs_to(&link.der) || link.facts.subject != link.facts.issuer);
@@ -216,9 +255,20 @@ fn create_session(
     config: &RolesAnywhereConfig,
     endpoint: &Url,
     now: SystemTime,
-) -> Result<(Request<Bytes>, Vec<Link>), String> {
+) -> Result<(Request<Bytes>, Vec<Link>), FetchError> {
     let key = SigningKey::read(config)?;
     let chain = chain(config, &key)?;
+    let request = signed(config, endpoint, now, &key, &chain).map_err(FetchError::failed)?;
+    Ok((request, chain))
+}
+
+fn signed(
+    config: &RolesAnywhereConfig,
+    endpoint: &Url,
+    now: SystemTime,
+    key: &SigningKey,
+    chain: &[Link],
+) -> Result<Request<Bytes>, String> {
     let (leaf, intermediates) = chain.split_first().ok_or("there is no certificate")?;
     let region = region(config)?;
     let stamp = jiff::Timestamp::try_from(now).map_err(|e| e.to_string())?.strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -268,20 +318,20 @@ fn create_session(
     for (name, value) in headers.into_iter().filter(|(name, _)| *name != "host") {
         request = request.header(name, value);
     }
-    let request = request.body(Bytes::from(body)).map_err(|e| format!("the request cannot be made: {e}"))?;
-    Ok((request, chain))
+    request.body(Bytes::from(body)).map_err(|e| format!("the request cannot be made: {e}"))
 }
 
 /// The certificate that `key` belongs to first, and the others each after the one it issued.
-fn in_order(mut rest: Vec<Link>, key: &SigningKey, config: &RolesAnywhereConfig) -> Result<Vec<Link>, String> {
+fn in_order(mut rest: Vec<Link>, key: &SigningKey, config: &RolesAnywhereConfig) -> Result<Vec<Link>, FetchError> {
     let Some(leaf) = rest.iter().position(|link| key.belongs_to(&link.der)) else {
         let whom = rest.first().map_or_else(|| "there is none".to_owned(), |first| first.facts.whom.clone());
-        return Err(format!(
+        return Err(FetchError::failed(format!(
             "the private key does not belong to the certificate: the key is in {}, the certificate ({whom}) in {}; they come from two \
              issuances, or one of the two files was not renewed",
             place_of(&config.private_key, "private_key"),
             place_of(&config.certificate, "certificate")
-        ));
+        ))
+        .of(Fault::KeyOfAnotherCertificate));
     };
     let leaf = rest.remove(leaf);
     let mut issuer = leaf.facts.issuer.clone();
@@ -297,19 +347,20 @@ fn in_order(mut rest: Vec<Link>, key: &SigningKey, config: &RolesAnywhereConfig)
 
 /// The first of the chain that is not valid at `now`.
 fn check_validity(chain: &[Link], now: SystemTime) -> Result<(), String> {
-    let show = |at: SystemTime| {
-        jiff::Timestamp::try_from(at).map_or_else(|_| "an impossible time".to_owned(), |t| t.to_string())
-    };
     for (at, Link { facts, place, .. }) in chain.iter().enumerate() {
         let kind = if at == 0 { "certificate" } else { "intermediate certificate" };
         if now > facts.not_after {
-            return Err(format!("the {kind} {} ({place}) expired at {}; renew it", facts.whom, show(facts.not_after)));
+            return Err(format!(
+                "the {kind} {} ({place}) expired at {}; renew it",
+                facts.whom,
+                moment(facts.not_after)
+            ));
         }
         if now < facts.not_before {
             return Err(format!(
                 "the {kind} {} ({place}) is valid only from {}; is this machine's clock behind?",
                 facts.whom,
-                show(facts.not_before)
+                moment(facts.not_before)
             ));
         }
     }
@@ -325,8 +376,9 @@ enum SigningKey {
 }
 
 impl SigningKey {
-    fn read(config: &RolesAnywhereConfig) -> Result<Self, String> {
-        let der = pem::private_key(&config.private_key, "private_key").map_err(|e| e.to_string())?;
+    fn read(config: &RolesAnywhereConfig) -> Result<Self, FetchError> {
+        let der = pem::private_key(&config.private_key, "private_key")
+            .map_err(|e| of_pem(&e, &config.private_key, "private_key"))?;
         let rsa = |key: RsaKeyPair| Self::Rsa(Box::new(key));
         let curves = [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P521_SHA256_ASN1_SIGNING];
         let found = match &der {
@@ -343,11 +395,12 @@ impl SigningKey {
             }
         };
         found.ok_or_else(|| {
-            format!(
+            FetchError::failed(format!(
                 "the private key ({}) is none of RSA (2048 to 8192 bits), ECDSA P-256, P-384 and P-521; other keys work through \
                  credential_process with aws_signing_helper",
                 place_of(&config.private_key, "private_key")
-            )
+            ))
+            .of(Fault::KeyKind)
         })
     }
 

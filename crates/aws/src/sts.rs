@@ -24,8 +24,10 @@ use crate::{
     connector::{ANSWER_LIMIT, Connections},
     error::FetchError,
     explain::CallerIdentity,
+    fault::{Asked, Fault, Refused},
     json,
     signer::{self, Scope},
+    words::printable,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,15 +101,18 @@ impl Sts<'_> {
         if !role.session_tags.is_empty() {
             builder = builder.tags(role.session_tags.clone());
         }
-        let from = crate::verdict::show_key(base.access_key_id());
+        let key_id = base.access_key_id().to_owned();
+        let from = crate::verdict::show_key(&key_id);
         let provider = builder.build_from_provider(base).await;
         provider.provide_credentials().await.map_err(|e| {
-            let why = explain(&e);
-            let hint = role_hint(&why.message, role.external_id.is_some());
-            FetchError::failed(format!(
-                "assuming role {} with {from} in {}: {}{hint}",
-                role.role_arn, self.region, why.message
-            ))
+            let mut why = explain(&e);
+            let hint = role_hint(&why, role.external_id.is_some());
+            if let Some(Fault::Refused(refused)) = &mut why.fault {
+                refused.key_id = Some(key_id);
+                refused.role_arn = Some(role.role_arn.clone());
+            }
+            why.present()
+                .told(|words| format!("assuming role {} with {from} in {}: {words}{hint}", role.role_arn, self.region))
         })
     }
 
@@ -132,7 +137,7 @@ impl Sts<'_> {
             .for_url(&endpoint)
             .send(request, TIMEOUT, ANSWER_LIMIT)
             .await
-            .map_err(|e| context(e.to_string()))?;
+            .map_err(|e| context(e.to_string()).of(Fault::Unreached(Asked::Sts)))?;
         if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
             return Err(context(format!("STS said {}", crate::verdict::said(reply.status, &refusal))));
         }
@@ -164,10 +169,12 @@ impl Sts<'_> {
     ) -> Result<Credentials, FetchError> {
         let token = trimmed_text(token_file).await.map_err(|e| {
             FetchError::failed(format!("web identity: cannot read the token file {}: {e}", token_file.display()))
+                .of(Fault::WebIdentityToken(token_file.to_owned()))
         })?;
         let token = token.as_str();
         if token.is_empty() {
-            return Err(FetchError::failed(format!("web identity: the token file {} is empty", token_file.display())));
+            return Err(FetchError::failed(format!("web identity: the token file {} is empty", token_file.display()))
+                .of(Fault::WebIdentityToken(token_file.to_owned())));
         }
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([
@@ -192,16 +199,16 @@ impl Sts<'_> {
             .for_url(&endpoint)
             .send(request, TIMEOUT, ANSWER_LIMIT)
             .await
-            .map_err(|e| context(e.to_string()))?;
+            .map_err(|e| context(e.to_string()).of(Fault::Unreached(Asked::StsWebIdentity)))?;
         if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
-            return Err(context(format!(
-                "STS said {}: {}{}",
-                refusal.code,
-                refusal.message,
-                web_identity_hint(&refusal.code)
-            )));
+            let mut refused = Refused::new(Asked::StsWebIdentity, &refusal.code, &refusal.message);
+            refused.role_arn = Some(role_arn.to_owned());
+            let hint = web_identity_hint(&refused);
+            let message = printable(&refusal.message, 400);
+            return Err(context(format!("STS said {}: {message}{hint}", refusal.code)).of(Fault::Refused(refused)));
         }
-        from_xml(&reply.body).map_err(|why| context(format!("STS's answer {why}")))
+        from_xml(&reply.body)
+            .map_err(|why| context(format!("STS's answer {why}")).of(Fault::OddAnswer(Asked::StsWebIdentity)))
     }
 }
 
@@ -226,31 +233,41 @@ pub(crate) fn endpoint_suffix(region: &str, dualstack: bool) -> &'static str {
     }
 }
 
-fn role_hint(message: &str, has_external_id: bool) -> String {
-    if message.contains("AccessDenied") {
+fn role_hint(why: &FetchError, has_external_id: bool) -> String {
+    let (code, words) = match &why.fault {
+        Some(Fault::Refused(refused)) => (refused.code.as_str(), refused.message.as_str()),
+        _ => ("", ""),
+    };
+    if code == "AccessDenied" {
         let external = if has_external_id { "check external_id" } else { "an external id may be demanded" };
         format!(
             "; the role's trust policy must name this identity, this identity's policy must allow sts:AssumeRole, and {external}"
         )
-    } else if message.contains("Missing Region") {
+    } else if code.is_empty() && why.message.contains("Missing Region") {
         "; set sts_region or region".to_owned()
-    } else if message.contains("DurationSeconds") {
+    } else if is_about_duration(words) {
         "; session_duration must be at most the role's maximum, and 1h when a role is assumed from a role".to_owned()
     } else {
         String::new()
     }
 }
 
-fn web_identity_hint(code: &str) -> &'static str {
-    match code {
-        "InvalidIdentityToken" | "InvalidIdentityTokenException" => {
+/// STS's words about a duration that it does not grant.
+pub(crate) fn is_about_duration(words: &str) -> bool {
+    let lower = words.to_ascii_lowercase();
+    lower.contains("durationseconds") || lower.contains("maxsessionduration") || lower.contains("1 hour session limit")
+}
+
+fn web_identity_hint(refused: &Refused) -> &'static str {
+    match refused.code.as_str() {
+        "InvalidIdentityToken" => {
             "; the token's issuer must be an IAM OIDC provider of the role's account and its audience sts.amazonaws.com"
         }
-        "ExpiredTokenException" | "ExpiredToken" => "; the token file is not being renewed",
-        "AccessDenied" | "AccessDeniedException" => {
-            "; the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this token's subject and audience"
+        "ExpiredToken" => "; the token file is not being renewed",
+        "AccessDenied" => {
+            "; there must be such a role, and the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this token's subject and audience"
         }
-        "RegionDisabledException" => "; enable the region for STS in the account, or set sts_region",
+        "RegionDisabled" => "; enable the region for STS in the account, or set sts_region",
         _ => "",
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use net::SecretSource;
 
-use crate::{AwsError, CredentialSource, IdentityConfig, region};
+use crate::{AwsError, CredentialSource, IdentityConfig, RoleStep, region};
 
-/// The first fault of a block.
-pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
+/// The first fault of a block: what no file, no service and no time will mend. [`build`](crate::build) refuses the same; this is
+/// for those who check a configuration without starting anything.
+pub fn check(config: &IdentityConfig) -> Result<(), AwsError> {
     let invalid = |key, why: &str| Err(AwsError::Invalid { key, why: why.to_owned() });
     match &config.source {
         CredentialSource::Static { access_key, secret_key, session_token } => {
@@ -79,9 +80,7 @@ pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
         if at > 0 && role.session_duration.is_some_and(|d| d > hours(1)) {
             return invalid("session_duration", "a role assumed from a role lasts at most 1h");
         }
-        if role.session_tags.len() > 50 {
-            return invalid("session_tags", "at most 50 tags");
-        }
+        check_tags(role)?;
     }
     if let Some(region) = &config.sts.region {
         region::check("sts_region", region)?;
@@ -89,8 +88,28 @@ pub(crate) fn validate(config: &IdentityConfig) -> Result<(), AwsError> {
     if config.sts.endpoint.is_some() && (config.sts.use_fips || config.sts.use_dualstack) {
         return invalid(
             "sts_endpoint",
-            "cannot be combined with use_fips_sts_endpoint or use_dualstack: the endpoint's own name decides that",
+            "cannot be combined with use_fips_sts_endpoint (use_fips) or use_dualstack: the endpoint's own name decides that; keep \
+             sts_endpoint alone (with the name of a FIPS or dual-stack endpoint), or remove it",
         );
+    }
+    Ok(())
+}
+
+/// As STS takes them: <https://docs.aws.amazon.com/STS/latest/APIReference/API_Tag.html>.
+fn check_tags(role: &RoleStep) -> Result<(), AwsError> {
+    let invalid = |why: String| Err(AwsError::Invalid { key: "session_tags", why });
+    if role.session_tags.len() > 50 {
+        return invalid("at most 50 tags".to_owned());
+    }
+    for (name, value) in &role.session_tags {
+        if name.to_ascii_lowercase().starts_with("aws:") {
+            return invalid(format!(
+                "{name:?} begins with aws:, which AWS keeps for its own tags; name it differently"
+            ));
+        }
+        if !(1..=128).contains(&name.chars().count()) || value.chars().count() > 256 {
+            return invalid(format!("the name of {name:?} must have 1 to 128 characters and its value at most 256"));
+        }
     }
     Ok(())
 }

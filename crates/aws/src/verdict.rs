@@ -6,6 +6,8 @@
 use http::StatusCode;
 use net::service_error::ServiceError;
 
+use crate::words::printable;
+
 /// What kind of refusal it is; see the error taxonomy of the AWS reference (botocore and SDK lists).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -89,14 +91,14 @@ pub(crate) fn said(status: StatusCode, error: &ServiceError) -> String {
             message = message.get(..at).unwrap_or_default();
         }
     }
-    let message: String = message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
-    let id = error.request_id.as_deref().map_or(String::new(), |id| format!(", request id {id}"));
+    let message = printable(message, 300);
+    let id = error.request_id.as_deref().map_or(String::new(), |id| format!(", request id {}", printable(id, 80)));
     let status = format!("HTTP {}{id}", status.as_u16());
     match (error.is_bare_status(), message.is_empty()) {
         (true, true) => format!("no error code ({status})"),
         (true, false) => format!("{message:?} ({status})"),
-        (false, true) => format!("{} ({status})", error.code),
-        (false, false) => format!("{}: {message} ({status})", error.code),
+        (false, true) => format!("{} ({status})", printable(&error.code, 80)),
+        (false, false) => format!("{}: {message} ({status})", printable(&error.code, 80)),
     }
 }
 

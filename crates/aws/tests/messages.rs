@@ -112,7 +112,10 @@ async fn a_certificate_that_cannot_work_is_named_with_its_subject_its_file_and_i
     let edwards = file(dir.path(), "edwards.key", &edwards.serialize_pem());
     let table: Vec<(CredentialSource, Vec<String>)> = vec![
         (anywhere(&leaf, &nothing), vec![path("empty.pem"), "private_key".into()]),
-        (anywhere(&nothing, &key_file), vec![path("empty.pem"), "no certificate".into()]),
+        (
+            anywhere(&nothing, &key_file),
+            vec![path("empty.pem"), "the certificate (".into(), "is empty; expected".into()],
+        ),
         (
             anywhere(&leaf, &stranger),
             vec!["does not belong".into(), path("stranger.pem"), path("leaf.pem"), "CN=agent".into()],

@@ -104,11 +104,14 @@ async fn broken_profiles_are_named_with_their_file_and_a_way_out() {
         dir.path(),
         "config",
         "[profile person]\nsso_session=x\nsso_account_id=1\nsso_role_name=r\n[sso-session x]\nsso_region=us-east-1\nsso_start_url=https://x\n\
-         [profile loop]\nrole_arn=arn:aws:iam::123456789012:role/a\nsource_profile=loop2\n[profile loop2]\nrole_arn=arn:aws:iam::123456789012:role/b\nsource_profile=loop\n",
+         [profile signed-in]\nlogin_session=arn:aws:iam::1:user/u\n[profile loop]\nrole_arn=arn:aws:iam::123456789012:role/a\nsource_profile=loop2\n[profile loop2]\nrole_arn=arn:aws:iam::123456789012:role/b\nsource_profile=loop\n",
     );
-    for (name, expected) in
-        [("nosuch", "no such profile"), ("person", "cannot be used by an agent"), ("loop", "loop -> loop2 -> loop")]
-    {
+    for (name, expected) in [
+        ("nosuch", "no such profile"),
+        ("person", "login (SSO), which cannot be used by an agent"),
+        ("signed-in", "login at the console (login_session, made by `aws login`)"),
+        ("loop", "loop -> loop2 -> loop"),
+    ] {
         let error = key(&build(&profile(dir.path(), name))).await.unwrap_err();
         assert!(error.contains(expected) && error.contains(name) && error.contains("credentials"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");

@@ -60,4 +60,7 @@ pub use plan::{
 };
 pub use problem::{Problem, Problems, Severity};
 pub use scalar::duration as parse_duration;
-pub use traces_plan::{TracesRoute, Written};
+pub use traces_plan::{
+    BackendResolver, BalancingPlan, TracesRoute, Written, backend_destination, backend_route, balancer_route,
+    set_backends,
+};

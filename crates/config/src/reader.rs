@@ -86,6 +86,11 @@ impl<'a> Reader<'a> {
         problems.into_iter().partition(|p| p.severity == Severity::Error)
     }
 
+    /// Errors so far.
+    pub fn errors(&self) -> usize {
+        self.problems.borrow().iter().filter(|p| p.severity == Severity::Error).count()
+    }
+
     /// Reports at bytes `at` of the text.
     pub fn report(
         &self,

@@ -234,12 +234,12 @@ fn every_key_of_a_job_is_read() {
 
 #[test]
 fn s3_urls_make_objects() {
-    let bucket = "url: 'https://b.s3.us-east-1.amazonaws.com/prometheus/remote-write/'";
+    let bucket = "url: 'https://bkt.s3.us-east-1.amazonaws.com/prometheus/remote-write/'";
     for keys in [
         format!("{bucket}, sigv4: {{}}"),
         format!("{bucket}, sigv4: {{service_name: s3, region: us-east-1}}"),
-        "url: 'http://minio:9000/b/p', sigv4: {service: s3, region: us-east-1}".into(),
-        "url: 'http://minio:9000/b/p', protocol: s3, sigv4: {region: us-east-1}".into(),
+        "url: 'http://minio:9000/bkt/p', sigv4: {service: s3, region: us-east-1}".into(),
+        "url: 'http://minio:9000/bkt/p', protocol: s3, sigv4: {region: us-east-1}".into(),
     ] {
         let destination = one_destination(&keys);
         assert!(matches!(destination.config.protocol, ProtocolConfig::S3 { .. }), "{keys}");
@@ -410,7 +410,7 @@ fn requests_are_large_but_for_amp_and_as_the_file_says() {
     let samples = |keys: &str| one_destination(keys).config.batching.max_samples;
     assert_eq!(samples("url: 'http://h/w'"), 10_000);
     assert_eq!(samples("url: 'http://h/w', queue_config: {max_shards: 9}"), 10_000);
-    assert_eq!(samples("url: 'https://b.s3.eu-west-1.amazonaws.com/p', sigv4: {}"), 10_000);
+    assert_eq!(samples("url: 'https://bkt.s3.eu-west-1.amazonaws.com/p', sigv4: {}"), 10_000);
     let amp = "url: 'https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write', sigv4: {}";
     assert_eq!(samples(amp), 2000);
     assert_eq!(

@@ -47,7 +47,7 @@ fn every_file_under_config_loads_and_collects_something() {
         assert!(!plan.metrics.is_empty() || !plan.logs.is_empty() || !plan.traces.is_empty(), "{name}");
         assert!(plan.metrics.iter().all(|r| !r.jobs.is_empty() && !r.destinations.is_empty()), "{name}");
         assert!(plan.logs.iter().all(|r| !r.jobs.is_empty() && !r.destinations.is_empty()), "{name}");
-        let receives = |r: &config::TracesRoute| !r.receivers.is_empty() && r.held_by.is_empty();
+        let receives = |r: &config::TracesRoute| !r.receivers.is_empty() || r.part_of.is_some();
         assert!(plan.traces.iter().all(|r| receives(r) && !r.destinations.is_empty()), "{name}");
         let quiet = name.contains("mixed-agent-file") || plan.warnings.is_empty();
         assert!(quiet, "{name}: {:?}", plan.warnings);

@@ -102,8 +102,8 @@ fn the_protocol_follows_from_the_host() {
         ("{url: 'https://logs.eu-west-1.amazonaws.com/v1/logs', aws: {}}", "otlp"),
         ("{url: 'https://firehose.us-east-1.amazonaws.com/', delivery_stream: s, aws: {}}", "firehose"),
         ("{url: 'https://kinesis.us-east-1.amazonaws.com/', stream_name: s, aws: {}}", "kinesis"),
-        ("{url: 'https://b.s3.us-east-1.amazonaws.com/p', aws: {}}", "s3"),
-        ("{url: 'https://s3.us-east-1.amazonaws.com/b', aws: {}}", "s3"),
+        ("{url: 'https://bkt.s3.us-east-1.amazonaws.com/p', aws: {}}", "s3"),
+        ("{url: 'https://s3.us-east-1.amazonaws.com/bkt', aws: {}}", "s3"),
         ("{url: 'https://a.execute-api.us-east-1.amazonaws.com/x/loki/api/v1/push', aws: {}}", "loki"),
         ("{url: 'http://loki:3100/loki/api/v1/push'}", "loki"),
         ("{url: 'http://collector:4318/v1/logs'}", "otlp"),
@@ -119,7 +119,7 @@ fn each_protocol_has_its_keys_and_defaults() {
     let text = "{url: 'https://firehose.us-east-1.amazonaws.com/', delivery_stream: s, aws: {}}";
     assert!(matches!(protocol(text), LogProtocol::Firehose(f) if f.format == LogFormat::Text));
     let text =
-        "{url: 'https://b.s3.us-east-1.amazonaws.com/', aws: {}, format: text, compression: zstd, prefix: 'x/{day}'}";
+        "{url: 'https://bkt.s3.us-east-1.amazonaws.com/', aws: {}, format: text, compression: zstd, prefix: 'x/{day}'}";
     assert!(matches!(protocol(text), LogProtocol::Objects(o) if o.format == LogFormat::Text && o.prefix.is_some()));
     let text = "{url: 'http://h/loki/api/v1/push', tenant_id: t, drop_rate_limited_batches: true, batchwait: 2s, batchsize: 10KB, backoff_config: {min_period: 1s, max_period: 2s}, external_labels: {a: b}, headers: {X-A: b}}";
     let destination = plan(&client(text)).logs.remove(0).destinations.remove(0).config;
@@ -297,4 +297,29 @@ fn sources_that_are_not_ours_say_what_to_use() {
 fn a_share_of_nothing_is_refused_where_it_is_needed() {
     let text = format!("{GUIDE}queue: {{shares: {{metrics: 100, logs: 0, traces: 0}}}}\n");
     assert!(messages(&try_plan(&text).unwrap_err()).contains("leaves no room for logs"));
+}
+
+#[test]
+fn an_instance_that_collects_nothing_is_told_of_unless_traces_send_to_it() {
+    let logs = "logs: {configs: [{name: made, clients: [{url: 'http://h/loki/api/v1/push'}]}]}\n";
+    let traces = |rest: &str| {
+        format!(
+            "{logs}traces: {{configs: [{{name: t, remote_write: [{{endpoint: 'http://h', protocol: http}}], {rest}}}]}}\n"
+        )
+    };
+    let logging = |name: &str| format!("automatic_logging: {{backend: {name}, roots: true}}");
+    let receivers = "receivers: {otlp: {protocols: {http: }";
+    for (file, idle) in [
+        (logs.to_owned(), true),
+        // Its own destination takes log records as well.
+        (traces(&format!("{receivers}}}}}")), true),
+        (traces(&logging("stdout")), true),
+        (traces(&logging("logs_instance, logs_instance_name: made")), false),
+        (traces(&format!("{receivers}, logs_instance: made}}}}")), false),
+    ] {
+        let warnings: Vec<String> = plan(&file).warnings.iter().map(|warning| warning.to_string()).collect();
+        let told =
+            warnings.iter().any(|warning| warning.contains("`made` has no `scrape_configs`: it collects nothing"));
+        assert_eq!(told, idle, "{file}\n{warnings:#?}");
+    }
 }

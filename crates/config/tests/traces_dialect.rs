@@ -96,7 +96,7 @@ fn the_protocol_follows_from_the_entry() {
         ("{endpoint: 'https://xray.eu-west-1.amazonaws.com', sigv4: {}, annotations: [http.route]}", "xray", true),
         ("{endpoint: 'https://xray.eu-west-1.amazonaws.com', protocol: http, aws: {}}", "xray", true),
         ("{endpoint: 'https://proxy.example', protocol: http, format: xray, aws: {region: us-east-1}}", "xray", true),
-        ("{endpoint: 'https://b.s3.eu-west-1.amazonaws.com/spans', sigv4: {}}", "s3", false),
+        ("{endpoint: 'https://bucket.s3.eu-west-1.amazonaws.com/spans', sigv4: {}}", "s3", false),
         ("{endpoint: 'https://api.example', sigv4: {region: us-east-1, service: execute-api}}", "http", false),
     ] {
         let plan = plan(&to(&format!("[{entry}]")));
@@ -106,7 +106,7 @@ fn the_protocol_follows_from_the_entry() {
         assert_eq!(route.accepts, taken, "{entry}");
     }
     let objects = plan(&to(
-        "[{endpoint: 'https://b.s3.eu-west-1.amazonaws.com/', sigv4: {}, format: protobuf, batch: {max_age: 1m}}]",
+        "[{endpoint: 'https://bucket.s3.eu-west-1.amazonaws.com/', sigv4: {}, format: protobuf, batch: {max_age: 1m}}]",
     ));
     let config = &objects.traces[0].destinations[0].config;
     assert!(
@@ -180,9 +180,49 @@ fn load_balancing_makes_several_routes_of_an_instance() {
         "{printed}"
     );
     assert_eq!(self::plan(&printed).render_masked(), printed);
-    let dns = self::plan(&to(&format!("{entry}load_balancing: {{resolver: {{dns: {{hostname: h}}}}}}")));
-    assert_eq!(dns.traces[0].held_by, ["load_balancing"]);
-    assert!(dns.warnings[0].message.contains("receives nothing"), "{:?}", dns.warnings);
+}
+
+#[test]
+fn backends_that_are_found_later_have_a_template() {
+    let resolved = |resolver: &str| {
+        let entry = "[{endpoint: 'tempo:4317'}]\n      load_balancing: {receiver_port: 4320, exporter: {insecure: true}, resolver: ";
+        self::plan(&to(&format!("{entry}{resolver}}}")))
+    };
+    let dns = resolved("{dns: {hostname: agents.example, interval: 3s}}");
+    let [_, balancer] = &dns.traces[..] else { panic!("{:?}", dns.traces) };
+    assert_eq!(
+        balancer.balancing.as_ref().unwrap().resolver,
+        config::BackendResolver::Dns {
+            hostname: "agents.example".to_owned(),
+            port: 4317,
+            interval: Duration::from_secs(3),
+            timeout: Duration::from_secs(1),
+        }
+    );
+    let mut routes = dns.traces.clone();
+    for found in [&["10.0.0.1:4317", "[fd00::1]:4317"][..], &["10.0.0.2:4317"], &[]] {
+        let found: Vec<String> = found.iter().map(|backend| (*backend).to_owned()).collect();
+        config::set_backends(&mut routes, "default", &found);
+        let balancer = &routes[1];
+        assert_eq!(balancer.processors.balance.as_ref().unwrap().backends, found);
+        let named: Vec<&str> = routes[2..].iter().map(|route| route.name.as_str()).collect();
+        assert_eq!(balancer.backends, named);
+        let urls: Vec<String> = routes[2..].iter().map(|route| route.destinations[0].config.url.to_string()).collect();
+        assert_eq!(urls, found.iter().map(|backend| format!("http://{backend}/")).collect::<Vec<_>>());
+    }
+    assert_eq!(routes, dns.traces);
+    let service = resolved("{kubernetes: {service: agents.monitoring, ports: [4317, 4318]}}");
+    let config::BackendResolver::Kubernetes { endpoints, ports } =
+        &service.traces[1].balancing.as_ref().unwrap().resolver
+    else {
+        panic!()
+    };
+    assert_eq!(ports, &[4317, 4318]);
+    let discovery::DiscoveryConfig::Kubernetes(endpoints) = &**endpoints else { panic!() };
+    assert_eq!(
+        (endpoints.namespaces[0].as_str(), endpoints.selectors[0].field.as_str()),
+        ("monitoring", "metadata.name=agents")
+    );
 }
 
 #[test]
@@ -210,6 +250,16 @@ fn mistakes_in_processors_are_told_with_what_to_write() {
             "`ottl_condition` is not in this version",
         ),
         ("spanmetrics: {}", "exactly one of"),
+        (
+            "spanmetrics: {handler_endpoint: 'h:1', dimensions: [{name: a.b}, {name: a_b}]}",
+            "`a_b` and `a.b` would be the same label",
+        ),
+        ("spanmetrics: {handler_endpoint: 'h:1', dimensions: [{name: operation}]}", "the same label"),
+        ("spanmetrics: {handler_endpoint: 'h:1', dimensions: [{name: x}], const_labels: {x: y}}", "the same label"),
+        (
+            "tail_sampling: {policies: [{name: a, type: always_sample}, {name: a, type: always_sample}]}",
+            "two policies of `policies` have the name `a`",
+        ),
         ("spanmetrics: {metrics_instance: nobody}", "`nobody` is no entry of `metrics.configs`"),
         ("spanmetrics: {handler_endpoint: 'h:1', latency_histogram_buckets: [2s, 1s]}", "are rising"),
         (
@@ -219,6 +269,10 @@ fn mistakes_in_processors_are_told_with_what_to_write() {
         ("automatic_logging: {}", "logs nothing"),
         ("load_balancing: {}", "`resolver` is missing"),
         ("load_balancing: {resolver: {static: {}}}", "names no backend"),
+        ("load_balancing: {resolver: {dns: {hostname: 'h:4317'}}}", "without a port"),
+        ("load_balancing: {resolver: {dns: {hostname: h, port: 0}}}", "a port is a number"),
+        ("load_balancing: {resolver: {dns: {hostname: h}, static: {hostnames: [a]}}}", "several ways"),
+        ("load_balancing: {resolver: {kubernetes: {}}}", "`service` is missing"),
         ("prom_sd_pod_associations: [pod]", "no way to find a span's host"),
     ] {
         let told = refusal(&to(&format!("[{{endpoint: 'h:1'}}]\n      {processors}")));

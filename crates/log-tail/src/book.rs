@@ -100,7 +100,8 @@ impl Book {
         if let Some(written) = load(&config.state_file)? {
             known = true;
             from = written.floor;
-            pages.records = written.files.into_iter().map(|record| (record.id, record)).collect();
+            let sound = written.files.into_iter().filter(Record::is_sound);
+            pages.records = sound.map(|record| (record.id, record)).collect();
             pages.cursors = written.cursors;
             pages.looked = written.looked;
         }

@@ -7,8 +7,10 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
+    fs::File,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -72,6 +74,8 @@ pub(crate) struct Slot {
     pub known: Record,
     /// At rest here, or at a reader.
     pub file: Option<Box<TailFile>>,
+    /// The file's, wherever it is.
+    pub handle: Weak<File>,
     /// Something happened while it was at a reader.
     pub again: bool,
     /// Its path leads elsewhere, or nowhere.
@@ -82,6 +86,17 @@ pub(crate) struct Slot {
     pub state: FileState,
     /// As stored.
     pub size: u64,
+}
+
+impl Slot {
+    /// The file as it is now, if it is open or still in its place.
+    pub(crate) fn open(&self) -> Option<Arc<File>> {
+        self.handle.upgrade().or_else(|| {
+            let file = File::open(&self.place).ok()?;
+            let meta = file.metadata().ok()?;
+            ((meta.dev(), meta.ino()) == (self.key.2, self.key.3)).then(|| Arc::new(file))
+        })
+    }
 }
 
 /// A path that may have led to other contents than those that were met: they are looked for among its siblings.
@@ -369,6 +384,7 @@ impl Foreman {
         slot.known = file.record.clone();
         slot.known.seen_ms = seen_ms;
         slot.size = file.size;
+        slot.handle = file.handle();
         if read {
             slot.quiet_since = now;
         }

@@ -11,8 +11,8 @@
 //! position, the path it was met under, and when it was last seen there. The rules, in the order in which they are asked:
 //!
 //! 1. *Same file.* A file whose device and inode a record names is that content if head and tail say so; inodes are given
-//!    out again, so they prove nothing alone. Head and tail are compared again before each read, in the same call that reads
-//!    on, so a file that was cut or written anew begins at its beginning as another content, even if it has outgrown the old
+//!    out again, so they prove nothing alone. Both are compared again with each read (the tail in the call that reads on, the
+//!    head behind it), so a file that was cut or written anew begins at its beginning as another content, even if it has outgrown the old
 //!    position.
 //! 2. *Same content.* What a record covers that is not in its place any more is looked for among the siblings of its path
 //!    (names that rotation may have made of one another), by device and inode first, then by content: as it is, or as what a
@@ -58,6 +58,8 @@ mod likeness;
 mod lines;
 mod lookout;
 mod metrics;
+#[cfg(test)]
+mod mishap;
 mod packing;
 mod promtail;
 mod reader;
@@ -71,6 +73,13 @@ mod tail_file;
 mod target;
 mod text;
 mod watch;
+
+// What tests outside use, for those that need a hand inside.
+#[cfg(test)]
+extern crate self as log_tail;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 pub use book::{Book, PositionsConfig};
 pub use config::{Decompression, FileJob, Limits, Pace, TailConfig};

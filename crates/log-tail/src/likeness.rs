@@ -8,7 +8,7 @@ use crate::{
     family::family,
     foreman::Foreman,
     record::{HEAD, Record},
-    search::{Candidate, Match, related},
+    search::{Candidate, Match, begin_of, covers, related},
 };
 
 /// More files than rotation makes of one.
@@ -46,7 +46,7 @@ impl Foreman {
         unclear
     }
 
-    /// Whether any record says that something of this content was read.
+    /// Whether any record, or a file that is followed, says that something of this content was read.
     pub(crate) fn told(&self, candidate: &Candidate, job: &str, rank: u32) -> Match {
         let records =
             self.book.records(job, |record| record.rank == rank && record.offset > 0 && akin(record, &candidate.path));
@@ -59,7 +59,14 @@ impl Foreman {
                 Match::Other => {}
             }
         }
-        told
+        // What was read and is not durable yet.
+        let slots = kin(&candidate.path).and_then(|kin| self.by_kin.get(&kin)).into_iter().flatten();
+        let read = slots.filter_map(|id| self.slots.get(id)).any(|slot| {
+            (&*slot.key.0, slot.key.1) == (job, rank)
+                && slot.known.offset > 0
+                && candidate.holds(&slot.known) == Match::Same
+        });
+        if read { Match::Same } else { told }
     }
 
     /// Whether it is, or may be, a copy of a file that is followed.
@@ -76,26 +83,30 @@ impl Foreman {
                 return Likeness::None;
             }
             let copy = if slot.detached { Likeness::Copy } else { Likeness::Perhaps };
-            if slot.known.offset == 0 {
-                let Some(file) = &slot.file else {
-                    // It is being read for the first time: what of it, is known when it comes back.
-                    return Likeness::Copy;
-                };
-                // It holds less than a line.
-                let begin = file.begin();
-                if !begin.is_empty() && candidate.begins_with(&begin) != Some(false) {
-                    return copy;
-                }
-            } else {
-                // This also holds when the original has been truncated since, which nobody has seen yet.
+            if slot.known.offset == 0 && slot.file.is_none() {
+                // It is being read for the first time: what of it, is known when it comes back.
+                return Likeness::Copy;
+            }
+            let file = slot.open();
+            // What lies there now is not what is known of it: it was cut, and no reader has seen that yet.
+            let cut = file.as_deref().is_some_and(|file| !covers(file, &slot.known).unwrap_or(true));
+            if slot.known.offset > 0 {
                 match candidate.holds(&slot.known) {
+                    // Of an original that was cut this is what is left, however long it takes until that is seen.
+                    Match::Same if cut => return Likeness::Copy,
                     Match::Same => return copy,
                     Match::Unclear => return Likeness::Perhaps,
                     Match::Other => {}
                 }
             }
+            // It holds less than a line, or what nobody knows yet: that will be read from its beginning.
+            let begin = file.as_deref().map(begin_of).unwrap_or_default();
+            let unread = cut || slot.known.offset == 0;
+            if unread && !begin.is_empty() && candidate.begins_with(&begin) != Some(false) {
+                return if cut { Likeness::Copy } else { copy };
+            }
             // A copy that is not finished.
-            let live = candidate.size == 0 || candidate.grows_to(&slot.known, slot.file.as_deref());
+            let live = candidate.size == 0 || candidate.grows_to(&slot.known, &begin);
             if live && !slot.detached { Likeness::Perhaps } else { Likeness::None }
         });
         each.max().unwrap_or(Likeness::None)

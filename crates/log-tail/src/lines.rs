@@ -84,6 +84,8 @@ pub(crate) struct Lines<'a> {
 impl Lines<'_> {
     /// One line, without its end. `part`: where it lies in its file, with its end.
     pub(crate) fn push(&mut self, raw: &[u8], part: Range<u64>) {
+        #[cfg(test)]
+        crate::mishap::strike(raw);
         let mut line = raw;
         if self.charset != Charset::Utf8 {
             self.charset.decode(raw, self.decoded);

@@ -138,7 +138,7 @@ impl Record {
 
     /// What a batch carried; `None` for marks of other sources.
     pub(crate) fn from_mark(mark: &SourceMark) -> Option<Self> {
-        let file = mark.file?;
+        let file = mark.file.filter(|file| file.head_len as usize <= HEAD)?;
         let mut parts = mark.cursor.splitn(6, '.');
         let id = u64::from_str_radix(parts.next()?, 16).ok()?;
         let tail = u64::from_str_radix(parts.next()?, 16).ok()?;
@@ -163,6 +163,14 @@ impl Record {
             real,
             ..Self::fresh(job, rank, Path::new(&mark.key), file.device, file.inode)
         })
+    }
+
+    /// What is written of it can be.
+    pub(crate) fn is_sound(&self) -> bool {
+        let lengths = (self.head_len as usize, self.tail_len as usize);
+        lengths.0 <= HEAD
+            && lengths.1 <= TAIL
+            && self.held.iter().all(|(start, end)| start <= end && *end <= self.offset)
     }
 
     /// Takes over a later position of the same content; what only the book knows stays.

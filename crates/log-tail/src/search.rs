@@ -13,8 +13,8 @@ use crate::{
     Packing,
     family::{derived, family},
     packing::fill,
-    record::{Record, hash},
-    tail_file::{TailFile, read_at, skip},
+    record::{HEAD, Record, hash},
+    tail_file::{read_at, skip},
 };
 
 /// A file that was opened to see what it is.
@@ -73,7 +73,7 @@ impl Candidate {
 
     /// Whether what the record covers is in this file, as it is or compressed.
     pub(crate) fn holds(&self, record: &Record) -> Match {
-        let plain = !record.packed && self.plain(record).unwrap_or(false);
+        let plain = !record.packed && self.size >= record.offset && covers(&self.file, record).unwrap_or(false);
         if plain {
             return Match::Same;
         }
@@ -88,19 +88,6 @@ impl Candidate {
             Ok(None) => Match::Other,
             Err(_) => Match::Unclear,
         }
-    }
-
-    fn plain(&self, record: &Record) -> io::Result<bool> {
-        if self.size < record.offset {
-            return Ok(false);
-        }
-        let part = |from: u64, len: u32| -> io::Result<Option<u64>> {
-            let mut bytes = vec![0; len as usize];
-            Ok((read_at(&self.file, &mut bytes, from)? == bytes.len()).then(|| hash(&bytes)))
-        };
-        let tail_at = record.offset.saturating_sub(u64::from(record.tail_len));
-        Ok((record.head_len == 0 || part(0, record.head_len)? == Some(record.head))
-            && (record.tail_len == 0 || part(tail_at, record.tail_len)? == Some(record.tail)))
     }
 
     /// Whether its text ends where the record does.
@@ -129,16 +116,15 @@ impl Candidate {
         Some(n > 0 && mine.get(..n) == bytes.get(..n))
     }
 
-    /// Whether it may become, as text that is still being written, what a file that is followed holds.
-    pub(crate) fn grows_to(&self, record: &Record, file: Option<&TailFile>) -> bool {
+    /// Whether it may become, as text that is still being written, what a file that is followed holds, which begins so.
+    pub(crate) fn grows_to(&self, record: &Record, begin: &[u8]) -> bool {
         if self.packing().is_some() || self.size > record.offset {
             return false;
         }
-        let begin = file.map(TailFile::begin).unwrap_or_default();
         if !begin.is_empty() {
-            return self.begins_with(&begin) != Some(false);
+            return self.begins_with(begin) != Some(false);
         }
-        // It is at a reader, or has just been cut.
+        // It has just been cut, or cannot be read.
         let head = usize::try_from(self.size).is_ok_and(|size| size >= record.head_len as usize);
         !head || self.begins_as(record).unwrap_or(true)
     }
@@ -147,6 +133,25 @@ impl Candidate {
         let mut bytes = vec![0; record.head_len as usize];
         Ok(read_at(&self.file, &mut bytes, 0)? == bytes.len() && hash(&bytes) == record.head)
     }
+}
+
+/// Whether a file holds, as it is, what a record of plain text covers.
+pub(crate) fn covers(file: &File, record: &Record) -> io::Result<bool> {
+    let part = |from: u64, len: u32| -> io::Result<Option<u64>> {
+        let mut bytes = vec![0; len as usize];
+        Ok((read_at(file, &mut bytes, from)? == bytes.len()).then(|| hash(&bytes)))
+    };
+    let tail_at = record.offset.saturating_sub(u64::from(record.tail_len));
+    Ok((record.head_len == 0 || part(0, record.head_len)? == Some(record.head))
+        && (record.tail_len == 0 || part(tail_at, record.tail_len)? == Some(record.tail)))
+}
+
+/// The first bytes of a file, as many as a head has; none if it cannot be read.
+pub(crate) fn begin_of(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; HEAD];
+    let n = read_at(file, &mut bytes, 0).unwrap_or(0);
+    bytes.truncate(n);
+    bytes
 }
 
 /// What lies in directories, by family: each is read once, however many ask.

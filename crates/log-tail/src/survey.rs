@@ -262,9 +262,15 @@ impl Foreman {
                 if !job.targets.iter().any(|target| target.wants(path)) {
                     continue;
                 }
-                // One that cannot be opened now is still in its place.
-                let same = here.get(path).is_some_and(|f| (f.device, f.inode) == (record.device, record.inode));
-                if same && fs::File::open(path).is_err() {
+                // One that cannot be opened now is still in its place, unless it went since it was found or is another's.
+                let is = |device: u64, inode: u64| (device, inode) == (record.device, record.inode);
+                let key = (job.name.clone(), record.rank, record.device, record.inode);
+                let same = here.get(path).is_some_and(|found| is(found.device, found.inode));
+                if same
+                    && !self.by_key.contains_key(&key)
+                    && fs::metadata(path).is_ok_and(|meta| is(meta.dev(), meta.ino()))
+                    && fs::File::open(path).is_err()
+                {
                     continue;
                 }
                 self.book.note(record.id, |record| record.lost_ms = Some(ms));
@@ -427,6 +433,7 @@ impl Foreman {
             key: key.clone(),
             place,
             known: record,
+            handle: file.handle(),
             file: Some(file),
             again: false,
             detached,

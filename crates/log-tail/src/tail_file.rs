@@ -1,7 +1,7 @@
 //! One content being read: its handle, its position, and taking lines from it. Blocking; knows no schedule.
 //!
-//! Each read begins at the bytes before the position whose hash is known, in one call with what is new: a file that was
-//! truncated, even if it outgrew the old position since, shows itself there. Keeps true: the position lies behind a line
+//! Each read begins at the bytes before the position whose hash is known, in one call with what is new, and the file's first
+//! bytes are compared behind it: a file that was truncated, even if it outgrew the old position since, shows itself there. Keeps true: the position lies behind a line
 //! end, or behind a piece that was delivered; nothing behind the position is kept in memory (of compressed files, one
 //! unfinished line at most).
 
@@ -12,7 +12,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use model::{Labels, LogBatch};
@@ -90,7 +90,7 @@ pub(crate) struct TailFile {
     /// Size (as stored) and time of change when it was last read to its end.
     pub size: u64,
     changed: i128,
-    file: Option<File>,
+    file: Option<Arc<File>>,
     unpacked: Option<Unpacked>,
     /// What the head's hash covers, while it can grow.
     head: Option<Vec<u8>>,
@@ -146,17 +146,14 @@ impl TailFile {
 
     /// Uses this handle, which was opened on the file that the record speaks of.
     pub(crate) fn hold(&mut self, file: File) {
-        self.file = Some(file);
+        self.file = Some(Arc::new(file));
         self.unpacked = None;
         self.changed = -1;
     }
 
-    /// Its first bytes, as many as a head has; none if it is closed or cannot be read.
-    pub(crate) fn begin(&self) -> Vec<u8> {
-        let mut bytes = vec![0; HEAD];
-        let n = self.file.as_ref().and_then(|file| read_at(file, &mut bytes, 0).ok()).unwrap_or(0);
-        bytes.truncate(n);
-        bytes
+    /// Its handle, for a look at it while a reader has it; gone when it is closed.
+    pub(crate) fn handle(&self) -> Weak<File> {
+        self.file.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -341,6 +338,10 @@ impl TailFile {
                 break Chunk::Replaced;
             };
             if hash(tail) != self.record.tail && tail_len > 0 {
+                break Chunk::Replaced;
+            }
+            // Lines of equal length may well end alike. Asked behind the read: what was read before a cut came of the old content.
+            if start > 0 && !has_head(file, &self.record)? {
                 break Chunk::Replaced;
             }
             if self.record.offset == 0 && Packing::of(data).is_some() {
@@ -627,6 +628,13 @@ fn take(lines: &mut Lines<'_>, data: &[u8], offset: u64, until: Until) -> usize 
         }
     }
     at
+}
+
+/// Whether a file still begins as a record says.
+fn has_head(file: &File, record: &Record) -> io::Result<bool> {
+    let mut bytes = [0; HEAD];
+    let head = bytes.get_mut(..record.head_len as usize).unwrap_or_default();
+    Ok(read_at(file, head, 0)? == head.len() && (head.is_empty() || hash(head) == record.head))
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -335,3 +335,50 @@ async fn a_path_that_came_and_rotated_while_the_agent_was_down_is_read_from_its_
         house.stop().await;
     }
 }
+
+/// Whoever looks beside the path before the reader saw that the file was cut knows only the old content of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_into_a_file_that_was_cut_and_was_compressed_before_anybody_looked_is_read_once() {
+    for pattern in ["app.log", "app.log*"] {
+        for round in 0..8 {
+            let mut house = House::new(pattern);
+            let all = lines(0, 70);
+            house.append("app.log", text(&all[..1]));
+            house.start();
+            house.expect_all(&all[..1]).await;
+            // Another moment of the surveys' and polls' turns each time.
+            tokio::time::sleep(Duration::from_millis(30 + round * 13)).await;
+            house.copy_truncate("app.log", "app.log.1");
+            house.append("app.log", text(&all[1..61]));
+            house.rename("app.log.1", "app.log.2");
+            house.rename("app.log", "app.log.1");
+            house.append("app.log", "half ");
+            house.compress("app.log.1");
+            house.append("app.log", "and half\n");
+            let expected: Vec<String> = all[..61].iter().cloned().chain(["half and half".to_owned()]).collect();
+            once(&house, &expected).await;
+            house.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_what_came_into_a_file_that_was_cut_is_not_read_beside_it() {
+    for round in 0..8 {
+        let mut house = House::new("app.log*");
+        let all = lines(0, 70);
+        house.append("app.log", text(&all[..1]));
+        house.start();
+        house.expect_all(&all[..1]).await;
+        tokio::time::sleep(Duration::from_millis(30 + round * 13)).await;
+        house.copy_truncate("app.log", "app.log.1");
+        house.append("app.log", text(&all[1..61]));
+        house.rename("app.log.1", "app.log.2");
+        fs::copy(house.path("app.log"), house.path("app.log.1")).unwrap();
+        tokio::time::sleep(house.config.pace.survey).await;
+        fs::File::options().write(true).open(house.path("app.log")).unwrap().set_len(0).unwrap();
+        house.append("app.log", text(&all[61..]));
+        once(&house, &all).await;
+        house.stop().await;
+    }
+}

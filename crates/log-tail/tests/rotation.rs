@@ -305,3 +305,23 @@ async fn two_files_that_begin_alike_are_both_read() {
     house.expect(&["started", "started", "started"]).await;
     house.stop().await;
 }
+
+/// Lines of equal length that end alike: what lies before the position is the same in both contents.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_file_that_outgrew_the_position_and_ends_alike_there_is_read_from_its_beginning() {
+    for pattern in ["app.log", "app.log*"] {
+        let lines = |from: usize, to: usize| -> Vec<String> {
+            (from..to).map(|n| format!("{n:06} {}", "of the same service on the same machine ".repeat(3))).collect()
+        };
+        let mut house = House::new(pattern);
+        let all = lines(0, 100);
+        house.append("app.log", text(&all[..30]));
+        house.start();
+        house.expect_all(&all[..30]).await;
+        // Nobody looks in between: what is heard is asked for a few times a second.
+        house.copy_truncate("app.log", "app.log.1");
+        house.append("app.log", text(&all[30..]));
+        house.expect_all(&all).await;
+        house.stop().await;
+    }
+}

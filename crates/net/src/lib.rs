@@ -33,6 +33,7 @@ mod losses;
 mod oauth2;
 mod open_reply;
 pub mod pem;
+mod pem_text;
 mod proxy;
 mod secret;
 pub mod server;

@@ -20,7 +20,13 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::{NetError, Pem, StoredSecret, TlsConfig, TlsVersion, crypto, file_stamps::FileStamps};
+use zeroize::Zeroizing;
+
+use crate::{
+    NetError, Pem, StoredSecret, TlsConfig, TlsVersion, crypto,
+    file_stamps::FileStamps,
+    pem_text::{self, Wanted},
+};
 
 /// The files a client of this configuration depends on, the system's roots included where a variable names them.
 pub(crate) fn files(config: &TlsConfig) -> Vec<PathBuf> {
@@ -194,47 +200,46 @@ pub(crate) fn roots_from(pem: &Pem) -> Result<RootCertStore, NetError> {
 
 /// Reads every certificate of a PEM text; none at all is an error.
 pub(crate) fn certificates(pem: &Pem, role: &str) -> Result<Vec<CertificateDer<'static>>, NetError> {
-    let text = read(pem, role)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let bytes = read(pem, role)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(list) if !list.is_empty() => Ok(list),
-        Ok(_) => Err(NetError::Config {
-            what: format!("no certificate in the {role} ({}); expected BEGIN CERTIFICATE", origin(pem)),
-        }),
-        Err(e) => Err(NetError::Config { what: format!("the {role} ({}) cannot be read as PEM: {e}", origin(pem)) }),
+        Ok(_) | Err(_) => Err(damaged(pem, role, &bytes, Wanted::Certificate)),
     }
 }
 
 /// Reads the first private key (PKCS#8, PKCS#1 or SEC1) of a PEM text.
 pub(crate) fn private_key(pem: &Pem, role: &str) -> Result<PrivateKeyDer<'static>, NetError> {
-    let text = read(pem, role)?;
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|e| {
-        let hint =
-            if text.as_str().contains("ENCRYPTED") { "; it is encrypted, give it without a passphrase" } else { "" };
-        // The decoder's own text may quote the line it stumbled over, which is key material.
-        let reason = match e {
-            rustls::pki_types::pem::Error::NoItemsFound => {
-                "no BEGIN PRIVATE KEY, BEGIN RSA PRIVATE KEY or BEGIN EC PRIVATE KEY"
-            }
-            _ => "malformed PEM",
-        };
-        NetError::Config { what: format!("the {role} ({}) cannot be read: {reason}{hint}", origin(pem)) }
-    })
+    let bytes = read(pem, role)?;
+    // The decoder's own text may quote the line it stumbled over, which is key material.
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| damaged(pem, role, &bytes, Wanted::PrivateKey))
 }
 
-fn read(pem: &Pem, role: &str) -> Result<zeroize::Zeroizing<String>, NetError> {
+/// What is in the configuration stays as it is until a reload; what is in a file or a store may be another at the next look.
+fn damaged(pem: &Pem, role: &str, bytes: &[u8], wanted: Wanted) -> NetError {
+    let what = format!("the {role} ({}) {}", origin(pem), pem_text::complaint(bytes, wanted));
     match pem {
-        Pem::Inline(secret) => Ok(secret.expose().to_owned().into()),
+        Pem::Inline(_) => NetError::Config { what },
+        Pem::File(_) | Pem::Stored(_) => {
+            let source = io::Error::new(io::ErrorKind::InvalidData, what.clone());
+            NetError::File { what, source }
+        }
+    }
+}
+
+fn read(pem: &Pem, role: &str) -> Result<Zeroizing<Vec<u8>>, NetError> {
+    match pem {
+        Pem::Inline(secret) => Ok(secret.expose().as_bytes().to_vec().into()),
         Pem::File(path) => read_file(path, role),
         Pem::Stored(stored) => match stored.read() {
-            Ok(secret) => Ok(secret.expose().to_owned().into()),
+            Ok(secret) => Ok(secret.expose().as_bytes().to_vec().into()),
             Err(source) => Err(NetError::File { what: format!("the {role}: {source}"), source }),
         },
     }
 }
 
-fn read_file(path: &Path, role: &str) -> Result<zeroize::Zeroizing<String>, NetError> {
-    std::fs::read_to_string(path).map(Into::into).map_err(|source: io::Error| NetError::File {
+fn read_file(path: &Path, role: &str) -> Result<Zeroizing<Vec<u8>>, NetError> {
+    std::fs::read(path).map(Into::into).map_err(|source: io::Error| NetError::File {
         what: format!("cannot read the {role} file {}: {source}", path.display()),
         source,
     })

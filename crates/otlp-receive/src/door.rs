@@ -2,7 +2,10 @@
 //!
 //! Keeps true: `Ok` means fdatasync has returned for what was sent; a request without an item is answered and not stored.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use model::otlp::{Signal, check};
 use pipeline::{IntakeError, OtlpBuffer, OtlpIntake, Receipt, off_reactor};
@@ -26,10 +29,28 @@ pub(crate) const LONG: usize = 256 << 10;
 const SYNC_LOOK: Duration = Duration::from_secs(1);
 const SYNC_LOOKS: u32 = 20;
 
+/// Where requests go, which may change while they are received. Clones change together.
+#[derive(Debug, Clone)]
+pub(crate) struct Way(Arc<RwLock<OtlpIntake>>);
+
+impl Way {
+    pub(crate) fn new(intake: OtlpIntake) -> Self {
+        Self(Arc::new(RwLock::new(intake)))
+    }
+
+    pub(crate) fn now(&self) -> OtlpIntake {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn turn_to(&self, intake: OtlpIntake) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = intake;
+    }
+}
+
 /// What the requests of one endpoint share.
 #[derive(Debug)]
 pub(crate) struct Door {
-    pub intake: OtlpIntake,
+    pub intake: Way,
     pub accepts: Signals,
     pub elsewhere: Elsewhere,
     pub room: BodyRoom,
@@ -112,7 +133,7 @@ impl Door {
         let spans = cuts.iter().map(|cut| cut.spans).sum();
         for cut in cuts {
             let stream = Signal::Traces as u64;
-            let receipt = self.intake.append_soon(Signal::Traces, cut.request, cut.spans, stream).await;
+            let receipt = self.intake.now().append_soon(Signal::Traces, cut.request, cut.spans, stream).await;
             receipt.map_err(refused).inspect_err(|_| self.counts.refused_items(Signal::Traces, spans))?;
         }
         self.counts.accepted(Signal::Traces, spans, size);
@@ -120,10 +141,9 @@ impl Door {
     }
 
     fn translated(&self, signal: Signal, json: &[u8], held: &mut Held) -> Result<OtlpBuffer, Refusal> {
-        // Protobuf is never longer than the JSON it says the same as, but for numbers of one digit.
-        if !held.more(json.len()) {
-            return Err(Refusal::Crowded);
-        }
+        // Protobuf is hardly ever more than half of the JSON it says the same as; messages within messages are there twice while
+        // they are written, and all of it once more to be stored.
+        held.more(2 * json.len())?;
         let message = crate::json::translate(signal, json).map_err(Refusal::Malformed)?;
         if message.len() > self.max_request {
             return Err(Refusal::TooLarge { limit: self.max_request });
@@ -140,7 +160,7 @@ impl Door {
 
     async fn append(&self, signal: Signal, request: OtlpBuffer, items: u32) -> Result<Receipt, Refusal> {
         // One stream for each signal: what was accepted first is sent first.
-        self.intake.append(signal, request, items, signal as u64).await.map_err(refused)
+        self.intake.now().append(signal, request, items, signal as u64).await.map_err(refused)
     }
 
     async fn durable(&self, receipt: Receipt) -> Result<(), Refusal> {
@@ -148,7 +168,7 @@ impl Door {
         for _ in 0..SYNC_LOOKS {
             match tokio::time::timeout(SYNC_LOOK, &mut durable).await {
                 Ok(durable) => return durable.map_err(|_| Refusal::Stopping),
-                Err(_) if self.intake.is_stalled() => break,
+                Err(_) if self.intake.now().is_stalled() => break,
                 Err(_) => {}
             }
         }

@@ -16,10 +16,6 @@ use crate::{door::LONG, refusal::Refusal, room::Held};
 const PATIENCE: Duration = Duration::from_secs(2);
 const SYNC: Duration = Duration::from_secs(20);
 
-/// What a request may take in memory while it is translated, whatever room there is: less than all of it, so that it is told
-/// that it is too large and not to come again.
-const LARGEST: usize = 48 << 20;
-
 /// Where the two signals go that are no spans; `None`: the lane of the receiver's own instance.
 #[derive(Debug, Default)]
 pub(crate) struct Elsewhere {
@@ -71,12 +67,7 @@ impl Elsewhere {
     pub(crate) async fn take(&self, signal: Signal, request: &[u8], held: &mut Held) -> Result<Taken, Refusal> {
         let long = request.len() > LONG / 8;
         let needed = off_reactor(long, || footprint(request));
-        if needed > LARGEST {
-            return Err(Refusal::TooLarge { limit: LARGEST / 12 });
-        }
-        if !held.more(needed) {
-            return Err(Refusal::Crowded);
-        }
+        held.more(needed)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         match (signal, &self.metrics, &self.logs) {
             (Signal::Metrics, Some((intake, translator)), _) => {

@@ -43,12 +43,11 @@ pub(crate) async fn answer_jaeger(door: &Door, request: Request<Incoming>) -> Re
 }
 
 async fn answer_of(door: &Door, service: Service, request: Request<Incoming>) -> Response<AnswerBody> {
-    let is_grpc = content_type(request.headers()).starts_with("application/grpc");
-    if request.version() != Version::HTTP_2 || request.method() != Method::POST || !is_grpc {
+    if request.version() != Version::HTTP_2 || request.method() != Method::POST || !speaks(request.headers()) {
         let refusal = Refusal::Unsupported(
             match service {
                 Service::Otlp => {
-                    "this port speaks gRPC: send OTLP over HTTP to the receiver's http protocol (port 4318)"
+                    "this port speaks gRPC: send OTLP over HTTP to the receiver's http protocol (port 4318), or set the client's protocol to grpc"
                 }
                 Service::Jaeger => {
                     "this port speaks gRPC: send Thrift over HTTP to the receiver's thrift_http protocol"
@@ -119,6 +118,11 @@ fn unknown(path: &str) -> Refusal {
     Refusal::Unknown(format!("the method {short} is not known here"))
 }
 
+/// Whether a client means gRPC.
+pub(crate) fn speaks(headers: &HeaderMap) -> bool {
+    content_type(headers).starts_with("application/grpc")
+}
+
 fn content_type(headers: &HeaderMap) -> &str {
     text(headers, "content-type")
 }
@@ -142,7 +146,7 @@ fn done(taken: &Taken) -> Response<AnswerBody> {
 }
 
 /// An answer without a message: its trailers stand in its head.
-fn failed(refusal: &Refusal) -> Response<AnswerBody> {
+pub(crate) fn failed(refusal: &Refusal) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::default());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, GRPC);

@@ -13,6 +13,7 @@ use crate::{
     cors,
     door::{Door, Writing},
     elsewhere::Taken,
+    grpc,
     refusal::Refusal,
     unpack::Packing,
 };
@@ -37,6 +38,13 @@ pub(crate) async fn answer(
 ) -> Response<AnswerBody> {
     if let Some(answer) = cors.and_then(|cors| cors::preflight(cors, request.method(), request.headers())) {
         return answer;
+    }
+    if grpc::speaks(request.headers()) {
+        let why = "this port speaks OTLP over HTTP: send gRPC to the receiver's grpc protocol (port 4317), or set the \
+                   client's protocol to http/protobuf";
+        let refusal = Refusal::Unknown(why.to_owned());
+        door.counts.refused(&refusal);
+        return grpc::failed(&refusal);
     }
     let allowed = cors.and_then(|cors| cors::allowed(cors, request.headers()));
     let form = form(request.headers());

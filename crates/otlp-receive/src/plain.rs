@@ -16,7 +16,7 @@ use crate::{
     http::{Form, refused},
     jaeger,
     refusal::Refusal,
-    sheaf::Sheaf,
+    sheaf::{LARGEST_SPAN, Sheaf},
     unpack::Packing,
     zipkin,
 };
@@ -78,6 +78,8 @@ async fn take(door: &Door, tongue: Tongue, request: Request<Incoming>) -> Result
     let limits = Limits { bytes: door.max_request, time: door.request_time, head: 0 };
     let mut arrived = door.unpacked(read(request.into_body(), limits, &door.room).await?, packing)?;
     let size = arrived.bytes.len();
+    // One span at a time is in memory as it was read.
+    arrived.held.more(size.min(LARGEST_SPAN))?;
     let cuts = off_reactor(size > LONG / 8, || {
         let mut sheaf = Sheaf::new(&mut arrived.held);
         let body = arrived.bytes.body();

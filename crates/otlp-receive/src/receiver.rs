@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     BodyRoom, OtlpMetrics, ReceiveError, ReceiverConfig, Signals,
     config::Speech,
-    door::Door,
+    door::{Door, Way},
     elsewhere::Elsewhere,
     grpc, http, jaeger,
     metrics::ReceiverCounts,
@@ -47,9 +47,15 @@ pub struct Looking {
     title: String,
     address: SocketAddr,
     counts: ReceiverCounts,
+    way: Way,
 }
 
 impl Looking {
+    /// What is accepted from now on goes another way. Connections stay.
+    pub fn turn_to(&self, intake: OtlpIntake) {
+        self.way.turn_to(intake);
+    }
+
     /// How it is now.
     pub fn status(&self) -> ReceiverStatus {
         let (requests, items) = self.counts.totals();
@@ -90,7 +96,7 @@ impl Prepared {
     ) -> Opened {
         let counts = metrics.of(instance, &self.config.name, self.config.speech.word());
         let door = Door {
-            intake,
+            intake: Way::new(intake),
             accepts,
             elsewhere: Elsewhere::default(),
             room,
@@ -122,7 +128,7 @@ impl Opened {
     /// To look at while it runs.
     pub fn looking(&self) -> Looking {
         let (title, address, counts) = (self.config.title(), self.listening.address(), self.door.counts.clone());
-        Looking { title, address, counts }
+        Looking { title, address, counts, way: self.door.intake.clone() }
     }
 
     /// Serves until `stop`; requests under way are answered.

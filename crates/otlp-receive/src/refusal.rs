@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     Malformed(String),
     /// More than the receiver takes in one request.
     TooLarge { limit: usize },
+    /// It would take more memory to read than one request may have.
+    Heavy { limit: usize },
     /// The queue is full.
     QueueFull,
     /// Too many bytes are in flight.
@@ -54,7 +56,7 @@ impl Refusal {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Malformed(_) | Self::Broken(_) => Code::InvalidArgument,
-            Self::TooLarge { .. } | Self::QueueFull | Self::Crowded => Code::ResourceExhausted,
+            Self::TooLarge { .. } | Self::Heavy { .. } | Self::QueueFull | Self::Crowded => Code::ResourceExhausted,
             Self::Stopping => Code::Unavailable,
             Self::TooSlow => Code::DeadlineExceeded,
             Self::NotTaken(_) | Self::Unknown(_) | Self::Method | Self::Unsupported(_) => Code::Unimplemented,
@@ -64,7 +66,7 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::Broken(_) => StatusCode::BAD_REQUEST,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::Heavy { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::QueueFull | Self::Crowded => StatusCode::TOO_MANY_REQUESTS,
             Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -88,7 +90,7 @@ impl Refusal {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } | Self::Heavy { .. } => "too_large",
             Self::QueueFull => "queue_full",
             Self::Crowded => "no_memory",
             Self::Stopping => "stopping",
@@ -110,6 +112,9 @@ impl std::fmt::Display for Refusal {
                     f,
                     "the request is larger than {limit} bytes: send fewer items at once, or raise the receiver's limit"
                 )
+            }
+            Self::Heavy { limit } => {
+                write!(f, "the request would take more than the {limit} bytes of memory that one may have while it is read: send fewer items at once")
             }
             Self::QueueFull => f.write_str("the queue on disk is full: come again later"),
             Self::Crowded => f.write_str("too many bytes are in flight: come again later"),

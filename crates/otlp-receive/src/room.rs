@@ -1,17 +1,22 @@
 //! Memory for requests that are being taken in, of all receivers of a process together.
 //!
 //! Keeps true: nobody waits for it. Who gets none is told to come again, and gives back what it had; so a client that
-//! stalls can keep others out for the time a request may take, and never for ever.
+//! stalls can keep others out for the time a request may take, and never for ever. Who asks for more than one request may have is
+//! told never to come again: it would find no room at any time.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
+use crate::refusal::Refusal;
+
 /// Bytes that all receivers of a process may hold. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct BodyRoom {
     left: Arc<AtomicUsize>,
+    /// What one request may have, bytes.
+    each: usize,
 }
 
 impl Default for BodyRoom {
@@ -22,9 +27,9 @@ impl Default for BodyRoom {
 }
 
 impl BodyRoom {
-    /// So many bytes.
+    /// So many bytes; one request may have three quarters of them.
     pub fn new(bytes: usize) -> Self {
-        Self { left: Arc::new(AtomicUsize::new(bytes)) }
+        Self { left: Arc::new(AtomicUsize::new(bytes)), each: bytes / 4 * 3 }
     }
 
     /// Holds nothing yet.
@@ -46,15 +51,17 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Takes so much more; false, and nothing taken, if there is not that much.
-    #[must_use]
-    pub(crate) fn more(&mut self, bytes: usize) -> bool {
-        let take = |left: usize| left.checked_sub(bytes);
-        let taken = self.room.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
-        if taken {
-            self.bytes += bytes;
+    /// Takes so much more. [`Refusal::Heavy`]: one request may not have that much; [`Refusal::Crowded`]: there is not that much
+    /// now. Nothing is taken then.
+    pub(crate) fn more(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.bytes.saturating_add(bytes) > self.room.each {
+            return Err(Refusal::Heavy { limit: self.room.each });
         }
-        taken
+        let take = |left: usize| left.checked_sub(bytes);
+        let taken = self.room.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map_err(|_| Refusal::Crowded)?;
+        self.bytes += bytes;
+        Ok(())
     }
 
     /// Gives a part back.
@@ -78,13 +85,14 @@ mod tests {
     #[test]
     fn what_is_held_is_given_back() {
         let room = BodyRoom::new(100);
-        let mut held = room.hold();
-        assert!(held.more(70));
-        assert!(!held.more(31), "there is not that much");
-        assert!(held.more(30));
+        let (mut held, mut other) = (room.hold(), room.hold());
+        held.more(70).unwrap();
+        assert_eq!(held.more(6), Err(Refusal::Heavy { limit: 75 }), "nobody gets that much");
+        assert_eq!(other.more(31), Err(Refusal::Crowded), "there is not that much now");
+        other.more(30).unwrap();
         held.less(50);
         assert_eq!(room.left(), 50);
-        drop(held);
+        drop((held, other));
         assert_eq!(room.left(), 100);
     }
 }

@@ -23,6 +23,9 @@ const STEP: usize = 64 << 10;
 /// What a group costs beside its bytes.
 const GROUP: usize = 256;
 
+/// What a span may have once it is encoded, with its resource.
+pub(crate) const LARGEST_SPAN: usize = pipeline::MAX_OTLP_REQUEST - FULL;
+
 /// Parts (tags, annotations, references, fields of logs) of one span at most: a span is built in memory before it is encoded.
 pub(crate) const MOST_PARTS: usize = 32_768;
 
@@ -76,8 +79,8 @@ impl<'h> Sheaf<'h> {
         span: &Span,
     ) -> Result<(), Refusal> {
         let len = span.encoded_len();
-        if len + resource.encoded_len() + scope.encoded_len() + GROUP > pipeline::MAX_OTLP_REQUEST - FULL {
-            return Err(Refusal::TooLarge { limit: pipeline::MAX_OTLP_REQUEST - FULL });
+        if len + resource.encoded_len() + scope.encoded_len() + GROUP > LARGEST_SPAN {
+            return Err(Refusal::TooLarge { limit: LARGEST_SPAN });
         }
         let (resource, scope) = (resource.encode_to_vec(), scope.encode_to_vec());
         let place = match self.places.get(&resource) {
@@ -124,9 +127,7 @@ impl<'h> Sheaf<'h> {
         self.used += 2 * bytes;
         if self.used > self.granted {
             let wanted = (self.used - self.granted).max(STEP);
-            if !self.held.more(wanted) {
-                return Err(Refusal::Crowded);
-            }
+            self.held.more(wanted)?;
             self.granted += wanted;
         }
         Ok(())
@@ -134,27 +135,30 @@ impl<'h> Sheaf<'h> {
 
     fn close(&mut self) -> Result<(), Refusal> {
         self.places.clear();
-        self.bytes = 0;
+        let bytes = std::mem::take(&mut self.bytes);
         let (groups, spans) = (std::mem::take(&mut self.groups), std::mem::take(&mut self.spans));
         if spans == 0 {
             return Ok(());
         }
+        // Lengths stand before what they are of: they are known, so that everything is copied once.
+        let scope_len = |(scope, spans): &(Vec<u8>, Vec<u8>)| field_len(scope.len()) + spans.len();
+        let group_len = |group: &Group| {
+            let scopes: usize = group.scopes.iter().map(|scope| framed_len(scope_len(scope))).sum();
+            field_len(group.resource.len()) + scopes
+        };
         let mut request = OtlpBuffer::with_capacity(0);
+        request.reserve(groups.iter().map(|group| framed_len(group_len(group))).sum());
         for group in groups {
-            let mut message = Vec::new();
-            put(&mut message, 1, &group.resource);
-            for (scope, spans) in group.scopes {
-                let mut scoped = Vec::with_capacity(scope.len() + spans.len() + 16);
-                put(&mut scoped, 1, &scope);
-                scoped.extend_from_slice(&spans);
-                put(&mut message, 2, &scoped);
+            head(&mut request, 1, group_len(&group));
+            field(&mut request, 1, &group.resource);
+            for scope in group.scopes {
+                head(&mut request, 2, scope_len(&scope));
+                field(&mut request, 1, &scope.0);
+                request.extend(&scope.1);
             }
-            let mut head = Vec::with_capacity(12);
-            head.push(1 << 3 | 2);
-            put_varint(&mut head, message.len() as u64);
-            request.extend(&head);
-            request.extend(&message);
         }
+        // The groups are gone.
+        self.used = self.used.saturating_sub(bytes);
         if request.len() > pipeline::MAX_OTLP_REQUEST {
             return Err(Refusal::TooLarge { limit: pipeline::MAX_OTLP_REQUEST });
         }
@@ -163,14 +167,31 @@ impl<'h> Sheaf<'h> {
     }
 }
 
+/// The head of a field of so many bytes.
+fn head(out: &mut OtlpBuffer, tag: u8, len: usize) {
+    let mut head = Vec::with_capacity(12);
+    head.push(tag << 3 | 2);
+    put_varint(&mut head, len as u64);
+    out.extend(&head);
+}
+
 /// A field of bytes; an empty one is left out, as protobuf does.
-fn put(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    if bytes.is_empty() {
-        return;
+fn field(out: &mut OtlpBuffer, tag: u8, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        head(out, tag, bytes.len());
+        out.extend(bytes);
     }
-    out.push(tag << 3 | 2);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
+}
+
+/// Bytes of a field of so many bytes, with its head.
+fn framed_len(len: usize) -> usize {
+    let bits = usize::BITS - (len | 1).leading_zeros();
+    len + 1 + bits.div_ceil(7) as usize
+}
+
+/// The same for one that is left out if it is empty.
+fn field_len(len: usize) -> usize {
+    if len == 0 { 0 } else { framed_len(len) }
 }
 
 #[cfg(test)]
@@ -212,13 +233,14 @@ mod tests {
         assert_eq!(found, [[vec!["span 0", "span 2"], vec!["span 4"]], [vec!["span 1", "span 3"], vec!["span 5"]]]);
         assert_eq!(request.resource_spans[0].scope_spans[0].scope.as_ref().unwrap().name, "lib");
         assert_eq!(room.left(), (1 << 20) - STEP);
+        assert_eq!(cuts[0].request.capacity(), cuts[0].request.len() + 1, "nothing in reserve");
         drop(held);
         assert_eq!(room.left(), 1 << 20);
     }
 
     #[test]
     fn what_is_large_becomes_several_requests_and_room_is_asked_first() {
-        let room = BodyRoom::new(64 << 20);
+        let room = BodyRoom::new(128 << 20);
         let mut held = room.hold();
         let mut sheaf = Sheaf::new(&mut held);
         for _ in 0..20 {
@@ -231,6 +253,12 @@ mod tests {
         let small = BodyRoom::new(1 << 20);
         let mut held = small.hold();
         let told = Sheaf::new(&mut held).add(&resource("a"), &Default::default(), &span("x".repeat(1 << 20)));
+        assert_eq!(told.unwrap_err(), Refusal::Heavy { limit: (1 << 20) / 4 * 3 });
+        let crowded = BodyRoom::new(16 << 20);
+        let mut others = crowded.hold();
+        others.more(12 << 20).unwrap();
+        let mut held = crowded.hold();
+        let told = Sheaf::new(&mut held).add(&resource("a"), &Default::default(), &span("x".repeat(2 << 20)));
         assert_eq!(told.unwrap_err(), Refusal::Crowded);
     }
 

@@ -109,11 +109,10 @@ pub(crate) fn grow(buffer: &mut OtlpBuffer, needed: usize, most: usize, held: &m
         return Ok(());
     }
     let wanted = needed.max(capacity.saturating_mul(2).min(most));
-    // While it moves, both copies are there; the old one is gone soon enough not to be counted.
-    if !held.more(wanted - capacity.min(wanted)) {
-        return Err(Refusal::Crowded);
-    }
+    // While it moves, both copies may be there.
+    held.more(wanted)?;
     buffer.reserve(wanted - buffer.len());
+    held.less(capacity);
     Ok(())
 }
 
@@ -171,7 +170,7 @@ mod tests {
             assert_eq!(told, Refusal::TooLarge { limit: 1 << 20 }, "{packing:?}");
             let room = BodyRoom::new(1 << 20);
             let told = unpack(&packed, packing, 16 << 20, &mut room.hold()).unwrap_err();
-            assert_eq!(told, Refusal::Crowded, "{packing:?}");
+            assert_eq!(told, Refusal::Heavy { limit: (1 << 20) / 4 * 3 }, "{packing:?}");
         }
     }
 

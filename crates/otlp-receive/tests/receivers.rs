@@ -304,6 +304,12 @@ async fn what_is_wrong_is_told_in_the_clients_own_terms() {
     }
     let answer = post(grpc, "/v1/traces", &[PROTOBUF], &whole).await;
     assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{:?}", answer.body);
+    let words = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(words.contains("4318") && words.contains("protocol to grpc"), "{words}");
+    let answer = call_raw(http, GRPC_TRACES, &[], &whole).await;
+    assert_eq!((answer.status, answer.header("grpc-status")), (StatusCode::OK, "12"));
+    let words = answer.header("grpc-message");
+    assert!(words.contains("4317") && words.contains("http/protobuf"), "{words}");
     let told = house.exposition();
     assert!(told.contains(r#"transport="http",reason="malformed"} 3"#), "{told}");
     assert!(told.contains(r#"transport="grpc",reason="too_large"} 1"#), "{told}");
@@ -311,11 +317,33 @@ async fn what_is_wrong_is_told_in_the_clients_own_terms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_memory_and_a_full_queue_are_told_with_a_time_to_come_again() {
+    use tokio::io::AsyncWriteExt;
     let mut house = House::new();
-    let http = house.open(http(), Signals::ALL, BodyRoom::new(100_000));
-    let answer = post(http, "/v1/traces", &[PROTOBUF], &spans(1, 200_000)).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
-    assert_eq!(post(http, "/v1/traces", &[PROTOBUF], &spans(1, 50_000)).await.status, StatusCode::OK);
+    let http = house.open(http(), Signals::ALL, BodyRoom::new(400_000));
+    let answer = post(http, "/v1/traces", &[PROTOBUF], &spans(1, 400_000)).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::PAYLOAD_TOO_LARGE, ""), "at no time");
+    assert!(String::from_utf8_lossy(&answer.body).contains("300000 bytes of memory"), "{:?}", answer.body);
+    let middling = spans(1, 130_000);
+    assert_eq!(post(http, "/v1/traces", &[PROTOBUF], &middling).await.status, StatusCode::OK);
+    // Other clients hold most of the room, and stall.
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let mut other = TcpStream::connect(http).await.unwrap();
+        let head = format!("POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {}\r\n", PROTOBUF.1);
+        other.write_all(format!("{head}content-length: 140000\r\n\r\n").as_bytes()).await.unwrap();
+        other.write_all(&vec![0; 130_000]).await.unwrap();
+        others.push(other);
+    }
+    let crowded = async {
+        loop {
+            let answer = post(http, "/v1/traces", &[PROTOBUF], &middling).await;
+            if answer.status != StatusCode::OK {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(60), crowded).await.unwrap();
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"), "not now");
 
     let mut house = House::with(4 << 20, OnFull::Hold);
     let address = house.serve(grpc());

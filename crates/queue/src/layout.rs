@@ -18,7 +18,7 @@ pub(crate) struct LaneDirectories {
 
 /// What is in the directory `lanes`.
 pub(crate) fn lanes(disk: &Arc<dyn Disk>, dir: &Path) -> Result<LaneDirectories, QueueError> {
-    let names = disk.list(dir).map_err(|source| QueueError::io("list directory", dir, source))?;
+    let names = names(disk, dir)?;
     let mut out = LaneDirectories { lanes: Vec::new(), foreign: Vec::new() };
     for (name, _) in names {
         let path = dir.join(&name);
@@ -28,6 +28,14 @@ pub(crate) fn lanes(disk: &Arc<dyn Disk>, dir: &Path) -> Result<LaneDirectories,
         }
     }
     Ok(out)
+}
+
+/// The names in a directory; none where it is not there.
+pub(crate) fn names(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<(String, u64)>, QueueError> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|source| QueueError::io("list directory", dir, source)),
+    }
 }
 
 /// Entries of the queue's own directory and of `quarantine` that are not its own.

@@ -152,7 +152,7 @@ pub enum Outcome {
     Delivered,
     /// All items were refused for good.
     Rejected(Reason),
-    /// Some of each; the four numbers sum to the frame's items.
+    /// Some of each; the numbers sum to the frame's items.
     Mixed {
         /// Accepted by the far side.
         delivered: u32,
@@ -162,6 +162,8 @@ pub enum Outcome {
         rejected: u32,
         /// Too old.
         expired: u32,
+        /// In a part of the frame that cannot be read any more.
+        damaged: u32,
         /// Why `rejected` is not zero.
         reason: Option<Reason>,
     },

@@ -24,4 +24,15 @@ impl Throttle {
         state.0 = Some(now);
         Some(std::mem::take(&mut state.1))
     }
+
+    /// What no line has told yet, if it is time for one.
+    pub(crate) fn due(&self) -> Option<u64> {
+        let waits = self.state.lock().1 > 0;
+        waits.then(|| self.add(0)).flatten()
+    }
+
+    /// What no line has told yet, whatever the time: there will be no other.
+    pub(crate) fn rest(&self) -> Option<u64> {
+        Some(std::mem::take(&mut self.state.lock().1)).filter(|amount| *amount > 0)
+    }
 }

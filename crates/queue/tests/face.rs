@@ -326,15 +326,16 @@ async fn a_mixed_outcome_is_booked_in_its_columns() {
     let mut reader = queue.reader("amp", &lane()).expect("reader");
     let reason = Reason::new("too_old");
     next(&mut reader).await.settle(Outcome::Mixed {
-        delivered: 4,
+        delivered: 3,
         filtered: 3,
         rejected: 2,
         expired: 1,
+        damaged: 1,
         reason: Some(reason.clone()),
     });
     let ledger = queue.ledger();
     let row = row(&ledger, "amp");
-    assert_eq!((row.delivered, row.filtered, row.rejected, row.expired), (4, 3, 2, 1));
+    assert_eq!((row.delivered, row.filtered, row.rejected, row.expired, row.damaged), (3, 3, 2, 1, 1));
     assert_eq!(row.rejected_by.get(&reason), Some(&2));
     assert_balance(&ledger);
 }
@@ -879,4 +880,113 @@ async fn directories_and_links_under_our_names_do_not_stop_a_start() {
     }
     assert!(dir.path().join("cursors/other.cur/inside").exists());
     assert!(dir.path().join("lanes/metrics-default/00000000000f0000.seg/inside").exists());
+}
+
+/// Opens, appends and closes: a segment for each.
+async fn segments(dir: &Path, count: u32) {
+    for n in 0..count {
+        let (queue, _) = open(config(dir), vec![destination("a")]);
+        append(&queue, n * 3..n * 3 + 3, 100).await;
+        queue.close(Duration::from_secs(20)).await.expect("close");
+    }
+}
+
+/// Everything is still there, in order, and the book says so.
+async fn all_of_it(dir: &Path, count: u32) -> OpenReport {
+    let (queue, report) = open(config(dir), vec![destination("a")]);
+    let mut reader = queue.reader("a", &lane()).expect("reader");
+    for n in 0..count {
+        let claim =
+            tokio::time::timeout(Duration::from_secs(60), reader.next()).await.expect("in time").expect("claim");
+        assert_eq!(number(&claim), n);
+        claim.settle(Outcome::Delivered);
+    }
+    let ledger = queue.ledger();
+    let row = row(&ledger, "a");
+    assert_eq!((row.delivered, row.damaged, row.pending_items), (row.accepted, 0, 0), "{row:?}");
+    assert_balance(&ledger);
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    report
+}
+
+/// Invariant 15: a file that is not of the log hides nothing of it, wherever its name says that it belongs.
+#[tokio::test]
+async fn a_stray_under_a_segments_name_hides_nothing() {
+    for (stray, copied) in
+        [("0000000000000040.seg", true), ("0000000000000040.seg", false), ("3ffffffffffff000.seg", false)]
+    {
+        let dir = tempfile::tempdir().expect("dir");
+        segments(dir.path(), 3).await;
+        let lane = dir.path().join("lanes/metrics-default");
+        let last =
+            std::fs::read_dir(&lane).expect("list").map(|entry| entry.expect("entry").path()).max().expect("a file");
+        let bytes = if copied { std::fs::read(&last).expect("read") } else { vec![1; 5000] };
+        std::fs::write(lane.join(stray), bytes).expect("write");
+        let told = queue::verify(dir.path()).expect("verify");
+        assert!(told.is_sound(), "{stray}: {:?}", told.damage);
+        let report = all_of_it(dir.path(), 9).await;
+        assert_eq!(report.foreign, [lane.join(stray)], "{report:?}");
+        let told = queue::inspect(dir.path()).expect("inspect");
+        assert_eq!(
+            (told.cursors[0].row.accepted, told.lanes[0].next_item > 0),
+            (told.lanes[0].next_item, true),
+            "{stray}"
+        );
+        assert!(lane.join(stray).exists(), "{stray} was not left alone");
+    }
+}
+
+/// Whoever removes the cursor files gets everything again, and is told; nothing is lost.
+#[tokio::test]
+async fn without_any_cursor_file_everything_comes_again() {
+    for whole in [false, true] {
+        let dir = tempfile::tempdir().expect("dir");
+        segments(dir.path(), 2).await;
+        let cursors = dir.path().join("cursors");
+        std::fs::remove_dir_all(&cursors).expect("remove");
+        if !whole {
+            std::fs::create_dir(&cursors).expect("create");
+        }
+        let told = queue::inspect(dir.path()).expect("inspect");
+        assert_eq!((told.cursors.len(), told.lanes[0].segments.len()), (0, 2));
+        let report = all_of_it(dir.path(), 6).await;
+        assert_eq!(report.unclaimed.len(), 1, "{report:?}");
+        assert!(all_of_it(dir.path(), 0).await.unclaimed.is_empty());
+    }
+}
+
+/// Invariant 15: also where the directory has the name of a destination's own file.
+#[tokio::test]
+async fn a_directory_under_a_destinations_own_name_does_not_stop_a_start() {
+    let dir = tempfile::tempdir().expect("dir");
+    segments(dir.path(), 1).await;
+    std::fs::remove_file(dir.path().join("cursors/a.cur")).expect("remove");
+    std::fs::create_dir(dir.path().join("cursors/a.cur")).expect("create");
+    let report = all_of_it(dir.path(), 3).await;
+    assert_eq!(report.foreign, [dir.path().join("cursors/a.cur")]);
+    let report = all_of_it(dir.path(), 0).await;
+    assert_eq!(report.resumed, ["a"], "{report:?}");
+}
+
+/// Invariant 2: a file that somebody removes under a running queue takes its records along, and no later ones.
+#[tokio::test]
+async fn what_comes_after_somebody_removed_the_files_is_on_disk() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (queue, _) = open(config(dir.path()), vec![destination("a")]);
+    append(&queue, 0..3, 100).await;
+    for own in ["lanes", "cursors"] {
+        std::fs::remove_dir_all(dir.path().join(own)).expect("remove");
+    }
+    let appender = queue.appender(&lane()).expect("appender");
+    let receipt = appender.append(record(3, 1, 100), Durability::Now).await.expect("append");
+    tokio::time::timeout(Duration::from_secs(60), receipt.durable()).await.expect("in time").expect("durable");
+    queue.close(Duration::from_secs(20)).await.expect("close");
+    let (queue, _) = open(config(dir.path()), vec![destination("a")]);
+    let mut reader = queue.reader("a", &lane()).expect("reader");
+    let claim = tokio::time::timeout(Duration::from_secs(60), reader.next()).await.expect("in time").expect("claim");
+    assert_eq!(number(&claim), 3);
+    claim.settle(Outcome::Delivered);
+    let ledger = queue.ledger();
+    assert!(row(&ledger, "a").damaged > 0, "{ledger:?}");
+    assert_balance(&ledger);
 }

@@ -90,14 +90,13 @@ impl Tally {
         if self.damaged == items {
             return Outcome::Damaged;
         }
-        // A frame is damaged whole or not at all in the ledger; damage to one table of several is a rejection of its part.
-        let loss = self.loss.or((self.damaged > 0).then_some(Loss::Damaged));
         Outcome::Mixed {
             delivered: self.delivered,
             filtered: self.filtered,
-            rejected: self.rejected + self.damaged,
+            rejected: self.rejected,
             expired: self.expired,
-            reason: loss.map(|loss| Reason::new(loss.as_str())),
+            damaged: self.damaged,
+            reason: self.loss.map(|loss| Reason::new(loss.as_str())),
         }
     }
 }
@@ -213,4 +212,19 @@ fn read_table(claim: &MetricClaim, key: &ContextKey, tables: &WireTables) -> Res
         _ => Loss::Damaged,
     })?;
     tables.make(*key, &bytes).map_err(|_| Loss::Undecodable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_table_is_damage_and_no_refusal() {
+        let tally = Tally { delivered: 7, damaged: 3, ..Tally::default() };
+        let Outcome::Mixed { delivered: 7, rejected: 0, damaged: 3, reason: None, .. } = tally.outcome(10) else {
+            panic!("{:?}", tally.outcome(10));
+        };
+        let whole = Tally { damaged: 10, ..Tally::default() };
+        assert_eq!(whole.outcome(10), Outcome::Damaged);
+    }
 }

@@ -227,6 +227,11 @@ impl DestinationStatus {
 
     /// Samples that are lost here, and the far end's words.
     pub(crate) fn lost(&self, loss: Loss, samples: u64, message: &str) {
+        self.lost_items("samples", loss, samples, message);
+    }
+
+    /// The same for what is called otherwise.
+    pub(crate) fn lost_items(&self, what: &'static str, loss: Loss, samples: u64, message: &str) {
         if samples == 0 {
             return;
         }
@@ -240,14 +245,19 @@ impl DestinationStatus {
             return;
         }
         line.said_at = Some(Instant::now());
-        let samples = std::mem::take(&mut line.unsaid);
+        let items = std::mem::take(&mut line.unsaid);
         drop(board);
+        if matches!(loss, Loss::Damaged | Loss::Undecodable) {
+            // Nobody was asked.
+            tracing::warn!(destination = name, items, reason = loss.as_str(), why = message, "{what} lost");
+            return;
+        }
         tracing::warn!(
             destination = name,
-            samples,
+            items,
             reason = loss.as_str(),
             answer = message,
-            "samples lost: the destination refuses them for good"
+            "{what} lost: the destination refuses them for good"
         );
     }
 

@@ -318,9 +318,12 @@ pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_
         405 => Some(Verdict::Hold {
             why: format!("{why}; this address does not take such requests: check the url's path"),
         }),
-        415 => {
-            Some(Verdict::Hold { why: format!("{why}; this address does not take remote write 1.0: check the url") })
-        }
+        415 => Some(Verdict::Hold {
+            why: format!(
+                "{why}; this address does not take the form or the compression of what is sent: check the url, `protocol` \
+                     and `compression` (remote write 1.0 is protobuf in snappy, and has no other)"
+            ),
+        }),
         _ => Some(Verdict::Hold { why: format!("{why}; check this destination's url and settings") }),
     }
 }

@@ -113,17 +113,26 @@ impl TargetLoop {
                 }
                 () = tokio::time::sleep_until(due) => {
                     Box::pin(self.scrape(point)).await;
-                    // Missed points are left out, as a ticker does; a clock that was set is followed at once.
-                    point = self.grid.after(self.context.clock.now().max(point));
+                    point = self.point_after(point);
                 }
             }
         }
     }
 
+    /// The point to wait for after a scrape meant for `point`. Missed points are left out, as a ticker does. A clock that was
+    /// set is followed, backwards too: no wait is ever longer than an interval.
+    fn point_after(&self, point: i64) -> i64 {
+        let now = self.context.clock.now();
+        // A timer may fire a moment early.
+        let early = point.saturating_sub(now) <= self.grid.interval() / 10;
+        self.grid.after(if early { now.max(point) } else { now })
+    }
+
     /// The point to wait for after an order: the same, unless the order moved the points or took long.
     fn next_point(&self, point: i64) -> i64 {
         let now = self.context.clock.now();
-        let due = point.saturating_add(self.grid.interval() / 10) >= now;
+        let interval = self.grid.interval();
+        let due = point.saturating_add(interval / 10) >= now && point.saturating_sub(now) <= interval;
         if due && self.grid.contains(point) { point } else { self.grid.after(now) }
     }
 

@@ -3,6 +3,7 @@
 //! Keeps true: the points depend only on the target, the seed and the interval, so a restart goes on where the last
 //! process was, and targets are spread over the interval.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::Labels;
@@ -72,21 +73,32 @@ impl Grid {
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     follow: Option<(i64, Instant)>,
+    /// Milliseconds by which somebody has set it, for tests.
+    set: Option<&'static AtomicI64>,
 }
 
 impl Clock {
     /// The system's.
     pub fn system() -> Self {
-        Self { follow: None }
+        Self { follow: None, set: None }
     }
 
     /// `start` (ms since the epoch) now, then as Tokio's clock goes on.
     pub fn following_tokio(start: i64) -> Self {
-        Self { follow: Some((start, Instant::now())) }
+        Self { follow: Some((start, Instant::now())), set: None }
+    }
+
+    /// The same clock, which is ahead by what `by` says at the time, in milliseconds.
+    pub fn set_by(self, by: &'static AtomicI64) -> Self {
+        Self { set: Some(by), ..self }
     }
 
     /// Milliseconds since the Unix epoch.
     pub fn now(&self) -> i64 {
+        self.unset().saturating_add(self.set.map_or(0, |by| by.load(Ordering::Relaxed)))
+    }
+
+    fn unset(&self) -> i64 {
         let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         match self.follow {
             Some((start, origin)) => start.saturating_add(millis(origin.elapsed())),
@@ -97,10 +109,9 @@ impl Clock {
         }
     }
 
-    /// When `time` will be, by the clock that timers use.
+    /// When `time` will be, by the clock that timers use; at most a year from now.
     pub(crate) fn instant_of(&self, time: i64) -> Instant {
         let wait = time.saturating_sub(self.now()).max(0).unsigned_abs();
-        // Longer waits than a year are a clock gone mad; the loop looks at the clock again then.
         Instant::now() + Duration::from_millis(wait.min(365 * 24 * 3_600_000))
     }
 }

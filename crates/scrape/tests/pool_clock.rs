@@ -5,7 +5,13 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use pipeline::MetricIntake;
 use prometheus_client::registry::Registry;
@@ -29,6 +35,11 @@ fn targets(n: usize) -> Vec<model::Labels> {
 }
 
 fn timed(seed: u64, n: usize) -> Timed {
+    timed_by(seed, n, Box::leak(Box::default()))
+}
+
+/// `set`: milliseconds by which somebody has set the clock.
+fn timed_by(seed: u64, n: usize, set: &'static AtomicI64) -> Timed {
     net::install_crypto_provider();
     let folder = tempfile::tempdir().unwrap();
     let lane = LaneId::new("metrics-default").unwrap();
@@ -43,7 +54,7 @@ fn timed(seed: u64, n: usize) -> Timed {
         ..job()
     };
     let mut context = ScrapeContext::new(seed);
-    context.clock = Clock::following_tokio(START);
+    context.clock = Clock::following_tokio(START).set_by(set);
     let (groups, mut receiver) = tokio::sync::watch::channel(group(targets(n)));
     receiver.mark_changed();
     let pool = ScrapePool::spawn(
@@ -112,4 +123,25 @@ async fn markers_of_a_removed_target_carry_the_first_point_without_it() {
     assert_eq!((scrapes.len(), markers.len()), (3, 1));
     assert_eq!(markers[0].time, scrapes[2].time + INTERVAL);
     assert!(markers[0].time > removed_at && markers[0].time <= removed_at + INTERVAL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_is_followed_in_both_directions() {
+    for by in [-86_400_000i64, -40_000, -6_000, 6_000, 40_000, 86_400_000] {
+        let set: &AtomicI64 = Box::leak(Box::default());
+        let bench = timed_by(42, 2, set);
+        pass(46).await;
+        set.store(by, Ordering::Relaxed);
+        pass(151).await;
+        let times: Vec<i64> = bench.all("host-0:80", "up").await.iter().map(|sample| sample.time).collect();
+        // One for each interval, one more or less where the clock was set: on the old clock, then on the new one.
+        assert!((12..=14).contains(&times.len()), "{by}: {times:?}");
+        let grid = times[0].rem_euclid(INTERVAL);
+        let later = &times[5..];
+        assert!(later.iter().all(|time| time.rem_euclid(INTERVAL) == grid), "{by}: {times:?}");
+        assert!(later.windows(2).all(|pair| pair[1] - pair[0] == INTERVAL), "{by}: {times:?}");
+        let end = START + 197_000 + by;
+        assert!(end - times[times.len() - 1] <= INTERVAL, "{by}: {times:?}");
+        tokio::time::pause();
+    }
 }

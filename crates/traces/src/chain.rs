@@ -78,10 +78,7 @@ impl Chain {
             service_graph: graphs.map(|config| ServiceGraph::new(config, metrics.graph(instance))),
             tail: tail_sampling.as_ref().map(|config| Sampler::new(config, metrics.tail(instance))).transpose()?,
             logging: config.automatic_logging.clone(),
-            ring: config.balance.as_ref().map(|config| {
-                metrics.backends(instance, config.backends.len());
-                Ring::new(config)
-            }),
+            ring: config.balance.as_ref().map(Ring::new),
         })
     }
 
@@ -167,6 +164,16 @@ impl Chain {
             tail.press(second, out);
         }
         self.log(passed, out);
+    }
+
+    /// What was not told to a metrics instance yet.
+    pub(crate) fn last(&mut self, now: Instant) -> Vec<Column> {
+        self.span_metrics.as_ref().map(|metrics| metrics.lock().last(now)).unwrap_or_default()
+    }
+
+    /// What ends the series that are pushed to a metrics instance.
+    pub(crate) fn ending(&mut self) -> Vec<Column> {
+        self.span_metrics.as_ref().map(|metrics| metrics.lock().ending()).unwrap_or_default()
     }
 
     /// When something has to be done though nothing arrives.

@@ -331,7 +331,9 @@ pub enum Association {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BalanceConfig {
     pub key: RoutingKey,
-    /// `host:port`, unique.
+    /// Who knows the backends, in the Collector's words: `static`, `dns`, `k8s`.
+    pub resolver: &'static str,
+    /// `host:port`, unique. Empty: not known yet.
     pub backends: Vec<String>,
 }
 

@@ -26,6 +26,9 @@ pub struct ProcessorMetrics {
     lost_lines: Family<Labels<1>, Counter>,
     lost_samples: Family<Labels<1>, Counter>,
     backends: Family<Labels<2>, Gauge>,
+    backend_updates: Family<Labels<2>, Counter>,
+    resolutions: Family<Labels<3>, Counter>,
+    rerouted: Family<Labels<1>, Counter>,
 }
 
 /// `traces_config`, `client`, `server`.
@@ -157,12 +160,50 @@ impl ProcessorMetrics {
             "Backends that spans are parted between",
             all.backends.clone(),
         );
+        registry.register(
+            "traces_loadbalancer_num_backend_updates",
+            "Times that a resolver found other backends",
+            all.backend_updates.clone(),
+        );
+        registry.register(
+            "traces_loadbalancer_num_resolutions",
+            "Times that a resolver looked for backends, by success",
+            all.resolutions.clone(),
+        );
+        registry.register(
+            "traces_loadbalancer_rerouted_spans",
+            "Spans that waited for a backend which is gone and went to those that are left",
+            all.rerouted.clone(),
+        );
         all
     }
 
-    pub(crate) fn backends(&self, instance: &str, count: usize) {
-        let labels = [("traces_config", instance.to_owned()), ("resolver", "static".to_owned())];
+    /// So many backends are known of an instance; none: it has no resolver any more.
+    pub fn backends(&self, instance: &str, resolver: &'static str, count: usize) {
+        let labels = [("traces_config", instance.to_owned()), ("resolver", resolver.to_owned())];
         self.backends.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A resolver looked, and may have found.
+    pub fn resolved(&self, instance: &str, resolver: &'static str, success: bool) {
+        let labels = [
+            ("traces_config", instance.to_owned()),
+            ("resolver", resolver.to_owned()),
+            ("success", success.to_string()),
+        ];
+        self.resolutions.get_or_create(&labels).inc();
+    }
+
+    /// What a resolver found differs from what it found before.
+    pub fn backends_changed(&self, instance: &str, resolver: &'static str) {
+        let labels = [("traces_config", instance.to_owned()), ("resolver", resolver.to_owned())];
+        self.backend_updates.get_or_create(&labels).inc();
+    }
+
+    /// What was read here was counted when it was processed; only where it goes now is news.
+    pub(crate) fn rerouting(&self, instance: &str) -> StageCounts {
+        let rerouted = self.rerouted.get_or_create(&[("traces_config", instance.to_owned())]).clone();
+        StageCounts { accepted: Counter::default(), forwarded: rerouted, ..self.of(instance) }
     }
 
     pub(crate) fn tail(&self, instance: &str) -> TailCounts {

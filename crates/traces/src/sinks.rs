@@ -9,6 +9,7 @@ use std::{
 
 use model::{BaseVector, LogBatch, MetricBatch, MetricChunk, Presence, Timestamps};
 use pipeline::{Durability, LogIntake, MetricIntake, Receipt, off_reactor};
+use tokio_util::sync::CancellationToken;
 
 use crate::{auto_log::Line, metrics::StageCounts, span_metrics::Column};
 
@@ -25,6 +26,8 @@ pub struct Sinks {
     pub lines: Option<LogIntake>,
     /// Tells streams of this stage from those of others in those lanes.
     pub stream: u64,
+    /// Cancelled before the stage is stopped: nobody goes on with the series that it made, so that they end.
+    pub retired: CancellationToken,
 }
 
 impl Sinks {

@@ -56,7 +56,44 @@ pub(crate) struct Column {
     pub(crate) values: Vec<f64>,
 }
 
+/// Labels that every series has.
+const OWN: [&str; 4] = ["service_name", "operation", "span_kind", "status_code"];
+
+impl SpanMetricsConfig {
+    /// Two names among dimensions and constant labels, or one of them and one that every series has, that would be one label.
+    pub fn collision(&self) -> Option<(String, String)> {
+        let constant = self.const_labels.iter().map(|(name, _)| name.as_str());
+        let mut seen: BTreeMap<String, &str> = OWN.iter().map(|name| ((*name).to_owned(), *name)).collect();
+        seen.insert("le".to_owned(), "le");
+        self.dimensions.iter().map(|dimension| dimension.name.as_str()).chain(constant).find_map(|name| {
+            let before = seen.insert(label_name(name), name)?;
+            Some((name.to_owned(), before.to_owned()))
+        })
+    }
+}
+
 impl SpanMetrics {
+    /// What was not told yet, before the end.
+    pub(crate) fn last(&mut self, now: Instant) -> Vec<Column> {
+        self.flushed = now.checked_sub(self.config.flush_interval);
+        self.flush(now)
+    }
+
+    /// What ends all series for their instance: nobody goes on with them.
+    pub(crate) fn ending(&mut self) -> Vec<Column> {
+        if matches!(self.config.output, SpanMetricsOutput::Endpoint(_)) {
+            return Vec::new();
+        }
+        let mut columns = Columns::default();
+        let series = std::mem::take(&mut self.series).into_values().map(|series| series.labels);
+        let none = vec![0; self.bounds.len() + 1];
+        let ended: Vec<Labels> = series.chain(std::mem::take(&mut self.gone)).collect();
+        for labels in &ended {
+            self.rows(labels, &none, &mut |family, kind, labels, _| columns.push(family, kind, labels, stale_marker()));
+        }
+        columns.finish()
+    }
+
     pub(crate) fn new(config: &SpanMetricsConfig) -> Self {
         let namespace = config.namespace.as_ref().map(|namespace| format!("{namespace}_")).unwrap_or_default();
         Self {
@@ -366,6 +403,30 @@ ns_traces_spanmetrics_latency_bucket{{{}}} 3
         let told = metrics.flush(start + Duration::from_secs(17 * 60));
         assert!(told[0].values.iter().all(|value| model::is_stale(*value)), "{told:?}");
         assert!(metrics.due().is_none(), "nothing is left to be told");
+    }
+
+    #[test]
+    fn series_that_nobody_goes_on_with_are_told_a_last_time_and_end() {
+        let mut metrics = SpanMetrics::new(&config(SpanMetricsOutput::Instance("default".into())));
+        let start = Instant::now();
+        metrics.flush(start);
+        metrics.take(&request("/a", &[1]), start);
+        assert_eq!(metrics.last(start + Duration::from_secs(60))[0].values, [1.0; 6]);
+        let told = metrics.ending();
+        assert!(told[0].values.len() == 6 && told[0].values.iter().all(|value| model::is_stale(*value)), "{told:?}");
+        assert!(metrics.ending().is_empty());
+    }
+
+    #[test]
+    fn names_that_would_be_one_label_are_told() {
+        let named = |names: &[&str]| {
+            let dimension = |name: &&str| Dimension { name: (*name).to_owned(), default: None };
+            let dimensions = names.iter().map(dimension).collect();
+            SpanMetricsConfig { dimensions, ..config(SpanMetricsOutput::Endpoint("h:1".into())) }.collision()
+        };
+        assert_eq!(named(&["a.b", "c"]), None);
+        assert_eq!(named(&["a.b", "a_b"]), Some(("a_b".to_owned(), "a.b".to_owned())));
+        assert_eq!(named(&["span.kind"]), Some(("span.kind".to_owned(), "span_kind".to_owned())));
     }
 
     #[test]

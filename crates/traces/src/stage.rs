@@ -101,6 +101,12 @@ impl Stage {
         Self { chain, counts: metrics.of(instance), onward, sinks, held: BTreeMap::new(), bytes: 0, next: 0 }
     }
 
+    /// A stage that hands what waits for a backend to those that are left, and counts it as that and nothing else.
+    pub fn rerouting(chain: Chain, onward: Vec<OtlpIntake>, instance: &str, metrics: &ProcessorMetrics) -> Self {
+        let counts = metrics.rerouting(instance);
+        Self { chain, counts, onward, sinks: Sinks::default(), held: BTreeMap::new(), bytes: 0, next: 0 }
+    }
+
     /// Works until `stop` or until the queue closes. What is not settled then comes back.
     pub async fn run(mut self, mut outlet: OtlpOutlet, stop: CancellationToken) {
         loop {
@@ -123,6 +129,14 @@ impl Stage {
             }
         };
         let _ = tokio::time::timeout(GRACE, rest).await;
+        if self.sinks.retired.is_cancelled() {
+            let columns = self.chain.last(Instant::now());
+            self.sinks.put_columns(&columns, &self.counts).await;
+            // A series has one sample at a time.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let columns = self.chain.ending();
+            self.sinks.put_columns(&columns, &self.counts).await;
+        }
     }
 
     async fn next_work(&self, outlet: &mut OtlpOutlet, stop: &CancellationToken) -> Work {
@@ -275,7 +289,7 @@ impl Stage {
                 claim.settle(match dropped {
                     0 => Outcome::Delivered,
                     filtered => {
-                        Outcome::Mixed { delivered: forwarded, filtered, rejected: 0, expired: 0, reason: None }
+                        Outcome::Mixed { delivered: forwarded, filtered, rejected: 0, expired: 0, damaged: 0, reason: None }
                     }
                 });
             }

@@ -105,6 +105,7 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
     );
     supervisor::ready(&house);
     let alive = tokio::spawn(supervisor::tend(Arc::clone(&house)));
+    let tended = tokio::spawn(House::tend(Arc::downgrade(&house)));
 
     let asked = asked.received();
     tokio::pin!(asked);
@@ -144,6 +145,7 @@ async fn serve(flags: &RunFlags, file: &Path, plan: &Plan, log_level: &LogLevel)
         () = impatient => {}
     }
     alive.abort();
+    tended.abort();
     stop.cancel();
     server.await.context("the HTTP server")??;
     Ok(())

@@ -18,7 +18,7 @@ use super::{
     files::{LogFiles, PreparedFiles, same_files},
     job::{Found, Job},
     log_sources::{PreparedSource, PreparedSources, RunningSource, source_names},
-    processing::{PreparedProcessing, Processing},
+    processing::{PreparedProcessing, Processing, StagePlan},
     route::Route,
     route_plan::RoutePlan,
     traces::{PreparedReceivers, Receivers, same_receivers},
@@ -43,6 +43,15 @@ pub struct Prepared {
     processing: Option<PreparedProcessing>,
 }
 
+/// Certificate files of destinations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// At the start: one destination that cannot be served keeps no other from its data.
+    MayBeMissing,
+    /// At a reload: the configuration that runs is better than one that cannot.
+    MustBeThere,
+}
+
 struct Starting {
     plan: DestinationPlan,
     identity: Option<Arc<aws::Identity>>,
@@ -56,12 +65,17 @@ impl Prepared {
     }
 
     /// `before` is the route as it runs, if it does.
-    pub fn new(parts: &Parts, before: Option<&Route>, plan: RoutePlan) -> Result<Self> {
+    pub fn new(parts: &Parts, before: Option<&Route>, plan: RoutePlan, files: Files) -> Result<Self> {
         let mut starting = Vec::new();
         for destination in plan.destinations().iter().filter(|d| d.enabled) {
-            check_client(&destination.config.client)
-                .with_context(|| format!("destination {}", destination.config.name))?;
             let runs = before.and_then(|r| r.deliveries.get(&destination.config.name));
+            // What runs as it is goes on as it is.
+            let may_lack = files == Files::MayBeMissing || runs.is_some_and(|d| d.plan() == destination);
+            match check_client(&destination.config.client) {
+                // Its worker tells it, tries again, and holds its data meanwhile.
+                Err(net::NetError::File { .. }) if may_lack => {}
+                checked => checked.with_context(|| format!("destination {}", destination.config.name))?,
+            }
             if runs.is_none_or(|d| d.plan() != destination) {
                 let identity = Delivery::identity(parts, destination)?;
                 starting.push(Starting { plan: destination.clone(), identity, reader: None });
@@ -87,8 +101,8 @@ impl Prepared {
             Some(traces) if !receivers_go_on(before, traces) => Some(PreparedReceivers::new(parts, traces)?),
             _ => None,
         };
-        let processing = match plan.traces() {
-            Some(traces) if !processing_goes_on(before, traces) => Some(PreparedProcessing::new(parts, traces)?),
+        let processing = match plan.stage()? {
+            Some(stage) if !processing_goes_on(before, &stage) => Some(PreparedProcessing::new(parts, stage)?),
             _ => None,
         };
         Ok(Self { lane: plan.lane()?, plan, starting, found, files, sources, receivers, processing })
@@ -98,8 +112,9 @@ impl Prepared {
     pub fn ready(self, wiring: &Wiring, before: Option<&Route>) -> Result<Ready> {
         let Self { plan, lane, mut starting, mut found, files, sources, receivers, processing } = self;
         for destination in &mut starting {
-            // A worker that runs has the reader still.
-            if before.is_none_or(|r| !r.deliveries.contains_key(&destination.plan.config.name)) {
+            // A worker that runs has the reader still, or what empties the lane of a backend that comes back.
+            let has_it = |r: &Route| r.deliveries.contains_key(&destination.plan.config.name) || r.plan.is_drain();
+            if !before.is_some_and(has_it) {
                 destination.reader = Some(Delivery::reader(wiring, &lane, &destination.plan)?);
             }
         }
@@ -148,7 +163,7 @@ fn receivers_go_on(before: Option<&Route>, plan: &TracesRoute) -> bool {
 }
 
 /// Whether a route's spans are processed already as `plan` wants it.
-fn processing_goes_on(before: Option<&Route>, plan: &TracesRoute) -> bool {
+fn processing_goes_on(before: Option<&Route>, plan: &StagePlan) -> bool {
     before.and_then(|route| route.processing.as_ref()).is_some_and(|running| running.goes_on(plan))
 }
 
@@ -213,6 +228,12 @@ impl Ready {
     pub fn take_changed(&self, route: &mut Route) -> Vec<Delivery> {
         let names = self.starting.iter().map(|d| &d.plan.config.name);
         names.filter_map(|name| route.deliveries.remove(name)).collect()
+    }
+
+    /// What has a destination's reader and is no worker: its lane is not to be emptied any more.
+    pub fn take_drain(&self, route: &mut Route) -> Option<Processing> {
+        let ends = route.plan.is_drain() && !self.plan.is_drain();
+        route.processing.take_if(|_| ends)
     }
 
     /// Takes the readers that the workers of [`Ready::take_changed`] gave back.
@@ -311,13 +332,18 @@ impl Ready {
         left.next_sources = sources;
         if let Some(processing) = processing {
             // The successor waits for the reader that its predecessor has.
-            left.processing = route.processing.take().inspect(Processing::stop);
+            left.processing = route.processing.take().inspect(|before| {
+                before.retire(Some(processing.plan()));
+                before.stop();
+            });
             route.process(wiring, processing);
         }
         if let Some(receivers) = receivers {
             // They have the same sockets: who connects at this moment finds one or the other.
             left.receivers = route.receivers.take().inspect(Receivers::stop);
             route.listen(wiring, receivers);
+        } else {
+            route.keep_listening(wiring);
         }
         left
     }
@@ -346,7 +372,7 @@ fn start_deliveries(wiring: &Wiring, route: &mut Route, starting: Vec<Starting>)
     for Starting { plan, identity, reader } in starting {
         // All readers are there: `take_readers` fails otherwise, and a new route took all of them at once.
         if let Some(reader) = reader {
-            let delivery = Delivery::start(wiring, route.plan.name(), &plan, identity, reader);
+            let delivery = Delivery::start(wiring, route.plan.instance(), &plan, identity, reader);
             route.deliveries.insert(plan.config.name.clone(), delivery);
         }
     }

@@ -12,7 +12,10 @@ use queue::Reader;
 use remote_write::{Destination, DestinationStatus, ProtocolConfig, logs::LogDestination, traces::TraceDestination};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::wiring::{Parts, Wiring};
+use super::{
+    drain::backend_name,
+    wiring::{Parts, Wiring},
+};
 
 /// What starts the worker again as it was.
 pub struct Ended {
@@ -65,6 +68,10 @@ impl Delivery {
             }
             ProtocolConfig::Otlp(_) => {
                 let metrics = wiring.parts.otlp_deliveries.for_instance(instance);
+                let metrics = match backend_name(instance, &config.name) {
+                    Some(backend) => metrics.for_backend(backend),
+                    None => metrics,
+                };
                 let outlets = vec![OtlpOutlet::new(reader)];
                 TraceDestination::spawn(config, authorize, outlets, &metrics, &tracker, stop.clone())
             }

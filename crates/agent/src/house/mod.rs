@@ -4,8 +4,10 @@
 //! after everything that did; a destination that cannot work as configured is held, it never ends the process; a reload
 //! that fails leaves everything as it was.
 
+mod backends;
 mod change;
 mod delivery;
+mod drain;
 mod files;
 mod job;
 mod log_marks;
@@ -15,7 +17,7 @@ mod processing;
 mod report;
 mod route;
 mod route_plan;
-mod specs;
+pub mod specs;
 mod traces;
 mod wiring;
 
@@ -33,7 +35,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use config::Plan;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use pipeline::LaneId;
 use prometheus_client::registry::Registry;
 use queue::Queue;
@@ -41,11 +43,13 @@ use remote_write::{DestinationSnapshot, DestinationState};
 use scrape::TargetStatus;
 
 use crate::{complaint::complaint, ledger_metrics};
-use change::{Prepared, Ready};
+use change::{Files, Prepared, Ready};
 use delivery::{Delivery, Ended};
+use drain::Blueprint;
 pub use files::LogTarget;
 pub use log_sources::SourceTarget;
 use route::Route;
+use processing::{PreparedProcessing, Processing};
 use route_plan::RoutePlan;
 use specs::Specs;
 pub use traces::InstanceReceiver;
@@ -56,6 +60,12 @@ pub struct House {
     wiring: Wiring,
     /// By their lanes.
     routes: RwLock<BTreeMap<LaneId, Route>>,
+    /// As it was given last, before backends were found.
+    plan: Mutex<Plan>,
+    /// Backends that resolvers found.
+    found: Mutex<drain::Found>,
+    /// Items that the queue gave up, by lane and destination, as far as they are counted.
+    evicted: Mutex<BTreeMap<(LaneId, String), u64>>,
     /// What the queue was told last.
     specs: RwLock<Specs>,
     /// Bytes that the queue may take by the plan that runs.
@@ -75,18 +85,21 @@ impl House {
     /// Starts everything the plan names. Fails only on what must stop the process: the queue's directory, a client that
     /// cannot be built.
     pub fn start(plan: &Plan, registry: &mut Registry) -> Result<Self> {
-        let specs = specs::queue_specs(plan)?;
+        let blueprint = Blueprint::at_start(plan)?;
+        let specs = specs::specs_of(&blueprint)?;
         // Everything that a bad plan can make fail comes before the queue is opened: opening gives up what is pending for
         // destinations that are no longer configured, and a start that fails must not have done that.
         let parts = Parts::new(registry)?;
         let mut prepared = Vec::new();
-        for route in RoutePlan::all(plan) {
-            prepared.push(Prepared::new(&parts, None, route)?);
+        for route in RoutePlan::all(&blueprint) {
+            prepared.push(Prepared::new(&parts, None, route, Files::MayBeMissing)?);
         }
         let (queue, opened) = Queue::open(specs::queue_config(plan), specs.lanes.clone(), specs.destinations.clone())
             .context("opening the queue")?;
         report::opened(plan, &opened, &queue.ledger());
         ledger_metrics::register(registry, queue.clone());
+        // Earlier runs counted theirs.
+        let evicted = queue.ledger().rows.into_iter().map(|row| ((row.lane, row.destination), row.evicted)).collect();
         let wiring = Wiring { queue, positions_directory: plan.data_directory.join("positions"), parts };
         let mut routes = BTreeMap::new();
         for prepared in prepared {
@@ -95,6 +108,9 @@ impl House {
         Ok(Self {
             wiring,
             routes: RwLock::new(routes),
+            plan: Mutex::new(plan.clone()),
+            found: Mutex::default(),
+            evicted: Mutex::new(evicted),
             specs: RwLock::new(specs),
             room: AtomicU64::new(specs::queue_config(plan).max_bytes),
             changing: tokio::sync::Mutex::default(),
@@ -108,8 +124,15 @@ impl House {
     /// (a destination has one reader); they start again as they were if those cannot.
     pub async fn reload(self: &Arc<Self>, plan: &Plan) -> Result<()> {
         let _one = self.changing.lock().await;
-        let wanted = specs::queue_specs(plan)?;
-        let prepared = self.prepare(plan)?;
+        self.go_over(plan).await?;
+        *self.plan.lock() = plan.clone();
+        Ok(())
+    }
+
+    async fn go_over(self: &Arc<Self>, plan: &Plan) -> Result<()> {
+        let blueprint = self.blueprint(plan)?;
+        let wanted = specs::specs_of(&blueprint)?;
+        let prepared = self.prepare(&blueprint)?;
         let held = self.specs.read().clone();
         if let Err(error) = self.tell_queue(held.with(&wanted)).await {
             self.back_to(held).await;
@@ -123,10 +146,12 @@ impl House {
             }
         };
         let stopped = self.stop_changed(&ready).await;
+        self.stop_drains(&ready).await;
         if let Err(error) = self.last_checks(&mut ready) {
             // Its readers go back.
             drop(ready);
             self.start_again(stopped);
+            self.drain_again();
             self.back_to(held).await;
             return Err(error);
         }
@@ -145,13 +170,21 @@ impl House {
         Ok(())
     }
 
-    fn prepare(&self, plan: &Plan) -> Result<Vec<Prepared>> {
+    /// The plan with the backends that are known, and with lanes that are to be emptied before they go.
+    fn blueprint(&self, plan: &Plan) -> Result<Blueprint> {
+        let routes = self.routes.read();
+        // A lane that is being emptied gets nothing more; another one may, until those who write to it have ended.
+        let emptied = |lane: &LaneId, waits: bool| !waits && routes.get(lane).is_some_and(|route| route.plan.is_drain());
+        Blueprint::new(plan, &self.found.lock(), &drain::in_queue(&self.ledger(), emptied))
+    }
+
+    fn prepare(&self, blueprint: &Blueprint) -> Result<Vec<Prepared>> {
         let routes = self.routes.read();
         let prepare = |route: RoutePlan| {
             let before = route.lane().ok().and_then(|lane| routes.get(&lane));
-            Prepared::new(&self.wiring.parts, before, route)
+            Prepared::new(&self.wiring.parts, before, route, Files::MustBeThere)
         };
-        RoutePlan::all(plan).map(prepare).collect()
+        RoutePlan::all(blueprint).map(prepare).collect()
     }
 
     fn ready(&self, prepared: Vec<Prepared>) -> Result<Vec<Ready>> {
@@ -209,6 +242,32 @@ impl House {
         futures_util::future::join_all(ends).await
     }
 
+    /// Stops what empties the lane of a backend that is back: its worker needs the reader.
+    async fn stop_drains(&self, ready: &[Ready]) {
+        let stopped: Vec<Processing> = {
+            let mut routes = self.routes.write();
+            let taken = |ready: &Ready| ready.take_drain(routes.get_mut(ready.lane())?);
+            ready.iter().filter_map(taken).collect()
+        };
+        futures_util::future::join_all(stopped.into_iter().map(Processing::end)).await;
+    }
+
+    /// Goes on with lanes that were being emptied when a reload began which did not come.
+    fn drain_again(&self) {
+        for route in self.routes.write().values_mut().filter(|route| route.plan.is_drain() && route.processing.is_none()) {
+            let stage = route.plan.stage();
+            match stage.and_then(|stage| stage.map(|stage| PreparedProcessing::new(&self.wiring.parts, stage)).transpose()) {
+                Ok(Some(processing)) => route.process(&self.wiring, processing),
+                Ok(None) => {}
+                Err(error) => tracing::error!(
+                    route = route.name(),
+                    error = complaint(error.as_ref()),
+                    "what waits for a backend that is gone stays on disk; the next reload or start tries again"
+                ),
+            }
+        }
+    }
+
     /// The last things that can fail. On an error jobs are as before.
     fn last_checks(&self, ready: &mut [Ready]) -> Result<()> {
         ready.iter_mut().try_for_each(|ready| ready.take_readers(&self.wiring))?;
@@ -245,6 +304,7 @@ impl House {
             }
         }
         for route in &mut removed {
+            route.processing.iter().for_each(|processing| processing.retire(None));
             route.end_sources(&self.wiring.parts, false).await;
         }
         let mut gone: Vec<Delivery> = removed.iter_mut().flat_map(Route::take_all).collect();
@@ -281,7 +341,7 @@ impl House {
         let mut routes = self.routes.write();
         let Some(route) = routes.get_mut(lane).filter(|route| route.lacks(&ended.plan)) else { return Ok(()) };
         let reader = Delivery::reader(&self.wiring, &route.lane, &ended.plan)?;
-        let delivery = Delivery::start(&self.wiring, route.name(), &ended.plan, ended.identity.clone(), reader);
+        let delivery = Delivery::start(&self.wiring, route.plan.instance(), &ended.plan, ended.identity.clone(), reader);
         route.deliveries.insert(ended.plan.config.name.clone(), delivery);
         Ok(())
     }
@@ -352,6 +412,16 @@ impl House {
     /// The destinations' states.
     pub fn destinations(&self) -> Vec<DestinationSnapshot> {
         self.routes.read().values().flat_map(|r| r.deliveries().map(|d| d.status().snapshot())).collect()
+    }
+
+    /// Names of the destinations that keep their place and are not sent to (`enabled: false`).
+    pub fn paused(&self) -> Vec<String> {
+        let plan = self.plan.lock();
+        let of_metrics = plan.metrics.iter().flat_map(|route| &route.destinations);
+        let of_logs = plan.logs.iter().flat_map(|route| &route.destinations);
+        let of_traces = plan.traces.iter().flat_map(|route| &route.destinations);
+        let all = of_metrics.chain(of_logs).chain(of_traces);
+        all.filter(|destination| !destination.enabled).map(|destination| destination.config.name.clone()).collect()
     }
 
     /// The queue's books.

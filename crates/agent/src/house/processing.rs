@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use traces::{Chain, Hosts, LogBackend, ProcessorsConfig, Sinks, SpanMetricsOutput, SpanMetricsPage, Stage};
 
 use super::{
+    drain::DrainPlan,
     job::Found,
     wiring::{Parts, Wiring},
 };
@@ -30,8 +31,65 @@ use crate::{
 /// How often a successor looks whether its predecessor let go of the reader.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What a stage is to do: read one lane, and append what survives to others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StagePlan {
+    /// The entry of `traces.configs`.
+    instance: String,
+    /// The route that it belongs to.
+    route: String,
+    from: LaneId,
+    /// Who has a place in that lane.
+    reader: String,
+    onward: Vec<LaneId>,
+    processors: ProcessorsConfig,
+    /// Where labels come from that processors put on spans.
+    jobs: Vec<(JobConfig, Vec<DiscoveryConfig>)>,
+    /// It empties the lane of a backend that is gone.
+    reroutes: bool,
+}
+
+impl StagePlan {
+    /// Between the lane that a route's receivers fill and `lane`, or the lanes of backends.
+    pub fn of_route(route: &TracesRoute, lane: &LaneId) -> Result<Self> {
+        let onward = match &*route.backends {
+            [] => vec![lane.clone()],
+            backends => backends.iter().map(|name| traces_lane(name)).collect::<Result<_, _>>()?,
+        };
+        Ok(Self {
+            instance: route.instance().to_owned(),
+            route: route.name.clone(),
+            from: spans_lane(&route.name)?,
+            reader: processors_name(lane),
+            onward,
+            processors: route.processors.clone(),
+            jobs: route.jobs.clone(),
+            reroutes: false,
+        })
+    }
+
+    pub fn of_drain(drain: &DrainPlan) -> Self {
+        Self {
+            instance: drain.instance.clone(),
+            route: drain.name.clone(),
+            from: drain.lane.clone(),
+            reader: drain.destination.clone(),
+            onward: drain.onward.clone(),
+            processors: ProcessorsConfig { balance: drain.balance.clone(), ..ProcessorsConfig::default() },
+            jobs: Vec::new(),
+            reroutes: true,
+        }
+    }
+
+    /// Whether it knows where spans go. Until a resolver has found backends they wait on disk.
+    fn can_run(&self) -> bool {
+        self.processors.balance.as_ref().is_none_or(|balance| !balance.backends.is_empty()) && !self.onward.is_empty()
+    }
+}
+
 /// Compiled processors.
 pub struct PreparedProcessing {
+    plan: StagePlan,
     chain: Chain,
     /// Where series of spans are served.
     listening: Option<Listening>,
@@ -41,18 +99,22 @@ pub struct PreparedProcessing {
 
 /// A stage that runs.
 pub struct Processing {
-    config: ProcessorsConfig,
-    jobs: Vec<(JobConfig, Vec<DiscoveryConfig>)>,
-    backends: Vec<String>,
+    plan: StagePlan,
+    /// Its series have no successor.
+    retired: CancellationToken,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
 
 impl PreparedProcessing {
-    pub fn new(parts: &Parts, route: &TracesRoute) -> Result<Self> {
-        let chain = Chain::new(&route.processors, route.instance(), &parts.processors);
-        let chain = chain.with_context(|| format!("the traces instance {}", route.name))?;
-        let listening = match route.processors.span_metrics.as_ref().map(|metrics| &metrics.output) {
+    pub fn plan(&self) -> &StagePlan {
+        &self.plan
+    }
+
+    pub fn new(parts: &Parts, plan: StagePlan) -> Result<Self> {
+        let chain = Chain::new(&plan.processors, &plan.instance, &parts.processors);
+        let chain = chain.with_context(|| format!("the traces instance {}", plan.route))?;
+        let listening = match plan.processors.span_metrics.as_ref().map(|metrics| &metrics.output) {
             Some(SpanMetricsOutput::Endpoint(endpoint)) => {
                 let listening = parts.sockets.listen("spanmetrics", Transport::Tcp, endpoint);
                 Some(listening.with_context(|| format!("listening on {endpoint} for spanmetrics"))?)
@@ -60,25 +122,29 @@ impl PreparedProcessing {
             _ => None,
         };
         let mut found = Vec::new();
-        for (job, discoveries) in &route.jobs {
+        for (job, discoveries) in &plan.jobs {
             found.push((job.clone(), Found::look(parts, &job.job_name, discoveries)?));
         }
-        Ok(Self { chain, listening, found })
+        Ok(Self { plan, chain, listening, found })
     }
 
     /// Starts the stage, if the queue has a lane for what it reads: an instance that had processors once keeps it, so that what
-    /// was received then goes on. `lane`: where destinations read.
-    pub fn start(self, wiring: &Wiring, route: &TracesRoute, lane: &LaneId) -> Result<Option<Processing>> {
-        let from = spans_lane(&route.name)?;
-        if wiring.queue.durable_end(&from).is_err() {
+    /// was received then goes on.
+    pub fn start(self, wiring: &Wiring) -> Result<Option<Processing>> {
+        let plan = self.plan;
+        if wiring.queue.durable_end(&plan.from).is_err() {
             return Ok(None);
         }
-        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let (retired, stop, tracker) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let metrics = &wiring.parts.processors;
+        if let Some(balance) = plan.processors.balance.as_ref().filter(|_| !plan.reroutes) {
+            metrics.backends(&plan.instance, balance.resolver, balance.backends.len());
+        }
+        if !plan.can_run() {
+            return Ok(Some(Processing { plan, retired, stop, tracker }));
+        }
         let intake = |lane: &LaneId| Ok::<_, anyhow::Error>(OtlpIntake::new(wiring.queue.appender(lane)?));
-        let onward = match &*route.backends {
-            [] => vec![intake(lane)?],
-            backends => backends.iter().map(|name| intake(&traces_lane(name)?)).collect::<Result<_>>()?,
-        };
+        let onward = plan.onward.iter().map(intake).collect::<Result<_>>()?;
         if let Some(hosts) = self.chain.hosts() {
             for (job, found) in self.found {
                 tracker.spawn(follow(job, found, hosts.clone(), stop.clone()));
@@ -87,9 +153,13 @@ impl PreparedProcessing {
         if let (Some(listening), Some(page)) = (self.listening, self.chain.page()) {
             tracker.spawn(show(listening, page, stop.clone()));
         }
-        let sinks = sinks(wiring, route)?;
-        let stage = Stage::new(self.chain, onward, sinks, route.instance(), &wiring.parts.processors);
-        let (queue, name, stopped) = (wiring.queue.clone(), processors_name(lane), stop.clone());
+        let stage = if plan.reroutes {
+            Stage::rerouting(self.chain, onward, &plan.instance, metrics)
+        } else {
+            Stage::new(self.chain, onward, Sinks { retired: retired.clone(), ..sinks(wiring, &plan)? }, &plan.instance, metrics)
+        };
+        let (queue, name, from, stopped) =
+            (wiring.queue.clone(), plan.reader.clone(), plan.from.clone(), stop.clone());
         tracker.spawn(async move {
             let mut said = false;
             let reader = loop {
@@ -108,20 +178,19 @@ impl PreparedProcessing {
             };
             stage.run(OtlpOutlet::new(reader), stopped).await;
         });
-        let (config, jobs, backends) = (route.processors.clone(), route.jobs.clone(), route.backends.clone());
-        Ok(Some(Processing { config, jobs, backends, stop, tracker }))
+        Ok(Some(Processing { plan, retired, stop, tracker }))
     }
 }
 
 /// The ways into other instances. Reading the file made sure that they are there.
-fn sinks(wiring: &Wiring, route: &TracesRoute) -> Result<Sinks> {
-    let mut sinks = Sinks { stream: u64::from(fnv1a(route.name.as_bytes())), ..Sinks::default() };
-    if let Some(metrics) = &route.processors.span_metrics
+fn sinks(wiring: &Wiring, plan: &StagePlan) -> Result<Sinks> {
+    let mut sinks = Sinks { stream: u64::from(fnv1a(plan.route.as_bytes())), ..Sinks::default() };
+    if let Some(metrics) = &plan.processors.span_metrics
         && let SpanMetricsOutput::Instance(name) = &metrics.output
     {
         sinks.samples = Some(MetricIntake::new(wiring.queue.appender(&metrics_lane(name)?)?));
     }
-    if let Some(logging) = &route.processors.automatic_logging
+    if let Some(logging) = &plan.processors.automatic_logging
         && let LogBackend::Instance(name) = &logging.backend
     {
         sinks.lines = Some(LogIntake::new(wiring.queue.appender(&logs_lane(name)?)?));
@@ -172,9 +241,21 @@ async fn show(listening: Listening, page: SpanMetricsPage, stop: CancellationTok
 }
 
 impl Processing {
-    /// Whether it does what `route` wants.
-    pub fn goes_on(&self, route: &TracesRoute) -> bool {
-        (&self.config, &self.jobs, &self.backends) == (&route.processors, &route.jobs, &route.backends)
+    /// Whether it does that already.
+    pub fn goes_on(&self, plan: &StagePlan) -> bool {
+        self.plan == *plan
+    }
+
+    /// Ends the series of `spanmetrics`, unless `successor` makes the same ones for the same instance.
+    pub fn retire(&self, successor: Option<&StagePlan>) {
+        let series = |plan: &StagePlan| {
+            let metrics = plan.processors.span_metrics.as_ref()?;
+            let dimensions: Vec<String> = metrics.dimensions.iter().map(|dimension| dimension.name.clone()).collect();
+            Some((metrics.output.clone(), metrics.namespace.clone(), metrics.const_labels.clone(), dimensions))
+        };
+        if successor.and_then(series) != series(&self.plan) {
+            self.retired.cancel();
+        }
     }
 
     /// Takes nothing more but what is there.

@@ -36,6 +36,13 @@ pub fn opened(plan: &Plan, report: &OpenReport, ledger: &Ledger) {
             );
         }
     }
+    for (lane, items) in &report.unclaimed {
+        tracing::warn!(
+            %lane,
+            items,
+            "the queue holds items and no destination's position: its cursor files are gone; every destination begins again at the oldest record, so some data is sent twice"
+        );
+    }
     for path in &report.damaged_cursors {
         tracing::warn!(
             path = %path.display(),
@@ -56,6 +63,14 @@ pub fn changed(report: &ApplyReport) {
 
 fn removed(all: &[Removed]) {
     for removed in all {
+        if removed.items == 0 {
+            tracing::info!(
+                destination = removed.destination,
+                lane = removed.lane,
+                "no longer configured; nothing was pending for it"
+            );
+            continue;
+        }
         tracing::warn!(
             destination = removed.destination,
             lane = removed.lane,

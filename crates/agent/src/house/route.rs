@@ -80,13 +80,24 @@ impl Route {
         }
     }
 
+    /// Receivers that go on fill the lane that is read now.
+    pub fn keep_listening(&self, wiring: &Wiring) {
+        let (Some(receivers), Some(plan)) = (&self.receivers, self.plan.traces()) else { return };
+        if let Err(error) = receivers.turn_to(wiring, plan, &self.lane) {
+            tracing::error!(
+                instance = plan.name,
+                error = complaint(error.as_ref()),
+                "receivers go on without the processors that were added; the next reload tries again"
+            );
+        }
+    }
+
     /// Starts to process. Only a lane that is gone can make it fail.
     pub fn process(&mut self, wiring: &Wiring, processing: PreparedProcessing) {
-        let Some(plan) = self.plan.traces() else { return };
-        match processing.start(wiring, plan, &self.lane) {
+        match processing.start(wiring) {
             Ok(processing) => self.processing = processing,
             Err(error) => tracing::error!(
-                instance = plan.name,
+                instance = self.plan.name(),
                 error = complaint(error.as_ref()),
                 "spans are not processed and wait on disk; the next reload or start tries again"
             ),

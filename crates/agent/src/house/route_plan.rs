@@ -1,25 +1,28 @@
 //! A route of any signal, as planned: what all of them have in common.
 
-use config::{DestinationPlan, LogsRoute, MetricsRoute, Plan, TracesRoute};
+use config::{DestinationPlan, LogsRoute, MetricsRoute, TracesRoute};
 use pipeline::LaneId;
 use queue::QueueError;
 
+use super::{drain::{Blueprint, DrainPlan}, processing::StagePlan};
 use crate::lanes::{logs_lane, metrics_lane, traces_lane};
 
-/// One entry of `metrics.configs`, `logs.configs` or `traces.configs`.
+/// One entry of `metrics.configs`, `logs.configs` or `traces.configs`, or what empties a lane that none of them has any more.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RoutePlan {
     Metrics(MetricsRoute),
     Logs(LogsRoute),
     Traces(Box<TracesRoute>),
+    Drain(Box<DrainPlan>),
 }
 
 impl RoutePlan {
     /// Every route of a plan.
-    pub fn all(plan: &Plan) -> impl Iterator<Item = Self> + '_ {
+    pub fn all(blueprint: &Blueprint) -> impl Iterator<Item = Self> + '_ {
+        let Blueprint { plan, drains } = blueprint;
         let (metrics, logs) = (plan.metrics.iter().cloned(), plan.logs.iter().cloned());
         let traces = plan.traces.iter().cloned().map(|route| Self::Traces(Box::new(route)));
-        metrics.map(Self::Metrics).chain(logs.map(Self::Logs)).chain(traces)
+        metrics.map(Self::Metrics).chain(logs.map(Self::Logs)).chain(traces).chain(drains.iter().cloned().map(|drain| Self::Drain(Box::new(drain))))
     }
 
     /// As written in the file: unique within its signal.
@@ -28,6 +31,7 @@ impl RoutePlan {
             Self::Metrics(route) => &route.name,
             Self::Logs(route) => &route.name,
             Self::Traces(route) => &route.name,
+            Self::Drain(drain) => &drain.name,
         }
     }
 
@@ -37,6 +41,7 @@ impl RoutePlan {
             Self::Metrics(route) => metrics_lane(&route.name),
             Self::Logs(route) => logs_lane(&route.name),
             Self::Traces(route) => traces_lane(&route.name),
+            Self::Drain(drain) => Ok(drain.lane.clone()),
         }
     }
 
@@ -45,6 +50,7 @@ impl RoutePlan {
             Self::Metrics(route) => &route.destinations,
             Self::Logs(route) => &route.destinations,
             Self::Traces(route) => &route.destinations,
+            Self::Drain(_) => &[],
         }
     }
 
@@ -66,6 +72,28 @@ impl RoutePlan {
         match self {
             Self::Traces(route) => Some(&**route),
             _ => None,
+        }
+    }
+
+    pub fn is_drain(&self) -> bool {
+        matches!(self, Self::Drain(_))
+    }
+
+    /// The entry of the file that it belongs to: its own name, but for parts of an instance of traces.
+    pub fn instance(&self) -> &str {
+        match self {
+            Self::Traces(route) => route.instance(),
+            Self::Drain(drain) => &drain.instance,
+            _ => self.name(),
+        }
+    }
+
+    /// What is done to spans between two lanes.
+    pub fn stage(&self) -> anyhow::Result<Option<StagePlan>> {
+        match self {
+            Self::Traces(route) => StagePlan::of_route(route, &self.lane()?).map(Some),
+            Self::Drain(drain) => Ok(Some(StagePlan::of_drain(drain))),
+            _ => Ok(None),
         }
     }
 }

@@ -8,7 +8,7 @@ use queue::{DestinationSpec, LaneId, LaneSpec, MinFree, OnFull, QueueConfig};
 
 use traces::Stage;
 
-use super::route_plan::RoutePlan;
+use super::{drain::Blueprint, route_plan::RoutePlan};
 use crate::lanes::{processors_name, spans_lane};
 
 /// Where the queue lies and how much it may take.
@@ -23,7 +23,7 @@ pub fn queue_config(plan: &Plan) -> QueueConfig {
     // The shares of signals that do not run are nobody's: adding one later takes nothing from the others.
     let shares = plan.queue.shares;
     let all = u64::from(shares.metrics) + u64::from(shares.logs) + u64::from(shares.traces);
-    let run = signals(plan).iter().filter(|(_, lanes)| *lanes > 0).map(|(share, _)| u64::from(*share)).sum::<u64>();
+    let run = signals(plan, 0).iter().filter(|(_, lanes)| *lanes > 0).map(|(share, _)| u64::from(*share)).sum::<u64>();
     let max_bytes = (plan.queue.max_bytes / all.max(1)).saturating_mul(run);
     QueueConfig {
         max_bytes,
@@ -33,15 +33,15 @@ pub fn queue_config(plan: &Plan) -> QueueConfig {
     }
 }
 
-/// Share and number of lanes of each signal.
-fn signals(plan: &Plan) -> [(u32, usize); 3] {
+/// Share and number of lanes of each signal. `drains`: those of traces that are emptied.
+fn signals(plan: &Plan, drains: usize) -> [(u32, usize); 3] {
     let shares = plan.queue.shares;
-    [(shares.metrics, plan.metrics.len()), (shares.logs, plan.logs.len()), (shares.traces, plan.traces.len())]
+    [(shares.metrics, plan.metrics.len()), (shares.logs, plan.logs.len()), (shares.traces, plan.traces.len() + drains)]
 }
 
 /// The weights of a lane of metrics, of one of logs and of one of traces: each signal gets its share, and its lanes equal parts of it.
-fn weights(plan: &Plan) -> [u32; 3] {
-    let parts = signals(plan).map(|(share, lanes)| f64::from(share) / (lanes.max(1) as f64));
+fn weights(blueprint: &Blueprint) -> [u32; 3] {
+    let parts = signals(&blueprint.plan, blueprint.drains.len()).map(|(share, lanes)| f64::from(share) / (lanes.max(1) as f64));
     let largest = parts.iter().copied().fold(0.0, f64::max);
     // Of at most HEAVIEST, so that the lanes of two plans can be weighed against each other.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and HEAVIEST")]
@@ -86,19 +86,31 @@ impl Specs {
 const STAYING: u32 = 1 << 20;
 
 /// The lane that a route's processors read. It stays when they go: what was received for them is still in it.
-fn processed(plan: &Plan, route: &TracesRoute) -> Result<Option<LaneId>> {
+pub fn processed(plan: &Plan, route: &TracesRoute) -> Result<Option<LaneId>> {
     let lane = spans_lane(&route.name)?;
     let was = plan.queue.directory.join("lanes").join(lane.as_str()).is_dir();
     Ok((was || !route.processors.is_empty()).then_some(lane))
 }
 
-/// A lane for each route, a destination for each `remote_write` and each client.
+/// What a start with this plan makes of the queue.
 pub fn queue_specs(plan: &Plan) -> Result<Specs> {
+    specs_of(&Blueprint::at_start(plan)?)
+}
+
+/// A lane for each route, a destination for each `remote_write` and each client.
+pub fn specs_of(blueprint: &Blueprint) -> Result<Specs> {
+    let plan = &blueprint.plan;
     let mut lanes = Vec::new();
     let mut destinations = Vec::new();
-    let [of_metrics, of_logs, of_traces] = weights(plan);
-    for route in RoutePlan::all(plan) {
+    let [of_metrics, of_logs, of_traces] = weights(blueprint);
+    for route in RoutePlan::all(blueprint) {
         let lane = route.lane()?;
+        if let RoutePlan::Drain(drain) = &route {
+            // It only gets emptier.
+            lanes.push(LaneSpec { weight: of_traces, ..LaneSpec::new(lane.clone()) });
+            destinations.push(stage_spec(drain.destination.clone(), lane));
+            continue;
+        }
         let processed = match route.traces() {
             Some(traces) => processed(plan, traces)?,
             None => None,
@@ -107,20 +119,14 @@ pub fn queue_specs(plan: &Plan) -> Result<Specs> {
         let weight = match route {
             RoutePlan::Metrics(_) => of_metrics,
             RoutePlan::Logs(_) => of_logs,
-            RoutePlan::Traces(_) => of_traces,
+            RoutePlan::Traces(_) | RoutePlan::Drain(_) => of_traces,
         };
         let weight = match processed {
             Some(from) => {
                 // What waits for processors is little beside what waits for destinations.
                 let part = (weight / 4).max(1);
                 lanes.push(LaneSpec { weight: part, ..LaneSpec::new(from.clone()) });
-                destinations.push(DestinationSpec {
-                    // What was answered is not given up before it is processed: when there is no room the sender is told.
-                    on_full: OnFull::Hold,
-                    max_in_flight_bytes: Stage::ROOM_BYTES,
-                    max_claims: Stage::ROOM_CLAIMS,
-                    ..DestinationSpec::new(processors_name(&lane), vec![from])
-                });
+                destinations.push(stage_spec(processors_name(&lane), from));
                 weight.saturating_sub(part).max(1)
             }
             None => weight,
@@ -142,6 +148,17 @@ pub fn queue_specs(plan: &Plan) -> Result<Specs> {
         }
     }
     Ok(Specs { lanes, destinations })
+}
+
+/// A stage's place in the lane that it reads.
+fn stage_spec(name: String, from: LaneId) -> DestinationSpec {
+    DestinationSpec {
+        // What was answered is not given up before it is processed: when there is no room the sender is told.
+        on_full: OnFull::Hold,
+        max_in_flight_bytes: Stage::ROOM_BYTES,
+        max_claims: Stage::ROOM_CLAIMS,
+        ..DestinationSpec::new(name, vec![from])
+    }
 }
 
 #[cfg(test)]

@@ -36,8 +36,7 @@ pub struct InstanceReceiver {
 impl PreparedReceivers {
     pub fn new(parts: &Parts, route: &TracesRoute) -> Result<Self> {
         let mut prepared = Vec::new();
-        // Spans must not leave as they are where somebody wrote that they are to be changed. Reading the file said so.
-        for config in route.receivers.iter().filter(|_| route.held_by.is_empty()) {
+        for config in &route.receivers {
             let receiver = Prepared::new(config.clone(), &parts.sockets);
             prepared.push(receiver.with_context(|| format!("the traces instance {}", route.name))?);
         }
@@ -47,12 +46,7 @@ impl PreparedReceivers {
     /// Starts serving. The lane is there: the queue was told of it.
     pub fn start(self, wiring: &Wiring, route: &TracesRoute, lane: &LaneId) -> Result<Receivers> {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        // Processors, where there are some, read a lane of their own.
-        let appender = match wiring.queue.appender(&spans_lane(&route.name)?) {
-            Ok(appender) => appender,
-            Err(_) => wiring.queue.appender(lane)?,
-        };
-        let intake = OtlpIntake::new(appender);
+        let intake = way_in(wiring, route, lane)?;
         let parts = &wiring.parts;
         let mut looking = Vec::new();
         for prepared in self.prepared {
@@ -77,6 +71,15 @@ impl PreparedReceivers {
     }
 }
 
+/// The lane that receivers fill: processors, where there are some or were, read one of their own.
+fn way_in(wiring: &Wiring, route: &TracesRoute, lane: &LaneId) -> Result<OtlpIntake> {
+    let appender = match wiring.queue.appender(&spans_lane(&route.name)?) {
+        Ok(appender) => appender,
+        Err(_) => wiring.queue.appender(lane)?,
+    };
+    Ok(OtlpIntake::new(appender))
+}
+
 /// Where data points and log records go that are not forwarded with the spans.
 fn elsewhere(wiring: &Wiring, config: &ReceiverConfig) -> Result<(Option<MetricIntake>, Option<LogIntake>)> {
     let metrics = match &config.metrics_instance {
@@ -97,6 +100,13 @@ impl Receivers {
         self.looking.iter().map(of).collect()
     }
 
+    /// Goes on under another plan, whose processors may be the first.
+    pub fn turn_to(&self, wiring: &Wiring, route: &TracesRoute, lane: &LaneId) -> Result<()> {
+        let intake = way_in(wiring, route, lane)?;
+        self.looking.iter().for_each(|looking| looking.turn_to(intake.clone()));
+        Ok(())
+    }
+
     /// Accepts nothing more from now on.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -112,7 +122,5 @@ impl Receivers {
 
 /// Whether receivers may go on under another plan.
 pub fn same_receivers(old: &TracesRoute, new: &TracesRoute) -> bool {
-    let processed = |route: &TracesRoute| !route.processors.is_empty();
-    (&old.receivers, &old.held_by, old.accepts) == (&new.receivers, &new.held_by, new.accepts)
-        && processed(old) == processed(new)
+    (&old.receivers, old.accepts) == (&new.receivers, new.accepts)
 }

@@ -104,9 +104,10 @@ pub async fn show(State(site): State<Site>) -> Response {
             error: t.target.last_error.unwrap_or_default(),
         })
         .collect();
+    let running = site.house.destinations().into_iter().map(row);
     let page = Page {
         version: env!("CARGO_PKG_VERSION"),
-        destinations: site.house.destinations().into_iter().map(row).collect(),
+        destinations: running.chain(site.house.paused().into_iter().map(paused_row)).collect(),
         lanes: ledger
             .lanes
             .iter()
@@ -194,6 +195,18 @@ fn file_rows(target: LogTarget) -> Vec<FileRow> {
         size: file.size,
     };
     target.files.iter().map(of_file).collect()
+}
+
+fn paused_row(name: String) -> DestinationRow {
+    DestinationRow {
+        name,
+        url: String::new(),
+        protocol: "",
+        identity: String::new(),
+        state: "paused",
+        why: "enabled: false; what comes in waits".to_owned(),
+        last: String::new(),
+    }
 }
 
 fn row(d: DestinationSnapshot) -> DestinationRow {

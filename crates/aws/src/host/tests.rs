@@ -80,3 +80,25 @@ fn the_finer_points_of_a_host_are_read() {
     assert_eq!(parse("logs.us-gov-west-1.amazonaws.com").partition, Partition::GovCloud);
     assert_eq!(parse("logs.cn-north-1.amazonaws.com.cn").partition, Partition::China);
 }
+
+#[test]
+fn names_that_no_bucket_can_have_are_told_with_what_is_wrong() {
+    for (name, words) in [
+        ("b1", "too short"),
+        (&"a".repeat(64), "too long"),
+        ("AB-C", "capital"),
+        ("a_b-c", "underscore"),
+        ("a b-c", "none of small letters"),
+        ("büro", "none of small letters"),
+        ("-abc", "begins or ends"),
+        ("abc.", "begins or ends"),
+        ("a..b", "two dots"),
+        ("192.168.5.4", "IP address"),
+        ("xn--abc", "keeps for itself"),
+    ] {
+        assert!(bucket_fault(name).is_some_and(|why| why.contains(words)), "{name}: {:?}", bucket_fault(name));
+    }
+    for fine in ["abc", "a.b-c", "1ab", &"a".repeat(63), "archive--use1-az4--x-s3", "ap-metadata-s3alias"] {
+        assert_eq!(bucket_fault(fine), None, "{fine}");
+    }
+}

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Weak},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use net::{Backoff, Secret, StoredSecret};
@@ -99,7 +99,44 @@ struct Row {
     key: Option<String>,
     users: Vec<Weak<StoredSecret>>,
     has_value: bool,
+    voice: Voice,
     status: SecretStatus,
+}
+
+/// Lines about one secret: some at once, then one a minute, however often it changes or its store's words do. The metrics count
+/// every one.
+#[derive(Debug)]
+struct Voice {
+    left: u32,
+    refilled_at: Instant,
+    /// Lines that were not written since the last one that was.
+    held_back: u64,
+}
+
+const LINES_AT_ONCE: u32 = 5;
+const ANOTHER_LINE: Duration = Duration::from_secs(60);
+
+impl Voice {
+    fn new(now: Instant) -> Self {
+        Self { left: LINES_AT_ONCE, refilled_at: now, held_back: 0 }
+    }
+
+    /// May a line be written now? With how many were not, since the last one.
+    fn may_speak(&mut self, now: Instant) -> Option<u64> {
+        while self.left < LINES_AT_ONCE && now.saturating_duration_since(self.refilled_at) >= ANOTHER_LINE {
+            self.left += 1;
+            self.refilled_at += ANOTHER_LINE;
+        }
+        if self.left == LINES_AT_ONCE {
+            self.refilled_at = now;
+        }
+        if self.left == 0 {
+            self.held_back = self.held_back.saturating_add(1);
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.held_back))
+    }
 }
 
 impl fmt::Debug for Kept {
@@ -318,7 +355,13 @@ impl Row {
             failures: 0,
             last_error: None,
         };
-        Self { key: key.map(ToOwned::to_owned), users: Vec::new(), has_value: false, status }
+        Self {
+            key: key.map(ToOwned::to_owned),
+            users: Vec::new(),
+            has_value: false,
+            voice: Voice::new(Instant::now()),
+            status,
+        }
     }
 
     fn is_used(&self) -> bool {
@@ -334,10 +377,13 @@ impl Row {
             Err(why) => {
                 users.for_each(|user| user.fail(&why));
                 self.status.failures += 1;
-                if self.status.last_error.as_ref() != Some(&why) {
+                if self.status.last_error.as_ref() != Some(&why)
+                    && let Some(held_back) = self.voice.may_speak(Instant::now())
+                {
                     tracing::warn!(
                         reference,
                         old_value_in_use = self.has_value,
+                        lines_held_back = Some(held_back).filter(|n| *n > 0),
                         error = why,
                         "a secret cannot be read"
                     );
@@ -351,12 +397,35 @@ impl Row {
         let recovered = self.status.last_error.take().is_some();
         self.status.read_at = Some(SystemTime::now());
         self.status.refreshes += 1;
-        match (std::mem::replace(&mut self.has_value, true), is_another, recovered) {
-            (false, ..) => tracing::info!(reference, "secret read"),
-            (true, true, _) => tracing::info!(reference, "the secret changed; the new one is in use"),
-            (true, false, true) => tracing::info!(reference, "the secret can be read again"),
-            (true, false, false) => {}
+        let what = match (std::mem::replace(&mut self.has_value, true), is_another, recovered) {
+            (false, ..) => "secret read",
+            (true, true, _) => "the secret changed; the new one is in use",
+            (true, false, true) => "the secret can be read again",
+            (true, false, false) => return is_another,
+        };
+        if let Some(held_back) = self.voice.may_speak(Instant::now()) {
+            tracing::info!(reference, lines_held_back = Some(held_back).filter(|n| *n > 0), "{what}");
         }
         is_another
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_never_rests_is_told_some_times_and_then_once_a_minute() {
+        let began = Instant::now();
+        let mut voice = Voice::new(began);
+        let spoken = |voice: &mut Voice, from: u64, to: u64| {
+            (from..to).filter(|s| voice.may_speak(began + Duration::from_secs(*s)).is_some()).count()
+        };
+        assert_eq!(spoken(&mut voice, 0, 10), 5);
+        assert_eq!(spoken(&mut voice, 10, 610), 10);
+        // After a long rest it speaks at once again, and says what it held back.
+        let late = began + Duration::from_secs(10_000);
+        assert!(voice.may_speak(late).is_some_and(|held_back| held_back > 0));
+        assert_eq!(voice.may_speak(late), Some(0));
     }
 }

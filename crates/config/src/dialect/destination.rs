@@ -86,7 +86,34 @@ pub(super) struct Storing {
     pub sse_kms_key_id: Option<String>,
 }
 
+/// The bucket that the URL names, by S3's rules: an error at AWS; other stores have rules of their own.
+fn check_bucket(block: &Block<'_>) {
+    let Some(key) = ["url", "endpoint"].into_iter().find(|key| block.keys().any(|known| known == *key)) else { return };
+    let (Some(field), Some(url)) = (block.get(key), block.url(key)) else { return };
+    let host = aws::parse_host(&url);
+    let bucket = match host.as_ref().and_then(|h| h.s3_style.clone()) {
+        Some(aws::S3Style::VirtualHost { bucket }) => bucket,
+        _ => url.path().trim_start_matches('/').split('/').next().unwrap_or_default().to_owned(),
+    };
+    let Some(why) = aws::bucket_fault(&bucket) else { return };
+    let help = "https://BUCKET.s3.REGION.amazonaws.com/PREFIX, or https://s3.REGION.amazonaws.com/BUCKET/PREFIX";
+    match (host, bucket.is_empty()) {
+        (Some(_), true) => block.reader.error(&field, format!("`{key}` names no bucket"), Some(help)),
+        (Some(_), false) => {
+            block.reader.error(&field, format!("the bucket's name {bucket:?} in `{key}` {why}"), Some(help));
+        }
+        // The host may name it.
+        (None, true) => {}
+        (None, false) => {
+            let message =
+                format!("the bucket's name {bucket:?} in `{key}` {why}; AWS refuses it, and so do most stores");
+            block.reader.warn(&field, message, Some("rename the bucket, if this store refuses it"));
+        }
+    }
+}
+
 pub(super) fn storing(block: &Block<'_>) -> Storing {
+    check_bucket(block);
     let sse = block.block("sse", SSE);
     let kind = sse.as_ref().and_then(|b| {
         b.choice("type", &[("AES256", "AES256"), ("aws:kms", "aws:kms"), ("aws:kms:dsse", "aws:kms:dsse")])

@@ -58,6 +58,7 @@ pub(super) fn read(destination: &Block<'_>, url: Option<&Url>, host: Option<&Aws
     if let (Some(_), Some(aws)) = (&sigv4, &aws) {
         destination.reader.error(aws, "`sigv4` and `aws` mean the same; give one of them", None);
     }
+    let errors = destination.reader.errors();
     let block = Block::open(destination.reader, IDENTITY, &sigv4.or(aws)?)?;
     refuse_empty(&block, host.and_then(|h| h.region.as_deref()));
     let source = credentials::source(&block);
@@ -69,7 +70,26 @@ pub(super) fn read(destination: &Block<'_>, url: Option<&Url>, host: Option<&Aws
         source,
     };
     check_region(&block, &identity, url, host);
+    // What the signer would refuse is an error of the file, and told here once: nothing of it may wait for a start.
+    if destination.reader.errors() == errors
+        && let Err(error) = aws::check(&identity)
+    {
+        refused(&block, &error);
+    }
     Some(identity)
+}
+
+/// At the key that the signer names, or at the block where it is none of the block's own.
+fn refused(block: &Block<'_>, error: &aws::AwsError) {
+    let key = match error {
+        aws::AwsError::Invalid { key, .. } => key.rsplit('.').next().unwrap_or(key),
+        _ => "",
+    };
+    if block.keys().any(|known| known == key) && block.raw(key).is_some() {
+        block.error_at(key, error.to_string(), None);
+    } else {
+        block.error(error.to_string(), None);
+    }
 }
 
 /// Reports each key of an identity block with nothing after it: it would pass for an absent one and another identity sign.
@@ -253,10 +273,17 @@ pub(super) fn session_duration(block: &Block<'_>) -> Option<Duration> {
 fn sts(block: &Block<'_>) -> StsConfig {
     let fips = block.either(&["use_fips_sts_endpoint", "use_fips"]).is_some();
     let use_fips = fips && block.flag("use_fips_sts_endpoint").or_else(|| block.flag("use_fips")).unwrap_or(false);
-    StsConfig {
-        region: region(block, "sts_region"),
-        endpoint: block.url("sts_endpoint"),
-        use_fips,
-        use_dualstack: block.flag("use_dualstack").unwrap_or(false),
+    let (endpoint, use_dualstack) = (block.url("sts_endpoint"), block.flag("use_dualstack").unwrap_or(false));
+    let written = ["use_fips_sts_endpoint", "use_fips"].into_iter().find(|key| block.get(key).is_some());
+    let contradicts = written.filter(|_| use_fips).or_else(|| use_dualstack.then_some("use_dualstack"));
+    if let Some(key) = contradicts.filter(|_| endpoint.is_some()) {
+        block.error_at(
+            "sts_endpoint",
+            format!(
+                "`sts_endpoint` and `{key}: true` contradict each other: the endpoint's own name decides what it is"
+            ),
+            Some(&format!("remove `{key}`, or remove `sts_endpoint`: then the region's endpoint of that kind is used")),
+        );
     }
+    StsConfig { region: region(block, "sts_region"), endpoint, use_fips, use_dualstack }
 }

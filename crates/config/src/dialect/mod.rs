@@ -29,7 +29,7 @@ pub(crate) use names::{
 };
 
 use crate::{
-    Plan,
+    Plan, TracesRoute,
     block::{Block, Field, Reader, Shape},
 };
 
@@ -141,6 +141,8 @@ pub const SHAPES: &[Shape] = &[
     traces::processors::load_balancing::EXPORTER,
     traces::processors::load_balancing::RESOLVER,
     traces::processors::load_balancing::STATIC,
+    traces::processors::load_balancing::DNS,
+    traces::processors::load_balancing::KUBERNETES,
     traces::processors::tail_sampling::TAIL_SAMPLING,
     traces::processors::tail_sampling::POLICY,
     traces::processors::tail_sampling::LATENCY,
@@ -192,7 +194,7 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     let queue = queue::read(&block, &metrics.data_directory);
     let secret_stores = secrets::read(&block);
     let names = metrics.routes.iter().flat_map(|r| &r.destinations).map(|d| d.config.name.clone()).collect();
-    let logs = renamed(&block, "logs", "loki")
+    let (logs, sourceless) = renamed(&block, "logs", "loki")
         .map(|field| logs::read(reader, &field, settings, &metrics.data_directory, names))
         .unwrap_or_default();
     let of_metrics = metrics.routes.iter().flat_map(|r| &r.destinations);
@@ -205,6 +207,8 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     let traces = renamed(&block, "traces", "tempo")
         .map(|field| traces::read(reader, &field, names, &instances))
         .unwrap_or_default();
+    let targets: Vec<&str> = traces.iter().flat_map(TracesRoute::logs_instances).collect();
+    sourceless.iter().for_each(|instance| instance.check(&targets));
     for (key, why) in [
         ("integrations", "integrations: this version of sigpost runs no built-in exporters yet; nothing under it runs"),
         (

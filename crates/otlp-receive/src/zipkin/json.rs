@@ -24,9 +24,9 @@ pub(crate) fn read_v2(json: &[u8], parse: bool, sheaf: &mut Sheaf<'_>) -> Result
     each(json, |span: V2| translate::add(span.into_span().map_err(malformed)?, parse, sheaf))
 }
 
-/// Version 1.
+/// Version 1, and what clients of version 2 post to the path of version 1: each span tells by its fields what it is.
 pub(crate) fn read_v1(json: &[u8], parse: bool, sheaf: &mut Sheaf<'_>) -> Result<(), Refusal> {
-    each(json, |span: V1| translate::add(span.into_span().map_err(malformed)?, parse, sheaf))
+    each(json, |span: Either| translate::add(span.into_span().map_err(malformed)?, parse, sheaf))
 }
 
 fn malformed(why: &str) -> Refusal {
@@ -69,6 +69,57 @@ fn each<T: DeserializeOwned>(json: &[u8], take: impl FnMut(T) -> Result<(), Refu
     })
 }
 
+/// Fields of both versions. What only version 2 has says that a span is one of those.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Either {
+    trace_id: String,
+    id: String,
+    parent_id: Option<String>,
+    kind: Option<String>,
+    name: Option<String>,
+    timestamp: Option<Micros>,
+    duration: Option<Micros>,
+    local_endpoint: Option<End>,
+    remote_endpoint: Option<End>,
+    annotations: Option<Bounded<Annotation>>,
+    binary_annotations: Option<Bounded<BinaryAnnotation>>,
+    tags: Option<Tags>,
+    debug: Option<bool>,
+    shared: Option<bool>,
+}
+
+impl Either {
+    fn into_span(self) -> Result<ZipkinSpan, &'static str> {
+        let Self { trace_id, id, parent_id, kind, name, timestamp, duration, local_endpoint, .. } = self;
+        let Self { remote_endpoint, annotations, binary_annotations, tags, debug, shared, .. } = self;
+        let is_v2 = kind.is_some() || local_endpoint.is_some() || remote_endpoint.is_some() || tags.is_some();
+        if !is_v2 {
+            let v1 = V1 { trace_id, id, parent_id, name, timestamp, duration, annotations, binary_annotations, debug };
+            return v1.into_span();
+        }
+        if binary_annotations.is_some() {
+            return Err("a span has fields of version 1 (binaryAnnotations) and of version 2 (kind, tags, endpoints)");
+        }
+        let v2 = V2 {
+            trace_id,
+            id,
+            parent_id,
+            kind,
+            name,
+            timestamp,
+            duration,
+            local_endpoint,
+            remote_endpoint,
+            annotations,
+            tags,
+            debug,
+            shared,
+        };
+        v2.into_span()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct V2 {
@@ -108,8 +159,6 @@ impl V2 {
 }
 
 /// A span of version 1 says by annotations what version 2 has fields for.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct V1 {
     trace_id: String,
     id: String,

@@ -265,7 +265,18 @@ fn what_is_no_span_is_refused_with_the_reason() {
     let mut held = room.hold();
     let spans = vec![r#"{"traceId":"1","id":"1"}"#; 40_000].join(",");
     let refused = read_v2(format!("[{spans}]").as_bytes(), false, &mut Sheaf::new(&mut held));
-    assert_eq!(refused, Err(Refusal::Crowded), "memory is bounded by the room");
+    let limit = (1 << 20) / 4 * 3;
+    assert_eq!(refused, Err(Refusal::Heavy { limit }), "it would fit at no time");
     assert!(translated(read_protobuf, &[0x0a, 2, 0x08, 1], false).is_err());
     assert!(translated(read_v2, b"[]", false).unwrap().is_empty());
+}
+
+#[test]
+fn what_clients_of_version_2_post_to_the_path_of_version_1_is_what_it_is() {
+    let v2 = br#"[{"traceId":"1","id":"2","kind":"SERVER","name":"get","timestamp":5,"duration":7,
+        "localEndpoint":{"serviceName":"shop"},"tags":{"a":"b"}}]"#;
+    assert_eq!(translated(read_v1, v2, false), translated(read_v2, v2, false));
+    let both = br#"[{"traceId":"1","id":"2","kind":"SERVER","binaryAnnotations":[]}]"#;
+    let told = translated(read_v1, both, false).unwrap_err();
+    assert!(matches!(&told, Refusal::Malformed(why) if why.contains("version 1")), "{told}");
 }

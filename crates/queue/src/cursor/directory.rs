@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::file::{Newest, is_no_file, newest};
 use crate::disk::Disk;
 use crate::error::QueueError;
+use crate::layout;
 
 /// One entry.
 pub(crate) enum CursorEntry {
@@ -24,7 +25,7 @@ pub(crate) enum CursorEntry {
 
 /// The entries by name.
 pub(crate) fn survey(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<(PathBuf, CursorEntry)>, QueueError> {
-    let list = || disk.list(dir).map_err(|source| QueueError::io("list directory", dir, source));
+    let list = || layout::names(disk, dir);
     let mut destinations = BTreeSet::new();
     let mut out = Vec::new();
     for (name, _) in list()? {

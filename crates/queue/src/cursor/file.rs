@@ -87,8 +87,16 @@ pub(crate) fn newest(file: &dyn DiskFile, path: &Path) -> Result<Option<Newest>,
 
 impl CursorFile {
     /// A file to be written for the first time by [`CursorFile::write`].
+    /// Where a directory has its name, another name serves: what counts is the name inside.
     pub(crate) fn fresh(disk: Arc<dyn Disk>, directory: &Path, destination: &str) -> CursorFile {
-        let path = directory.join(file_name(destination));
+        let name = file_name(destination);
+        let mut path = directory.join(&name);
+        let mut number = 2;
+        while number < 100 && disk.list(&path).is_ok() {
+            // No destination's own name has a plus sign.
+            path = directory.join(format!("{}+{number}.cur", name.trim_end_matches(".cur")));
+            number += 1;
+        }
         CursorFile { disk, path, file: None, slot_size: 0, generation: 0, removed: false }
     }
 
@@ -144,7 +152,14 @@ impl CursorFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = self.disk.create(&draft)?;
+        let file = match (self.disk.create(&draft), self.path.parent()) {
+            // Somebody has removed the directory.
+            (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+                self.disk.create_dir(parent)?;
+                self.disk.create(&draft)?
+            }
+            (other, _) => other?,
+        };
         let empty = vec![0; size];
         let pair: [&[u8]; 2] = if generation.is_multiple_of(2) { [&bytes, &empty] } else { [&empty, &bytes] };
         write_full(file.as_ref(), &pair, 0)?;

@@ -56,7 +56,7 @@ impl Tally {
             Outcome::Rejected(reason) => Tally::rejected(items, reason),
             Outcome::Expired => Tally::expired(items),
             Outcome::Damaged => Tally::damaged(items),
-            Outcome::Mixed { delivered, filtered, rejected, expired, reason } => {
+            Outcome::Mixed { delivered, filtered, rejected, expired, damaged, reason } => {
                 let mut left = items;
                 let mut take = |wanted: u32| {
                     let taken = u64::from(wanted).min(left);
@@ -68,10 +68,12 @@ impl Tally {
                     filtered: take(filtered),
                     rejected: take(rejected),
                     expired: take(expired),
+                    damaged: take(damaged),
                     reason,
                     ..Tally::default()
                 };
-                let sum = u64::from(delivered) + u64::from(filtered) + u64::from(rejected) + u64::from(expired);
+                let parts = [delivered, filtered, rejected, expired, damaged];
+                let sum: u64 = parts.into_iter().map(u64::from).sum();
                 if sum != items {
                     tracing::error!(items, sum, "a claim was settled with numbers that do not sum to its items");
                     tally.rejected += left;

@@ -97,6 +97,10 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         rustix::fs::fdatasync(&self.0)?;
+        // Whoever removed it, or the directory it was in, would otherwise not be noticed: writing goes on without an error.
+        if rustix::fs::fstat(&self.0)?.st_nlink == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "somebody has removed the file"));
+        }
         Ok(())
     }
 

@@ -76,7 +76,7 @@ impl Snapshot {
 /// The queue's own directory.
 fn resolve(disk: &Arc<dyn Disk>, given: &Path) -> Result<PathBuf, QueueError> {
     let holds_queue =
-        |names: &[(String, u64)]| ["lanes", "cursors"].iter().all(|own| names.iter().any(|(n, _)| n == own));
+        |names: &[(String, u64)]| ["lanes", "cursors"].iter().any(|own| names.iter().any(|(n, _)| n == own));
     let names = disk.list(given).map_err(|source| QueueError::io("read queue directory", given, source))?;
     if holds_queue(&names) {
         return Ok(given.to_path_buf());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::OnFull;
 use crate::destination::Destination;
+use crate::lane::Lane;
 use crate::lane::core::{LaneCore, Stall};
 use crate::segment::BASE_STEP;
 
@@ -102,10 +103,8 @@ impl LaneCore {
                 lane.pressed.send_modify(|times| *times += 1);
             }
         }
-        if lost > 0
-            && let Some(items) = lane.losses.add(lost)
-        {
-            tracing::warn!(lane = %lane.id, items, "lane is full: items were evicted that a destination had not taken yet");
+        if lost > 0 {
+            tell_evicted(&lane, lane.losses.add(lost));
         }
         self.write_blocking_cursors()?;
         Ok(true)
@@ -122,5 +121,12 @@ impl LaneCore {
         }
         self.lane.reclaim();
         Ok(())
+    }
+}
+
+/// Says what was evicted since the last line that said so.
+pub(crate) fn tell_evicted(lane: &Lane, items: Option<u64>) {
+    if let Some(items) = items {
+        tracing::warn!(lane = %lane.id, items, "lane is full: items were evicted that a destination had not taken yet");
     }
 }

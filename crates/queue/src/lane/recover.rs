@@ -91,6 +91,9 @@ impl Witness {
     }
 }
 
+/// No log grows to this many bytes: a file with such a name is somebody else's, and must not move the log's end there.
+const NAME_LIMIT: u64 = NUMBER_LIMIT / 4;
+
 /// A lane as found.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
@@ -143,7 +146,7 @@ pub(crate) fn recover(
     let mut found = Vec::new();
     for (name, size) in names {
         match segment::parse_name(&name) {
-            Some(base) if size < NUMBER_LIMIT => {
+            Some(base) if base < NAME_LIMIT && size < NAME_LIMIT => {
                 let (header, foreign) = match read_header(disk, &dir.join(&name), base, lane)? {
                     Readable::Yes(header) => (Some(header), false),
                     Readable::No => (None, false),
@@ -254,21 +257,26 @@ fn link(
             out.report.foreign.push(file.name.clone());
             continue;
         }
-        let next = found.get(index + 1);
-        let said: Option<Previous> = next
-            .and_then(|next| next.header)
-            .and_then(|header| header.previous)
-            .filter(|previous| previous.base == file.base);
+        // A segment before it goes on behind its beginning, as a later one's header states: this is no part of the log.
+        if out.segments.last().is_some_and(|before: &Segment| before.end > file.base) {
+            out.report.foreign.push(file.name.clone());
+            continue;
+        }
+        let mut later = found.iter().skip(index + 1).filter(|later| !later.foreign);
+        let next = later.clone().next();
+        let said: Option<Previous> =
+            later.find_map(|later| later.header?.previous.filter(|previous| previous.base == file.base));
         let header_len = file.header.map_or(segment::HEADER_SIZE, |header| u64::from(header.header_len));
         let mut end = file.base.saturating_add(file.size.saturating_sub(header_len));
-        if let Some(next) = next {
-            end = end.min(next.base);
-        }
-        if let Some(said) = said {
-            if wanted(said.end) {
-                out.report.missing_bytes += said.end.saturating_sub(end);
+        match (said, next) {
+            (Some(said), _) => {
+                if wanted(said.end) {
+                    out.report.missing_bytes += said.end.saturating_sub(end);
+                }
+                end = end.min(said.end);
             }
-            end = end.min(said.end);
+            (None, Some(next)) => end = end.min(next.base),
+            (None, None) => {}
         }
         let path = dir.join(&file.name);
         let known = match file.header {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::config::QueueConfig;
 use crate::disk::DirectoryLock;
 use crate::lane::core::{LaneCore, Stall};
+use crate::lane::evict::tell_evicted;
 use crate::lane::{Lane, LaneState};
 
 /// Unsynced bytes that call for a sync before the interval has passed.
@@ -94,9 +95,11 @@ impl Shell {
                 break;
             }
         }
+        tell_evicted(&lane, lane.losses.rest());
     }
 
     fn turn(&mut self, more: bool, closing: bool) -> Result<(), Stall> {
+        tell_evicted(&self.core.lane, self.core.lane.losses.due());
         let now = now_ms();
         if closing && !more {
             return self.core.rotate(now);

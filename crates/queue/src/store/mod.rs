@@ -55,6 +55,9 @@ pub struct OpenReport {
     pub removed: Vec<Removed>,
     /// Cursor files without a valid slot: their destinations begin at the oldest record.
     pub damaged_cursors: Vec<PathBuf>,
+    /// Lanes that hold items while there is no cursor file at all, and how many: somebody removed the files. Destinations begin at
+    /// the oldest record.
+    pub unclaimed: Vec<(LaneId, u64)>,
     /// Entries of the queue's directories, lanes included, that are not its own; left alone. What
     /// [`Inspection::foreign`](crate::Inspection::foreign) says of the same directory.
     pub foreign: Vec<PathBuf>,
@@ -149,14 +152,14 @@ impl Store {
         &self,
         spec: &DestinationSpec,
         found: Option<(CursorFile, Slot)>,
-        damaged: &[PathBuf],
-        removed: &mut Vec<Removed>,
+        report: &mut OpenReport,
     ) -> Result<Arc<Destination>, QueueError> {
         let (file, slot) = match found {
             Some((file, slot)) => (file, Some(slot)),
             None => (CursorFile::fresh(Arc::clone(&self.disk), &self.cursors_dir(), &spec.name), None),
         };
-        let start = if damaged.iter().any(|path| path == file.path()) { StartAt::Oldest } else { spec.start };
+        let was_there = !report.unclaimed.is_empty() || report.damaged_cursors.iter().any(|path| path == file.path());
+        let start = if was_there { StartAt::Oldest } else { spec.start };
         let known: Vec<LaneCursor> = slot.map(|slot| slot.lanes).unwrap_or_default();
         let destination = Arc::new(Destination::new(spec.clone(), file, Arc::clone(&self.bell)));
         let mut changed = known.is_empty();
@@ -170,7 +173,7 @@ impl Store {
                 changed = true;
                 if let Some(lane) = self.lanes.read().values().find(|lane| lane.id.as_str() == cursor.lane) {
                     let items = lane.board.lock().durable.item.saturating_sub(cursor.settled.item);
-                    removed.push(self.booked(&spec.name, &cursor.lane, items));
+                    report.removed.push(self.booked(&spec.name, &cursor.lane, items));
                 }
             }
         }

@@ -54,6 +54,11 @@ impl Store {
             report.foreign.extend(found.report.foreign.iter().map(|name| dir.join(name)));
             report.lanes.push(found.report.clone());
             discard.append(&mut found.discard);
+            let items =
+                found.durable.item.saturating_sub(found.segments.first().map_or(u64::MAX, |oldest| oldest.first_item));
+            if items > 0 && slots.is_empty() && report.damaged_cursors.is_empty() {
+                report.unclaimed.push((spec.id.clone(), items));
+            }
             store.add_lane(spec, budget, found);
         }
         store.remove_unwanted_lanes(&slots, &mut report)?;
@@ -63,7 +68,7 @@ impl Store {
                 Some(_) => report.resumed.push(spec.name.clone()),
                 None => report.added.push(spec.name.clone()),
             }
-            store.add_destination(spec, found, &report.damaged_cursors, &mut report.removed)?;
+            store.add_destination(spec, found, &mut report)?;
         }
         for (name, (mut file, slot)) in slots {
             for cursor in &slot.lanes {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{ApplyReport, Removed, Store, check};
+use super::{ApplyReport, OpenReport, Removed, Store, check};
 use crate::config::{DestinationSpec, LaneId, LaneSpec, budgets};
 use crate::cursor::CursorFile;
 use crate::destination::Destination;
@@ -87,9 +87,8 @@ impl Store {
         for spec in destinations {
             let held = self.destinations.read().get(spec.name.as_str()).cloned();
             let Some(held) = held else {
-                // It has no cursor file, so nothing of it can be removed.
-                let mut removed = Vec::new();
-                let one = self.add_destination(spec, None, &[], &mut removed).inspect_err(|_| {
+                // It has no cursor file, so there is nothing to report of it.
+                let one = self.add_destination(spec, None, &mut OpenReport::default()).inspect_err(|_| {
                     // It may be there and not be known to be.
                     let _ = CursorFile::fresh(Arc::clone(&self.disk), &self.cursors_dir(), &spec.name).remove();
                 });

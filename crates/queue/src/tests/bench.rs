@@ -326,6 +326,7 @@ impl Bench {
                     filtered,
                     rejected: 0,
                     expired: 0,
+                    damaged: 0,
                     reason: None,
                 });
             }

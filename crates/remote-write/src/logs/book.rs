@@ -61,7 +61,7 @@ impl<'a> Book<'a> {
                 tally.rejected += lines;
                 tally.loss = tally.loss.or(Some(loss));
             });
-            self.status.lost(loss, u64::from(lines), message);
+            self.status.lost_items("lines", loss, u64::from(lines), message);
         }
     }
 
@@ -154,7 +154,7 @@ impl<'a> Book<'a> {
         self.cells.sent(stored, part(stored));
         if let Some((loss, message)) = lost {
             self.metrics.failed.inc_by(refused);
-            self.status.lost(loss, refused, message);
+            self.status.lost_items("lines", loss, refused, message);
             self.cells.dropped(&address.first, loss, refused, part(refused));
         }
         if stored > 0

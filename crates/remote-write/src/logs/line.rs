@@ -192,7 +192,7 @@ impl Group<'_> {
 
     fn encode(&self, cargo: &Cargo<'_>) -> Letter {
         off_reactor(cargo.bytes() > LONG, || match cargo {
-            Cargo::Packed(pieces) => Letter { body: self.road.wire.splice(pieces), lines: 0, cut: 0 },
+            Cargo::Packed(pieces) => Letter { body: self.road.wire.splice(pieces), lines: 0, ..Letter::default() },
             Cargo::Rows(rows) => self.road.wire.encode(rows),
         })
     }
@@ -317,7 +317,7 @@ impl Group<'_> {
                         status.working(number, true);
                         cells.encoded(letter.body.len() as u64);
                         metrics.bytes.inc_by(letter.body.len() as u64);
-                        cells.cut(&address.first, letter.cut);
+                        cells.cut(&address.first, letter.cuts);
                         return Ok(Carried::Done);
                     }
                     if cargo.lines() < lines {
@@ -352,7 +352,7 @@ impl Group<'_> {
                     if accepted {
                         metrics.bytes.inc_by(letter.body.len() as u64);
                         cells.encoded(letter.body.len() as u64);
-                        cells.cut(&address.first, letter.cut);
+                        cells.cut(&address.first, letter.cuts);
                     }
                     pace.eased();
                     status.working(number, accepted);

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{RemoteStorageMetrics, verdict::Loss};
+use crate::{RemoteStorageMetrics, logs::wire::Cuts, verdict::Loss};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HostLabels {
@@ -51,6 +51,7 @@ pub struct LogDeliveryMetrics {
     dropped_entries: Family<DropLabels, Counter>,
     dropped_bytes: Family<DropLabels, Counter>,
     mutated_entries: Family<DropLabels, Counter>,
+    mutated_bytes: Family<DropLabels, Counter>,
     retries: Family<TenantLabels, Counter>,
     duration: Family<AnswerLabels, Histogram>,
 }
@@ -67,6 +68,7 @@ impl Default for LogDeliveryMetrics {
             dropped_entries: Family::default(),
             dropped_bytes: Family::default(),
             mutated_entries: Family::default(),
+            mutated_bytes: Family::default(),
             retries: Family::default(),
             duration: Family::new_with_constructor(buckets),
         }
@@ -84,6 +86,7 @@ impl LogDeliveryMetrics {
         r.register("dropped_entries", "Log lines that were refused for good", all.dropped_entries.clone());
         r.register("dropped_bytes", "Bytes of log lines that were refused for good", all.dropped_bytes.clone());
         r.register("mutated_entries", "Log lines that were cut to be taken", all.mutated_entries.clone());
+        r.register("mutated_bytes", "Bytes that log lines lost when they were cut", all.mutated_bytes.clone());
         r.register("batch_retries", "Requests of log lines that had to be repeated", all.retries.clone());
         r.register("request_duration_seconds", "Time of one attempt to send log lines", all.duration.clone());
         all
@@ -135,10 +138,11 @@ impl LogCells {
         }
     }
 
-    pub(crate) fn cut(&self, tenant: &str, lines: u64) {
-        if lines > 0 {
+    pub(crate) fn cut(&self, tenant: &str, cuts: Cuts) {
+        if cuts.lines > 0 {
             let labels = self.drop_labels(tenant, Loss::LineTooLong);
-            self.all.mutated_entries.get_or_create_owned(&labels).inc_by(lines);
+            self.all.mutated_entries.get_or_create_owned(&labels).inc_by(cuts.lines);
+            self.all.mutated_bytes.get_or_create_owned(&labels).inc_by(cuts.bytes);
         }
     }
 

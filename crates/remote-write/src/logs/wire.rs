@@ -38,8 +38,22 @@ pub(crate) struct Letter {
     pub(crate) body: Bytes,
     /// How many of the rows it was given are in it: from the first on. At least one.
     pub(crate) lines: usize,
-    /// Lines that were cut to fit.
-    pub(crate) cut: u64,
+    pub(crate) cuts: Cuts,
+}
+
+/// Lines of a body that were cut to fit, and the bytes that they lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cuts {
+    pub(crate) lines: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Cuts {
+    /// One line, of which so many bytes are not sent; none: it is whole.
+    pub(crate) fn note(&mut self, lost: usize) {
+        self.lines += u64::from(lost > 0);
+        self.bytes += lost as u64;
+    }
 }
 
 /// What an answer means for the lines of a request.
@@ -202,7 +216,11 @@ impl Wire {
     pub(crate) fn probe(&self) -> Result<Request<Bytes>, http::Error> {
         let address = self.address(&Labels::new(), 0);
         // An empty message is a snappy block of length 0.
-        let empty = if self.packs() { Letter { body: self.splice(&[]), lines: 0, cut: 0 } } else { self.encode(&[]) };
+        let empty = if self.packs() {
+            Letter { body: self.splice(&[]), lines: 0, cuts: Cuts::default() }
+        } else {
+            self.encode(&[])
+        };
         self.request(&address, &empty, None)
     }
 

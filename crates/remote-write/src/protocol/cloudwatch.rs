@@ -19,7 +19,7 @@ use crate::{
         head::Address,
         sheaf::Row,
         text::{CUT, cut, put_escaped, put_json_string, put_number},
-        wire::{Letter, Limits, LogVerdict},
+        wire::{Cuts, Letter, Limits, LogVerdict},
     },
     verdict::{Loss, Verdict, described, error_code, is_page, judge_common},
 };
@@ -76,7 +76,7 @@ impl CloudWatch {
         out.extend_from_slice(b",\"logStreamName\":");
         put_json_string(&mut out, address.map_or("", |address| &address.second));
         out.extend_from_slice(b",\"logEvents\":[");
-        let (mut lines, mut bytes, mut cuts) = (0, 0, 0);
+        let (mut lines, mut bytes, mut cuts) = (0, 0, Cuts::default());
         let first_ms = rows.first().map_or(0, |row| row.entry.timestamp_ns.div_euclid(1_000_000));
         for row in rows {
             let at_ms = row.entry.timestamp_ns.div_euclid(1_000_000);
@@ -94,9 +94,10 @@ impl CloudWatch {
             if line.is_empty() {
                 out.push(b' ');
             } else if line.len() > EVENT_BYTES {
-                put_escaped(&mut out, cut(line, EVENT_BYTES));
+                let kept = cut(line, EVENT_BYTES);
+                put_escaped(&mut out, kept);
                 put_escaped(&mut out, CUT);
-                cuts += 1;
+                cuts.note(line.len() - kept.len());
             } else {
                 put_escaped(&mut out, line);
             }
@@ -106,7 +107,7 @@ impl CloudWatch {
         }
         out.extend_from_slice(b"]}");
         let body = if self.config.gzip { gzip(&out, GZIP_LEVEL) } else { out };
-        Letter { body: body.into(), lines, cut: cuts }
+        Letter { body: body.into(), lines, cuts }
     }
 
     pub(crate) fn request(&self, letter: &Letter) -> Result<Request<Bytes>, http::Error> {
@@ -365,8 +366,10 @@ mod tests {
     fn a_line_of_more_than_a_megabyte_is_cut_and_says_so() {
         let line = "é".repeat(600_000);
         let (letter, body) = encode(&[(0, &line), (0, "next")]);
-        assert_eq!((letter.lines, letter.cut), (1, 1), "it fills the request alone");
+        assert_eq!((letter.lines, letter.cuts.lines), (1, 1), "it fills the request alone");
         let message = body["logEvents"][0]["message"].as_str().unwrap();
+        let lost = line.len() - (message.len() - CUT.len());
+        assert_eq!(letter.cuts.bytes, lost as u64);
         assert!(message.ends_with("é[Truncated...]") && message.len() <= 1_048_550, "{}", message.len());
     }
 

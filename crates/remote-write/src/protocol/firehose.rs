@@ -13,7 +13,7 @@ use crate::logs::{
     FirehoseConfig,
     sheaf::Row,
     text::{LineWriter, put_json_string},
-    wire::{Letter, Limits, LogVerdict},
+    wire::{Cuts, Letter, Limits, LogVerdict},
 };
 
 const RECORDS: usize = 500;
@@ -43,21 +43,21 @@ impl Firehose {
         let mut out = String::from_utf8(head).unwrap_or_default();
         out.push_str(",\"Records\":[");
         let mut scratch = Vec::new();
-        let (mut lines, mut bytes, mut cuts) = (0, 0, 0);
+        let (mut lines, mut bytes, mut cuts) = (0, 0, Cuts::default());
         for row in rows.iter().take(RECORDS.min(self.limits.lines)) {
-            let was_cut = put_record(&mut writer, &mut scratch, row, RECORD_BYTES);
+            let lost = put_record(&mut writer, &mut scratch, row, RECORD_BYTES);
             if lines > 0 && bytes + scratch.len() > most {
                 break;
             }
             bytes += scratch.len();
-            cuts += u64::from(was_cut);
+            cuts.note(lost);
             out.push_str(if lines == 0 { "{\"Data\":\"" } else { ",{\"Data\":\"" });
             STANDARD.encode_string(&scratch, &mut out);
             out.push_str("\"}");
             lines += 1;
         }
         out.push_str("]}");
-        Letter { body: out.into(), lines, cut: cuts }
+        Letter { body: out.into(), lines, cuts }
     }
 
     pub(crate) fn request(&self, letter: &Letter) -> Result<Request<Bytes>, http::Error> {

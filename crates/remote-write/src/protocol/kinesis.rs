@@ -15,7 +15,7 @@ use crate::logs::{
     KinesisConfig,
     sheaf::Row,
     text::{LineWriter, put_json_string},
-    wire::{Letter, Limits, LogVerdict},
+    wire::{Cuts, Letter, Limits, LogVerdict},
 };
 
 const RECORDS: usize = 500;
@@ -54,16 +54,16 @@ impl Kinesis {
         put_json_string(&mut out, &self.config.stream_name);
         out.extend_from_slice(b",\"Records\":[");
         let (mut scratch, mut text) = (Vec::new(), String::new());
-        let (mut lines, mut bytes, mut cuts) = (0, 0, 0);
+        let (mut lines, mut bytes, mut cuts) = (0, 0, Cuts::default());
         for row in rows.iter().take(RECORDS.min(self.limits.lines)) {
             let key = row.head.key.as_str();
-            let was_cut = put_record(&mut writer, &mut scratch, row, RECORD_BYTES - key.len());
+            let lost = put_record(&mut writer, &mut scratch, row, RECORD_BYTES - key.len());
             let weight = scratch.len() + key.len();
             if lines > 0 && bytes + weight > most {
                 break;
             }
             bytes += weight;
-            cuts += u64::from(was_cut);
+            cuts.note(lost);
             out.extend_from_slice(if lines == 0 { b"{\"Data\":\"" } else { b",{\"Data\":\"" });
             text.clear();
             STANDARD.encode_string(&scratch, &mut text);
@@ -74,7 +74,7 @@ impl Kinesis {
             lines += 1;
         }
         out.extend_from_slice(b"]}");
-        Letter { body: out.into(), lines, cut: cuts }
+        Letter { body: out.into(), lines, cuts }
     }
 
     pub(crate) fn request(&self, letter: &Letter) -> Result<Request<Bytes>, http::Error> {

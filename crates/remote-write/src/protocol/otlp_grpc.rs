@@ -76,7 +76,7 @@ impl OtlpGrpc {
             return match judge_common(status, headers, body, true) {
                 None | Some(Verdict::Accepted | Verdict::TooLarge { .. } | Verdict::Refused { .. }) => Verdict::Hold {
                     why: format!(
-                        "{status}: it does not answer as gRPC does; check the endpoint, and whether it is OTLP/HTTP"
+                        "{status}: it does not answer as gRPC does; if it is OTLP/HTTP (port 4318), write `protocol: http`"
                     ),
                 }
                 .into(),

@@ -127,6 +127,18 @@ impl OtlpHttp {
 
     pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, body: &[u8], items: usize) -> LogVerdict {
         let code = error_code(status, headers, body);
+        if headers.contains_key("grpc-status") {
+            let what = described(&status.as_u16().to_string(), body);
+            let why =
+                format!("{what}; it answers as gRPC does: write `protocol: grpc`, or the port of OTLP/HTTP (4318)");
+            return Verdict::Hold { why }.into();
+        }
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            let why = described("415", body);
+            let help = "it does not take protobuf, or not packed like this: set `compression: none`, and `protocol: grpc` if \
+                        this is a port of gRPC";
+            return Verdict::Hold { why: format!("{why}; {help}") }.into();
+        }
         if code.as_deref() == Some("ResourceNotFoundException") && self.log_place.is_some() {
             return missing(body);
         }

@@ -15,8 +15,8 @@ use crate::{
     verdict::{Loss, Verdict, described, error_code, judge_common, message_of},
 };
 
-/// Writes a row's record of at most `most` bytes into `scratch`. True if the line was cut for it.
-pub(super) fn put_record(writer: &mut LineWriter, scratch: &mut Vec<u8>, row: &Row<'_>, most: usize) -> bool {
+/// Writes a row's record of at most `most` bytes into `scratch`. Gives the bytes that the line lost for it.
+pub(super) fn put_record(writer: &mut LineWriter, scratch: &mut Vec<u8>, row: &Row<'_>, most: usize) -> usize {
     scratch.clear();
     writer.put(scratch, row);
     let line = row.entry.line;
@@ -28,7 +28,8 @@ pub(super) fn put_record(writer: &mut LineWriter, scratch: &mut Vec<u8>, row: &R
         scratch.clear();
         writer.put_cut(scratch, row, cut(line, keep), CUT);
     }
-    keep < line.len()
+    let kept = if keep < line.len() { cut(line, keep).len() } else { keep };
+    line.len() - kept
 }
 
 /// An answer: `failed` names its count of failed records, `list` its list with one entry for each.

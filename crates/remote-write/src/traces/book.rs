@@ -57,7 +57,7 @@ impl<'a> Book<'a> {
     pub(crate) fn lost(&mut self, lot: usize, items: u32, loss: Loss, message: &str) {
         self.split(lot, 0, items, loss);
         self.cells.failed(self.signal, u64::from(items));
-        self.status.lost(loss, u64::from(items), message);
+        self.status.lost_items(items_of(self.signal), loss, u64::from(items), message);
     }
 
     /// A request came to its end: its first `stored` items count as stored, the others as lost.
@@ -101,7 +101,16 @@ impl<'a> Book<'a> {
             let (loss, message) = lost.unwrap_or((Loss::BadRequest, ""));
             self.metrics.failed.inc_by(refused);
             self.cells.failed(self.signal, refused);
-            self.status.lost(loss, refused, message);
+            self.status.lost_items(items_of(self.signal), loss, refused, message);
         }
+    }
+}
+
+/// What a person calls the items of a signal.
+fn items_of(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "spans",
+        Signal::Metrics => "data points",
+        Signal::Logs => "log records",
     }
 }

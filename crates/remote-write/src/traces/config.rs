@@ -20,6 +20,16 @@ pub enum OtlpProtocol {
 }
 
 impl OtlpProtocol {
+    /// The collector's word for such an exporter.
+    pub(crate) fn exporter(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "otlphttp",
+            Self::Grpc(_) => "otlp",
+            Self::XRay(_) => "awsxray",
+            Self::Objects(_) => "awss3",
+        }
+    }
+
     /// The word in configuration files and on pages.
     pub fn name(&self) -> &'static str {
         match self {

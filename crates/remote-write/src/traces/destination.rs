@@ -77,6 +77,7 @@ impl TraceDestination {
             return status;
         };
         let wire = Wire::new(&config, protocol);
+        let otlp_cells = metrics.of(protocol.exporter(), &config.name);
         let lines = if wire.names_by_place() {
             u32::try_from(outlets.len()).unwrap_or(u32::MAX).clamp(1, 1 << 16)
         } else {
@@ -95,7 +96,7 @@ impl TraceDestination {
             pace: Pace::new(lines, refused, unready),
             status: status.clone(),
             metrics: cells,
-            cells: metrics.of(wire.exporter(), &config.name),
+            cells: otlp_cells,
             wire,
             config,
             clock: AgeClock::default(),

@@ -385,7 +385,10 @@ impl<'g> Group<'g> {
         let items = cargo.items();
         let request = || wire.request(signal, body, items, extent);
         let judged = |status, headers: &http::HeaderMap, body: &[u8]| wire.judge(status, headers, body, cargo);
-        self.road.post.exchange(request, judged).await.unwrap_or_else(LogVerdict::from)
+        let verdict = self.road.post.exchange(request, judged).await.unwrap_or_else(LogVerdict::from);
+        let well = matches!(&verdict, LogVerdict::Whole(Verdict::Accepted | Verdict::Partial { .. }));
+        self.road.cells.outcome(well);
+        verdict
     }
 
     /// Books the spans that an answer names, and leaves those in the cargo that have to be sent once more. True if none are.

@@ -5,10 +5,11 @@
 use model::otlp::Signal;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
+use super::OtlpProtocol;
 use crate::RemoteStorageMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,6 +27,13 @@ struct ShedLabels {
     part: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    traces_config: String,
+    endpoint: String,
+    success: &'static str,
+}
+
 /// All OTLP destinations' metrics; registered once per process.
 #[derive(Debug, Clone, Default)]
 pub struct OtlpDeliveryMetrics {
@@ -35,6 +43,10 @@ pub struct OtlpDeliveryMetrics {
     failed: [Family<ExporterLabels, Counter>; 3],
     shed: Family<ShedLabels, Counter>,
     documents: Family<ExporterLabels, Counter>,
+    /// The Agent's name has no `_total`, which a counter would get.
+    outcomes: Family<OutcomeLabels, Gauge>,
+    /// Of `load_balancing`: which backend the destinations are.
+    backend: Option<String>,
 }
 
 impl OtlpDeliveryMetrics {
@@ -50,6 +62,11 @@ impl OtlpDeliveryMetrics {
         r.register("send_failed_spans", "Spans lost on their way out", spans.clone());
         r.register("send_failed_metric_points", "Data points lost on their way out", points.clone());
         r.register("send_failed_log_records", "Log records lost on their way out", records.clone());
+        registry.register(
+            "traces_loadbalancer_backend_outcome",
+            "Requests to a backend that spans are parted between, by success",
+            all.outcomes.clone(),
+        );
         let r = registry.sub_registry_with_prefix("sigpost_xray");
         r.register("documents", "Segment documents made", all.documents.clone());
         r.register("shed", "Parts of segment documents left out because X-Ray takes 64 kB, by part", all.shed.clone());
@@ -62,10 +79,28 @@ impl OtlpDeliveryMetrics {
         Self { traces_config: name.to_owned(), remote: self.remote.for_instance(name), ..self.clone() }
     }
 
+    /// The same for one backend (`host:port`) of `load_balancing`.
+    #[must_use]
+    pub fn for_backend(&self, endpoint: &str) -> Self {
+        Self { backend: Some(endpoint.to_owned()), ..self.clone() }
+    }
+
+    /// Spans that the queue gave up before the destination took them.
+    pub fn given_up(&self, protocol: &OtlpProtocol, remote_name: &str, spans: u64) {
+        let exporter = format!("{}/{remote_name}", protocol.exporter());
+        let labels = ExporterLabels { traces_config: self.traces_config.clone(), exporter };
+        of(Signal::Traces, &self.failed.each_ref().map(|family| family.get_or_create_owned(&labels))).inc_by(spans);
+    }
+
     pub(crate) fn of(&self, kind: &str, remote_name: &str) -> OtlpCells {
         let exporter = format!("{kind}/{remote_name}");
         let labels = ExporterLabels { traces_config: self.traces_config.clone(), exporter };
+        let outcome = |success| {
+            let (traces_config, endpoint) = (self.traces_config.clone(), self.backend.clone()?);
+            Some(self.outcomes.get_or_create_owned(&OutcomeLabels { traces_config, endpoint, success }))
+        };
         OtlpCells {
+            outcomes: [outcome("true"), outcome("false")],
             sent: self.sent.each_ref().map(|family| family.get_or_create_owned(&labels)),
             failed: self.failed.each_ref().map(|family| family.get_or_create_owned(&labels)),
             documents: (kind == "awsxray").then(|| self.documents.get_or_create_owned(&labels)),
@@ -86,6 +121,7 @@ fn of(signal: Signal, [spans, points, records]: &[Counter; 3]) -> &Counter {
 /// The cells of one destination.
 #[derive(Debug)]
 pub(crate) struct OtlpCells {
+    outcomes: [Option<Gauge>; 2],
     sent: [Counter; 3],
     failed: [Counter; 3],
     documents: Option<Counter>,
@@ -100,6 +136,14 @@ impl OtlpCells {
 
     pub(crate) fn failed(&self, signal: Signal, items: u64) {
         of(signal, &self.failed).inc_by(items);
+    }
+
+    /// A request was answered, or not.
+    pub(crate) fn outcome(&self, success: bool) {
+        let [well, badly] = &self.outcomes;
+        if let Some(outcomes) = if success { well } else { badly } {
+            outcomes.inc();
+        }
     }
 
     /// A document was made, and what had to go for it.

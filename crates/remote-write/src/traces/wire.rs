@@ -54,16 +54,6 @@ impl Wire {
         !matches!(self, Self::XRay(_))
     }
 
-    /// The collector's word for such an exporter.
-    pub(crate) fn exporter(&self) -> &'static str {
-        match self {
-            Self::Http(_) => "otlphttp",
-            Self::Grpc(_) => "otlp",
-            Self::XRay(_) => "awsxray",
-            Self::Objects(_) => "awss3",
-        }
-    }
-
     /// Whether there is a place for this signal.
     pub(crate) fn takes(&self, signal: Signal) -> bool {
         match self {

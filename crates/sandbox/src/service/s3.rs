@@ -76,6 +76,10 @@ impl Service for S3 {
 
     fn answer(&self, core: &Core, call: &Call) -> Result<Done, ServiceError> {
         let (bucket, key) = place(&call.target);
+        // Before anything else about the request, as S3 does: a name that no bucket can have is nobody's.
+        if !bucket.is_empty() && !is_bucket_name(&bucket) {
+            return Err(bad("InvalidBucketName", "The specified bucket is not valid.").with("BucketName", &bucket));
+        }
         check_owner(call)?;
         // A part of an upload that nobody began, as S3 answers whoever may write there.
         let is_part = call.target.parameter("partNumber").is_some() && call.target.parameter("uploadId").is_some();
@@ -88,9 +92,6 @@ impl Service for S3 {
             if call.target.parameter(unknown).is_some() {
                 return Err(not_played(&format!("the query parameter '{unknown}'")));
             }
-        }
-        if !bucket.is_empty() && !is_bucket_name(&bucket) {
-            return Err(bad("InvalidBucketName", "The specified bucket is not valid."));
         }
         if key.len() > LONGEST_KEY {
             return Err(bad("KeyTooLongError", "Your key is too long"));
@@ -133,9 +134,18 @@ fn place(target: &Target) -> (String, String) {
     }
 }
 
+/// The rules of S3's user guide, "General purpose bucket naming rules".
 fn is_bucket_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let labels: Vec<&str> = name.split('.').collect();
+    let is_label = |label: &&str| !label.is_empty() && label.chars().all(|c| is_plain(c) || c == '-');
+    let is_address = labels.len() == 4 && labels.iter().all(|label| label.parse::<u8>().is_ok());
     (3..=63).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        && labels.iter().all(|label| is_label(&label))
+        && name.starts_with(is_plain)
+        && name.ends_with(is_plain)
+        && !is_address
+        && !["xn--", "sthree-", "amzn-s3-demo-"].iter().any(|reserved| name.starts_with(reserved))
 }
 
 fn bad(code: &str, message: &str) -> ServiceError {

@@ -149,6 +149,7 @@ fn by_code(case: &Case<'_>, error: &ServiceError, answered: &Answered) -> Option
             ProbeKind::DryRun | ProbeKind::EmptyBatch | ProbeKind::Describe => cause("stream_missing"),
             _ => cause("not_found"),
         }),
+        "InvalidBucketName" => plain(cause("bucket_name")),
         "NoSuchBucket" | "NoSuchKey" => plain(cause("not_found")),
         "InvalidArgument" if lower.contains("delivery stream type") => {
             let kind = message.split_whitespace().find(|word| word.ends_with("AsSource")).unwrap_or("another source");
@@ -365,6 +366,7 @@ fn by_status(case: &Case<'_>, status: u16, answered: &Answered) -> Finding {
         404 if case.is_amp() && !is_amp_path(case.config.url.path()) => by_address(case),
         404 | 405 | 410 => plain(cause("not_found")),
         400 | 411 | 412 | 415 | 422 | 501 if case.is_s3() && !case.is_write => plain(cause("store_unproven")),
+        400 | 411 | 412 | 413 | 415 | 422 if case.is_write => plain(cause("write_refused")),
         400 | 411 | 412 | 413 | 415 | 422 => plain(cause("probe_refused")),
         429 => plain(cause("throttled")),
         500..=599 => plain(cause("receiver_broken")),

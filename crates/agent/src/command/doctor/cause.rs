@@ -116,7 +116,16 @@ impl Finding {
     }
 
     pub fn commands(&self) -> Vec<String> {
-        self.cause.commands.iter().map(|command| filled(command, &self.facts)).collect()
+        let proxy = self.facts.get("proxy").map(String::as_str);
+        let shown = |command: &&str| {
+            let whole = filled(command, &self.facts);
+            // The token server has a proxy setting of its own.
+            match proxy.filter(|_| !command.contains("{token_url}")) {
+                Some(proxy) => through(&whole, proxy),
+                None => whole,
+            }
+        };
+        self.cause.commands.iter().map(shown).collect()
     }
 
     pub fn iam(&self) -> Option<(String, String)> {
@@ -150,6 +159,24 @@ pub fn filled(text: &str, facts: &Facts) -> String {
     out
 }
 
+/// The command as it goes the way that the destination's requests go: a shell knows nothing of proxy_url.
+fn through(command: &str, proxy: &str) -> String {
+    let is_own = ["--proxy", "--noproxy", "169.254.", "-proxy"].iter().any(|word| command.contains(word));
+    if is_own {
+        return command.to_owned();
+    }
+    if let Some(rest) = command.strip_prefix("curl ") {
+        return format!("curl --proxy {proxy} {rest}");
+    }
+    match command.strip_prefix("openssl s_client ") {
+        Some(rest) => {
+            let host = proxy.split_once("://").map_or(proxy, |(_, host)| host).trim_end_matches('/');
+            format!("openssl s_client -proxy {host} {rest}")
+        }
+        None => command.to_owned(),
+    }
+}
+
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
@@ -157,6 +184,19 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_go_through_the_proxy_that_requests_go_through() {
+        let proxy = "http://proxy.example:3128";
+        for (command, wanted) in [
+            ("curl -sS https://h/", "curl --proxy http://proxy.example:3128 -sS https://h/"),
+            ("openssl s_client -connect h:443", "openssl s_client -proxy proxy.example:3128 -connect h:443"),
+            ("curl -m 2 http://169.254.169.254/", "curl -m 2 http://169.254.169.254/"),
+            ("aws sts get-caller-identity", "aws sts get-caller-identity"),
+        ] {
+            assert_eq!(through(command, proxy), wanted);
+        }
+    }
 
     #[test]
     fn facts_fill_their_places_and_unknown_ones_stand_in_capitals() {

@@ -11,17 +11,24 @@ use super::{
     },
     credential_causes::CREDENTIAL_CAUSES,
     log_causes::LOG_CAUSES,
+    source_causes::SOURCE_CAUSES,
 };
 
 /// Looks a cause up. Ids in the code are checked by a test, so the fallback is never seen.
 pub fn cause(id: &str) -> &'static Cause {
-    CAUSES.iter().chain(CREDENTIAL_CAUSES).chain(LOG_CAUSES).find(|cause| cause.id == id).unwrap_or(&UNKNOWN)
+    CAUSES
+        .iter()
+        .chain(CREDENTIAL_CAUSES)
+        .chain(SOURCE_CAUSES)
+        .chain(LOG_CAUSES)
+        .find(|cause| cause.id == id)
+        .unwrap_or(&UNKNOWN)
 }
 
 /// Every row.
 #[cfg(test)]
 pub fn all() -> impl Iterator<Item = &'static Cause> + Clone {
-    CAUSES.iter().chain(CREDENTIAL_CAUSES).chain(LOG_CAUSES).chain(std::iter::once(&UNKNOWN))
+    CAUSES.iter().chain(CREDENTIAL_CAUSES).chain(SOURCE_CAUSES).chain(LOG_CAUSES).chain(std::iter::once(&UNKNOWN))
 }
 
 /// What is left when nothing else fits.
@@ -394,6 +401,26 @@ receiver_broken, Answer {
     meaning: "The request arrived; the receiver or a load balancer before it cannot serve it now. The agent tries again and keeps the data.",
     steps: ["look at the receiver's health, or at the AWS Health Dashboard", "501 means that it does not play this kind of request"],
     commands: [],
+}
+bucket_name, Answer {
+    verdict: "{bucket} is no name that a bucket can have",
+    seen: "`InvalidBucketName`: The specified bucket is not valid; `sigpost check` says what is wrong with it.",
+    meaning: "Names of buckets have 3 to 63 characters: small letters, digits, hyphens and single dots, a letter or digit first and last.",
+    steps: [
+        "correct the bucket in `url`: the first part of the path, or of the host before .s3",
+        "path style needs the bucket before the prefix: https://s3.REGION.amazonaws.com/BUCKET/PREFIX",
+    ],
+    commands: ["aws s3api list-buckets --query 'Buckets[].Name'"],
+}
+write_refused, Answer {
+    verdict: "it refuses what was really written ({status})",
+    seen: "400, 413, 415 or 422 to one sample, line or object of --write-probe.",
+    meaning: "The address answers and lets us in, and does not take this kind of request: another protocol, another content type, a limit.",
+    steps: [
+        "read its words above: does it want another protocol, another content type, other labels?",
+        "compare `protocol` and the path in `url` with the receiver's documentation",
+    ],
+    commands: ["sigpost check {config}"],
 }
 probe_refused, Answer {
     verdict: "it refuses the probe's request ({status})",

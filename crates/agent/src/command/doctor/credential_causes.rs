@@ -19,7 +19,7 @@ no_credentials, Credentials {
 file_unreadable, Credentials {
     verdict: "a file that holds its credentials cannot be read ({file})",
     seen: "`reading secret file PATH: Permission denied`, or `No such file or directory`.",
-    meaning: "access_key_file, secret_key_file, a certificate or a key is missing, or not readable by the user the agent runs as.",
+    meaning: "access_key_file, secret_key_file, a shared AWS file, a certificate or a key is missing, or not readable by the user the agent runs as.",
     steps: [
         "correct the path, or let the agent's user read it: chown root:sigpost FILE; chmod 640 FILE (and x on each directory)",
         "in Kubernetes, compare the volume's mountPath and the Secret's keys",
@@ -50,7 +50,7 @@ stored_secret_missing, Credentials {
 }
 profile_unknown, Credentials {
     verdict: "the profile {profile} is in none of the shared files",
-    seen: "`profile X (FILES): there is no such profile in the files`.",
+    seen: "`profile X (FILES): there is no such profile in the files`, `source_profile Y of profile X is not in the files`.",
     meaning: "The name is misspelt, or the files are those of another user: the agent's HOME is rarely yours.",
     steps: [
         "it was looked for in {config_file} and {credentials_file}; set shared_config_file and shared_credentials_file to the files that hold it",
@@ -75,10 +75,13 @@ profile_incomplete, Credentials {
     commands: ["AWS_CONFIG_FILE={config_file} AWS_SHARED_CREDENTIALS_FILE={credentials_file} aws configure list --profile {profile}"],
 }
 profile_broken, Credentials {
-    verdict: "the shared AWS files cannot be read as such (profile {profile})",
-    seen: "`could not parse profile file`.",
-    meaning: "A line is neither [section] nor key = value nor a comment.",
-    steps: ["look for a line without `=`, a tab before a key, or a bracket that is not closed"],
+    verdict: "the shared AWS file {file} is none (profile {profile})",
+    seen: "`profile X (FILES): FILE, line N: this is neither [section] nor key = value nor a comment`, `this is not text (UTF-8)`.",
+    meaning: "A line is neither [section] nor key = value nor a comment, or the file is no text at all. Files that cannot be read at all are `file_unreadable`.",
+    steps: [
+        "look at the line that is named: a line without `=`, a key before the first [section], a bracket that is not closed",
+        "the file is read again when it changes",
+    ],
     commands: ["AWS_CONFIG_FILE={config_file} AWS_SHARED_CREDENTIALS_FILE={credentials_file} aws configure list --profile {profile}"],
 }
 profile_sso, Credentials {
@@ -133,7 +136,7 @@ trust_policy, Credentials {
     seen: "`AccessDenied: User X is not authorized to perform: sts:AssumeRole on resource: ROLE`.",
     meaning: "Two policies must agree: the role's trust policy names who may assume it (and the external id), and the caller's own policy allows the call.",
     steps: [
-        "in the role's trust policy, name the caller as Principal: {from}",
+        "the role must exist, and its trust policy must name as Principal: {from}",
         "in the caller's own policy, allow {action} on {role} (needed across accounts, and wherever the trust policy names the account)",
         "if the trust policy asks for sts:ExternalId, set external_id to exactly that",
         "for web identity: sub and aud in the trust policy's Condition must be those of the token (system:serviceaccount:NAMESPACE:NAME)",
@@ -245,15 +248,13 @@ certificate_expired, Credentials {
 }
 roles_anywhere_refused, Credentials {
     verdict: "IAM Roles Anywhere does not accept the certificate for {role}",
-    seen: "`Roles Anywhere, role R: AWS said AccessDeniedException`.",
-    meaning: "The certificate is not issued by the trust anchor or is revoked; anchor or profile is disabled; the role is not in the profile; or its trust policy lacks the service.",
+    seen: "`Roles Anywhere, role R: AWS said AccessDeniedException: Untrusted certificate`.",
+    meaning: "The certificate is not issued by the trust anchor's authority, an intermediate one is missing, it is revoked, or it is not such as Roles Anywhere takes (X.509 v3, CA:FALSE, digitalSignature, SHA-256).",
     steps: [
-        "the trust anchor's CA must have issued the certificate (send intermediates in certificate_chain); anchor and profile must be enabled",
-        "the profile must list {role}",
-        "the role's trust policy must allow rolesanywhere.amazonaws.com: sts:AssumeRole, sts:TagSession, sts:SetSourceIdentity",
+        "the trust anchor's authority must have issued the certificate; send what is between them in certificate_chain",
+        "the trust anchor must be enabled, and the certificate in no revocation list that was imported",
     ],
-    commands: ["aws rolesanywhere list-trust-anchors", "aws rolesanywhere list-profiles"],
-    iam: ("sts:AssumeRole, sts:TagSession, sts:SetSourceIdentity", "the role's trust policy, Principal Service rolesanywhere.amazonaws.com"),
+    commands: ["openssl x509 -in {certificate} -noout -subject -issuer -serial -ext keyUsage,basicConstraints", "aws rolesanywhere list-trust-anchors", "aws rolesanywhere list-crls"],
 }
 credentials_failed, Credentials {
     verdict: "its credentials cannot be had",

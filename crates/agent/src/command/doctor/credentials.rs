@@ -1,11 +1,14 @@
-//! Why there are no credentials: the words of the source that failed, turned into a cause.
+//! Why there are no credentials: the kind of the failure and the service's own code, turned into a cause.
 //!
-//! Asks nothing (`aws` and `metadata` do). Keeps true: every failure gets a cause; the source's own words stay beside it.
+//! Asks nothing (`aws` and `metadata` do). Keeps true: every failure gets a cause; the source's own words stay beside it; what AWS
+//! said decides by AWS's code and words alone, never by a text that this program put beside them.
 
-use aws::{CredentialSource, Explanation, IdentityConfig, SourceOutcome};
+use std::path::Path;
+
+use aws::{Asked, CredentialSource, Explanation, Fault, IdentityConfig, Refused, SourceOutcome};
 
 use super::{
-    cause::Finding,
+    cause::{Cause, Finding},
     causes::cause,
     metadata::{MetadataSight, MetadataState},
     words,
@@ -13,186 +16,190 @@ use super::{
 
 /// The cause of an explanation without credentials; `None` where there are some.
 pub fn refusal(explanation: &Explanation, metadata: Option<&MetadataSight>) -> Option<Finding> {
-    let error = explanation.error.as_deref()?;
-    if let Some(role) = explanation.roles.last().filter(|role| role.error.is_some()) {
-        return Some(of_role(&role.role_arn, error, explanation));
+    let case = Told { error: explanation.error.as_deref()?, explanation, metadata };
+    Some(explanation.fault.as_ref().and_then(|fault| case.by_fault(fault)).unwrap_or_else(|| case.by_text()))
+}
+
+/// What was told of a failure.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    error: &'a str,
+    explanation: &'a Explanation,
+    metadata: Option<&'a MetadataSight>,
+}
+
+impl Told<'_> {
+    fn finding(&self, found: &'static Cause) -> Finding {
+        Finding::new(found, words::said(self.error))
     }
-    let failed = explanation.sources.iter().find(|s| s.outcome == SourceOutcome::Failed);
-    let source = failed.map_or("", |s| s.source.as_str());
-    Some(of_text(source, error, explanation, metadata))
-}
 
-fn of_role(role: &str, error: &str, explanation: &Explanation) -> Finding {
-    let id = if let Some(finding) = of_key(error) {
-        return finding.with("source", source_of(explanation));
-    } else if error.contains("DurationSeconds") {
-        cause("role_duration")
-    } else if error.contains("RegionDisabled") {
-        cause("sts_region_disabled")
-    } else if error.contains("AccessDenied") {
-        cause("trust_policy")
-    } else if is_network(error) {
-        cause("sts_unreachable")
-    } else {
-        cause("credentials_failed")
-    };
-    about_role(Finding::new(id, words::said(error)), role, error, explanation)
-}
+    /// By the kind that whoever failed gave it.
+    fn by_fault(&self, fault: &Fault) -> Option<Finding> {
+        let of_profile = |found, name: &str| self.finding(found).with("profile", name);
+        let of_file = |found, path: &Path| self.finding(found).with("file", path.display().to_string());
+        Some(match fault {
+            Fault::Refused(refused) => self.of_refusal(refused)?,
+            Fault::Unreached(Asked::Sts | Asked::StsWebIdentity) => self.about_role(cause("sts_unreachable"), None),
+            Fault::Unreached(Asked::RolesAnywhere) => self.finding(cause("anywhere_unreachable")),
+            Fault::Unreached(Asked::Container) | Fault::OddAnswer(Asked::Container) => {
+                self.finding(cause("container_failed"))
+            }
+            Fault::Unreached(Asked::InstanceMetadata) => self.of_metadata()?,
+            Fault::OddAnswer(Asked::InstanceMetadata) => self.finding(cause("imds_odd")),
+            Fault::OddAnswer(_) => self.finding(cause("odd_answer")),
+            Fault::Nowhere => self.nowhere(),
+            Fault::EnvironmentHalf { missing } => self.finding(cause("environment_half")).with("missing", *missing),
+            Fault::FileUnreadable(path) => of_file(cause("file_unreadable"), path),
+            Fault::NotPem { place } => self.finding(cause("not_pem")).with("file", place.clone()),
+            Fault::WebIdentityToken(path) => of_file(cause("token_file_unreadable"), path),
+            Fault::ContainerToken(path) => of_file(cause("container_token"), path),
+            Fault::ContainerAddress => self.finding(cause("container_address")),
+            Fault::ProfileUnknown { name } => of_profile(cause("profile_unknown"), name),
+            Fault::ProfileCircle => self.finding(cause("profile_loop")).with("profile", self.profile()),
+            Fault::SharedFileMalformed(path) => of_file(cause("profile_broken"), path).with("profile", self.profile()),
+            Fault::ProfileIncomplete { name } => of_profile(cause("profile_incomplete"), name),
+            Fault::ProfileValue { name, key } => of_profile(cause("profile_value"), name).with("value_key", *key),
+            Fault::ProfileSso { name } => of_profile(cause("profile_sso"), name),
+            Fault::ProfileConsoleLogin { name } => of_profile(cause("profile_console_login"), name),
+            Fault::ProfileMfa { name, refused } => {
+                self.about_role(cause("profile_mfa"), Some(refused)).with("profile", name.clone())
+            }
+            Fault::Helper => self.finding(cause("process_failed")),
+            Fault::KeyOfAnotherCertificate => self.finding(cause("key_not_of_certificate")),
+            Fault::CertificateOver => self.finding(cause("certificate_expired")),
+            Fault::KeyKind => self.finding(cause("key_kind")),
+            Fault::Broke => self.finding(cause("broke_off")),
+        })
+    }
 
-fn about_role(finding: Finding, role: &str, error: &str, explanation: &Explanation) -> Finding {
-    let action = if error.contains("AssumeRoleWithWebIdentity") || error.starts_with("web identity") {
-        "sts:AssumeRoleWithWebIdentity"
-    } else {
-        "sts:AssumeRole"
-    };
-    let from = error.split_once("User: ").and_then(|(_, rest)| rest.split_whitespace().next());
-    let sts = explanation.sts_endpoint.clone().unwrap_or_default();
-    let region = explanation.region.as_ref().map_or_else(String::new, |(region, _)| region.clone());
-    finding
-        .with("role", role)
-        .with("role_name", words::role_name(role))
-        .with("action", action)
-        .with("from", from.map_or_else(|| "the ARN that GetCallerIdentity shows".to_owned(), words::principal))
-        .with("sts", sts)
-        .with("region", region)
-}
+    /// By the service's own code, and where that says little its own words.
+    fn of_refusal(&self, refused: &Refused) -> Option<Finding> {
+        let words = refused.message.to_ascii_lowercase();
+        let late = words.contains("signature expired") || words.contains("signature not yet current");
+        let about_duration = words.contains("durationseconds")
+            || words.contains("maxsessionduration")
+            || words.contains("session limit for roles assumed by role chaining");
+        let role = |found| self.about_role(found, Some(refused));
+        Some(match (refused.by, refused.code.as_str()) {
+            (Asked::Container, _) => self.finding(cause("container_failed")),
+            (Asked::InstanceMetadata, _) => self.finding(cause("imds_role_refused")),
+            (_, "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture") => {
+                self.of_key(cause("clock_skew"), refused)
+            }
+            (_, _) if late => self.of_key(cause("clock_skew"), refused),
+            (Asked::RolesAnywhere, code) => match code {
+                "AccessDenied" if words.contains("assume role") => role(cause("anywhere_role")),
+                "AccessDenied" => role(cause("roles_anywhere_refused")),
+                "ResourceNotFound" => role(cause("anywhere_missing")),
+                "Validation" if about_duration || words.contains("duration") => role(cause("anywhere_duration")),
+                "Validation" if words.contains("session name") || words.contains("sessionname") => {
+                    role(cause("anywhere_session_name"))
+                }
+                _ => return None,
+            },
+            (Asked::StsWebIdentity, "InvalidIdentityToken" | "IDPRejectedClaim") => role(cause("web_identity_refused")),
+            (Asked::StsWebIdentity, "ExpiredToken") => role(cause("web_identity_expired")),
+            (_, "RegionDisabled") => role(cause("sts_region_disabled")),
+            (_, "ExpiredToken") => self.of_key(cause("expired_token"), refused),
+            (_, "InvalidClientTokenId" | "UnrecognizedClient" | "InvalidAccessKeyId") => {
+                self.of_key(cause("unknown_key"), refused)
+            }
+            (_, "SignatureDoesNotMatch" | "InvalidSignature") => self.of_key(cause("wrong_secret"), refused),
+            (_, "Validation" | "ValidationError") if about_duration => role(cause("role_duration")),
+            (_, _) if about_duration => role(cause("role_duration")),
+            (_, "AccessDenied") => role(cause("trust_policy")),
+            _ => return None,
+        })
+    }
 
-/// What STS says of the keys a role is assumed with.
-fn of_key(error: &str) -> Option<Finding> {
-    let id = if error.contains("ExpiredToken") {
-        cause("expired_token")
-    } else if error.contains("InvalidClientTokenId") || error.contains("UnrecognizedClient") {
-        cause("unknown_key")
-    } else if error.contains("Signature expired") || error.contains("Signature not yet current") {
-        cause("clock_skew")
-    } else if error.contains("SignatureDoesNotMatch") || error.contains("InvalidSignature") {
-        cause("wrong_secret")
-    } else {
-        return None;
-    };
-    Some(Finding::new(id, words::said(error)))
-}
+    /// What is said of the keys a role is asked for with: which they are, and where they come from.
+    fn of_key(&self, found: &'static Cause, refused: &Refused) -> Finding {
+        let finding = self.finding(found).with("source", source_of(self.explanation));
+        match &refused.key_id {
+            Some(key) => finding.with("key", key.clone()),
+            None => finding,
+        }
+    }
 
-fn of_text(source: &str, error: &str, explanation: &Explanation, metadata: Option<&MetadataSight>) -> Finding {
-    let finding = |found| Finding::new(found, words::said(error));
-    let has = |word: &str| error.contains(word);
-    let lower = error.to_ascii_lowercase();
-    let profile = || word_after(error, "profile ").unwrap_or_else(|| "default".to_owned());
-    if has("no AWS credentials found") {
-        // The chain ends at the metadata service: what it did is more to the point than that nothing was found.
+    fn about_role(&self, found: &'static Cause, refused: Option<&Refused>) -> Finding {
+        let role = refused.and_then(|r| r.role_arn.clone());
+        let role = role.or_else(|| self.explanation.roles.last().map(|role| role.role_arn.clone()));
+        let role = role.or_else(|| word_after(self.error, "role ").filter(|word| word.starts_with("arn:")));
+        let is_web = refused.is_some_and(|r| r.by == Asked::StsWebIdentity);
+        let action = if is_web { "sts:AssumeRoleWithWebIdentity" } else { "sts:AssumeRole" };
+        let caller = refused.and_then(|r| r.message.split_once("User: ")?.1.split_whitespace().next());
+        let from = match caller {
+            Some(caller) => words::principal(caller),
+            None if is_web => "the cluster's OIDC provider (Federated), for this token's sub and aud".to_owned(),
+            None => "the ARN that GetCallerIdentity shows".to_owned(),
+        };
+        let finding = self.finding(found).with("action", action).with("from", from);
+        let finding = match role {
+            Some(role) => finding.with("role_name", words::role_name(&role)).with("role", role),
+            None => finding,
+        };
+        let token = word_after(self.error, ", token ").filter(|file| file.starts_with('/'));
+        let finding = match token {
+            Some(file) => finding.with("file", file),
+            None => finding,
+        };
+        match &self.explanation.sts_endpoint {
+            Some(sts) => finding.with("sts", sts.clone()),
+            // A profile's role is asked for where the chain or the profile says; the words name the region.
+            None => match word_after(self.error, " in ").filter(|_| self.error.contains("assuming role ")) {
+                Some(region) => finding.with("sts", format!("https://sts.{region}.amazonaws.com/")),
+                None => finding,
+            },
+        }
+    }
+
+    /// The chain ends at the metadata service: what it did is more to the point than that nothing was found.
+    fn nowhere(&self) -> Finding {
         let told = |m: &&MetadataSight| {
             // Other refusals are those of other clouds' metadata services.
             matches!(m.state, MetadataState::TokenLost | MetadataState::NoRole | MetadataState::Refused(403))
         };
-        let sight = metadata.filter(told);
+        let sight = self.metadata.filter(told);
         let detail = "none of the places of the standard chain gives any; see identity for the reason of each";
-        return match sight.and_then(MetadataSight::finding) {
+        match sight.and_then(MetadataSight::finding) {
             Some(found) => Finding { detail: detail.to_owned(), ..found },
             None => Finding::new(cause("no_credentials"), detail),
-        };
+        }
     }
-    if has("lead in a circle") || has("is its own source_profile") || has("infinite loop") {
-        return finding(cause("profile_loop")).with("profile", profile());
+
+    fn of_metadata(&self) -> Option<Finding> {
+        let found = self.metadata.and_then(MetadataSight::finding)?;
+        Some(Finding { detail: words::said(self.error), ..found })
     }
-    if has("was not defined") || has("no such profile in the files") || has("is not in the files") {
-        return finding(cause("profile_unknown")).with("profile", profile());
+
+    /// The profile that was asked for.
+    fn profile(&self) -> String {
+        word_after(self.error, "profile ").unwrap_or_else(|| "default".to_owned())
     }
-    if has("could not parse profile file") {
-        return finding(cause("profile_broken")).with("profile", profile());
+
+    /// What has no kind: by the message of the part that failed.
+    fn by_text(&self) -> Finding {
+        let error = self.error;
+        let has = |word: &str| error.contains(word);
+        let failed = self.explanation.sources.iter().find(|s| s.outcome == SourceOutcome::Failed);
+        if has("static keys: ") && (has(" has a blank inside") || has(" is empty; write") || has(" lines; write")) {
+            let secret = error.split_once("key: ").or_else(|| error.split_once("token: ")).map_or("", |(_, rest)| rest);
+            let secret =
+                [" has ", " is empty"].into_iter().find_map(|end| Some(secret.split_once(end)?.0)).unwrap_or(secret);
+            return self.finding(cause("secret_malformed")).with("secret", secret);
+        }
+        if has(" is not read yet: ") {
+            let reference = word_after(error, "the secret ").unwrap_or_default();
+            return self.finding(cause("stored_secret_missing")).with("reference", reference);
+        }
+        let of_metadata = error.starts_with("instance metadata")
+            || error.contains("credential_source Ec2InstanceMetadata")
+            || failed.is_some_and(|source| source.source == "instance metadata");
+        match self.of_metadata().filter(|_| of_metadata) {
+            Some(found) => found,
+            None => self.finding(cause("credentials_failed")),
+        }
     }
-    if has("human login") {
-        return finding(cause("profile_sso")).with("profile", profile());
-    }
-    let incomplete = [
-        "has no credentials: no keys",
-        "has a role_arn, and neither",
-        "has both source_profile and",
-        "and no aws_secret_access_key",
-        "and no aws_access_key_id",
-        "is none of Environment",
-    ];
-    if incomplete.iter().any(|words| has(words)) {
-        return finding(cause("profile_incomplete")).with("profile", profile());
-    }
-    if has("the private key does not belong to the certificate") {
-        return finding(cause("key_not_of_certificate"));
-    }
-    if has("static keys: ") && (has(" has a blank inside") || has(" is empty; write") || has(" lines; write")) {
-        let secret = error.split_once("key: ").or_else(|| error.split_once("token: ")).map_or("", |(_, rest)| rest);
-        let secret =
-            [" has ", " is empty"].into_iter().find_map(|end| Some(secret.split_once(end)?.0)).unwrap_or(secret);
-        return finding(cause("secret_malformed")).with("secret", secret);
-    }
-    if has("cannot read the token file") {
-        let file = word_after(error, "the token file ").unwrap_or_default();
-        return finding(cause("token_file_unreadable")).with("file", file);
-    }
-    if has(" is not read yet: ") {
-        let reference = word_after(error, "the secret ").unwrap_or_default();
-        return finding(cause("stored_secret_missing")).with("reference", reference);
-    }
-    if has("reading secret file ") {
-        return finding(cause("file_unreadable")).with("file", word_after(error, "secret file ").unwrap_or_default());
-    }
-    if has("could not read file `") {
-        return finding(cause("file_unreadable")).with("file", word_after(error, "read file `").unwrap_or_default());
-    }
-    if has("cannot read the ") && has(" file ") {
-        return finding(cause("file_unreadable")).with("file", word_after(error, " file ").unwrap_or_default());
-    }
-    if error.starts_with("Roles Anywhere") {
-        let role = word_after(error, "role ").unwrap_or_default();
-        let id = if has("expired at") || has("is valid only from") {
-            cause("certificate_expired")
-        } else if has("AWS said") {
-            cause("roles_anywhere_refused")
-        } else {
-            cause("credentials_failed")
-        };
-        return finding(id).with("role", role);
-    }
-    if lower.contains("web identity") || has("AssumeRoleWithWebIdentity") || source == "web identity" {
-        let role = word_after(error, "role ").or_else(|| std::env::var("AWS_ROLE_ARN").ok()).unwrap_or_default();
-        let file = word_after(error, "token ").filter(|f| f.starts_with('/'));
-        let file = file.or_else(|| std::env::var("AWS_WEB_IDENTITY_TOKEN_FILE").ok()).unwrap_or_default();
-        let id = if has("InvalidIdentityToken") || has("IDPRejectedClaim") || lower.contains("audience") {
-            cause("web_identity_refused")
-        } else if has("ExpiredToken") {
-            cause("web_identity_expired")
-        } else if has("RegionDisabled") {
-            cause("sts_region_disabled")
-        } else if has("AccessDenied") {
-            cause("trust_policy")
-        } else if has("No such file") || has("Permission denied") {
-            cause("token_file_unreadable")
-        } else if is_network(error) {
-            cause("sts_unreachable")
-        } else {
-            cause("credentials_failed")
-        };
-        return about_role(finding(id).with("file", file), &role, error, explanation);
-    }
-    if has("sts:AssumeRole") && has("AccessDenied") {
-        // A role of a profile.
-        let role =
-            word_after(error, "assuming role ").or_else(|| word_after(error, "on resource: ")).unwrap_or_default();
-        return about_role(finding(cause("trust_policy")), &role, error, explanation);
-    }
-    if let Some(found) = of_key(error) {
-        return found.with("source", source_of(explanation));
-    }
-    if has("credential_process") {
-        return finding(cause("process_failed"));
-    }
-    if lower.starts_with("container") {
-        return finding(cause("container_failed"));
-    }
-    if let Some(found) = metadata.and_then(MetadataSight::finding)
-        && (error.starts_with("instance metadata") || source == "instance metadata")
-    {
-        return Finding { detail: words::said(error), ..found };
-    }
-    finding(cause("credentials_failed"))
 }
 
 /// Nothing came within the time of an examination.
@@ -213,20 +220,6 @@ fn source_of(explanation: &Explanation) -> String {
     taken.map_or_else(|| "their source".to_owned(), |s| s.source.clone())
 }
 
-fn is_network(error: &str) -> bool {
-    [
-        "dispatch failure",
-        "timed out",
-        "timeout",
-        "cannot connect",
-        "cannot find the address",
-        "did not connect us",
-        "TLS with",
-    ]
-    .iter()
-    .any(|word| error.contains(word))
-}
-
 /// The word after `mark`, without what sentences put behind words.
 fn word_after(text: &str, mark: &str) -> Option<String> {
     let (_, rest) = text.split_once(mark)?;
@@ -235,192 +228,4 @@ fn word_after(text: &str, mark: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use aws::{RoleCheck, SourceCheck};
-
-    use super::*;
-
-    fn explained(error: &str, source: &str, role: Option<&str>) -> Explanation {
-        let outcome = SourceOutcome::Failed;
-        Explanation {
-            error: Some(error.to_owned()),
-            sources: vec![SourceCheck { source: source.to_owned(), outcome, why: error.to_owned() }],
-            roles: role
-                .map(|role_arn| RoleCheck {
-                    role_arn: role_arn.to_owned(),
-                    session_name: "s".to_owned(),
-                    error: Some(error.to_owned()),
-                })
-                .into_iter()
-                .collect(),
-            ..Explanation::default()
-        }
-    }
-
-    #[test]
-    fn every_failing_source_has_its_cause() {
-        let role = "arn:aws:iam::1:role/w";
-        let denied = "assuming role arn:aws:iam::1:role/w with AKID in us-east-1: AccessDenied: User: arn:aws:iam::1:user/u is not \
-                      authorized to perform: sts:AssumeRole on resource: arn:aws:iam::1:role/w";
-        let table: &[(&str, &str, Option<&str>, &str)] = &[
-            (denied, "static keys", Some(role), "trust_policy"),
-            ("assuming role r: ExpiredToken: over", "static keys", Some(role), "expired_token"),
-            ("assuming role r: InvalidClientTokenId: x", "static keys", Some(role), "unknown_key"),
-            ("assuming role r: SignatureDoesNotMatch: x", "static keys", Some(role), "wrong_secret"),
-            ("assuming role r: SignatureDoesNotMatch: Signature expired: 1", "static keys", Some(role), "clock_skew"),
-            ("assuming role r: The requested DurationSeconds exceeds", "static keys", Some(role), "role_duration"),
-            ("assuming role r: RegionDisabledException: x", "static keys", Some(role), "sts_region_disabled"),
-            ("assuming role r: dispatch failure: io error", "static keys", Some(role), "sts_unreachable"),
-            ("assuming role r: something else", "static keys", Some(role), "credentials_failed"),
-            (
-                "profile a (x): the profiles lead in a circle: a -> b -> a; end the chain",
-                "profile a",
-                None,
-                "profile_loop",
-            ),
-            ("profile a (x): profile a is its own source_profile and has no keys", "profile a", None, "profile_loop"),
-            ("profile p (a): there is no such profile in the files; name one", "profile p", None, "profile_unknown"),
-            ("profile p (a): source_profile q of profile p is not in the files", "profile p", None, "profile_unknown"),
-            (
-                "profile p (a): profile p has no credentials: no keys, no role_arn",
-                "profile p",
-                None,
-                "profile_incomplete",
-            ),
-            (
-                "profile p (a): profile p has a role_arn, and neither source_profile nor",
-                "profile p",
-                None,
-                "profile_incomplete",
-            ),
-            ("profile p (a): could not parse profile file", "profile p", None, "profile_broken"),
-            ("profile p (a): profile p is for a human login (SSO), which cannot", "profile p", None, "profile_sso"),
-            (
-                "static keys: secret_key: reading secret file /a/b: Permission denied (os error 13)",
-                "static keys",
-                None,
-                "file_unreadable",
-            ),
-            (
-                "static keys: secret_key: the secret aws-ssm:///a is not read yet: no such parameter",
-                "static keys",
-                None,
-                "stored_secret_missing",
-            ),
-            (
-                "static keys: secret_key: the file /a/b has 2 lines; write the key alone into it",
-                "static keys",
-                None,
-                "secret_malformed",
-            ),
-            ("static keys: secret_key: the file /a/b is empty; write it", "static keys", None, "secret_malformed"),
-            ("profile a (/x, /y): invalid profile: could not read file `/y`", "profile a", None, "file_unreadable"),
-            (
-                "Roles Anywhere, role r: cannot read the private_key file /k: No such file",
-                "Roles Anywhere r",
-                None,
-                "file_unreadable",
-            ),
-            (
-                "Roles Anywhere, role r: the private key does not belong to the certificate (x)",
-                "Roles Anywhere r",
-                None,
-                "key_not_of_certificate",
-            ),
-            (
-                "Roles Anywhere, role r: the certificate 1 expired at 2020; renew it",
-                "Roles Anywhere r",
-                None,
-                "certificate_expired",
-            ),
-            (
-                "Roles Anywhere, role r: AWS said AccessDeniedException: x",
-                "Roles Anywhere r",
-                None,
-                "roles_anywhere_refused",
-            ),
-            (
-                "web identity: cannot read the token file /t: No such file",
-                "web identity r",
-                None,
-                "token_file_unreadable",
-            ),
-            (
-                "web identity: role r, token /t: STS said InvalidIdentityToken: Incorrect token audience",
-                "web identity r",
-                None,
-                "web_identity_refused",
-            ),
-            (
-                "web identity: role r, token /t: STS said ExpiredTokenException: x",
-                "web identity r",
-                None,
-                "web_identity_expired",
-            ),
-            (
-                "web identity: role r, token /t: STS said AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity",
-                "web identity r",
-                None,
-                "trust_policy",
-            ),
-            (
-                "web identity: role r, token /t: cannot connect to sts:443: connection refused",
-                "web identity r",
-                None,
-                "sts_unreachable",
-            ),
-            (
-                "profile p (a): AccessDenied: User: x is not authorized to perform: sts:AssumeRole on resource: r",
-                "profile p",
-                None,
-                "trust_policy",
-            ),
-            (
-                "credential_process: the command failed with exit status: 1",
-                "credential_process",
-                None,
-                "process_failed",
-            ),
-            (
-                "container endpoint http://169.254.170.23/: it answered 403",
-                "container endpoint",
-                None,
-                "container_failed",
-            ),
-            ("no AWS credentials found; looked at environment: x", "", None, "no_credentials"),
-            ("anything", "", None, "credentials_failed"),
-        ];
-        for (error, source, role, id) in table {
-            let found = refusal(&explained(error, source, *role), None).unwrap();
-            assert_eq!(found.cause.id, *id, "{error}");
-        }
-    }
-
-    #[test]
-    fn a_source_that_hangs_is_named_too() {
-        let hanging = |source| late(&IdentityConfig { source, ..IdentityConfig::default() }, None, 13).cause.id;
-        let command = net::SecretSource::Inline(net::Secret::new("sleep 100"));
-        assert_eq!(hanging(CredentialSource::Process { command }), "process_failed");
-        assert_eq!(hanging(CredentialSource::Container { endpoint: None, token_file: None }), "container_failed");
-        let state = MetadataState::TokenLost;
-        let sight = MetadataSight { endpoint: "http://169.254.169.254".to_owned(), state };
-        assert_eq!(late(&IdentityConfig::default(), Some(&sight), 13).cause.id, "imds_hop_limit");
-    }
-
-    #[test]
-    fn facts_of_a_trust_policy_are_the_role_and_who_wanted_it() {
-        let error = "assuming role arn:aws:iam::1:role/w with AKID in us-east-1: AccessDenied: User: arn:aws:sts::1:assumed-role/base/x is not \
-                     authorized to perform: sts:AssumeRole on resource: arn:aws:iam::1:role/w";
-        let found = refusal(&explained(error, "static keys", Some("arn:aws:iam::1:role/w")), None).unwrap();
-        assert_eq!(found.facts["role"], "arn:aws:iam::1:role/w");
-        assert_eq!(found.facts["from"], "arn:aws:iam::1:role/base");
-        assert_eq!(found.iam(), Some(("sts:AssumeRole".to_owned(), "arn:aws:iam::1:role/w".to_owned())));
-    }
-
-    #[test]
-    fn paths_in_messages_are_found() {
-        assert_eq!(word_after("reading secret file /a/b: Permission denied", "secret file ").unwrap(), "/a/b");
-        assert_eq!(word_after("profile p (a, b): x", "profile ").unwrap(), "p");
-        assert_eq!(word_after("nothing", "profile "), None);
-    }
-}
+mod tests;

@@ -243,7 +243,13 @@ fn read(
     let judged = match sent {
         Sent::Unsigned(why) => {
             facts.outcome = "not sent: it could not be signed".to_owned();
-            Err(Finding::new(cause("credentials_failed"), words::said(&why)))
+            report.offset_ms = report.offset_ms.or_else(|| identity.and_then(|i| i.status().clock_offset_ms));
+            // An answer may have told the time before, and with it that they are over.
+            let now = words::far_now(report.offset_ms);
+            let held = report.identity.as_ref().and_then(|facts| facts.explanation.as_ref()?.caller.as_ref());
+            let is_over = held.and_then(|caller| caller.expires).is_some_and(|at| at <= now);
+            let id = if is_over { cause("expired_token") } else { cause("credentials_failed") };
+            Err(Finding::new(id, words::said(&why)))
         }
         Sent::Failed(error) => {
             facts.outcome = "no answer".to_owned();
@@ -413,17 +419,22 @@ fn identity_notes(plan: &DestinationPlan, report: &Report) -> Vec<Finding> {
         notes.push(Finding::new(cause("identity_refused_by_sts"), words::said(error)));
     }
     let explanation = facts.explanation.as_ref();
+    // As AWS sees it: its clock decides.
+    let now = words::far_now(report.offset_ms);
     if let Some(expires) = explanation.and_then(|e| e.caller.as_ref()).and_then(|c| c.expires)
-        && expires.duration_since(SystemTime::now()).is_ok_and(|left| left < ENDS_SOON)
+        && expires.duration_since(now).is_ok_and(|left| left < ENDS_SOON)
     {
-        notes.push(Finding::new(cause("credentials_end_soon"), "").with("expires", words::when(expires)));
+        notes.push(Finding::new(cause("credentials_end_soon"), "").with("expires", words::when(expires, now)));
+    }
+    for remark in explanation.map(|e| e.remarks.as_slice()).unwrap_or_default() {
+        notes.push(Finding::new(cause("profile_key_ignored"), words::said(remark)));
     }
     // The certificate that ends first is the one to renew; one that is over has been told as a refusal.
     let certificates = explanation.map(|e| e.certificates.as_slice()).unwrap_or_default();
     let first = certificates.iter().min_by_key(|certificate| certificate.not_after);
-    if let Some(first) = first.filter(|c| c.ends_soon(SystemTime::now()) && c.not_after > SystemTime::now()) {
+    if let Some(first) = first.filter(|c| c.ends_soon(now) && c.not_after > now) {
         let note = Finding::new(cause("own_certificate_ends_soon"), format!("from {}", first.place));
-        notes.push(note.with("whom", first.whom.clone()).with("ends", words::when(first.not_after)));
+        notes.push(note.with("whom", first.whom.clone()).with("ends", words::when(first.not_after, now)));
     }
     let of_host = aws::parse_host(&plan.config.url).and_then(|h| h.region);
     if let (Some((region, _)), Some(of_host)) = (explanation.and_then(|e| e.region.as_ref()), of_host)

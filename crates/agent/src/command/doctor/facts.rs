@@ -113,7 +113,14 @@ pub fn starred(text: &str) -> String {
 }
 
 fn of_source(source: &CredentialSource, facts: &mut Facts) {
+    if let CredentialSource::InstanceMetadata { endpoint: Some(endpoint) } = source {
+        facts.insert("endpoint", net::masked(endpoint).trim_end_matches('/').to_owned());
+    } else if matches!(source, CredentialSource::InstanceMetadata { .. } | CredentialSource::StandardChain) {
+        facts.insert("endpoint", "http://169.254.169.254".to_owned());
+    }
     if let CredentialSource::RolesAnywhere(config) = source {
+        facts.insert("trust_anchor", config.trust_anchor_arn.clone());
+        facts.insert("anywhere_profile", config.profile_arn.clone());
         for (name, pem) in [("certificate", &config.certificate), ("private_key", &config.private_key)] {
             if let Pem::File(path) = pem {
                 facts.insert(name, path.display().to_string());

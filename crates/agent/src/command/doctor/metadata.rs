@@ -102,7 +102,8 @@ async fn ask(endpoint: &Url) -> Option<MetadataState> {
         .ok()?;
     match send(role).await {
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => Some(MetadataState::NoRole),
-        Ok(answer) if answer.status.is_success() && !answer.body.trim_ascii().is_empty() => Some(MetadataState::Works),
+        Ok(answer) if answer.status.is_success() && answer.body.trim_ascii().is_empty() => Some(MetadataState::NoRole),
+        Ok(answer) if answer.status.is_success() => Some(MetadataState::Works),
         Ok(answer) => Some(MetadataState::Refused(answer.status.as_u16())),
         Err(_) => None,
     }

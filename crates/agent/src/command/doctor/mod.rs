@@ -22,6 +22,7 @@ mod page;
 mod probe;
 mod proof;
 mod report;
+mod source_causes;
 mod words;
 
 use std::{
@@ -40,7 +41,7 @@ pub use arguments::DoctorArgs;
 
 use crate::{command, complaint::complaint};
 
-/// The exit code where nothing refuses, and something could not be shown.
+/// The exit code where nothing refuses, and something could not be shown, or nothing was examined.
 const UNPROVEN: u8 = 3;
 /// How long stores of secrets may take, all together.
 const STORES: Duration = Duration::from_secs(5);
@@ -49,21 +50,28 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     let Some(file) = args.file() else {
         return command::fail("give a configuration file: sigpost doctor -config.file=agent.yaml");
     };
-    let plan = match command::load(file, args.expand_env, None, false) {
+    // Machines get an answer that they can read whatever is wrong.
+    let refuse = |why: &str, problems: &[config::Problem]| {
+        if args.json {
+            say(&format!("{:#}\n", report::without_examination(why, problems)));
+        }
+        command::fail(why)
+    };
+    let plan = match command::read_plan(file, args.expand_env, None, false) {
         Ok(plan) => plan,
-        Err(code) => return code,
+        Err(unusable) => return refuse(&unusable.to_string(), unusable.problems()),
     };
     for warning in &plan.warnings {
         command::tell(&format!("{warning}\n"));
     }
     let chosen = match choose(&plan, &args.destinations) {
         Ok(chosen) => chosen,
-        Err(why) => return command::fail(&why),
+        Err(why) => return refuse(&why, &[]),
     };
     let terms = Terms { write: args.write_probe, config_file: file.display().to_string() };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return command::fail(&format!("starting the runtime: {error}")),
+        Err(error) => return refuse(&format!("starting the runtime: {error}"), &[]),
     };
     let named = !args.destinations.is_empty();
     let reports = runtime.block_on(examine_all(&plan, &chosen, &terms, named));
@@ -71,26 +79,31 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     runtime.shutdown_background();
     let reports = match reports {
         Ok(reports) => reports,
-        Err(why) => return command::fail(&why),
+        Err(why) => return refuse(&why, &[]),
     };
     let has = |verdict| reports.iter().any(|r| r.verdict == verdict);
+    let nothing = reports.iter().all(|r| r.verdict == Verdict::SwitchedOff);
     let code = if has(Verdict::Refuses) {
         1
-    } else if has(Verdict::Unproven) && !args.unproven_ok {
+    } else if (has(Verdict::Unproven) || nothing) && !args.unproven_ok {
         UNPROVEN
     } else {
         0
     };
     let ok = code == 0;
     let text = if args.json {
-        format!("{:#}\n", report::document(&reports, ok))
+        words::plain(&format!("{:#}\n", report::document(&reports, ok)), words::as_json)
     } else {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         page::page(&reports, Paint(colour))
     };
+    say(&text);
+    ExitCode::from(code)
+}
+
+fn say(text: &str) {
     // A closed pipe is nobody's fault.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::from(code)
 }
 
 /// The destinations to examine: all, or those that were named.

@@ -2,6 +2,8 @@
 //!
 //! Keeps true: no line is longer than [`WIDTH`] unless a single word is; no colour unless asked for.
 
+use std::time::SystemTime;
+
 use aws::SourceOutcome;
 use net::Survey;
 
@@ -45,6 +47,11 @@ pub fn page(reports: &[Report], paint: Paint) -> String {
     let unproven: Vec<&str> =
         reports.iter().filter(|r| r.verdict == Verdict::Unproven).map(|r| r.name.as_str()).collect();
     match refusing.as_slice() {
+        [] if reports.iter().all(|r| r.verdict == Verdict::SwitchedOff) => {
+            let line = "nothing was examined: every destination is switched off (enabled: false); --destination NAME examines one all the \
+                        same";
+            put_wrapped(line, 0, 2, &mut out);
+        }
         [] if !unproven.is_empty() => {
             let line = format!(
                 "{} of {} destinations could not be shown to accept data: {}",
@@ -85,7 +92,7 @@ fn destination(report: &Report, paint: Paint, out: &mut String) {
         return;
     }
     match &report.identity {
-        Some(facts) => identity(facts, out),
+        Some(facts) => identity(facts, words::far_now(report.offset_ms), out),
         None => row("identity", authentication(report.authentication), out),
     }
     if let Some(offset) = report.offset_ms {
@@ -140,7 +147,8 @@ fn authentication(kind: &str) -> &str {
     }
 }
 
-fn identity(facts: &IdentityFacts, out: &mut String) {
+/// `now` is the destination's time.
+fn identity(facts: &IdentityFacts, now: SystemTime, out: &mut String) {
     let explanation = facts.explanation.as_ref();
     let held = explanation.and_then(|e| e.caller.as_ref());
     match held {
@@ -178,17 +186,20 @@ fn identity(facts: &IdentityFacts, out: &mut String) {
         None => {}
     }
     if let Some(caller) = held {
+        let label = if caller.expires.is_some_and(|at| at <= now) { "expired" } else { "expires" };
         let expires = match (caller.expires, caller.is_temporary) {
-            (Some(at), _) => words::when(at),
+            (Some(at), _) => words::when(at, now),
             (None, true) => "unknown: a session token without an end".to_owned(),
             (None, false) => "never".to_owned(),
         };
-        row("expires", &expires, out);
+        row(label, &expires, out);
     }
     for (at, certificate) in explanation.map(|e| e.certificates.as_slice()).unwrap_or_default().iter().enumerate() {
         let label = if at == 0 { "certificate" } else { "" };
-        let until = words::when(certificate.not_after);
-        row(label, &format!("{}, ends {until}; from {}", words::short(&certificate.whom, 70), certificate.place), out);
+        let (verb, until) =
+            (if certificate.not_after <= now { "ended" } else { "ends" }, words::when(certificate.not_after, now));
+        let line = format!("{}, {verb} {until}; from {}", words::short(&certificate.whom, 70), certificate.place);
+        row(label, &line, out);
     }
     match explanation.and_then(|e| e.region.as_ref()) {
         Some((region, origin)) => {
@@ -299,6 +310,7 @@ fn put_wrapped(text: &str, first: usize, then: usize, out: &mut String) {
 
 /// A shell command over several lines: broken at blanks outside quotes, with the shell's own sign for it.
 fn put_command(command: &str, out: &mut String) {
+    let command = &words::plain(command, words::as_name);
     let mut words: Vec<String> = vec![String::new()];
     let mut quote = None;
     for c in command.chars() {
@@ -332,6 +344,7 @@ fn put_command(command: &str, out: &mut String) {
 
 /// Lines of at most `first` and then `then` characters; a longer word has a line of its own.
 fn wrap(text: &str, first: usize, then: usize) -> Vec<String> {
+    let text = &words::plain(text, words::as_name);
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
     for word in text.split_whitespace() {

@@ -5,6 +5,7 @@
 use std::time::SystemTime;
 
 use aws::{CallerIdentity, Explanation, SourceOutcome};
+use config::Problem;
 use net::Survey;
 use serde_json::{Value, json};
 
@@ -158,6 +159,7 @@ fn identity(facts: &IdentityFacts) -> Value {
                 json!({
                     "role_arn": r.role_arn,
                     "session_name": r.session_name,
+                    "access_key_id": r.key_id,
                     "error": r.error.as_deref().map(words::said),
                 })
             })
@@ -237,12 +239,36 @@ fn network(survey: &Survey) -> Value {
     })
 }
 
+/// The answer of `--json` where nothing could be examined: what is wrong with the configuration, or with the question.
+pub fn without_examination(why: &str, problems: &[Problem]) -> Value {
+    let problem = |p: &Problem| {
+        json!({
+            "file": p.file,
+            "line": p.line,
+            "column": p.column,
+            "path": p.path,
+            "message": p.message,
+            "do": p.suggestion,
+        })
+    };
+    json!({
+        "version": VERSION,
+        "ok": false,
+        "time": words::time(SystemTime::now()),
+        "error": why,
+        "problems": problems.iter().map(problem).collect::<Vec<_>>(),
+        "destinations": [],
+    })
+}
+
 /// The whole answer of `--json`.
 pub fn document(reports: &[Report], ok: bool) -> Value {
     json!({
         "version": VERSION,
         "ok": ok,
         "time": words::time(SystemTime::now()),
+        "error": Value::Null,
+        "problems": [],
         "destinations": reports.iter().map(Report::to_json).collect::<Vec<_>>(),
     })
 }

@@ -32,12 +32,20 @@ pub fn time(at: SystemTime) -> String {
     }
 }
 
-/// `in 58 min (2026-...)`, `12 min ago (...)`.
-pub fn when(at: SystemTime) -> String {
-    match at.duration_since(SystemTime::now()) {
+/// `in 58 min (2026-...)`, `12 min ago (...)`, as seen at `now`.
+pub fn when(at: SystemTime, now: SystemTime) -> String {
+    match at.duration_since(now) {
         Ok(left) => format!("in {} ({})", duration(left), time(at)),
         Err(past) => format!("{} ago ({})", duration(past.duration()), time(at)),
     }
+}
+
+/// This machine's time, moved by what the far end's clock differs: what AWS judges ends by.
+pub fn far_now(offset_ms: Option<i64>) -> SystemTime {
+    let (now, offset) = (SystemTime::now(), offset_ms.unwrap_or(0));
+    let length = Duration::from_millis(offset.unsigned_abs());
+    let moved = if offset < 0 { now.checked_sub(length) } else { now.checked_add(length) };
+    moved.unwrap_or(now)
 }
 
 /// The far end's clock minus ours, in words: `600 s behind`.
@@ -68,6 +76,30 @@ pub fn principal(arn: &str) -> String {
     }
 }
 
+/// A terminal would act on it, or show other text than stands there: controls, and what turns the direction of text round.
+fn steers(c: char) -> bool {
+    (c.is_control() && c != '\n')
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The text with what steers a terminal shown by `spelling`. What comes from outside is in every text of a report.
+pub fn plain(text: &str, spelling: fn(char) -> String) -> String {
+    if !text.chars().any(steers) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if steers(c) { spelling(c) } else { c.to_string() }).collect()
+}
+
+/// `<U+202E>`.
+pub fn as_name(c: char) -> String {
+    format!("<U+{:04X}>", u32::from(c))
+}
+
+/// `\u202e`, which is the same character inside a JSON string, where alone it can stand.
+pub fn as_json(c: char) -> String {
+    format!("\\u{:04x}", u32::from(c))
+}
+
 /// One line without what may hold a token: AWS quotes the request as signed after these words.
 pub fn said(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
@@ -75,7 +107,7 @@ pub fn said(text: &str) -> String {
     let end = marks.iter().filter_map(|mark| lower.find(mark)).min().unwrap_or(text.len());
     let kept = text.get(..text.floor_char_boundary(end)).unwrap_or_default();
     let line = kept.split_whitespace().collect::<Vec<_>>().join(" ");
-    short(&line.chars().filter(|c| !c.is_control()).collect::<String>(), 400)
+    short(&plain(&line, as_name), 400)
 }
 
 #[cfg(test)]
@@ -105,6 +137,17 @@ mod tests {
             said("It does not match.\n\nThe Canonical String for this request was 'x-amz-security-token:SECRET'");
         assert_eq!(text, "It does not match.");
         assert!(!said("x-amz-security-token:SECRET").contains("SECRET"));
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_spelt_out() {
+        assert_eq!(said("a\u{202e}b\u{1b}[31mc"), "a<U+202E>b<U+001B>[31mc");
+        let json = serde_json::json!({"said": "a\u{202e}b"});
+        let text = plain(&format!("{json:#}\n"), as_json);
+        assert!(
+            text.contains("a\\u202eb") && serde_json::from_str::<serde_json::Value>(&text).unwrap() == json,
+            "{text}"
+        );
     }
 
     #[test]

@@ -33,6 +33,23 @@ struct Global<'a> {
     positions_directory: Option<PathBuf>,
 }
 
+/// An instance without a source of its own: lines may come to it from `traces`.
+pub(super) struct Sourceless<'a> {
+    name: String,
+    block: Block<'a>,
+}
+
+impl Sourceless<'_> {
+    /// Reports it if nothing sends to it. `targets`: the instances that something else of the file names.
+    pub(super) fn check(&self, targets: &[&str]) {
+        if !targets.contains(&self.name.as_str()) {
+            let help = "add scrape_configs with a job of static_configs and a label __path__, or have traces send to it \
+                        (automatic_logging, or logs_instance of an otlp receiver)";
+            self.block.warn(format!("`{}` has no `scrape_configs`: it collects nothing", self.name), Some(help));
+        }
+    }
+}
+
 /// `names`: those that destinations of other signals have.
 pub(super) fn read<'a>(
     reader: &'a Reader<'a>,
@@ -40,12 +57,13 @@ pub(super) fn read<'a>(
     settings: &Settings,
     data_directory: &Path,
     mut names: Vec<String>,
-) -> Vec<LogsRoute> {
+) -> (Vec<LogsRoute>, Vec<Sourceless<'a>>) {
     let Some(block) = Block::open(reader, LOGS, field) else {
-        return Vec::new();
+        return Default::default();
     };
     let global = global(&block);
     let mut routes: Vec<LogsRoute> = Vec::new();
+    let mut sourceless = Vec::new();
     for item in block.items("configs") {
         let Some(instance) = Block::open(reader, INSTANCE, &item) else {
             continue;
@@ -61,9 +79,12 @@ pub(super) fn read<'a>(
             instance.error_at("positions", message, Some("give each instance its own positions.filename"));
         }
         same_input(&instance, &route, &routes);
+        if route.jobs.is_empty() && !route.stdin && instance.get("scrape_configs").is_none() {
+            sourceless.push(Sourceless { name: route.name.clone(), block: instance });
+        }
         routes.push(route);
     }
-    routes
+    (routes, sourceless)
 }
 
 /// Reports what two jobs cannot share: a port, the standard input.
@@ -106,10 +127,6 @@ fn route<'a>(
     let (sync_period, stdin) = limits::target(instance);
     let limits = limits::lines(instance);
     let jobs = scrape::jobs(instance, scrape::Place { stdin, hostname: &settings.hostname });
-    if jobs.is_empty() && !stdin && instance.get("scrape_configs").is_none() {
-        let help = "add scrape_configs with a job of static_configs and a label __path__";
-        instance.warn(format!("`{name}` has no `scrape_configs`: it collects nothing"), Some(help));
-    }
     let mut destinations = destinations(instance, &name, global, settings);
     for taken in clients::set_apart(names, &name, &mut destinations) {
         let message =

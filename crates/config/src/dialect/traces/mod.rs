@@ -4,13 +4,13 @@ pub(super) mod processors;
 pub(super) mod receivers;
 pub(super) mod remote_write;
 
-use otlp_receive::Signals;
 use processors::{Processors, load_balancing::Balancing};
 use traces::ProcessorsConfig;
 
 use crate::{
-    DestinationPlan, TracesRoute,
+    BalancingPlan, DestinationPlan, OnFull, TracesRoute,
     block::{Block, Field, Reader, Shape},
+    traces_plan::{backend_route, balancer_route},
 };
 
 pub(super) const TRACES: Shape = Shape { name: "traces", keys: &[&["configs"]] };
@@ -66,6 +66,7 @@ fn parts<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>, instan
     let mut receivers = receivers::read(instance);
     let processors = processors::read(instance, &name, instances);
     let mut destinations: Vec<DestinationPlan> = Vec::new();
+    let mut says_what_when_full = false;
     let entries = instance.items("remote_write");
     if entries.is_empty() {
         let help = "add remote_write: [{endpoint: 'https://host:4318', protocol: http}]";
@@ -92,6 +93,14 @@ fn parts<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>, instan
             }
         }
         destinations.push(destination);
+        says_what_when_full |= field_says_on_full(instance.reader, field);
+    }
+    // What was answered with success is not given up for what comes: senders are told to come again. Of several destinations one
+    // that is down would keep the others from getting anything new.
+    if let ([only], false) = (&mut *destinations, says_what_when_full)
+        && only.enabled
+    {
+        only.on_full = OnFull::Hold;
     }
     for taken in remote_write::set_apart(names, &name, &mut destinations) {
         let message =
@@ -100,15 +109,15 @@ fn parts<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>, instan
     }
     let accepts = remote_write::accepted(&destinations);
     receivers::settle(instance, &mut receivers, accepts, instances);
-    let Processors { config, jobs, balancing, written, held_by } = processors;
+    let Processors { config, jobs, balancing, written } = processors;
     let route = TracesRoute {
         name,
         part_of: None,
         receivers,
-        held_by,
         processors: config,
         jobs,
         backends: Vec::new(),
+        balancing: None,
         written,
         accepts,
         destinations,
@@ -119,6 +128,13 @@ fn parts<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>, instan
     }
 }
 
+/// Whether a destination says what happens when the queue is full.
+fn field_says_on_full<'a>(reader: &'a Reader<'a>, destination: &Field<'a>) -> bool {
+    let entries = reader.entries(destination);
+    let queue = entries.iter().find(|(key, _)| *key == "queue").map(|(_, field)| field);
+    queue.is_some_and(|queue| !queue.is_null() && reader.entries(queue).iter().any(|(key, _)| *key == "on_full"))
+}
+
 /// The routes of an instance with `load_balancing`; the first has the instance's name and destinations.
 fn balanced(
     instance: &Block<'_>,
@@ -126,24 +142,13 @@ fn balanced(
     balancing: Balancing,
     names: &mut Vec<String>,
 ) -> Vec<TracesRoute> {
-    let Balancing { config, mut destinations, receiver } = balancing;
+    let Balancing { config, resolver, template, mut destinations, receiver } = balancing;
     for taken in remote_write::set_apart(names, &whole.name, &mut destinations) {
         instance
             .warn(format!("another destination has the name `{taken}`, which a backend of `{}` has", whole.name), None);
     }
-    let part = |name: String| TracesRoute {
-        name,
-        part_of: Some(whole.name.clone()),
-        receivers: Vec::new(),
-        held_by: whole.held_by.clone(),
-        processors: ProcessorsConfig::default(),
-        jobs: Vec::new(),
-        backends: Vec::new(),
-        written: Vec::new(),
-        accepts: Signals { traces: true, ..Signals::default() },
-        destinations: Vec::new(),
-    };
-    let of_backend = |backend: &String| format!("{}/{backend}", whole.name);
+    let part = |name: String| TracesRoute::part(&whole.name, name);
+    let of_backend = |backend: &String| backend_route(&whole.name, backend);
     let backends: Vec<String> = config.backends.iter().map(of_backend).collect();
     let sending = backends
         .iter()
@@ -165,7 +170,8 @@ fn balanced(
         processors,
         jobs: whole.jobs.clone(),
         backends,
-        ..part(format!("{}/load_balancing", whole.name))
+        balancing: Some(Box::new(BalancingPlan { resolver, template })),
+        ..part(balancer_route(&whole.name))
     };
     parts.insert(0, balancer);
     parts.insert(0, behind);

@@ -113,6 +113,16 @@ pub(super) fn read<'a>(
     if block.flag("insecure_skip_verify") == Some(true) {
         client.tls.insecure_skip_verify = true;
     }
+    if service == Some("logs") && kind == Kind::Http {
+        let has = |name: &str| client.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+        let missing: Vec<&str> =
+            ["x-aws-log-group", "x-aws-log-stream"].into_iter().filter(|name| !has(name)).collect();
+        if !missing.is_empty() {
+            let message = format!("CloudWatch Logs refuses log records without {}", missing.join(" and "));
+            let help = "headers: {x-aws-log-group: GROUP, x-aws-log-stream: STREAM}; both have to exist";
+            block.warn(message, Some(help));
+        }
+    }
     let otherwise = client.auth.is_some() || !client.headers.is_empty();
     remote_write::unsigned_aws(&block, service, identity.is_some(), otherwise);
     let protocol = protocol(&block, kind);

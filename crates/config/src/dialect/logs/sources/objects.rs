@@ -41,6 +41,13 @@ pub(super) fn read(block: &Block<'_>) -> Option<ObjectsPlan> {
     let bucket = if is_queued { block.text("bucket") } else { block.required("bucket", "bucket: example-logs") };
     if bucket.as_ref().is_some_and(|bucket| bucket.contains('/')) {
         block.error_at("bucket", "`bucket` is a bucket's name alone", Some("put what follows it in `prefix`"));
+    } else if let Some(why) = bucket.as_deref().filter(|name| !name.is_empty()).and_then(aws::bucket_fault) {
+        // With an endpoint of its own it may be another store's, which has rules of its own.
+        let message = format!("the bucket's name in `bucket` {why}");
+        match block.get("endpoint_url").and(block.get("bucket")) {
+            Some(field) => block.reader.warn(&field, message, None),
+            None => block.error_at("bucket", message, None),
+        }
     }
     let host = queue_url.as_ref().and_then(aws::parse_host);
     let access = access::read(block, host.as_ref());

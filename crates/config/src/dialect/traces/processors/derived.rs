@@ -120,7 +120,7 @@ pub(super) fn span_metrics(instance: &Block<'_>, instances: &Instances) -> Optio
         ("delta", true),
     ];
     let interval = block.duration("metrics_flush_interval").filter(|interval| !interval.is_zero());
-    Some(SpanMetricsConfig {
+    let config = SpanMetricsConfig {
         buckets,
         dimensions: block.items("dimensions").iter().filter_map(dimension).collect(),
         const_labels: block.entries("const_labels").into_iter().filter_map(label).collect(),
@@ -129,7 +129,16 @@ pub(super) fn span_metrics(instance: &Block<'_>, instances: &Instances) -> Optio
         dimensions_cache_size: usize::try_from(cache.min(1_000_000)).unwrap_or(usize::MAX),
         delta: block.choice("aggregation_temporality", &temporality).unwrap_or(false),
         flush_interval: interval.unwrap_or(Duration::from_secs(15)),
-    })
+    };
+    if let Some((one, other)) = config.collision() {
+        let message = format!("`{one}` and `{other}` would be the same label of a series");
+        block.error_at(
+            "dimensions",
+            message,
+            Some("service_name, operation, span_kind, status_code and le are there already"),
+        );
+    }
+    Some(config)
 }
 
 pub(super) fn service_graphs(instance: &Block<'_>) -> Option<ServiceGraphsConfig> {

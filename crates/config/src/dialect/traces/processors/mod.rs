@@ -1,7 +1,6 @@
 //! What stands between receivers and destinations: `batch`, and the processors.
 //!
-//! Keeps true: spans never leave otherwise than the file says. An instance with a processor that cannot do what it is asked for
-//! takes nothing in, and says so.
+//! Keeps true: spans never leave otherwise than the file says.
 
 pub(in crate::dialect) mod attributes;
 pub(in crate::dialect) mod derived;
@@ -93,16 +92,13 @@ pub(super) struct Processors {
     pub balancing: Option<load_balancing::Balancing>,
     /// Blocks as they stand in the file.
     pub written: Vec<(String, Written)>,
-    /// What keeps the instance from taking anything in.
-    pub held_by: Vec<String>,
 }
 
 /// The processors, checked.
 pub(super) fn read(instance: &Block<'_>, name: &str, instances: &Instances) -> Processors {
     not_derived(instance);
     let (discovered, jobs) = discovered::read(instance);
-    let mut held_by = Vec::new();
-    let balancing = load_balancing::read(instance, name, &mut held_by);
+    let balancing = load_balancing::read(instance, name);
     let config = ProcessorsConfig {
         discovered,
         attributes: attributes::read(instance),
@@ -134,5 +130,5 @@ pub(super) fn read(instance: &Block<'_>, name: &str, instances: &Instances) -> P
     let written = |key: &&str| Some(((*key).to_owned(), value::written(instance.reader, instance.get(key)?.node)));
     let mut written: Vec<(String, Written)> = RUNNING.iter().take(AS_WRITTEN).filter_map(written).collect();
     written.extend(load_balancing::shown(instance));
-    Processors { config, jobs, balancing, written, held_by }
+    Processors { config, jobs, balancing, written }
 }

@@ -76,7 +76,16 @@ pub(super) fn read(instance: &Block<'_>) -> Option<TailSamplingConfig> {
 
 /// `depth`: how many levels of policies may still be below.
 fn policies(block: &Block<'_>, key: &str, depth: usize) -> Vec<PolicyConfig> {
-    block.items(key).iter().enumerate().filter_map(|(at, item)| policy(block, item, at, depth)).collect()
+    let mut found: Vec<PolicyConfig> = Vec::new();
+    for (at, item) in block.items(key).iter().enumerate() {
+        let Some(policy) = policy(block, item, at, depth) else { continue };
+        if found.iter().any(|other| other.name == policy.name) {
+            let message = format!("two policies of `{key}` have the name `{}`: they are counted by it", policy.name);
+            block.reader.error(item, message, Some("names are unique"));
+        }
+        found.push(policy);
+    }
+    found
 }
 
 fn policy(parent: &Block<'_>, item: &Field<'_>, at: usize, depth: usize) -> Option<PolicyConfig> {

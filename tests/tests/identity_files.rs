@@ -1,0 +1,75 @@
+//! A file of one destination's client that cannot be used is that destination's trouble alone: the agent starts, tells it once,
+//! tries again, and needs no restart when the file is there.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use e2e::{agent::Agent, exporter::Exporter, ledger, process::until};
+use sandbox::{Authority, Identity, Sandbox, SandboxConfig, TlsListener};
+
+const SECRET: &str = "MARKER-of-a-secret";
+const PATIENCE: Duration = Duration::from_secs(90);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_file_that_is_missing_or_damaged_holds_up_its_own_destination_alone() -> Result<()> {
+    let authority = Authority::generate()?;
+    let (certificate_pem, key_pem) = authority.issue("127.0.0.1")?;
+    let listen = "127.0.0.1:0".parse()?;
+    let cloud = Sandbox::start(SandboxConfig {
+        identities: vec![Identity::user("AKIDGOOD", SECRET)],
+        tls: Some(TlsListener { listen, certificate_pem, key_pem }),
+        ..SandboxConfig::default()
+    })
+    .await?;
+    let exporter = Exporter::start(20).await?;
+    let dir = tempfile::tempdir()?;
+    let (missing, damaged) = (dir.path().join("missing.pem"), dir.path().join("damaged.pem"));
+    std::fs::write(&damaged, "-----BEGIN CERTIFICATE-----\nAAAA\n")?;
+    let port = cloud.tls_address().context("TLS")?.port();
+    let tls = |name: &str, ca: &std::path::Path| {
+        format!(
+            "        - {{name: {name}, url: 'https://127.0.0.1:{port}/workspaces/ws-{name}/api/v1/remote_write', metadata_config: {{send: false}}, \
+             tls_config: {{ca_file: '{}'}}, sigv4: {{region: us-east-1, access_key: AKIDGOOD, secret_key: {SECRET}}}}}\n",
+            ca.display()
+        )
+    };
+    let text = format!(
+        "metrics:\n  global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n  configs:\n    - name: default\n      remote_write:\n\
+         {}{}        - {{name: good, url: '{}', metadata_config: {{send: false}}, sigv4: {{region: us-east-1, access_key: AKIDGOOD, \
+         secret_key: {SECRET}}}}}\n      scrape_configs:\n        - {{job_name: load, metrics_path: /t/0/metrics, static_configs: \
+         [{{targets: ['{}']}}]}}\nqueue: {{min_free: 1MiB}}\n",
+        tls("missing", &missing),
+        tls("damaged", &damaged),
+        cloud.remote_write_url("ws-good"),
+        exporter.address
+    );
+    let mut agent = Agent::prepare(&text)?;
+    agent.start_ready().await?;
+    let delivered = async |name: &str| ledger::of_running(&agent).await.ok().map(|rows| rows[name].delivered);
+    until("the good one to deliver", PATIENCE, || async { delivered("good").await.filter(|n| *n > 100).map(drop) })
+        .await
+        .with_context(|| agent.log())?;
+    for (name, words) in [
+        ("missing", format!("cannot read the trusted certificates file {}", missing.display())),
+        ("damaged", format!("({}) is cut off: the section that begins at line 1", damaged.display())),
+    ] {
+        let told = || agent.log().lines().filter(|line| line.contains(&words)).count();
+        until(&format!("{name} to be told of"), PATIENCE, || async { (told() > 0).then_some(()) })
+            .await
+            .with_context(|| agent.log())?;
+        assert_eq!(delivered(name).await, Some(0));
+    }
+    for file in [&missing, &damaged] {
+        std::fs::write(file, authority.certificate_pem())?;
+    }
+    for name in ["missing", "damaged"] {
+        until(&format!("{name} to deliver"), PATIENCE, || async { delivered(name).await.filter(|n| *n > 0).map(drop) })
+            .await
+            .with_context(|| agent.log())?;
+        let lines = agent.log().lines().filter(|line| line.contains(&format!("{name}.pem"))).count();
+        assert!(lines <= 2, "told {lines} times:\n{}", agent.log());
+    }
+    agent.stop()?;
+    assert!(!agent.log().contains(SECRET), "a secret is in the log");
+    Ok(())
+}
