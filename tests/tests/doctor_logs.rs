@@ -264,7 +264,7 @@ async fn otlp_and_buckets_for_logs_are_asked_as_what_they_are() -> Result<()> {
     let otlp = "https://logs.us-east-1.amazonaws.com/v1/logs";
     let place = "log_group: /sigpost/shop, log_stream: here, create: false";
     let right = signed(otlp, KEY_ID, SECRET, place);
-    let bucket = signed("https://b.s3.us-east-1.amazonaws.com/logs", KEY_ID, SECRET, "batchwait: 1s");
+    let bucket = signed("https://bkt.s3.us-east-1.amazonaws.com/logs", KEY_ID, SECRET, "batchwait: 1s");
     let collector = format!("{{name: d, url: '{}/plain/v1/logs'}}", aws.cloud.url());
     let mut table = vec![
         (right.clone(), "none"),
@@ -281,7 +281,7 @@ async fn otlp_and_buckets_for_logs_are_asked_as_what_they_are() -> Result<()> {
     assert_eq!((told["protocol"].as_str(), told["probe"]["then"].as_array().map(Vec::len)), (Some("otlp"), Some(1)));
     assert!(shows(&told).contains("logs:PutLogEvents"), "{told:#}");
     let told = aws.told(&bucket.replace(KEY_ID, POWERLESS))?;
-    assert_eq!(iam(&told), ("s3:PutObject", "arn:aws:s3:::b/logs/*"), "{told:#}");
+    assert_eq!(iam(&told), ("s3:PutObject", "arn:aws:s3:::bkt/logs/*"), "{told:#}");
     aws.check_empty();
     Ok(())
 }

@@ -61,7 +61,9 @@ async fn the_page_shows_the_book_and_how_long_each_destination_is_behind() -> Re
     reload().await?;
     // The end of the job may still be on its way: what counts is a page between two equal books.
     let (rows, page) = until("the living one to have everything", PATIENCE, || async {
-        let before = ledger::of_running(&agent).await.ok().filter(|rows| rows["up"].pending == 0)?;
+        // A disk that stalls keeps what came before from being accepted.
+        let unsynced = agent.metric("sigpost_queue_lane_oldest_unsynced_timestamp_seconds").await.ok()??;
+        let before = ledger::of_running(&agent).await.ok().filter(|rows| rows["up"].pending == 0 && unsynced == 0.0)?;
         let page = agent.get("/").await.ok()?;
         // The last markers of a job come after its last scrape.
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -183,6 +183,15 @@ struct State {
     last_error: Option<FetchError>,
 }
 
+impl State {
+    /// Can the credentials in use be used on? By the best clock there is; what AWS refused is over, however long it was meant to
+    /// last.
+    fn still_valid(&self, now: FarTime) -> bool {
+        let lasts = |held: &Arc<Held>| held.serves(now) && held.credentials.expiry().is_none_or(|at| at > now.at);
+        !self.refused && self.held.as_ref().is_some_and(lasts)
+    }
+}
+
 enum Plan {
     Serve(Arc<Held>),
     ServeAndRefresh(Arc<Held>),
@@ -395,12 +404,7 @@ impl CredentialCache {
             Err(error) => {
                 state.failures += 1;
                 rest(&mut state, now);
-                // By the best clock there is; what AWS refused is over however long it was meant to last.
-                let valid = !state.refused
-                    && state
-                        .held
-                        .as_ref()
-                        .is_some_and(|h| h.serves(now) && h.credentials.expiry().is_none_or(|at| at > now.at));
+                let valid = state.still_valid(now);
                 tracing::warn!(
                     destinations = self.roster.names(),
                     source = self.source.describe(),

@@ -183,7 +183,7 @@ pub(crate) async fn standard(
             Err(e) if e.absent => {
                 trail.note(place, SourceOutcome::Absent, &e.message);
                 tried.push(format!("{place}: {}", e.message));
-                half = half.or(e.fault.filter(|fault| matches!(fault, Fault::EnvironmentHalf { .. })));
+                half = half.or(e.fault.filter(|fault| matches!(**fault, Fault::EnvironmentHalf { .. })));
             }
             Err(e) => {
                 trail.note(place, SourceOutcome::Failed, &e.message);
@@ -202,7 +202,7 @@ pub(crate) async fn standard(
         "no AWS credentials found; looked at {}. Give access_key and secret_key, a profile, or run where a role is attached",
         tried.join("; ")
     ))
-    .of(half.unwrap_or(Fault::Nowhere)))
+    .of(half.map_or(Fault::Nowhere, |fault| *fault)))
 }
 
 /// IRSA as the environment describes it. Our own, because aws-config names sessions after the clock, and a missing token file
@@ -267,7 +267,7 @@ pub(crate) fn explain(error: &CredentialsError) -> FetchError {
     FetchError {
         message: printable(&parts.join(": "), 800),
         absent: matches!(error, CredentialsError::CredentialsNotLoaded(_)),
-        fault,
+        fault: fault.map(Box::new),
     }
 }
 

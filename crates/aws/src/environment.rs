@@ -51,7 +51,7 @@ mod tests {
             [(&[(KEY, "AKIA1")][..], SECRET), (&[(KEY, "AKIA1"), (SECRET, " ")], SECRET), (&[(SECRET, "hunter2")], KEY)]
         {
             let error = of(pairs).unwrap_err();
-            assert!(error.absent && error.fault == Some(Fault::EnvironmentHalf { missing }), "{error:?}");
+            assert!(error.absent && error.fault.as_deref() == Some(&Fault::EnvironmentHalf { missing }), "{error:?}");
             assert!(error.message.contains(&format!("{missing} is not")) && !error.message.contains("hunter2"));
         }
         assert_eq!(of(&[(OLD_SECRET, "x")]).unwrap_err().fault, None);

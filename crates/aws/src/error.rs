@@ -48,7 +48,7 @@ pub(crate) struct FetchError {
     /// The source does not exist here (as opposed to: it exists and failed), so that a chain may go on.
     pub(crate) absent: bool,
     /// What kind of thing it is, where that is known.
-    pub(crate) fault: Option<Fault>,
+    pub(crate) fault: Option<Box<Fault>>,
 }
 
 impl FetchError {
@@ -62,7 +62,7 @@ impl FetchError {
 
     /// The same with its kind; the kind that it has already stays.
     pub(crate) fn of(mut self, fault: Fault) -> Self {
-        self.fault.get_or_insert(fault);
+        self.fault.get_or_insert_with(|| Box::new(fault));
         self
     }
 

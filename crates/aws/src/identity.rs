@@ -136,7 +136,7 @@ impl Identity {
                 self.cache.offer(fetched, self.far_time());
                 (Some(facts), None, None)
             }
-            Err(error) => (None, Some(error.message), error.fault),
+            Err(error) => (None, Some(error.message), error.fault.map(|fault| *fault)),
         };
         let region = self.region.get().await;
         let asked_sts = matches!(

@@ -84,8 +84,8 @@ pub(crate) async fn fetch(imds: &Client) -> Result<Credentials, FetchError> {
 /// The error as a line, of this service.
 fn told(error: &CredentialsError) -> FetchError {
     let mut told = explain(error);
-    if matches!(told.fault, Some(Fault::Unreached(_))) {
-        told.fault = Some(Fault::Unreached(Asked::InstanceMetadata));
+    if matches!(told.fault.as_deref(), Some(Fault::Unreached(_))) {
+        told.fault = Some(Box::new(Fault::Unreached(Asked::InstanceMetadata)));
     }
     told
 }

@@ -201,7 +201,7 @@ impl Origin {
             }
             CredentialSource::InstanceMetadata { endpoint } => {
                 let imds = self.imds(endpoint.as_ref())?;
-                instance::fetch(&imds).await.map_err(|e| match e.fault {
+                instance::fetch(&imds).await.map_err(|e| match e.fault.as_deref() {
                     // What it answered says enough.
                     Some(Fault::OddAnswer(_) | Fault::Refused(_)) => {
                         e.told(|words| format!("instance metadata: {words}"))

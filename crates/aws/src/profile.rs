@@ -82,9 +82,9 @@ pub(crate) async fn fetch(
                      aws:MultiFactorAuthPresent from its trust policy, or give the agent a role of its own"
                 )
             });
-            context(match e.fault.clone() {
+            context(match e.fault.as_deref().cloned() {
                 Some(Fault::Refused(refused)) if refused.code == "AccessDenied" => {
-                    let fault = Some(Fault::ProfileMfa { name: of.clone(), refused });
+                    let fault = Some(Box::new(Fault::ProfileMfa { name: of.clone(), refused }));
                     FetchError { fault, ..e }
                 }
                 _ => e,

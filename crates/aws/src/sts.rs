@@ -107,7 +107,7 @@ impl Sts<'_> {
         provider.provide_credentials().await.map_err(|e| {
             let mut why = explain(&e);
             let hint = role_hint(&why, role.external_id.is_some());
-            if let Some(Fault::Refused(refused)) = &mut why.fault {
+            if let Some(Fault::Refused(refused)) = why.fault.as_deref_mut() {
                 refused.key_id = Some(key_id);
                 refused.role_arn = Some(role.role_arn.clone());
             }
@@ -234,7 +234,7 @@ pub(crate) fn endpoint_suffix(region: &str, dualstack: bool) -> &'static str {
 }
 
 fn role_hint(why: &FetchError, has_external_id: bool) -> String {
-    let (code, words) = match &why.fault {
+    let (code, words) = match why.fault.as_deref() {
         Some(Fault::Refused(refused)) => (refused.code.as_str(), refused.message.as_str()),
         _ => ("", ""),
     };

@@ -17,17 +17,12 @@ pub(crate) fn steers(c: char) -> bool {
 /// One line of at most `most` characters; blanks of all kinds are one blank, what would steer a terminal is `<U+202E>`.
 pub(crate) fn printable(text: &str, most: usize) -> String {
     let mut out = String::new();
-    let mut count = 0;
-    for c in text.split_whitespace().collect::<Vec<_>>().join(" ").chars() {
-        if count >= most {
-            break;
-        }
+    for c in text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(most) {
         if steers(c) {
             let _ = write!(out, "<U+{:04X}>", u32::from(c));
         } else {
             out.push(c);
         }
-        count += 1;
     }
     out
 }

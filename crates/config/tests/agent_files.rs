@@ -296,20 +296,20 @@ fn every_source_of_credentials_is_read() {
         CredentialSource::InstanceMetadata { endpoint: Some(_) }
     ));
     let anywhere = source(
-        "roles_anywhere: {trust_anchor_arn: 'arn:aws:rolesanywhere:us-east-1:1:trust-anchor/a', profile_arn: 'arn:aws:rolesanywhere:us-east-1:1:profile/a', \
-         role_arn: 'arn:aws:iam::1:role/r', certificate: /c.pem, private_key: /k.pem, intermediates: /i.pem, session_duration: 1h}",
+        "roles_anywhere: {trust_anchor_arn: 'arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a', profile_arn: 'arn:aws:rolesanywhere:us-east-1:123456789012:profile/a', \
+         role_arn: 'arn:aws:iam::123456789012:role/r', certificate: /c.pem, private_key: /k.pem, intermediates: /i.pem, session_duration: 1h}",
     );
     let CredentialSource::RolesAnywhere(anywhere) = anywhere.source else { panic!() };
     assert_eq!(anywhere.private_key, net::Pem::File("/k.pem".into()));
     let roles = source(
-        "role_arn: 'arn:aws:iam::1:role/a', external_id: e, session_duration: 30m, session_tags: {t: v}, \
-         assume_roles: [{role_arn: 'arn:aws:iam::1:role/b'}], sts_region: eu-west-1, use_fips: true, use_dualstack: true",
+        "role_arn: 'arn:aws:iam::123456789012:role/a', external_id: ee, session_duration: 30m, session_tags: {t: v}, \
+         assume_roles: [{role_arn: 'arn:aws:iam::123456789012:role/b'}], sts_region: eu-west-1, use_fips: true, use_dualstack: true",
     );
     assert_eq!(
         roles.roles.iter().map(|r| r.role_arn.as_str()).collect::<Vec<_>>(),
-        ["arn:aws:iam::1:role/a", "arn:aws:iam::1:role/b"]
+        ["arn:aws:iam::123456789012:role/a", "arn:aws:iam::123456789012:role/b"]
     );
-    assert_eq!(roles.roles[0].external_id.as_deref(), Some("e"));
+    assert_eq!(roles.roles[0].external_id.as_deref(), Some("ee"));
     assert!(roles.sts.use_fips && roles.sts.use_dualstack && roles.sts.region.as_deref() == Some("eu-west-1"));
 }
 

@@ -43,8 +43,8 @@ fn a_source_with_nothing_but_what_it_needs_has_promtails_defaults() {
     assert_eq!(cloud.config.endpoint.as_str(), "https://logs.eu-west-1.amazonaws.com/");
     assert_eq!(cloud.config.groups, LogGroups::Names(vec!["g".into()]));
     assert!(cloud.config.use_incoming_timestamp);
-    let LogSource::Objects(objects) = source("s3: {bucket: b, aws: {region: eu-west-1}}") else { panic!() };
-    assert_eq!((objects.config.bucket.as_str(), objects.config.region.as_str()), ("b", "eu-west-1"));
+    let LogSource::Objects(objects) = source("s3: {bucket: bkt, aws: {region: eu-west-1}}") else { panic!() };
+    assert_eq!((objects.config.bucket.as_str(), objects.config.region.as_str()), ("bkt", "eu-west-1"));
     assert_eq!(objects.config.compression, ObjectCompression::Auto);
     assert!(matches!(objects.config.objects, NewObjects::List { start_back: None, sorted_keys: false, .. }));
 }
@@ -78,7 +78,7 @@ fn every_key_is_taken_over() {
     assert_eq!((objects.config.region.as_str(), objects.config.compression), ("eu-west-1", ObjectCompression::Gzip));
     let NewObjects::Queue(queue) = &objects.config.objects else { panic!() };
     assert_eq!((queue.visibility, queue.max_receives), (Duration::from_secs(60), 3));
-    let text = "s3: {bucket: b, sorted_keys: true, start_after: k, start: 1h, overlap: 2h, poll_interval: 1s, expected_bucket_owner: '1', aws: {region: eu-west-1}}";
+    let text = "s3: {bucket: bkt, sorted_keys: true, start_after: k, start: 1h, overlap: 2h, poll_interval: 1s, expected_bucket_owner: '1', aws: {region: eu-west-1}}";
     let LogSource::Objects(objects) = source(text) else { panic!() };
     assert!(
         matches!(&objects.config.objects, NewObjects::List { sorted_keys: true, start_after, .. } if start_after == "k")
@@ -92,7 +92,7 @@ fn a_rendered_source_is_the_same_source() {
         - {job_name: c, syslog: {listen_address: '127.0.0.1:1515', tls_config: {cert_file: /c, key_file: /k, ca_file: /a}}}
         - {job_name: d, loki_push_api: {server: {http_listen_port: 3500, http_tls_config: {cert_file: /c, key_file: /k}}}}
         - {job_name: e, cloudwatch_logs: {log_groups: [g], endpoint_url: 'http://h:1/', aws: {region: eu-west-1}}}
-        - {job_name: f, s3: {bucket: b, prefix: p/, start: 1h, aws: {region: eu-west-1}}}
+        - {job_name: f, s3: {bucket: bkt, prefix: p/, start: 1h, aws: {region: eu-west-1}}}
         - {job_name: g, s3: {sqs_queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/q', sqs_endpoint_url: 'http://h:2/', aws: {}}}
         - {job_name: h, kubernetes_sd_configs: [{role: pod, namespaces: {names: [a], own_namespace: true}, attach_metadata: {node: true}}], relabel_configs: []}
         - {job_name: i, docker_sd_configs: [{host: 'unix:///d.sock', filters: [{name: label, values: [a=b]}]}, {host: 'tcp://h:2376', refresh_interval: 5s, tls_config: {ca_file: /a}}]}
@@ -121,12 +121,25 @@ fn the_first_of_several_sources_counts_and_the_others_are_told() {
 }
 
 #[test]
+fn a_name_that_no_bucket_can_have_is_an_error_at_aws_and_a_warning_elsewhere() {
+    for (name, why) in [("b1", "too short"), ("AB_C", "capital"), ("a_bc", "underscore")] {
+        let error =
+            try_plan(&job(&format!("s3: {{bucket: {name}, aws: {{region: eu-west-1}}}}"))).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("`bucket`"), "{error}");
+        let elsewhere =
+            job(&format!("s3: {{bucket: {name}, endpoint_url: 'http://h:9000', aws: {{region: eu-west-1}}}}"));
+        let plan = try_plan(&elsewhere).unwrap_or_else(|e| panic!("{e}"));
+        assert!(plan.warnings.iter().any(|w| w.message.contains(why)), "{:?}", plan.warnings);
+    }
+}
+
+#[test]
 fn a_region_may_come_from_the_environment() {
     let environment = |name: &str| (name == "AWS_REGION").then(|| "ap-south-1".to_owned());
-    let plan = try_with(&job("s3: {bucket: b}"), &environment).unwrap_or_else(|e| panic!("{e}"));
+    let plan = try_with(&job("s3: {bucket: bkt}"), &environment).unwrap_or_else(|e| panic!("{e}"));
     let LogSource::Objects(objects) = &plan.logs[0].jobs[0].source else { panic!() };
     assert_eq!(objects.config.region, "ap-south-1");
-    let error = try_plan(&job("s3: {bucket: b}")).unwrap_err().to_string();
+    let error = try_plan(&job("s3: {bucket: bkt}")).unwrap_err().to_string();
     assert!(error.contains("no region") && error.contains("aws: {region: us-east-1}"), "{error}");
 }
 

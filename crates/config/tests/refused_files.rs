@@ -124,9 +124,9 @@ metrics:
         - url: https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-3/api/v1/remote_write
           aws:
             roles_anywhere:
-              trust_anchor_arn: arn:aws:rolesanywhere:us-east-1:1:trust-anchor/a
-              profile_arn: arn:aws:rolesanywhere:us-east-1:1:profile/a
-              role_arn: arn:aws:iam::1:role/r
+              trust_anchor_arn: arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a
+              profile_arn: arn:aws:rolesanywhere:us-east-1:123456789012:profile/a
+              role_arn: arn:aws:iam::123456789012:role/r
               certificate: |
                 -----BEGIN CERTIFICATE-----
                 s3cr3tMARKER

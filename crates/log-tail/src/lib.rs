@@ -20,8 +20,8 @@
 //!    bytes that nothing more was expected of must also end there: many files begin with the same words.
 //! 3. *No record.* A file that matches and that no record knows is new, and is read from its beginning, unless it may be a
 //!    copy. While it holds what a live file holds (or begins as one of which nothing is known yet) it waits: for `suspicion`
-//!    if the original is in its place, until that is finished if it has rotated away. Its size must be what it was when it
-//!    was compared.
+//!    if the original is in its place, until that is finished if it has rotated away, until a reader has seen it if it was cut.
+//!    Its size must be what it was when it was compared.
 //! 4. *Between two looks.* A content that came into a path and rotated away again before anybody looked lies in a sibling
 //!    that does not match, or that was compressed. It is read if no record covers any part of it, its name was made of the
 //!    path's, it was last written since the path was last looked at, and it was made since then or is a file that lay there.

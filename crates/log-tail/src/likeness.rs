@@ -20,7 +20,8 @@ pub(crate) enum Likeness {
     None,
     /// For the time being: waits for a while.
     Perhaps,
-    /// It is what was made of one that rotated away and is not finished: waits until that is.
+    /// It is what was made of one that rotated away and is not finished, or that was cut and no reader has seen it: waits until
+    /// that is over.
     Copy,
 }
 

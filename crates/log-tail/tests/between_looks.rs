@@ -17,6 +17,15 @@ fn text(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
+/// A house whose `app.log` holds these lines, which were read.
+async fn following(pattern: &str, lines: &[String]) -> House {
+    let mut house = House::new(pattern);
+    house.append("app.log", text(lines));
+    house.start();
+    house.expect_all(lines).await;
+    house
+}
+
 /// All of it once, and nothing more after whatever was held back had its time.
 async fn once(house: &House, expected: &[String]) {
     house.expect_all(expected).await;
@@ -27,11 +36,8 @@ async fn once(house: &House, expected: &[String]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_content_that_was_written_and_copied_away_while_the_agent_was_down_is_read() {
     for compress in [false, true] {
-        let mut house = House::new("app.log");
         let all = lines(0, 40);
-        house.append("app.log", text(&all[..10]));
-        house.start();
-        house.expect_all(&all[..10]).await;
+        let mut house = following("app.log", &all[..10]).await;
         house.copy_truncate("app.log", "app.log.1");
         // From here on a record of nothing stands for the file.
         house.until("it is seen to be empty", |house| house.files().iter().any(|file| file.offset == 0)).await;
@@ -53,11 +59,8 @@ async fn a_content_that_was_written_and_copied_away_while_the_agent_was_down_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_content_that_came_into_an_empty_place_and_went_while_the_agent_was_down_is_read() {
     for compress in [false, true] {
-        let mut house = House::new("app.log");
         let all = lines(0, 40);
-        house.append("app.log", text(&all[..10]));
-        house.start();
-        house.expect_all(&all[..10]).await;
+        let mut house = following("app.log", &all[..10]).await;
         house.rename("app.log", "app.log.2");
         house.until("the old file is let go", |house| house.files().is_empty()).await;
         house.stop().await;
@@ -76,11 +79,8 @@ async fn a_content_that_came_into_an_empty_place_and_went_while_the_agent_was_do
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_was_copied_away_written_anew_and_renamed_while_the_agent_was_down_is_read() {
     for pattern in ["app.log", "app.log*"] {
-        let mut house = House::new(pattern);
         let all = lines(0, 40);
-        house.append("app.log", text(&all[..10]));
-        house.start();
-        house.expect_all(&all[..10]).await;
+        let mut house = following(pattern, &all[..10]).await;
         house.stop().await;
         house.copy_truncate("app.log", "app.log.2");
         house.append("app.log", text(&all[10..30]));
@@ -95,11 +95,8 @@ async fn a_file_that_was_copied_away_written_anew_and_renamed_while_the_agent_wa
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_was_compressed_while_the_agent_was_down_is_not_read_again() {
     for pattern in ["app.log", "app.log*"] {
-        let mut house = House::new(pattern);
         let all = lines(0, 40);
-        house.append("app.log", text(&all[..10]));
-        house.start();
-        house.expect_all(&all[..10]).await;
+        let mut house = following(pattern, &all[..10]).await;
         house.copy_truncate("app.log", "app.log.1");
         house.append("app.log", text(&all[10..20]));
         house.expect_all(&all[..20]).await;
@@ -341,11 +338,8 @@ async fn a_path_that_came_and_rotated_while_the_agent_was_down_is_read_from_its_
 async fn what_came_into_a_file_that_was_cut_and_was_compressed_before_anybody_looked_is_read_once() {
     for pattern in ["app.log", "app.log*"] {
         for round in 0..8 {
-            let mut house = House::new(pattern);
             let all = lines(0, 70);
-            house.append("app.log", text(&all[..1]));
-            house.start();
-            house.expect_all(&all[..1]).await;
+            let mut house = following(pattern, &all[..1]).await;
             // Another moment of the surveys' and polls' turns each time.
             tokio::time::sleep(Duration::from_millis(30 + round * 13)).await;
             house.copy_truncate("app.log", "app.log.1");
@@ -365,11 +359,8 @@ async fn what_came_into_a_file_that_was_cut_and_was_compressed_before_anybody_lo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_of_what_came_into_a_file_that_was_cut_is_not_read_beside_it() {
     for round in 0..8 {
-        let mut house = House::new("app.log*");
         let all = lines(0, 70);
-        house.append("app.log", text(&all[..1]));
-        house.start();
-        house.expect_all(&all[..1]).await;
+        let mut house = following("app.log*", &all[..1]).await;
         tokio::time::sleep(Duration::from_millis(30 + round * 13)).await;
         house.copy_truncate("app.log", "app.log.1");
         house.append("app.log", text(&all[1..61]));

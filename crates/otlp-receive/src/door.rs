@@ -87,6 +87,9 @@ impl Door {
         let size = bytes.len();
         let items = off_reactor(size > LONG, || check(signal, bytes.body()));
         let items = items.map_err(|error| Refusal::malformed(&error))?;
+        if signal == Signal::Traces && size > LONG {
+            off_reactor(true, || readable(bytes.body(), items))?;
+        }
         let mut taken = Taken::default();
         if items > 0 && self.elsewhere.takes(signal) {
             let told = self.elsewhere.take(signal, bytes.body(), &mut held).await;
@@ -174,6 +177,20 @@ impl Door {
         }
         Err(Refusal::QueueFull)
     }
+}
+
+/// What spans of one request may take in memory once somebody decodes them, bytes. A request of ordinary spans takes eight times its
+/// own size; one of empty spans a hundred times.
+const MOST_DECODED: usize = 192 << 20;
+
+/// What a decoded span takes besides its fields.
+const SPAN: usize = 256;
+
+/// Refuses what nobody further on could decode within bounds.
+fn readable(request: &[u8], spans: u32) -> Result<(), Refusal> {
+    let of_spans = usize::try_from(spans).unwrap_or(usize::MAX).saturating_mul(SPAN);
+    let needed = otlp_translate::footprint(request).saturating_add(of_spans);
+    if needed > MOST_DECODED { Err(Refusal::Heavy { limit: MOST_DECODED }) } else { Ok(()) }
 }
 
 /// What a client is told of an intake's error.

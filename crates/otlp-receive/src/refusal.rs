@@ -114,7 +114,10 @@ impl std::fmt::Display for Refusal {
                 )
             }
             Self::Heavy { limit } => {
-                write!(f, "the request would take more than the {limit} bytes of memory that one may have while it is read: send fewer items at once")
+                write!(
+                    f,
+                    "the request would take more than the {limit} bytes of memory that one may have while it is read: send fewer items at once"
+                )
             }
             Self::QueueFull => f.write_str("the queue on disk is full: come again later"),
             Self::Crowded => f.write_str("too many bytes are in flight: come again later"),

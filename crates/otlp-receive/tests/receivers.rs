@@ -522,3 +522,21 @@ async fn grpc_says_how_many_streams_it_takes_and_closes_what_is_silent() {
     }
     assert_eq!((streams, asked), (Some(17), true));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_that_would_take_a_hundred_times_their_bytes_to_read_are_refused() {
+    let mut house = House::new();
+    let http = house.serve(http());
+    // Two bytes for each span.
+    let empty = |spans: usize| field(1, &field(2, &[2 << 3 | 2, 0].repeat(spans)));
+    let answer = post(http, "/v1/traces", &[PROTOBUF], &empty(2_000_000)).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::PAYLOAD_TOO_LARGE, ""));
+    assert!(String::from_utf8_lossy(&answer.body).contains("bytes of memory"), "{:?}", answer.body);
+    assert_eq!(post(http, "/v1/traces", &[PROTOBUF], &empty(1000)).await.status, StatusCode::OK);
+    // Ordinary spans are taken up to the limit of bytes.
+    let name = "GET /shop/checkout ".repeat(20);
+    let span = field(2, &[field(1, &[1; 16]), field(2, &[2; 8]), field(5, name.as_bytes())].concat());
+    let ordinary = field(1, &field(2, &span.repeat(32_000)));
+    assert!(ordinary.len() > 12 << 20);
+    assert_eq!(post(http, "/v1/traces", &[PROTOBUF], &ordinary).await.status, StatusCode::OK);
+}

@@ -82,7 +82,11 @@ mod tests {
     use crate::parcel::spans_of;
 
     fn ring(backends: &[&str], key: RoutingKey) -> Ring {
-        Ring::new(&BalanceConfig { key, resolver: "static", backends: backends.iter().map(|text| (*text).to_owned()).collect() })
+        Ring::new(&BalanceConfig {
+            key,
+            resolver: "static",
+            backends: backends.iter().map(|text| (*text).to_owned()).collect(),
+        })
     }
 
     #[test]

@@ -26,9 +26,10 @@ use crate::{
     span_metrics::Column,
 };
 
-/// Requests, and bytes of them, that are worked on at once and become durable together.
+/// Requests, and bytes of them, that are worked on at once and become durable together. Decoded, the smallest spans take a hundred
+/// times their bytes.
 const TOGETHER: usize = 128;
-const TOGETHER_BYTES: usize = 4 << 20;
+const TOGETHER_BYTES: usize = 1 << 20;
 /// More bytes than this take about a millisecond.
 const LONG: usize = 64 << 10;
 /// How long a lane without room is left alone.
@@ -288,9 +289,14 @@ impl Stage {
                 self.bytes = self.bytes.saturating_sub(claim.body().len() as u64);
                 claim.settle(match dropped {
                     0 => Outcome::Delivered,
-                    filtered => {
-                        Outcome::Mixed { delivered: forwarded, filtered, rejected: 0, expired: 0, damaged: 0, reason: None }
-                    }
+                    filtered => Outcome::Mixed {
+                        delivered: forwarded,
+                        filtered,
+                        rejected: 0,
+                        expired: 0,
+                        damaged: 0,
+                        reason: None,
+                    },
                 });
             }
         }

@@ -17,11 +17,7 @@ use remote_write::ProtocolConfig;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, sync::DropGuard};
 
-use super::{
-    House,
-    drain::resolvers,
-    job::Found,
-};
+use super::{House, drain::resolvers, job::Found};
 use crate::complaint::complaint;
 
 /// How often the house looks what is to be done.
@@ -94,8 +90,9 @@ impl House {
     fn book_evictions(&self) {
         let routes = self.routes.read();
         let traces = routes.values().filter(|route| route.plan.traces().is_some());
-        let deliveries: Vec<_> =
-            traces.flat_map(|route| route.deliveries().map(|one| (&route.lane, route.plan.instance(), one.plan()))).collect();
+        let deliveries: Vec<_> = traces
+            .flat_map(|route| route.deliveries().map(|one| (&route.lane, route.plan.instance(), one.plan())))
+            .collect();
         if deliveries.is_empty() {
             return;
         }
@@ -103,7 +100,9 @@ impl House {
         let mut told = self.evicted.lock();
         for (lane, instance, plan) in deliveries {
             let name = &plan.config.name;
-            let Some(row) = ledger.rows.iter().find(|row| row.lane == *lane && row.destination == *name) else { continue };
+            let Some(row) = ledger.rows.iter().find(|row| row.lane == *lane && row.destination == *name) else {
+                continue;
+            };
             let known = told.entry((lane.clone(), name.clone())).or_default();
             let lost = row.evicted.saturating_sub(*known);
             *known = row.evicted;
@@ -265,11 +264,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_name_becomes_its_addresses_with_the_port() {
-        let name = |hostname: &str| Name {
-            hostname: hostname.to_owned(),
-            port: 4317,
-            timeout: Duration::from_secs(30),
-        };
+        let name =
+            |hostname: &str| Name { hostname: hostname.to_owned(), port: 4317, timeout: Duration::from_secs(30) };
         let found = name("localhost").resolve().await.unwrap();
         assert!(found.iter().any(|backend| backend == "127.0.0.1:4317" || backend == "[::1]:4317"), "{found:?}");
         assert!(name("no-such-host.invalid").resolve().await.is_err());
@@ -283,7 +279,8 @@ mod tests {
             labels.set("__meta_kubernetes_endpoint_ready", ready);
             labels
         };
-        let targets = vec![target("10.0.0.2:80", "true"), target("10.0.0.3:80", "false"), target("[fd00::1]:80", "true")];
+        let targets =
+            vec![target("10.0.0.2:80", "true"), target("10.0.0.3:80", "false"), target("[fd00::1]:80", "true")];
         let group = TargetGroup { source: "endpoints/a/b".to_owned(), targets, labels: Labels::new() };
         let found = behind_service(&[group], &[4317, 4318]);
         assert_eq!(found, ["10.0.0.2:4317", "10.0.0.2:4318", "[fd00::1]:4317", "[fd00::1]:4318"]);

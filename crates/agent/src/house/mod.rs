@@ -48,8 +48,8 @@ use delivery::{Delivery, Ended};
 use drain::Blueprint;
 pub use files::LogTarget;
 pub use log_sources::SourceTarget;
-use route::Route;
 use processing::{PreparedProcessing, Processing};
+use route::Route;
 use route_plan::RoutePlan;
 use specs::Specs;
 pub use traces::InstanceReceiver;
@@ -174,7 +174,8 @@ impl House {
     fn blueprint(&self, plan: &Plan) -> Result<Blueprint> {
         let routes = self.routes.read();
         // A lane that is being emptied gets nothing more; another one may, until those who write to it have ended.
-        let emptied = |lane: &LaneId, waits: bool| !waits && routes.get(lane).is_some_and(|route| route.plan.is_drain());
+        let emptied =
+            |lane: &LaneId, waits: bool| !waits && routes.get(lane).is_some_and(|route| route.plan.is_drain());
         Blueprint::new(plan, &self.found.lock(), &drain::in_queue(&self.ledger(), emptied))
     }
 
@@ -254,9 +255,13 @@ impl House {
 
     /// Goes on with lanes that were being emptied when a reload began which did not come.
     fn drain_again(&self) {
-        for route in self.routes.write().values_mut().filter(|route| route.plan.is_drain() && route.processing.is_none()) {
+        for route in
+            self.routes.write().values_mut().filter(|route| route.plan.is_drain() && route.processing.is_none())
+        {
             let stage = route.plan.stage();
-            match stage.and_then(|stage| stage.map(|stage| PreparedProcessing::new(&self.wiring.parts, stage)).transpose()) {
+            match stage
+                .and_then(|stage| stage.map(|stage| PreparedProcessing::new(&self.wiring.parts, stage)).transpose())
+            {
                 Ok(Some(processing)) => route.process(&self.wiring, processing),
                 Ok(None) => {}
                 Err(error) => tracing::error!(
@@ -341,7 +346,8 @@ impl House {
         let mut routes = self.routes.write();
         let Some(route) = routes.get_mut(lane).filter(|route| route.lacks(&ended.plan)) else { return Ok(()) };
         let reader = Delivery::reader(&self.wiring, &route.lane, &ended.plan)?;
-        let delivery = Delivery::start(&self.wiring, route.plan.instance(), &ended.plan, ended.identity.clone(), reader);
+        let delivery =
+            Delivery::start(&self.wiring, route.plan.instance(), &ended.plan, ended.identity.clone(), reader);
         route.deliveries.insert(ended.plan.config.name.clone(), delivery);
         Ok(())
     }

@@ -156,10 +156,15 @@ impl PreparedProcessing {
         let stage = if plan.reroutes {
             Stage::rerouting(self.chain, onward, &plan.instance, metrics)
         } else {
-            Stage::new(self.chain, onward, Sinks { retired: retired.clone(), ..sinks(wiring, &plan)? }, &plan.instance, metrics)
+            Stage::new(
+                self.chain,
+                onward,
+                Sinks { retired: retired.clone(), ..sinks(wiring, &plan)? },
+                &plan.instance,
+                metrics,
+            )
         };
-        let (queue, name, from, stopped) =
-            (wiring.queue.clone(), plan.reader.clone(), plan.from.clone(), stop.clone());
+        let (queue, name, from, stopped) = (wiring.queue.clone(), plan.reader.clone(), plan.from.clone(), stop.clone());
         tracker.spawn(async move {
             let mut said = false;
             let reader = loop {

@@ -4,7 +4,10 @@ use config::{DestinationPlan, LogsRoute, MetricsRoute, TracesRoute};
 use pipeline::LaneId;
 use queue::QueueError;
 
-use super::{drain::{Blueprint, DrainPlan}, processing::StagePlan};
+use super::{
+    drain::{Blueprint, DrainPlan},
+    processing::StagePlan,
+};
 use crate::lanes::{logs_lane, metrics_lane, traces_lane};
 
 /// One entry of `metrics.configs`, `logs.configs` or `traces.configs`, or what empties a lane that none of them has any more.
@@ -22,7 +25,11 @@ impl RoutePlan {
         let Blueprint { plan, drains } = blueprint;
         let (metrics, logs) = (plan.metrics.iter().cloned(), plan.logs.iter().cloned());
         let traces = plan.traces.iter().cloned().map(|route| Self::Traces(Box::new(route)));
-        metrics.map(Self::Metrics).chain(logs.map(Self::Logs)).chain(traces).chain(drains.iter().cloned().map(|drain| Self::Drain(Box::new(drain))))
+        metrics
+            .map(Self::Metrics)
+            .chain(logs.map(Self::Logs))
+            .chain(traces)
+            .chain(drains.iter().cloned().map(|drain| Self::Drain(Box::new(drain))))
     }
 
     /// As written in the file: unique within its signal.

@@ -41,7 +41,8 @@ fn signals(plan: &Plan, drains: usize) -> [(u32, usize); 3] {
 
 /// The weights of a lane of metrics, of one of logs and of one of traces: each signal gets its share, and its lanes equal parts of it.
 fn weights(blueprint: &Blueprint) -> [u32; 3] {
-    let parts = signals(&blueprint.plan, blueprint.drains.len()).map(|(share, lanes)| f64::from(share) / (lanes.max(1) as f64));
+    let parts =
+        signals(&blueprint.plan, blueprint.drains.len()).map(|(share, lanes)| f64::from(share) / (lanes.max(1) as f64));
     let largest = parts.iter().copied().fold(0.0, f64::max);
     // Of at most HEAVIEST, so that the lanes of two plans can be weighed against each other.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and HEAVIEST")]

@@ -351,3 +351,18 @@ async fn what_ends_by_an_untold_clock_is_asked_for_again() {
     assert_eq!(bench.cache.get(untold(t0())).await.unwrap().credentials.access_key_id(), "AKIA0");
     assert_eq!(bench.cache.get(untold(after(101))).await.unwrap().credentials.access_key_id(), "AKIA1");
 }
+
+#[tokio::test]
+async fn what_is_over_or_was_refused_is_not_called_still_valid() {
+    let source = |n| if n == 0 { keys(0, Some(after(3600))) } else { Err(FetchError::failed("down")) };
+    let bench = bench(false, Vec::new(), source);
+    bench.key(t0()).await.unwrap();
+    let valid = |at| bench.cache.state.lock().still_valid(told(at));
+    assert!(valid(after(1800)) && !valid(after(3600)));
+    // Nobody told the time: it may be wrong, and what it says is all there is to tell.
+    let untold = FarTime { at: after(3700), is_told: false };
+    assert!(!bench.cache.state.lock().still_valid(untold));
+    let held = bench.cache.held().0.unwrap();
+    bench.cache.invalidate(held.fingerprint);
+    assert!(!valid(after(1)), "AWS refused them");
+}

@@ -130,3 +130,16 @@ fn answers_that_quote_nothing_or_garbage_are_no_comparison() {
     }
     assert!(canonical_request(&Request::get("https://h/").body(Bytes::new()).unwrap()).is_err());
 }
+
+#[test]
+fn a_canonical_request_of_nothing_was_compared_with_nothing() {
+    let ours = CanonicalRequest { text: "POST\n/\n\nhost:a\n\nhost\nhash".to_owned(), scope: "s".to_owned() };
+    for quoted in ["''", "'\n'", "'   '"] {
+        let answer = format!("The Canonical String for this request should have been\n{quoted}\n");
+        assert_eq!(compare_canonical(&ours, &answer), CanonicalVerdict::NotTold, "{quoted:?}");
+    }
+    let steering =
+        "The Canonical String for this request should have been\n'POST\n/\u{202e}x\n\nhost:a\n\nhost\nhash'\n";
+    let CanonicalVerdict::Differs(found) = compare_canonical(&ours, steering) else { panic!("the path differs") };
+    assert_eq!(found.theirs, "/<U+202E>x");
+}

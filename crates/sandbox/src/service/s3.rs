@@ -141,7 +141,7 @@ fn is_bucket_name(name: &str) -> bool {
     let is_label = |label: &&str| !label.is_empty() && label.chars().all(|c| is_plain(c) || c == '-');
     let is_address = labels.len() == 4 && labels.iter().all(|label| label.parse::<u8>().is_ok());
     (3..=63).contains(&name.len())
-        && labels.iter().all(|label| is_label(&label))
+        && labels.iter().all(is_label)
         && name.starts_with(is_plain)
         && name.ends_with(is_plain)
         && !is_address
