@@ -31,7 +31,7 @@ fn parse_from(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
         std::iter::once(name).chain(two_dashes(args.iter().skip(2).cloned().collect()))
     };
     match command.as_str() {
-        "check" | "check-config" => CheckArgs::try_parse_from(tail()).map(Invocation::Check),
+        "check" | "check-config" => CheckArgs::try_parse_from(bare_file(tail().collect())).map(Invocation::Check),
         "sandbox" => SandboxArgs::try_parse_from(tail()).map(Invocation::Sandbox),
         "replay" => ReplayArgs::try_parse_from(tail()).map(Invocation::Replay),
         "queue" => QueueArgs::try_parse_from(tail()).map(Invocation::Queue),
@@ -39,13 +39,26 @@ fn parse_from(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
         "doctor" => {
             crate::command::doctor::DoctorArgs::try_parse_from(two_dashes(tail().collect())).map(Invocation::Doctor)
         }
-        "dry-run" => crate::command::dry_run::DryRunArgs::try_parse_from(tail()).map(Invocation::DryRun),
+        "dry-run" => {
+            crate::command::dry_run::DryRunArgs::try_parse_from(bare_file(tail().collect())).map(Invocation::DryRun)
+        }
         "version" => Ok(Invocation::Version),
         _ => {
             let flags = RunFlags::try_parse_from(two_dashes(args))?;
             Ok(if flags.version { Invocation::Version } else { Invocation::Run(Box::new(flags)) })
         }
     }
+}
+
+/// Lets the agent's own command line serve for a command that takes the file without a flag.
+fn bare_file(args: Vec<OsString>) -> Vec<OsString> {
+    let bare = |arg: OsString| match arg.to_str() {
+        // The value is the next argument.
+        Some("--config.file") => None,
+        Some(text) => Some(text.strip_prefix("--config.file=").map(OsString::from).unwrap_or(arg)),
+        None => Some(arg),
+    };
+    args.into_iter().filter_map(bare).collect()
 }
 
 /// Go's `flag` package takes `-name`; clap takes `--name`.
@@ -194,7 +207,7 @@ accepted_flags! {
 pub struct CheckArgs {
     pub file: PathBuf,
     /// Replace ${VAR} by the environment's value first.
-    #[arg(long = "config.expand-env", visible_alias = "expand-env")]
+    #[arg(long = "config.expand-env", visible_alias = "expand-env", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub expand_env: bool,
     /// Also say what a start or reload with this file does to what waits in the queue; exit code 3 if it gives anything up.
     #[arg(long)]
@@ -332,6 +345,15 @@ mod tests {
     fn commands_take_their_flags_with_one_dash_too() {
         let Ok(Invocation::Check(args)) = run(&["check", "-config.expand-env", "a.yaml"]) else { panic!() };
         assert!(args.expand_env);
+        for file in [vec!["-config.file=a.yaml"], vec!["--config.file", "a.yaml"], vec!["a.yaml"]] {
+            let flags = [file, vec!["-config.expand-env=true"]].concat();
+            let Ok(Invocation::Check(args)) = run(&[vec!["check"], flags.clone()].concat()) else {
+                panic!("{flags:?}")
+            };
+            assert!(args.expand_env && args.file == std::path::Path::new("a.yaml"));
+            let Ok(Invocation::DryRun(args)) = run(&[vec!["dry-run"], flags].concat()) else { panic!() };
+            assert!(args.expand_env && args.file == std::path::Path::new("a.yaml"));
+        }
         let args = ["replay", "-config.file=a.yaml", "-from=archive", "-to=amp"];
         assert!(matches!(run(&args), Ok(Invocation::Replay(_))));
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use model::otlp::{Signal, check};
+use model::otlp::{Signal, check, footprint};
 use pipeline::{IntakeError, OtlpBuffer, OtlpIntake, Receipt, off_reactor};
 
 use crate::{
@@ -189,7 +189,7 @@ const SPAN: usize = 256;
 /// Refuses what nobody further on could decode within bounds.
 fn readable(request: &[u8], spans: u32) -> Result<(), Refusal> {
     let of_spans = usize::try_from(spans).unwrap_or(usize::MAX).saturating_mul(SPAN);
-    let needed = otlp_translate::footprint(request).saturating_add(of_spans);
+    let needed = footprint(Signal::Traces, request).saturating_add(of_spans);
     if needed > MOST_DECODED { Err(Refusal::Heavy { limit: MOST_DECODED }) } else { Ok(()) }
 }
 

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::otlp::Signal;
-use otlp_translate::{MetricTranslator, Translated, footprint, log_lines};
+use model::otlp::{Signal, footprint};
+use otlp_translate::{MetricTranslator, Translated, log_lines};
 use pipeline::{Durability, IntakeError, LogIntake, MetricIntake, Receipt, off_reactor};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -66,7 +66,7 @@ impl Elsewhere {
     /// Translates and stores a request that was checked.
     pub(crate) async fn take(&self, signal: Signal, request: &[u8], held: &mut Held) -> Result<Taken, Refusal> {
         let long = request.len() > LONG / 8;
-        let needed = off_reactor(long, || footprint(request));
+        let needed = off_reactor(long, || footprint(signal, request));
         held.more(needed)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         match (signal, &self.metrics, &self.logs) {

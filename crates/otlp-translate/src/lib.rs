@@ -1,7 +1,7 @@
 //! OTLP metrics as Prometheus samples, OTLP log records as lines: pure functions, and the sums of what clients send as differences.
 //!
 //! [`MetricTranslator`] reads an export request of metrics into [`SampleBatch`]es, which borrow as `model::MetricBatch`; [`log_lines`]
-//! reads one of logs. [`footprint`] says beforehand how much memory decoding may take.
+//! reads one of logs. [`model::otlp::footprint`] says beforehand how much memory decoding may take.
 //!
 //! It refuses: to know where requests come from and where samples go, to read a clock (the caller tells the time), and to lose
 //! a point silently: what has no place in Prometheus' model is counted in [`Rejected`], by its reason.
@@ -26,7 +26,6 @@
 mod columns;
 mod delta;
 mod exponential;
-mod footprint;
 mod lines;
 mod metrics;
 mod name;
@@ -36,6 +35,5 @@ mod tests;
 mod text;
 
 pub use columns::SampleBatch;
-pub use footprint::footprint;
 pub use lines::log_lines;
 pub use metrics::{MetricTranslator, Rejected, Translated};

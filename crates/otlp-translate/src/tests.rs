@@ -333,14 +333,6 @@ fn colliding_attributes_keep_all_values_and_deep_ones_are_json() {
 }
 
 #[test]
-fn footprints_bound_what_decoding_takes() {
-    let many =
-        request(vec![metric("g", "", Data::Gauge(Gauge { data_points: vec![NumberDataPoint::default(); 10_000] }))]);
-    assert!(many.len() < 21_000 && footprint(&many) > 10_000 * 64, "{} {}", many.len(), footprint(&many));
-    assert!(footprint(&[0xff; 100]) < 200);
-}
-
-#[test]
 fn records_become_lines_with_few_labels_and_everything_else_beside_them() {
     let record = LogRecord {
         time_unix_nano: 7,

@@ -7,12 +7,14 @@
 
 mod check;
 mod fields;
+mod footprint;
 mod schema;
 #[cfg(test)]
 mod tests;
 
 pub use check::{MAX_DEPTH, check};
 pub use fields::{Field, Fields, Groups, ResourceGroup, Value, count, fields, resource_groups};
+pub use footprint::footprint;
 
 /// What an OTLP request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

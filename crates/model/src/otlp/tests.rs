@@ -159,3 +159,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn footprints_bound_what_decoding_takes_and_texts_are_texts() {
+    let within = |number: u8, inner: &[u8]| {
+        let mut out = vec![number << 3 | 2];
+        let mut len = inner.len();
+        while len > 0x7f {
+            out.push(len as u8 | 0x80);
+            len >>= 7;
+        }
+        out.push(len as u8);
+        out.extend(inner);
+        out
+    };
+    // Ten thousand empty points of a gauge, two bytes each.
+    let points = within(1, &within(2, &within(2, &within(5, &[1 << 3 | 2, 0].repeat(10_000)))));
+    assert!(points.len() < 21_000 && footprint(Signal::Metrics, &points) > 10_000 * 64);
+    // Packed counts of an exponential histogram: a byte each.
+    let counts = within(1, &within(2, &within(2, &within(10, &within(1, &within(8, &within(2, &[1; 10_000])))))));
+    assert!(footprint(Signal::Metrics, &counts) > 10_000 * 8);
+    // Spans whose names look like fields of messages take what their names take.
+    let spans = within(1, &within(2, &within(2, &within(5, &[b'x'; 400])).repeat(1000)));
+    let found = footprint(Signal::Traces, &spans);
+    assert!(found > spans.len() && found < 2 * spans.len(), "{found} of {}", spans.len());
+    for odd in [&[0xff; 100][..], &[1 << 3 | 2, 0x7f, 1], &[]] {
+        assert!(footprint(Signal::Logs, odd) < 400, "{odd:?}");
+    }
+}

@@ -19,7 +19,7 @@ pub struct DryRunArgs {
     /// The configuration file.
     pub file: PathBuf,
     /// Replace ${VAR} by the environment's value first.
-    #[arg(long = "config.expand-env", visible_alias = "expand-env")]
+    #[arg(long = "config.expand-env", visible_alias = "expand-env", action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub expand_env: bool,
     /// Lines of each log file to show.
     #[arg(long, default_value_t = 5)]
