@@ -115,6 +115,10 @@ async fn secrets_that_are_none_and_profiles_that_lack_something_are_named_with_t
     let url = cloud.remote_write_url("ws-1");
     let two = desk.write("two", &format!("{SECRET}\nanother-MARKER\n"))?;
     let none = desk.write("none", "")?;
+    let document = desk.write("document", r#"{"user":"x","password":"y"}"#)?;
+    let device = "/dev/zero".to_owned();
+    let (id_file, secret_file) = (desk.write("id", SECRET)?, desk.write("secret", KEY_ID)?);
+    let swapped = format!("region: us-east-1, access_key_file: \"{id_file}\", secret_key_file: \"{secret_file}\"");
     let shared = desk.write(
         "shared",
         "[profile p]\noutput = json\n[profile a]\nrole_arn = arn:aws:iam::000000000000:role/x\nsource_profile = b\n\
@@ -130,6 +134,10 @@ async fn secrets_that_are_none_and_profiles_that_lack_something_are_named_with_t
     let table: Vec<(String, &str, Vec<&str>)> = vec![
         (file(&two), "secret_malformed", vec![&two, "2 lines"]),
         (file(&none), "secret_malformed", vec![&none, "is empty"]),
+        (file(&document), "secret_malformed", vec![&document, "holds a document"]),
+        (file(&device), "file_unreadable", vec!["no regular file"]),
+        // An id that has not AWS's form: the service says that there is no such key, and what was written is still not shown.
+        (swapped.clone(), "unknown_key", vec![]),
         (profile("p"), "profile_without_region", vec!["profile p", &shared, "set region in the sigv4 block"]),
         (circle.clone(), "profile_loop", vec!["a -> b"]),
         (format!("region: us-east-1, {}", profile("p")), "none", vec![]),

@@ -21,7 +21,7 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Sen
 /// A file's text, without blanks around it. The error is the system's, without the path.
 pub(crate) async fn trimmed_text(path: &Path) -> Result<Zeroizing<String>, String> {
     let path = path.to_owned();
-    let text = aside(move || std::fs::read_to_string(path).map(Zeroizing::new)).await?.map_err(|e| e.to_string())?;
+    let text = aside(move || net::read_small_text(&path, net::SECRET_LIMIT)).await?.map_err(|e| e.to_string())?;
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 

@@ -482,7 +482,7 @@ fn announce(destinations: &str, source: &str, credentials: &Credentials, now: Sy
         tracing::warn!(
             destinations,
             source,
-            key = credentials.access_key_id(),
+            key = crate::verdict::plain_id(credentials.access_key_id()),
             expired_seconds_ago = ago,
             "AWS credentials came expired by this machine's clock; AWS is asked with them all the same, since the clock may be what is wrong"
         );
@@ -491,7 +491,7 @@ fn announce(destinations: &str, source: &str, credentials: &Credentials, now: Sy
     tracing::info!(
         destinations,
         source,
-        key = credentials.access_key_id(),
+        key = crate::verdict::plain_id(credentials.access_key_id()),
         expires_in_seconds = credentials.expiry().map(|at| at.duration_since(now).unwrap_or_default().as_secs()),
         "AWS credentials in use"
     );

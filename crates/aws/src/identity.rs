@@ -102,7 +102,7 @@ impl Identity {
         let held = cache.held.as_deref();
         IdentityStatus {
             source: held.map_or_else(|| self.cache.describe(), |h| h.source.clone()),
-            access_key_id: held.map(|h| h.credentials.access_key_id().to_owned()),
+            access_key_id: held.map(|h| verdict::plain_id(h.credentials.access_key_id())),
             expires: held.and_then(|h| h.credentials.expiry()),
             obtained: held.map(|h| h.obtained_at),
             refreshes: cache.refreshes,

@@ -98,7 +98,7 @@ fn extended(credentials: Credentials) -> Credentials {
     }
     let more = EXTENSION.mul_f64(1.0 + 0.5 * fastrand::f64());
     tracing::warn!(
-        key = credentials.access_key_id(),
+        key = crate::verdict::plain_id(credentials.access_key_id()),
         asked_again_after_seconds = more.as_secs(),
         "instance metadata hands out credentials that are past their end, as it does while it cannot renew them; they are used all \
          the same"

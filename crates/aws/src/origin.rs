@@ -21,7 +21,8 @@ use crate::{
     region::SigningRegion,
     roles_anywhere,
     sts::Sts,
-    verdict::show_key,
+    validate::is_swapped,
+    verdict::{plain_id, show_key},
 };
 
 /// Longer than any source's own limits; a last resort.
@@ -115,8 +116,15 @@ impl Origin {
             }
         }
         let mut fetched = base?;
+        if is_swapped(fetched.credentials.access_key_id(), fetched.credentials.secret_access_key()) {
+            // Neither is repeated here: the one that looks like an id is the secret's place, and the other way round.
+            return Err(FetchError::failed(format!(
+                "{}: access key id and secret key are swapped: where the secret key is expected there is an access key id",
+                fetched.source
+            )));
+        }
         for (role, session_name) in &self.roles {
-            let key_id = fetched.credentials.access_key_id().to_owned();
+            let key_id = plain_id(fetched.credentials.access_key_id());
             let assumed = sts.assume(role, session_name, fetched.credentials).await;
             let error = assumed.as_ref().err().map(|e| e.message.clone());
             let (role_arn, session_name) = (role.role_arn.clone(), session_name.clone());
@@ -508,6 +516,12 @@ fn check_word(source: &SecretSource, value: &Secret, key: &str) -> Result<(), Fe
         // Long-lived keys have no token.
         (true, ..) if key == "session_token" => return Ok(()),
         (true, ..) => format!("{place} is empty; write the key into it"),
+        _ if text.starts_with('{') => {
+            format!("{place} holds a document; refer to the key in it by #NAME, or write the key alone")
+        }
+        _ if text.starts_with(['\u{feff}', '"', '\'']) => {
+            format!("{place} begins with a quote or a byte order mark; write the key alone into it")
+        }
         (_, true, _) => return Ok(()),
         (_, false, 0 | 1) => format!("{place} has a blank inside; a key is one word"),
         (_, false, _) => {

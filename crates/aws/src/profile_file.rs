@@ -202,11 +202,11 @@ fn text_of(file: &SharedFile) -> Result<Option<String>, SharedFileError> {
     if length > LONGEST {
         return malformed(format!(" has {length} bytes; it cannot be a file of profiles"));
     }
-    match std::fs::read(&file.path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
+    match net::read_small(&file.path, LONGEST) {
+        Ok(bytes) => match std::str::from_utf8(&bytes) {
+            Ok(text) => Ok(Some(text.to_owned())),
             Err(e) => {
-                let good = e.as_bytes().get(..e.utf8_error().valid_up_to()).unwrap_or_default();
+                let good = bytes.get(..e.valid_up_to()).unwrap_or_default();
                 let line = good.iter().filter(|b| **b == b'\n').count() + 1;
                 malformed(format!(", line {line}: this is not text (UTF-8)"))
             }

@@ -8,6 +8,12 @@ use net::SecretSource;
 
 use crate::{AwsError, CredentialSource, IdentityConfig, RoleStep, region};
 
+/// The secret's place holds an access key id, and the id's place none.
+pub(crate) fn is_swapped(id: &str, secret: &str) -> bool {
+    let is_id = |t: &str| t.len() == 20 && (t.starts_with("AKIA") || t.starts_with("ASIA"));
+    !is_id(id) && is_id(secret)
+}
+
 /// The first fault of a block: what no file, no service and no time will mend. [`build`](crate::build) refuses the same; this is
 /// for those who check a configuration without starting anything.
 pub fn check(config: &IdentityConfig) -> Result<(), AwsError> {
@@ -22,8 +28,7 @@ pub fn check(config: &IdentityConfig) -> Result<(), AwsError> {
                 }
             }
             if let (SecretSource::Inline(key), SecretSource::Inline(secret)) = (access_key, secret_key) {
-                let is_id = |t: &str| t.len() == 20 && (t.starts_with("AKIA") || t.starts_with("ASIA"));
-                if !is_id(key.expose().trim()) && is_id(secret.expose().trim()) {
+                if is_swapped(key.expose().trim(), secret.expose().trim()) {
                     return invalid("secret_key", "holds an access key id; access_key and secret_key are swapped");
                 }
                 if key.expose().trim().starts_with("ASIA") && session_token.is_none() {

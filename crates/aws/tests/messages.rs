@@ -28,6 +28,9 @@ async fn a_key_file_that_is_empty_or_holds_more_than_the_key_is_named_with_its_p
         ("\n\n", "is empty"),
         ("secret-MARKER\nanother-MARKER\n", "has 2 lines"),
         ("AWS_SECRET_ACCESS_KEY = MARKER\n", "has a blank inside"),
+        (r#"{"user":"x","password":"MARKER"}"#, "holds a document"),
+        ("\"MARKER\"\n", "begins with a quote"),
+        ("\u{feff}MARKER\n", "a byte order mark"),
     ] {
         let path = file(dir.path(), "secret", text);
         let secret_key = SecretSource::File(path.clone());
@@ -42,6 +45,43 @@ async fn a_key_file_that_is_empty_or_holds_more_than_the_key_is_named_with_its_p
     let source =
         CredentialSource::Static { access_key: inline("AKIA1"), secret_key: SecretSource::File(path), session_token };
     assert_eq!(key(&build(&config(source))).await.unwrap(), "AKIA1");
+}
+
+/// Wherever the two come from, and without showing either.
+#[tokio::test]
+async fn keys_that_are_swapped_are_told_and_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, secret) = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    let files = CredentialSource::Static {
+        access_key: SecretSource::File(file(dir.path(), "id", secret)),
+        secret_key: SecretSource::File(file(dir.path(), "secret", id)),
+        session_token: None,
+    };
+    let shared = format!("[p]\naws_access_key_id = {secret}\naws_secret_access_key = {id}\nregion = us-east-1\n");
+    let profile = CredentialSource::Profile {
+        name: Some("p".to_owned()),
+        config_file: Some(file(dir.path(), "config", "[profile p]\nregion = us-east-1\n")),
+        credentials_file: Some(file(dir.path(), "credentials", &shared)),
+    };
+    let helper = format!(r#"echo '{{"Version":1,"AccessKeyId":"{secret}","SecretAccessKey":"{id}"}}'"#);
+    for source in [files, profile, CredentialSource::Process { command: inline(&helper) }] {
+        let error = refusal(source).await;
+        assert!(error.contains("are swapped") && !error.contains("wJalr"), "{error}");
+    }
+}
+
+/// A path that leads to something without an end, or without a beginning, is this source's fault and nobody else's.
+#[tokio::test]
+async fn a_key_file_that_is_a_device_or_far_too_large_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = dir.path().join("large");
+    std::fs::File::create(&large).unwrap().set_len(3 << 30).unwrap();
+    for (path, words) in [(large, "more than 1 MiB"), ("/dev/zero".into(), "no regular file")] {
+        let secret_key = SecretSource::File(path.clone());
+        let error =
+            refusal(CredentialSource::Static { access_key: inline("AKIA1"), secret_key, session_token: None }).await;
+        assert!(error.contains(words) && error.contains(&path.display().to_string()), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -353,6 +353,10 @@ fn misspelt_reference(text: &str) -> Option<&'static str> {
         }
         "aws-ssm" | "ssm" => Some("write aws-ssm:///path/of/the/parameter"),
         "vault" => Some("write vault://mount/path#key"),
+        // A word that only looks like one of the schemes.
+        near if rest.starts_with("//") && ["aws", "secret", "ssm", "vault"].iter().any(|part| near.contains(part)) => {
+            Some("write env://, file://, aws-secretsmanager://, aws-ssm:// or vault://: there is no other kind")
+        }
         _ => None,
     }
 }
@@ -393,6 +397,8 @@ mod tests {
     #[test]
     fn what_looks_like_a_reference_is_told_with_its_spelling() {
         for (text, wanted) in [
+            ("aws-secretmanager://agent/password", "there is no other kind"),
+            ("hashicorp-vault://kv/agent#password", "there is no other kind"),
             ("file:/etc/secret", "file:///"),
             ("file:secret", "file:///"),
             ("File:///etc/secret", "file:///"),

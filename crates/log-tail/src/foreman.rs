@@ -80,6 +80,10 @@ pub(crate) struct Slot {
     pub again: bool,
     /// Its path leads elsewhere, or nowhere.
     pub detached: bool,
+    /// It was found beside its path: who writes to it for longer than a rotation takes is a stranger.
+    pub found: bool,
+    /// It was read to its end once.
+    pub caught_up: bool,
     pub quiet_since: Instant,
     pub pause: Duration,
     pub poll_at: Option<Instant>,
@@ -385,9 +389,11 @@ impl Foreman {
         slot.known.seen_ms = seen_ms;
         slot.size = file.size;
         slot.handle = file.handle();
-        if read {
+        if read && !(slot.found && slot.caught_up) {
             slot.quiet_since = now;
         }
+        slot.caught_up |= matches!(turn, Turn::Idle);
+        let found = slot.found;
         let last = std::mem::take(&mut file.last);
         match turn {
             Turn::More => {
@@ -405,6 +411,13 @@ impl Foreman {
                 self.polls.push(Reverse((at, id)));
             }
             Turn::Idle => self.rest(file, read, in_place.then_some(looked_ms), links, now),
+            Turn::Replaced if found => {
+                // What came into it is for those who look beside the path again.
+                slot.file = Some(file);
+                let (key, known) = (slot.key.clone(), slot.known.clone());
+                self.rotated(&key, &known);
+                self.drop_slot(id);
+            }
             Turn::Replaced => self.replaced(file, now),
             Turn::Ended => {
                 let (offset, size) = (file.record.offset, file.size);
@@ -413,7 +426,13 @@ impl Foreman {
                     record.packed_size = size;
                 });
                 file.close();
-                slot.state = FileState::Done;
+                slot.state = match file.damage.take() {
+                    None => FileState::Done,
+                    Some(error) => {
+                        tracing::warn!(path = %slot.place.display(), %error, offset, "a compressed log file is damaged or unfinished: what could be unpacked was read");
+                        FileState::Failed(format!("it is damaged or unfinished, read as far as it goes: {error}"))
+                    }
+                };
                 slot.file = Some(file);
                 if slot.detached {
                     self.drop_slot(id);
@@ -468,7 +487,7 @@ impl Foreman {
             self.metrics.rotated(if links == 0 { "deleted" } else { "renamed" });
             rotation = Some((slot.key.clone(), slot.known.clone()));
         } else if quiet >= pace.drain {
-            let limit = if links == 0 { pace.drain } else { pace.linger };
+            let limit = if links == 0 || slot.found { pace.drain } else { pace.linger };
             if file.waiting > 0 || file.holds() {
                 file.last = true;
                 slot.file = Some(file);
@@ -630,8 +649,14 @@ impl Foreman {
         } else if file.is_open() {
             self.open += 1;
         }
+        // Unless it grows: then it is met anew.
+        let salvage = packed && !std::mem::replace(&mut file.salvage, true);
         slot.file = Some(file);
-        if !packed {
+        if salvage {
+            let at = now + self.config.pace.suspicion;
+            slot.poll_at = Some(at);
+            self.polls.push(Reverse((at, id)));
+        } else if !packed {
             slot.pause = (slot.pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(10));
             let at = now + slot.pause;
             slot.poll_at = Some(at);

@@ -25,6 +25,9 @@
 //! 4. *Between two looks.* A content that came into a path and rotated away again before anybody looked lies in a sibling
 //!    that does not match, or that was compressed. It is read if no record covers any part of it, its name was made of the
 //!    path's, it was last written since the path was last looked at, and it was made since then or is a file that lay there.
+//!    What a target of another job wants, or lay in its place, is that job's. Before the ending (`app-20260131.log`) only a
+//!    date or a number of three digits counts, and only if nobody wrote it since the path's present file was made. It is read
+//!    to its end, and not followed: behind the ending for `drain` longer, before it as long as it was.
 //!    Such siblings are looked for after every change of a path's content, at the first look after a start, and while nothing
 //!    of the path was read; "last looked at" stays what it was until that search is over and something of every content that
 //!    came meanwhile is durable, also across a kill. A path of which nothing is known was last looked at when its pattern was.
@@ -86,7 +89,7 @@ pub use config::{Decompression, FileJob, Limits, Pace, TailConfig};
 pub use error::TailError;
 pub use glob::Pattern;
 pub use metrics::TailMetrics;
-pub use packing::Packing;
+pub use packing::{LOOKS_COMPRESSED, Packing};
 pub use status::{FileState, FileStatus};
 pub use tail::{Groups, Tail};
 pub use target::Target;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use crate::{
+    family::Making,
     foreman::{Foreman, Met},
     likeness::Likeness,
     reader::now_ms,
@@ -212,9 +213,11 @@ impl Foreman {
             if self.by_key.contains_key(&(name.clone(), record.rank, candidate.device, candidate.inode)) {
                 continue;
             }
-            // Without a content to compare, device and inode must do, and that nobody else knows the content.
+            // Without a content to compare, device and inode must do, and that nobody else knows the content or wants the file.
             let same = record.offset > 0
                 || (candidate.is(record)
+                    && made_of(record.real_path(), &path).is_some()
+                    && !self.is_wanted(&path, &name)
                     && self.told(&candidate, &name, record.rank) == Match::Other
                     && self.likeness(&candidate, &name, record.rank) == Likeness::None);
             if same && candidate.holds(record) == Match::Same {
@@ -227,6 +230,46 @@ impl Foreman {
                 return;
             }
         }
+    }
+
+    /// Whether another job than this one wants a path.
+    fn is_wanted(&self, path: &Path, but: &str) -> bool {
+        let others = self.jobs.iter().filter(|job| *job.name != *but);
+        others.flat_map(|job| &job.targets).any(|target| target.wants(path))
+    }
+
+    /// Whether a file beside `real` is another application's, or another path's, or was read.
+    fn is_strange(&self, candidate: &Candidate, making: &Making, job: &str, rank: u32, real: &Path) -> bool {
+        let key = (candidate.device, candidate.inode);
+        // What others follow, and what was in a place of theirs, is theirs.
+        let followed = self
+            .slots
+            .values()
+            .any(|slot| (slot.key.2, slot.key.3) == key && (!slot.detached || slot.known.real_path() != real));
+        // What was found here before and has grown since is written by somebody who has not rotated it.
+        let grew = |record: &Record| (record.device, record.inode, record.rank) == (key.0, key.1, rank);
+        let mut grown = self.book.records(job, |record| record.offset > 0 && grew(record)).into_iter();
+        if followed
+            || self.is_wanted(&candidate.path, job)
+            || grown.any(|record| candidate.holds(&record) == Match::Same)
+        {
+            return true;
+        }
+        let live = match making {
+            Making::Behind { live } => {
+                let live = real.with_file_name(live);
+                return live != real && self.is_wanted(&live, job);
+            }
+            Making::Amid { live } => live,
+        };
+        // It may be a live file, or what rotation made of one, or what was rotated. That one was not written after the file
+        // that lies in its place now was made.
+        let live = real.with_file_name(live);
+        let met = || self.met.keys().any(|(_, _, path)| *path == live);
+        let elsewhere = live != candidate.path && (live.exists() || self.is_wanted(&live, job) || met());
+        let made = fs::metadata(real).and_then(|meta| meta.created());
+        let written = candidate.file.metadata().and_then(|meta| meta.modified());
+        elsewhere || !matches!((made, written), (Ok(made), Ok(written)) if written <= made)
     }
 
     /// Looks for contents that came into a path and rotated away again between two looks.
@@ -256,9 +299,9 @@ impl Foreman {
             };
             let wanted = job.settings.decompression.map(|packed| packed.format);
             for sibling in self.listings.siblings(&real).to_vec() {
-                if !made_of(&real, &sibling) {
+                let Some(making) = made_of(&real, &sibling) else {
                     continue;
-                }
+                };
                 // What came into the path was made there since, or it is one that lay there and was cut.
                 let news = fs::metadata(&sibling).is_ok_and(|meta| {
                     let (born_ms, written_ms) = times(&meta);
@@ -278,7 +321,16 @@ impl Foreman {
                 };
                 let matches = job.targets.iter().any(|target| target.wants(&sibling));
                 let known = self.by_key.contains_key(&(name.clone(), rank, candidate.device, candidate.inode));
-                if known || (matches && candidate.signature.is_none()) || candidate.size == 0 {
+                let own = candidate.signature.is_none() || candidate.wanted.is_some();
+                if known || (matches && own) || candidate.size == 0 {
+                    continue;
+                }
+                // Other jobs say what is theirs before anything is taken that may be.
+                if self.jobs.iter().any(|job| !job.known) {
+                    put_off.insert(path.clone());
+                    continue;
+                }
+                if self.is_strange(&candidate, &making, &name, rank, &real) {
                     continue;
                 }
                 if self.told(&candidate, &name, rank) != Match::Other {
@@ -308,7 +360,13 @@ impl Foreman {
                 record.seen_ms = seen_ms;
                 record.lost_ms = Some(now_ms());
                 self.note_came(&record, seen_ms);
-                self.adopt(candidate, record, at, target, true, false);
+                let id = record.id;
+                let amid = matches!(making, Making::Amid { .. });
+                let upto = if amid { candidate.size } else { u64::MAX };
+                self.adopt(Candidate { upto, ..candidate }, record, at, target, true, false);
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.found = true;
+                }
             }
         }
         // However long it takes until it is clear what a file is, it is not forgotten.

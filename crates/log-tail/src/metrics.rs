@@ -85,7 +85,7 @@ impl TailMetrics {
         );
         registry.register(
             "sigpost_tail_unreadable_files",
-            "Files that match and cannot be opened or read now",
+            "Files that match and cannot be opened or read now, damaged compressed ones and those without decompression too",
             m.unreadable.clone(),
         );
         registry.register(

@@ -5,6 +5,9 @@ use std::{
     io::{self, BufReader, Read},
 };
 
+/// What is said of a file that begins like a compressed one where no `decompression` is set.
+pub const LOOKS_COMPRESSED: &str = "looks compressed: set decompression, or exclude it";
+
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
@@ -27,7 +30,7 @@ impl Packing {
     }
 
     /// What the first bytes say, of the formats that have a signature worth the name.
-    pub(crate) fn of(head: &[u8]) -> Option<Self> {
+    pub fn of(head: &[u8]) -> Option<Self> {
         match head {
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
@@ -65,14 +68,22 @@ impl Packing {
 
 /// Reads until `buf` is full or the text ends.
 pub(crate) fn fill(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
+    match fill_until(from, buf) {
+        (n, None) => Ok(n),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// The same; what was read before an error counts.
+pub(crate) fn fill_until(from: &mut dyn Read, buf: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut at = 0;
     while let Some(rest) = buf.get_mut(at..).filter(|rest| !rest.is_empty()) {
         match from.read(rest) {
             Ok(0) => break,
             Ok(n) => at += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (at, Some(error)),
         }
     }
-    Ok(at)
+    (at, None)
 }

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Packing,
-    family::{derived, family},
+    family::{Making, family, making},
     packing::fill,
     record::{HEAD, Record, hash},
     tail_file::{read_at, skip},
@@ -28,6 +28,8 @@ pub(crate) struct Candidate {
     pub signature: Option<Packing>,
     /// Its job's format, if it may be of that.
     pub wanted: Option<Packing>,
+    /// What of it may be read, bytes.
+    pub upto: u64,
 }
 
 /// What a comparison came to.
@@ -58,6 +60,7 @@ impl Candidate {
             size: meta.len(),
             signature: Packing::of(head),
             wanted: wanted.filter(|packing| packing.fits(head)),
+            upto: u64::MAX,
             file,
         }))
     }
@@ -189,11 +192,11 @@ fn families(directory: &Path) -> HashMap<String, Vec<PathBuf>> {
     families
 }
 
-/// Whether rotation may have made `name` of `original`, by their names.
-pub(crate) fn made_of(original: &Path, name: &Path) -> bool {
+/// How rotation may have made `name` of `original`, by their names.
+pub(crate) fn made_of(original: &Path, name: &Path) -> Option<Making> {
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let both = last(original).zip(last(name));
-    original.parent() == name.parent() && both.is_some_and(|(original, name)| derived(&original, &name))
+    let both = last(original).zip(last(name)).filter(|_| original.parent() == name.parent());
+    both.and_then(|(original, name)| making(&original, &name))
 }
 
 /// When a file was made (or last written, where the file system does not say), and when it was last written; ms since the

@@ -18,6 +18,7 @@ use crate::{
     FileState, FileStatus, Packing,
     foreman::{Foreman, Key, Slot},
     likeness::{Likeness, kin},
+    packing::LOOKS_COMPRESSED,
     reader::now_ms,
     record::Record,
     search::{Candidate, Match},
@@ -145,7 +146,7 @@ impl Foreman {
             if !stays || slot.detached {
                 let (key, known, was_here) = (slot.key.clone(), slot.known.clone(), !slot.detached);
                 slot.place.clone_from(&found.path);
-                slot.detached = false;
+                (slot.detached, slot.found) = (false, false);
                 slot.state = FileState::Following;
                 if was_here {
                     self.metrics.rotated("renamed");
@@ -153,7 +154,7 @@ impl Foreman {
                 }
             }
         } else if slot.detached {
-            slot.detached = false;
+            (slot.detached, slot.found) = (false, false);
             slot.state = FileState::Following;
         }
         let slot = self.slots.get_mut(&id)?;
@@ -338,6 +339,9 @@ impl Foreman {
             _ => {}
         }
         if candidate.wanted.is_none() && candidate.signature.is_some() {
+            if !matches!(self.aside.get(&found.path), Some((_, FileState::Compressed))) {
+                tracing::warn!(path = %found.path.display(), "a log file {LOOKS_COMPRESSED}");
+            }
             aside.insert(found.path.clone(), (name.to_string(), FileState::Compressed));
             return;
         }
@@ -419,6 +423,7 @@ impl Foreman {
         let labels = target.labels_of(&record.path);
         let place = candidate.path.clone();
         let mut file = Box::new(TailFile::new(record.clone(), place.clone(), job.settings.clone(), labels, packing));
+        file.upto = candidate.upto;
         file.hold(candidate.file);
         let (id, now) = (record.id, Instant::now());
         let state = match (done, detached) {
@@ -437,6 +442,8 @@ impl Foreman {
             file: Some(file),
             again: false,
             detached,
+            found: false,
+            caught_up: false,
             quiet_since: now,
             pause: self.config.pace.min_poll,
             poll_at: None,
@@ -486,7 +493,8 @@ impl Foreman {
         }));
         statuses.sort_by(|a, b| (&a.job, &a.path).cmp(&(&b.job, &b.path)));
         *self.statuses.lock() = statuses;
-        let unreadable = self.aside.values().filter(|(_, state)| matches!(state, FileState::Failed(_))).count();
+        let states = self.aside.values().map(|(_, state)| state).chain(self.slots.values().map(|slot| &slot.state));
+        let unreadable = states.filter(|state| matches!(state, FileState::Failed(_) | FileState::Compressed)).count();
         self.metrics.surveyed(self.slots.len(), unreadable);
         let now = Instant::now();
         self.surveyed = now;

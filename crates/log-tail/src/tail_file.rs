@@ -21,7 +21,7 @@ use crate::{
     Charset, Packing,
     config::LONGEST_LINE,
     lines::{Counts, Lines},
-    packing::fill,
+    packing::{fill, fill_until},
     record::{HEAD, Record, TAIL, hash},
     staged::{ReadyJob, Staged},
 };
@@ -89,6 +89,12 @@ pub(crate) struct TailFile {
     pub waiting: u64,
     /// Size (as stored) and time of change when it was last read to its end.
     pub size: u64,
+    /// Nothing behind this is read.
+    pub upto: u64,
+    /// Of a compressed file that is damaged or unfinished, what can be unpacked is delivered as all there is.
+    pub salvage: bool,
+    /// Why no more of it could be unpacked.
+    pub damage: Option<String>,
     changed: i128,
     file: Option<Arc<File>>,
     unpacked: Option<Unpacked>,
@@ -132,6 +138,9 @@ impl TailFile {
             reborn: false,
             waiting: 0,
             size: 0,
+            upto: u64::MAX,
+            salvage: false,
+            damage: None,
             changed: -1,
             file: None,
             unpacked: None,
@@ -292,7 +301,7 @@ impl TailFile {
     fn plain(&mut self, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> io::Result<Turn> {
         loop {
             let meta = self.metadata()?;
-            let (size, changed) = (meta.len(), changed(&meta));
+            let (size, changed) = (meta.len().min(self.upto), changed(&meta));
             if size < self.record.offset {
                 return Ok(Turn::Replaced);
             }
@@ -332,7 +341,8 @@ impl TailFile {
         let start = self.record.offset.saturating_sub(tail_len as u64);
         let result = loop {
             let file = self.file.as_ref().ok_or_else(gone)?;
-            let n = read_at(file, buf, start)?;
+            let most = usize::try_from(self.upto.saturating_sub(start)).unwrap_or(usize::MAX);
+            let n = read_at(file, buf, start)?.min(most);
             let whole = buf.get(..n).unwrap_or_default();
             let Some((tail, data)) = whole.split_at_checked(tail_len) else {
                 break Chunk::Replaced;
@@ -473,10 +483,17 @@ impl TailFile {
             if !unpacked.at_end && data_len < CHUNK.max(LONGEST_LINE + 4) {
                 let old = unpacked.held.len();
                 unpacked.held.resize(old + CHUNK, 0);
-                let n = fill(unpacked.text.as_mut(), unpacked.held.get_mut(old..).unwrap_or_default());
-                let n = n.inspect_err(|_| unpacked.held.truncate(old))?;
+                let (n, error) = fill_until(unpacked.text.as_mut(), unpacked.held.get_mut(old..).unwrap_or_default());
+                match error {
+                    None => {}
+                    // What the disk refuses may come later; what does not unpack now never will.
+                    Some(error) if self.salvage && error.raw_os_error().is_none() => {
+                        self.damage = Some(error.to_string())
+                    }
+                    Some(error) => return Err(error),
+                }
                 unpacked.held.truncate(old + n);
-                unpacked.at_end = n < CHUNK;
+                unpacked.at_end = n < CHUNK || self.damage.is_some();
             }
             let data = unpacked.held.get(tail_len..).unwrap_or_default();
             if !self.settled {

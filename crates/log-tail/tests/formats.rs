@@ -121,6 +121,40 @@ async fn a_compressed_file_without_decompression_says_so_and_is_not_read_as_text
         .until("its state is told", |house| house.files().iter().any(|file| file.state == FileState::Compressed))
         .await;
     house.expect(&["one"]).await;
+    let gauge = "sigpost_tail_unreadable_files{logs_config=\"default\"} 1";
+    house.until("it is counted", |house| metrics(house).contains(gauge)).await;
+    house.stop().await;
+}
+
+fn metrics(house: &House) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &house.metrics).unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_compressed_file_that_ends_too_early_what_can_be_unpacked_comes_once() {
+    use std::io::Read;
+    let text: String = (0..20_000).map(|n| format!("line {n} {}\n", n * 7919 % 10_007)).collect();
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(text.as_bytes()).unwrap();
+    let whole = out.finish().unwrap();
+    let half = &whole[..whole.len() / 2];
+    let mut readable = Vec::new();
+    flate2::read::GzDecoder::new(half).read_to_end(&mut readable).unwrap_err();
+    let lines: Vec<String> = String::from_utf8(readable).unwrap().lines().map(str::to_owned).collect();
+    assert!(lines.len() > 1000);
+    let mut house = House::new("*.gz");
+    house.job.decompression = Some(Decompression { format: Packing::Gzip, initial_delay: Default::default() });
+    fs::write(house.path("a.gz"), half).unwrap();
+    house.start();
+    house.expect_all(&lines).await;
+    let gauge = "sigpost_tail_unreadable_files{logs_config=\"default\"} 1";
+    house.until("it is counted", |house| metrics(house).contains(gauge)).await;
+    house.kill().await;
+    house.start();
+    tokio::time::sleep(house.config.pace.suspicion * 2).await;
+    house.expect_all(&lines).await;
     house.stop().await;
 }
 

@@ -9,6 +9,8 @@ use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
+use crate::small_file::{SECRET_LIMIT, read_small_text};
+
 /// A secret text. `Debug` and `Display` print `<secret>`; the memory is wiped when the last clone goes.
 #[derive(Clone)]
 pub struct Secret(Arc<SecretString>);
@@ -162,7 +164,7 @@ impl SecretSource {
     pub fn read(&self) -> io::Result<Secret> {
         match self {
             Self::Inline(secret) => Ok(secret.clone()),
-            Self::File(path) => std::fs::read_to_string(path)
+            Self::File(path) => read_small_text(path, SECRET_LIMIT)
                 .map(|text| Secret::new(text.trim().to_owned()))
                 .map_err(|e| io::Error::new(e.kind(), format!("reading secret file {}: {e}", path.display()))),
             Self::Stored(stored) => stored.read(),

@@ -26,6 +26,7 @@ use crate::{
     NetError, Pem, StoredSecret, TlsConfig, TlsVersion, crypto,
     file_stamps::FileStamps,
     pem_text::{self, Wanted},
+    small_file::{BUNDLE_LIMIT, read_small},
 };
 
 /// The files a client of this configuration depends on, the system's roots included where a variable names them.
@@ -239,7 +240,7 @@ fn read(pem: &Pem, role: &str) -> Result<Zeroizing<Vec<u8>>, NetError> {
 }
 
 fn read_file(path: &Path, role: &str) -> Result<Zeroizing<Vec<u8>>, NetError> {
-    std::fs::read(path).map(Into::into).map_err(|source: io::Error| NetError::File {
+    read_small(path, BUNDLE_LIMIT).map_err(|source: io::Error| NetError::File {
         what: format!("cannot read the {role} file {}: {source}", path.display()),
         source,
     })

@@ -196,6 +196,11 @@ async fn what_the_service_does_not_keep_is_booked_by_reason_and_not_sent_again()
     assert_eq!((row.delivered, row.rejected, fake.seen().len()), (6, 4, 1));
     let rejected = running.status.snapshot().rejected;
     assert_eq!(rejected.into_iter().collect::<Vec<_>>(), [("retention", 1), ("too_new", 1), ("too_old", 2)]);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &running.registry).unwrap();
+    // Four lines of three bytes.
+    let dropped = text.lines().find(|line| line.contains("dropped_bytes_total{")).unwrap_or(&text);
+    assert!(dropped.ends_with(" 12"), "{dropped}");
     running.stop().await;
 }
 

@@ -58,7 +58,10 @@ pub fn run(flags: RunFlags) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return command::fail(&format!("starting the runtime: {error}")),
     };
-    match runtime.block_on(serve(&flags, &file, &plan, &log_level)) {
+    let served = runtime.block_on(serve(&flags, &file, &plan, &log_level));
+    // A thread that waits for a disk that hangs is not waited for: everything that counts is on disk by now.
+    runtime.shutdown_background();
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = complaint(error.as_ref()), "cannot start");

@@ -44,6 +44,8 @@ pub struct House {
     pub tail: Option<Tail>,
     pub metrics: Registry,
     groups: Option<watch::Sender<Arc<Vec<TargetGroup>>>>,
+    /// Further jobs: their names and patterns.
+    pub others: Vec<(String, String)>,
 }
 
 /// A line as it came out of the queue.
@@ -76,6 +78,7 @@ impl House {
             tail: None,
             metrics: Registry::default(),
             groups: None,
+            others: Vec::new(),
         }
     }
 
@@ -144,7 +147,12 @@ impl House {
         let (sender, groups) = watch::channel(Arc::new(vec![self.group(&self.pattern)]));
         self.groups = Some(sender);
         let metrics = TailMetrics::registered(&mut self.metrics);
-        let tail = Tail::spawn(self.config.clone(), vec![(self.job.clone(), groups)], intake, book, &metrics).unwrap();
+        let mut jobs = vec![(self.job.clone(), groups)];
+        for (name, pattern) in &self.others {
+            let job = FileJob { job_name: name.clone(), ..self.job.clone() };
+            jobs.push((job, watch::channel(Arc::new(vec![self.group(pattern)])).1));
+        }
+        let tail = Tail::spawn(self.config.clone(), jobs, intake, book, &metrics).unwrap();
         self.tail = Some(tail);
     }
 

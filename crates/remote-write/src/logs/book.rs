@@ -102,7 +102,7 @@ impl<'a> Book<'a> {
         loss_of: impl Fn(usize) -> Option<Loss>,
         message: &str,
     ) {
-        let mut reasons: Vec<(Loss, u64)> = Vec::new();
+        let mut reasons: Vec<(Loss, u64, u64)> = Vec::new();
         let mut stored = 0;
         let (mut bytes, mut newest_ns) = (0, None);
         for (index, row) in rows.iter().enumerate() {
@@ -116,16 +116,17 @@ impl<'a> Book<'a> {
                 }
                 Some(loss) => {
                     self.split(row.lot, 0, 1, Some((loss, message)));
-                    match reasons.iter_mut().find(|(known, _)| *known == loss) {
-                        Some((_, count)) => *count += 1,
-                        None => reasons.push((loss, 1)),
+                    let length = row.entry.line.len() as u64;
+                    match reasons.iter_mut().find(|(known, ..)| *known == loss) {
+                        Some((_, count, bytes)) => (*count, *bytes) = (*count + 1, *bytes + length),
+                        None => reasons.push((loss, 1, length)),
                     }
                 }
             }
         }
         self.told(address, stored, 0, bytes, newest_ns, None);
-        for (loss, count) in reasons {
-            self.told(address, 0, count, 0, None, Some((loss, message)));
+        for (loss, count, bytes) in reasons {
+            self.told(address, 0, count, bytes, None, Some((loss, message)));
         }
     }
 

@@ -102,17 +102,19 @@ impl LogHouse {
     pub fn run_as(&self, config: DestinationConfig, authorize: Option<Arc<dyn net::Authorize>>) -> Running {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let outlets = vec![LogOutlet::new(self.queue.reader(NAME, &self.lane).unwrap())];
-        let metrics = LogDeliveryMetrics::default();
+        let mut registry = prometheus_client::registry::Registry::default();
+        let metrics = LogDeliveryMetrics::register(&mut registry);
         let tuning = support::tuning();
         let status = LogDestination::spawn_tuned(config, authorize, outlets, &metrics, &tracker, stop.clone(), tuning);
         tracker.close();
-        Running { status, stop, tracker }
+        Running { status, stop, registry, tracker }
     }
 }
 
 pub struct Running {
     pub status: DestinationStatus,
     pub stop: CancellationToken,
+    pub registry: prometheus_client::registry::Registry,
     tracker: TaskTracker,
 }
 

@@ -38,6 +38,17 @@ secret_malformed, Credentials {
     ],
     commands: [],
 }
+keys_swapped, Credentials {
+    verdict: "access key id and secret key are swapped",
+    seen: "`access key id and secret key are swapped`.",
+    meaning: "Where the secret key is expected (a file, a variable, a profile, a stored secret) there is an access key id, and the other way round. Nothing was signed with them, and neither is shown.",
+    steps: [
+        "the access key id has 20 characters and begins with AKIA or ASIA; the secret key has 40",
+        "change them over; files and stored secrets are read again by themselves",
+        "what was written as the access key id may have been seen by others (it is no secret by its place): think of replacing the key",
+    ],
+    commands: [],
+}
 stored_secret_missing, Credentials {
     verdict: "a secret that its settings refer to cannot be read ({reference})",
     seen: "`the secret REFERENCE is not read yet: ...`.",

@@ -182,10 +182,22 @@ impl Told<'_> {
         let error = self.error;
         let has = |word: &str| error.contains(word);
         let failed = self.explanation.sources.iter().find(|s| s.outcome == SourceOutcome::Failed);
-        if has("static keys: ") && (has(" has a blank inside") || has(" is empty; write") || has(" lines; write")) {
+        if has(": access key id and secret key are swapped") {
+            return self.finding(cause("keys_swapped"));
+        }
+        let odd = [
+            " has a blank inside",
+            " is empty; write",
+            " lines; write",
+            " holds a document; refer",
+            " begins with a quote",
+        ];
+        if has("static keys: ") && odd.iter().any(|what| has(what)) {
             let secret = error.split_once("key: ").or_else(|| error.split_once("token: ")).map_or("", |(_, rest)| rest);
-            let secret =
-                [" has ", " is empty"].into_iter().find_map(|end| Some(secret.split_once(end)?.0)).unwrap_or(secret);
+            let secret = [" has ", " is empty", " holds ", " begins "]
+                .into_iter()
+                .find_map(|end| Some(secret.split_once(end)?.0))
+                .unwrap_or(secret);
             return self.finding(cause("secret_malformed")).with("secret", secret);
         }
         if has(" is not read yet: ") {

@@ -11,14 +11,14 @@ use std::{
 
 use anyhow::{Context, Result};
 use config::{LineLimits, LogJobPlan, LogSource, LogsRoute};
-use log_tail::Charset;
+use log_tail::{Charset, LOOKS_COMPRESSED, Packing};
 use model::Labels;
 use prometheus_client::registry::Registry;
 use remote_write::{ProtocolConfig, logs::LogProtocol};
 use stages::{Entry, Fate, Pipeline, Snapshot, StageMetrics, StepReport};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{braces, destination};
+use super::{braces, destination, shown};
 
 /// Files of one job that are shown.
 const FILES: usize = 10;
@@ -87,11 +87,18 @@ async fn show_job(job: &LogJobPlan, limits: LineLimits, lines: usize, given: Opt
             continue;
         };
         let files = files(path, labels.get("__path_exclude__"));
-        println!("    {path}: {} files", files.len());
+        println!("    {}: {} files", shown(path), files.len());
         for file in files.iter().take(FILES) {
             let mut labels = public.clone();
             labels.set("filename", &file.to_string_lossy());
-            println!("      {} as {}", file.display(), braces(labels.iter()));
+            println!("      {} as {}", shown(&file.to_string_lossy()), braces(labels.iter()));
+            match begin(file) {
+                Ok(bytes) if job.decompression.is_none() && Packing::of(&bytes).is_some() => {
+                    println!("        it {LOOKS_COMPRESSED}");
+                    continue;
+                }
+                _ => {}
+            }
             match head(file, charset, lines) {
                 Ok(head) if job.decompression.is_some() => {
                     println!(
@@ -191,6 +198,13 @@ fn files(pattern: &str, exclude: Option<&str>) -> Vec<PathBuf> {
     found
 }
 
+/// The bytes that say how a file is compressed, if it is.
+fn begin(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(16).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Of a file's beginning, as the agent would read it.
 fn head(file: &Path, charset: Charset, lines: usize) -> std::io::Result<Vec<String>> {
     let mut bytes = Vec::new();
@@ -202,7 +216,7 @@ fn head(file: &Path, charset: Charset, lines: usize) -> std::io::Result<Vec<Stri
 /// what comes to them.
 fn show_lines(mut pipeline: Pipeline, labels: &Labels, lines: &[String], limits: LineLimits, after: bool) {
     for line in lines {
-        println!("        > {line}");
+        println!("        > {}", shown(line));
         match within(line, limits) {
             _ if after => show_line(&mut pipeline, labels, line, limits),
             Within::Whole => show_line(&mut pipeline, labels, line, LineLimits::default()),
@@ -246,8 +260,8 @@ fn within(line: &str, limits: LineLimits) -> Within<'_> {
 fn sent(how: &str, labels: &str, timestamp_ns: i64, line: &str, limits: LineLimits, indent: &str) {
     let time = timestamp(timestamp_ns);
     match within(line, limits) {
-        Within::Whole => println!("{indent}{how}: {labels} {time} {line}"),
-        Within::Cut(start, told) => println!("{indent}{told}\n{indent}{how}: {labels} {time} {start}"),
+        Within::Whole => println!("{indent}{how}: {labels} {time} {}", shown(line)),
+        Within::Cut(start, told) => println!("{indent}{told}\n{indent}{how}: {labels} {time} {}", shown(start)),
         Within::Dropped(told) => println!("{indent}{told}"),
     }
 }
@@ -255,13 +269,13 @@ fn sent(how: &str, labels: &str, timestamp_ns: i64, line: &str, limits: LineLimi
 fn show_line(pipeline: &mut Pipeline, labels: &Labels, line: &str, limits: LineLimits) {
     let reports = pipeline.explain(Entry::new(labels.clone(), now_ns(), line), now_ns());
     for report in &reports {
-        println!("          {}: {}", report.path, what_it_did(report));
+        println!("          {}: {}", report.path, shown(&what_it_did(report)));
     }
     let last = reports.iter().rev().find(|report| !matches!(report.fate, Fate::NotMatched));
     match last {
         None => match within(line, limits) {
             Within::Whole => println!("          sent as it is"),
-            Within::Cut(start, told) => println!("          {told}\n          sent: {start}"),
+            Within::Cut(start, told) => println!("          {told}\n          sent: {}", shown(start)),
             Within::Dropped(told) => println!("          {told}"),
         },
         Some(report) if report.after.is_empty() => {}

@@ -5,7 +5,7 @@
 mod logs;
 mod metrics;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{borrow::Cow, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use config::DestinationPlan;
@@ -72,6 +72,37 @@ fn destination(plan: &DestinationPlan) -> String {
 
 /// `{a="b", c="d"}`.
 fn braces<'l>(labels: impl Iterator<Item = (&'l str, &'l str)>) -> String {
-    let pairs: Vec<String> = labels.map(|(name, value)| format!("{name}={value:?}")).collect();
-    format!("{{{}}}", pairs.join(", "))
+    let pairs: Vec<String> = labels.map(|(name, value)| format!("{}={value:?}", shown(name))).collect();
+    shown(&format!("{{{}}}", pairs.join(", "))).into_owned()
+}
+
+/// Text of others as a terminal may have it: what would move its cursor, colour it or turn its direction is written as `\u{1b}`.
+fn shown(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| {
+        (c.is_control() && c != '\t')
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if acts(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{braces, shown};
+
+    #[test]
+    fn what_acts_on_a_terminal_is_escaped_and_text_is_not() {
+        assert_eq!(shown("grüße\t日本"), "grüße\t日本");
+        assert_eq!(
+            shown("a\u{1b}[31mb\u{9b}2J\u{7f}\r\u{202e}c\u{2066}"),
+            r"a\u{1b}[31mb\u{9b}2J\u{7f}\u{d}\u{202e}c\u{2066}"
+        );
+        assert_eq!(braces([("a\u{1b}", "\u{1b}]0;x\u{202e}")].into_iter()), r#"{a\u{1b}="\u{1b}]0;x\u{202e}"}"#);
+    }
 }
