@@ -15,7 +15,8 @@ case $WORKSPACE in
   ws-*) ;;
   *) echo "WORKSPACE is the id of the workspace alone; it begins with ws-" >&2; exit 2 ;;
 esac
-export AWS_REGION
+# Version 1 of the AWS CLI knows the second name alone.
+export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
 name=${NAME:-sigpost}
 role_name=$name-host
 here=$(cd "$(dirname "$0")" && pwd)

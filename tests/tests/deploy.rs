@@ -275,7 +275,9 @@ set -euo pipefail
 echo "$*" >>"$STATE/calls"
 document() { for word in "$@"; do case $word in file://*) cat "${word#file://}";; esac; done; }
 list() { if [ -e "$STATE/$1" ]; then echo "$1-id"; else echo None; fi; }
-arn="arn:aws:rolesanywhere:$AWS_REGION:444455556666"
+# Version 1 of the CLI reads AWS_DEFAULT_REGION, version 2 both.
+[ "$AWS_REGION" = "$AWS_DEFAULT_REGION" ]
+arn="arn:aws:rolesanywhere:$AWS_DEFAULT_REGION:444455556666"
 case "$1 $2" in
   "rolesanywhere list-trust-anchors") list anchor ;;
   "rolesanywhere create-trust-anchor") [ ! -e "$STATE/anchor" ]; document "$@" >"$STATE/anchor"; echo "$arn:trust-anchor/anchor-id" ;;

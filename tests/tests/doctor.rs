@@ -198,8 +198,8 @@ async fn faults_of_credential_sources_are_named() -> Result<()> {
         (format!("{region}, role_arn: \"{ROLE}\", access_key: {KEY_ID}, secret_key: {SECRET}"), "trust_policy"),
         (web(&wrong_token), "web_identity_refused"),
         // Whom the trust policy does not know, and a role that is not there: AWS says the same of both.
-        (web(&other_subject), "trust_policy"),
-        (web(&right_token).replace(ROLE, "arn:aws:iam::000000000000:role/nobody"), "trust_policy"),
+        (web(&other_subject), "web_identity_trust"),
+        (web(&right_token).replace(ROLE, "arn:aws:iam::000000000000:role/nobody"), "web_identity_trust"),
         (web("/nonexistent/token"), "token_file_unreadable"),
         (web(&right_token), "none"),
         (format!("{region}, access_key: {KEY_ID}, secret_key_file: /nonexistent/secret"), "file_unreadable"),

@@ -1,7 +1,7 @@
 //! `sigpost doctor` on trace destinations: they are destinations like any other, and asked without spans.
 
 use anyhow::Result;
-use e2e::desk::Desk;
+use e2e::{agent::Agent, desk::Desk};
 use sandbox::{Identity, Running, Sandbox, SandboxConfig};
 use serde_json::Value;
 
@@ -62,4 +62,43 @@ async fn trace_destinations_are_asked_without_spans() -> Result<()> {
     assert_eq!(told["causes"][0]["iam"]["action"], "xray:PutTraceSegments", "{told:#}");
     assert!(cloud.objects().is_empty());
     Ok(())
+}
+
+/// By gRPC without TLS: a receiver of ours, a backend of `load_balancing`, and what is no gRPC.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_of_grpc_accepts_and_a_port_of_http_does_not() -> Result<()> {
+    let (grpc, http, desk) = (e2e::free_port()?, e2e::free_port()?, Desk::new()?);
+    let mut agent = Agent::prepare(&format!(
+        "queue: {{min_free: 1MiB}}
+traces:
+  configs:
+    - name: default
+      receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{grpc}'}}, http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
+      remote_write: [{{endpoint: 'http://127.0.0.1:{}', protocol: http}}]
+",
+        e2e::free_port()?
+    ))?;
+    agent.start_ready().await?;
+    let (cause, destination) = told(&desk, &format!("{{name: d, endpoint: 'http://127.0.0.1:{grpc}', protocol: grpc}}"))?;
+    assert_eq!(cause, "none", "{destination:#}");
+    let (cause, destination) = told(&desk, &format!("{{name: d, endpoint: 'http://127.0.0.1:{http}', protocol: grpc}}"))?;
+    assert_ne!(cause, "none", "{destination:#}");
+    let file = desk.write(
+        "balanced.yaml",
+        &format!(
+            "traces:
+  configs:
+    - name: default
+      receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'}}}}}}}}
+      load_balancing: {{receiver_port: {}, exporter: {{insecure: true}}, resolver: {{static: {{hostnames: ['127.0.0.1:{grpc}']}}}}}}
+      remote_write: [{{name: own, endpoint: 'http://127.0.0.1:{grpc}', protocol: grpc}}]
+",
+            e2e::free_port()?
+        ),
+    )?;
+    let said = desk.run(&[&file], &["--json"])?;
+    let told = said.json()?;
+    let verdicts: Vec<&Value> = told["destinations"].as_array().into_iter().flatten().map(|one| &one["verdict"]).collect();
+    assert_eq!((verdicts, said.code), (vec![&Value::from("accepts"); 2], Some(0)), "{told:#}");
+    agent.stop()
 }

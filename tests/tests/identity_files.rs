@@ -4,7 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::{agent::Agent, exporter::Exporter, ledger, process::until};
+use e2e::{
+    agent::{Agent, command},
+    exporter::Exporter,
+    ledger,
+    process::until,
+};
 use sandbox::{Authority, Identity, Sandbox, SandboxConfig, TlsListener};
 
 const SECRET: &str = "MARKER-of-a-secret";
@@ -72,4 +77,49 @@ async fn a_certificate_file_that_is_missing_or_damaged_holds_up_its_own_destinat
     agent.stop()?;
     assert!(!agent.log().contains(SECRET), "a secret is in the log");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scrape_job_whose_certificate_file_is_missing_holds_up_no_other() -> Result<()> {
+    let authority = Authority::generate()?;
+    let (certificate_pem, key_pem) = authority.issue("127.0.0.1")?;
+    let tls = Some(TlsListener { listen: "127.0.0.1:0".parse()?, certificate_pem, key_pem });
+    let cloud = Sandbox::start(SandboxConfig { tls, ..SandboxConfig::default() }).await?;
+    let exporter = Exporter::start(20).await?;
+    let dir = tempfile::tempdir()?;
+    let missing = dir.path().join("missing.pem");
+    let mut agent = Agent::prepare(&format!(
+        "metrics:\n  global: {{scrape_interval: 300ms, scrape_timeout: 300ms}}\n  configs:\n    - name: default\n      scrape_configs:\n        \
+         - {{job_name: good, metrics_path: /t/0/metrics, static_configs: [{{targets: ['{}']}}]}}\n        \
+         - {{job_name: lacking, scheme: https, metrics_path: /no-such-page, tls_config: {{ca_file: '{}'}}, static_configs: [{{targets: \
+         ['127.0.0.1:{}']}}]}}\nqueue: {{min_free: 1MiB}}\n",
+        exporter.address,
+        missing.display(),
+        cloud.tls_address().context("TLS")?.port(),
+    ))?;
+    let file = agent.config_path().display().to_string();
+    let (_, told) = command(&["check", &file], &[], dir.path())?;
+    assert!(told.contains("warning: job lacking: cannot read the trusted certificates file"), "{told}");
+    agent.start_ready().await?;
+    let error_of = async |job: &str| {
+        let text = agent.get("/agent/api/v1/metrics/targets").await.ok()?;
+        let answer: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let target = answer["data"].as_array()?.iter().find(|t| t["target_group"] == job)?.clone();
+        (target["state"] != "unknown").then(|| target["scrape_error"].as_str().unwrap_or_default().to_owned())
+    };
+    for (job, words) in [("lacking", "cannot read the trusted certificates file"), ("good", "")] {
+        until(&format!("the state of {job}"), PATIENCE, || async {
+            error_of(job).await.filter(|error| error.contains(words) && words.is_empty() == error.is_empty())
+        })
+        .await
+        .with_context(|| agent.log())?;
+    }
+    std::fs::write(&missing, authority.certificate_pem())?;
+    // The far end's own answer.
+    until("the job to have its certificate", PATIENCE, || async {
+        error_of("lacking").await.filter(|e| e.contains("404"))
+    })
+    .await
+    .with_context(|| agent.log())?;
+    agent.stop()
 }

@@ -66,12 +66,13 @@ async fn the_sdks_metrics_are_samples_and_its_records_lines() -> Result<()> {
         let output = output.context("the SDK did not end")??;
         ensure!(output.status.success(), "the SDK: {}", String::from_utf8_lossy(&output.stderr));
         let job = format!("job=\"sdk-{transport}\"");
+        let scope = "otel_scope_name=\"e2e\"";
         let wanted = [
-            format!("e2e_counter_total{{{job}}}"),
-            format!("e2e_histogram_count{{{job}}}"),
-            format!("e2e_histogram_sum{{{job}}}"),
-            format!("e2e_histogram_bucket{{{job},le=\"5\"}}"),
-            format!("e2e_histogram_bucket{{{job},le=\"+Inf\"}}"),
+            format!("e2e_counter_total{{{job},{scope}}}"),
+            format!("e2e_histogram_count{{{job},{scope}}}"),
+            format!("e2e_histogram_sum{{{job},{scope}}}"),
+            format!("e2e_histogram_bucket{{{job},le=\"5\",{scope}}}"),
+            format!("e2e_histogram_bucket{{{job},le=\"+Inf\",{scope}}}"),
         ];
         // The SDK gives each process an instance of its own.
         let recorded = || -> std::collections::BTreeMap<String, f64> {

@@ -144,3 +144,25 @@ async fn a_start_that_fails_gives_up_nothing_in_the_queue() -> Result<()> {
         .with_context(|| agent.log())?;
     agent.stop()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn series_end_with_a_stop_only_where_that_is_asked_for() -> Result<()> {
+    for asked in [true, false] {
+        let exporter = Exporter::start(20).await?;
+        let receiver = Receiver::start(true).await?;
+        let text = config(&exporter, &receiver.url(), &[0], "");
+        let more = format!("      write_stale_on_shutdown: {asked}\n      scrape_configs:\n");
+        let mut agent = Agent::prepare(&text.replacen("      scrape_configs:\n", &more, 1))?;
+        agent.start_ready().await?;
+        until("scrapes", PATIENCE, || async { (ups(&receiver, "t0") >= 3).then_some(()) })
+            .await
+            .with_context(|| agent.log())?;
+        agent.stop()?;
+        let recorded = receiver.recorded();
+        let ends = recorded.values().filter_map(|samples| Some(samples.last_key_value()?.1.0));
+        let marked = ends.filter(|bits| *bits == 0x7ff0_0000_0000_0002).count();
+        let wanted = if asked { recorded.len() } else { 0 };
+        assert_eq!(marked, wanted, "write_stale_on_shutdown: {asked}; {} series\n{}", recorded.len(), agent.log());
+    }
+    Ok(())
+}

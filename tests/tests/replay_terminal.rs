@@ -39,7 +39,10 @@ impl Archive {
                 })
                 .collect();
             let labels = vec![Label { name: "__name__".into(), value: "archived".into() }];
-            let request = WriteRequest { timeseries: vec![TimeSeries { labels, samples }], ..WriteRequest::default() };
+            let request = WriteRequest {
+                timeseries: vec![TimeSeries { labels, samples, ..TimeSeries::default() }],
+                ..WriteRequest::default()
+            };
             let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec())?;
             std::fs::write(objects.join(format!("{n:04}.snappy")), body)?;
         }

@@ -479,13 +479,25 @@ impl Drop for Background<'_> {
 fn announce(destinations: &str, source: &str, credentials: &Credentials, now: SystemTime, came_over: bool) {
     if came_over {
         let ago = credentials.expiry().and_then(|at| now.duration_since(at).ok()).unwrap_or_default().as_secs();
-        tracing::warn!(
-            destinations,
-            source,
-            key = crate::verdict::plain_id(credentials.access_key_id()),
-            expired_seconds_ago = ago,
-            "AWS credentials came expired by this machine's clock; AWS is asked with them all the same, since the clock may be what is wrong"
-        );
+        let key = crate::verdict::plain_id(credentials.access_key_id());
+        if crate::process::is_of_command(credentials) {
+            tracing::warn!(
+                destinations,
+                source,
+                key,
+                expired_seconds_ago = ago,
+                "AWS credentials came expired by this machine's clock: the command of credential_process prints old ones out of a cache, or \
+                 its clock or this machine's is wrong; AWS is asked with them until an answer tells the time"
+            );
+        } else {
+            tracing::warn!(
+                destinations,
+                source,
+                key,
+                expired_seconds_ago = ago,
+                "AWS credentials came expired by this machine's clock; AWS is asked with them all the same, since the clock may be what is wrong"
+            );
+        }
         return;
     }
     tracing::info!(
@@ -514,6 +526,9 @@ fn rest(state: &mut State, now: FarTime) {
 fn check_expiry(fetched: Fetched, now: SystemTime) -> Result<Fetched, FetchError> {
     match fetched.credentials.expiry() {
         Some(at) if at <= now => {
+            if let Some(stale) = crate::process::stale(&fetched.credentials, now, "AWS's clock") {
+                return Err(stale.told(|words| format!("{}: {words}; they are not used", fetched.source)));
+            }
             let ago = length(now.duration_since(at).unwrap_or_default());
             Err(FetchError::failed(format!(
                 "{}: it gave credentials that expired {ago} ago by AWS's clock (at {}); whatever renews them has stopped",

@@ -22,6 +22,23 @@ use crate::{
 
 const TIMEOUT: Duration = Duration::from_secs(7);
 
+/// As [`fetch`], for who asks for nothing else: the error says what to look at.
+pub(crate) async fn fetch_with_hint(
+    endpoint: Option<&Url>,
+    token_file: Option<&Path>,
+    connections: &Connections,
+) -> Result<Credentials, FetchError> {
+    fetch(endpoint, token_file, connections).await.map_err(|e| match e.fault.as_deref() {
+        Some(Fault::ContainerUnnamed) => e.present().told(|words| {
+            format!(
+                "container endpoint: {words}: this is neither ECS nor a pod of EKS Pod Identity, or the variables were not passed to the \
+                 agent"
+            )
+        }),
+        _ => e,
+    })
+}
+
 /// Fetches once. `None` for `endpoint` or `token_file`: what the environment says.
 pub(crate) async fn fetch(
     endpoint: Option<&Url>,
@@ -119,7 +136,8 @@ fn of_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Url, Fetc
         Some(text) => Url::parse(&text).map_err(|e| {
             FetchError::failed(format!("AWS_CONTAINER_CREDENTIALS_FULL_URI: {e}")).of(Fault::ContainerAddress)
         }),
-        None => Err(FetchError::absent("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and _FULL_URI are not set")),
+        None => Err(FetchError::absent("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and _FULL_URI are not set")
+            .of(Fault::ContainerUnnamed)),
     }
 }
 

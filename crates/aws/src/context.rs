@@ -3,6 +3,7 @@
 //! Fetches nothing. Keeps true: two destinations share credentials only when their resolved identity is the same.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -14,12 +15,12 @@ use url::Url;
 use crate::{
     AwsError, CredentialSource, Identity, IdentityConfig, RoleStep, StsConfig,
     cache::CredentialCache,
-    chain::ProfileChoice,
     clock::{self, Clock, ClockNotices},
     connector::Connections,
     host::{AwsHost, parse_host},
     origin::Origin,
     region::SigningRegion,
+    shared_files::{ProfileChoice, Shared},
     validate,
 };
 
@@ -31,6 +32,8 @@ pub struct IdentityContext {
     file_check: Duration,
     caches: Mutex<Vec<(CacheKey, Weak<CredentialCache>)>>,
     notices: Mutex<Vec<Weak<ClockNotices>>>,
+    /// Key ids that a person was warned of: a reload says nothing new about them.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 /// What makes two identities the same.
@@ -64,8 +67,20 @@ impl IdentityContext {
         let local = Client::new(&local, patience)?;
         let connections = Connections { outside, local };
         let file_check = Duration::from_secs(1);
-        let (caches, notices) = (Mutex::default(), Mutex::default());
-        Ok(Self { connections, hostname: hostname.to_owned(), file_check, caches, notices })
+        let (caches, notices, warned) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { connections, hostname: hostname.to_owned(), file_check, caches, notices, warned })
+    }
+
+    /// Says once of a temporary key without its token that AWS will refuse it.
+    fn warn_of_token(&self, config: &IdentityConfig, destination: &str) {
+        let Some(key) = validate::lacks_token(config) else { return };
+        if self.warned.lock().insert(key.to_owned()) {
+            tracing::warn!(
+                destination,
+                key = crate::verdict::plain_id(key),
+                "an access key that begins with ASIA is temporary and needs session_token; AWS will refuse it without"
+            );
+        }
     }
 
     /// What is said about a host's clock, shared by its destinations.
@@ -127,17 +142,33 @@ pub fn build(
         let why = "it must be http or https and have a host".to_owned();
         return Err(AwsError::Url { url: net::masked(destination), why });
     }
+    let (host, place) = (parse_host(destination), authority(destination));
+    assemble(config, host.as_ref(), &place, default_service, destination_name, context)
+}
+
+/// [`build`] for what has no URL yet: `place` is what people call it.
+pub(crate) fn assemble(
+    config: &IdentityConfig,
+    host: Option<&AwsHost>,
+    place: &str,
+    default_service: &str,
+    destination_name: &str,
+    context: &IdentityContext,
+) -> Result<Arc<Identity>, AwsError> {
     validate::check(config)?;
-    let host = parse_host(destination);
-    let region = Arc::new(SigningRegion::resolve(config, destination, host.as_ref(), &context.connections)?);
-    warn_of_mismatch(config, host.as_ref(), destination_name);
+    // Read once for everything that is asked of them here.
+    let shared = Shared::now(ProfileChoice::active(&config.source));
+    let region = Arc::new(SigningRegion::resolve(config, place, host, &shared, &context.connections)?);
+    warn_of_mismatch(config, host, destination_name);
+    context.warn_of_token(config, destination_name);
+    let reads_profile = ProfileChoice::of(&config.source).is_some();
     let service = config
         .service
         .as_deref()
         .map(str::trim)
         .filter(|s| !s.is_empty())
         .map(ToOwned::to_owned)
-        .or_else(|| host.as_ref().and_then(|h| h.service.clone()))
+        .or_else(|| host.and_then(|h| h.service.clone()))
         .unwrap_or_else(|| default_service.to_owned());
     let session_name = session_name(&context.hostname, destination_name);
     let roles: Vec<(RoleStep, String)> = config
@@ -156,12 +187,12 @@ pub fn build(
     };
     let connections = context.connections.clone();
     let source = config.source.clone();
-    let origin =
-        Arc::new(Origin::new(source, roles, config.sts.clone(), Arc::clone(&region), connections, session_name));
+    let runs_command = reads_profile && shared.runs_command();
+    let (sts, signs_for) = (config.sts.clone(), Arc::clone(&region));
+    let origin = Arc::new(Origin::new(source, roles, sts, signs_for, connections, session_name, runs_command));
     let cache = context.cache(key, &origin);
-    let notices = context.notices(&authority(destination));
-    let is_off = || ProfileChoice::of(&config.source).is_some_and(|choice| choice.disables_clock_correction());
-    let clock = Clock::new(clock::corrects() && !is_off(), notices);
+    let is_off = reads_profile && shared.disables_clock_correction();
+    let clock = Clock::new(clock::corrects() && !is_off, context.notices(place));
     Ok(Arc::new(Identity::new(destination_name, service, region, cache, origin, clock)))
 }
 

@@ -111,6 +111,8 @@ pub struct CallerFacts {
     pub expires: Option<SystemTime>,
     /// They come with a session token.
     pub is_temporary: bool,
+    /// The command of `credential_process` printed these very ones.
+    pub is_of_command: bool,
 }
 
 /// One place where a region was looked for.

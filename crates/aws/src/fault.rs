@@ -3,13 +3,15 @@
 //! Decides nothing. Keeps true: a kind comes from what a service or the system said, never from a text of ours; nothing here is
 //! secret.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 /// The kind of what went wrong, with what advice has to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// A service answered and refused.
     Refused(Refused),
+    /// A service answered that it cannot just now: it is in trouble, or it throttles. It is asked again by itself.
+    InTrouble(Refused),
     /// A service gave no answer.
     Unreached(Asked),
     /// A service answered with something that it never answers.
@@ -28,6 +30,10 @@ pub enum Fault {
     ContainerToken(PathBuf),
     /// The container endpoint is named wrongly.
     ContainerAddress,
+    /// Nothing names a container endpoint: neither the configuration nor the variables that ECS and EKS set.
+    ContainerUnnamed,
+    /// A variable names the metadata service, and is no address.
+    MetadataAddress { variable: &'static str },
     /// Neither file has this profile; another named it as its source, or the configuration did.
     ProfileUnknown { name: String },
     /// Profiles that lead back to themselves.
@@ -46,10 +52,19 @@ pub enum Fault {
     ProfileMfa { name: String, refused: Refused },
     /// The command of `credential_process`.
     Helper,
+    /// The command of `credential_process` prints credentials that are over.
+    HelperStale { ended: SystemTime },
     /// The private key is not that of the certificate.
     KeyOfAnotherCertificate,
+    /// A private key that is protected by a passphrase.
+    KeyEncrypted { place: String },
     /// A certificate is over, or not valid yet.
-    CertificateOver,
+    CertificateOver {
+        /// Such as `CN=host1.example.com`.
+        whom: String,
+        /// Its file's path, or what stands for one.
+        file: String,
+    },
     /// The kind of key is none that can sign here.
     KeyKind,
     /// Our own program broke off.

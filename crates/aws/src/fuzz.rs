@@ -8,7 +8,7 @@ pub fn credentials(bytes: &[u8]) -> usize {
     let object = serde_json::from_slice(bytes).unwrap_or_default();
     let forms =
         ["SessionToken", "Token", "sessionToken"].map(|token| json::credentials(&object, token, "Fuzz").is_ok());
-    forms.into_iter().chain([sts::from_xml(bytes).is_ok()]).filter(|ok| *ok).count()
+    forms.into_iter().chain([sts::from_xml(bytes, "fuzz").is_ok()]).filter(|ok| *ok).count()
 }
 
 /// Whether these bytes are taken for a certificate; the decimal digits of its serial number.

@@ -19,6 +19,7 @@ use crate::{
     clock::{Clock, SKEW_MS},
     explain::{CallerFacts, CallerIdentity, Explanation, SourceOutcome, Trail, last4},
     origin::Origin,
+    process,
     region::{self, SigningRegion},
     signer::{self, Scope},
     verdict::{self, Refusal},
@@ -132,6 +133,7 @@ impl Identity {
                     role_arn: self.origin.role_arn(),
                     expires: fetched.credentials.expiry(),
                     is_temporary: fetched.credentials.session_token().is_some(),
+                    is_of_command: process::is_of_command(&fetched.credentials),
                 };
                 self.cache.offer(fetched, self.far_time());
                 (Some(facts), None, None)
@@ -143,8 +145,10 @@ impl Identity {
             fault,
             Some(
                 Fault::Unreached(Asked::Sts | Asked::StsWebIdentity)
+                    | Fault::OddAnswer(Asked::Sts | Asked::StsWebIdentity)
                     | Fault::ProfileMfa { .. }
                     | Fault::Refused(Refused { by: Asked::Sts | Asked::StsWebIdentity, .. })
+                    | Fault::InTrouble(Refused { by: Asked::Sts | Asked::StsWebIdentity, .. })
             )
         );
         Explanation {
@@ -168,6 +172,11 @@ impl Identity {
     /// The longest that [`Self::explain`] takes where every source is as slow as it may be.
     pub fn patience(&self) -> Duration {
         self.origin.patience()
+    }
+
+    /// Where roles are assumed, if this identity's own block asks STS for anything, as far as that is known without asking anybody.
+    pub async fn sts_endpoint(&self) -> Option<String> {
+        self.origin.sts_endpoint(false).await
     }
 
     /// The region that requests are signed for.

@@ -4,17 +4,26 @@
 //! none. Keeps true: only what can be a role's name becomes part of an address; whatever answers, a fetch ends with an error
 //! that says what it answered.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
 
-use aws_config::imds::{Client, client::error::ImdsError};
-use aws_credential_types::{Credentials, provider::error::CredentialsError};
+use aws_config::{
+    BehaviorVersion,
+    imds::{Client, client::error::ImdsError},
+    provider_config::ProviderConfig,
+};
+use aws_credential_types::Credentials;
 use serde_json::Value;
+use url::Url;
 
 use crate::{
-    chain::explain,
+    connector::Connections,
     error::FetchError,
     fault::{Asked, Fault, Refused},
     json,
+    metadata_place::is_disabled,
     words::printable,
 };
 
@@ -24,6 +33,30 @@ const LONGEST_NAME: usize = 128;
 /// What the service hands out when it cannot renew is honoured by AWS for a while, and asked for again after this and up to half
 /// as long again, as in the SDKs.
 const EXTENSION: Duration = Duration::from_secs(600);
+
+/// A client that asks at `endpoint`. A new one each time: a client keeps its token for hours and goes on with it where the service
+/// has forgotten it.
+pub(crate) fn client(connections: &Connections, endpoint: &Url) -> Result<Client, FetchError> {
+    let config = ProviderConfig::without_region()
+        .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+        .with_time_source(aws_smithy_async::time::SystemTimeSource::new())
+        .with_sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+        .with_http_client(connections.clone());
+    // Always with an address: the SDK would look for one in files, on its own.
+    let builder = Client::builder().configure(&config).endpoint(endpoint.as_str()).map_err(|e| {
+        FetchError::failed(format!("instance metadata: the endpoint {} is unusable: {e}", net::masked(endpoint)))
+    })?;
+    Ok(builder.build())
+}
+
+/// As [`fetch`], for who asks for nothing else: the error says what to look at.
+pub(crate) async fn fetch_with_hint(imds: &Client) -> Result<Credentials, FetchError> {
+    fetch(imds).await.map_err(|e| match e.fault.as_deref() {
+        // What it answered says enough.
+        Some(Fault::OddAnswer(_) | Fault::Refused(_)) => e.told(|words| format!("instance metadata: {words}")),
+        _ => e.told(|words| format!("instance metadata: {words}; {}", hint(words))),
+    })
+}
 
 /// Fetches once. Absent: there is no such service here, it is switched off by `AWS_EC2_METADATA_DISABLED`, or no role is attached.
 pub(crate) async fn fetch(imds: &Client) -> Result<Credentials, FetchError> {
@@ -35,10 +68,11 @@ pub(crate) async fn fetch(imds: &Client) -> Result<Credentials, FetchError> {
         Err(ImdsError::ErrorResponse(context)) if context.response().status().as_u16() == 404 => {
             return Err(FetchError::absent("it answered 404: no role is attached to this instance"));
         }
-        Err(ImdsError::FailedToLoadToken(context)) if context.is_dispatch_failure() => {
-            return Err(told(&CredentialsError::not_loaded(ImdsError::FailedToLoadToken(context))));
+        Err(error) => {
+            // Nothing took the question: there is no such service here.
+            let absent = matches!(&error, ImdsError::FailedToLoadToken(context) if context.is_dispatch_failure());
+            return Err(FetchError { absent, ..told(&error) });
         }
-        Err(error) => return Err(told(&CredentialsError::provider_error(error))),
     };
     let role = listed.as_ref().lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     if role.is_empty() {
@@ -54,7 +88,7 @@ pub(crate) async fn fetch(imds: &Client) -> Result<Credentials, FetchError> {
     }
     let document = match imds.get(format!("{ROLES}{role}")).await {
         Ok(document) => document,
-        Err(error) => return Err(told(&CredentialsError::provider_error(error))),
+        Err(error) => return Err(told(&error)),
     };
     let object: Value = serde_json::from_str(document.as_ref()).ok().filter(Value::is_object).ok_or_else(|| {
         let page = if document.as_ref().trim_start().starts_with('<') { " but a web page" } else { "" };
@@ -81,13 +115,46 @@ pub(crate) async fn fetch(imds: &Client) -> Result<Credentials, FetchError> {
     Ok(extended(credentials))
 }
 
-/// The error as a line, of this service.
-fn told(error: &CredentialsError) -> FetchError {
-    let mut told = explain(error);
-    if matches!(told.fault.as_deref(), Some(Fault::Unreached(_))) {
-        told.fault = Some(Box::new(Fault::Unreached(Asked::InstanceMetadata)));
+/// The SDK's error as one line: its own `Display` says little, or shows the whole answer as a programmer would see it.
+fn told(error: &ImdsError) -> FetchError {
+    if let ImdsError::ErrorResponse(context) = error {
+        return FetchError::failed(format!("it answered HTTP {}", context.response().status().as_u16()));
     }
-    told
+    let mut parts: Vec<String> = Vec::new();
+    let mut is_unanswered = false;
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(e) = next {
+        let text = e.to_string();
+        is_unanswered |= e.is::<aws_smithy_runtime_api::client::result::ConnectorError>() || e.is::<net::NetError>();
+        // The SDK's own words where there is no answer.
+        is_unanswered |= text == "dispatch failure" || text == "request has timed out";
+        // Wrappers repeat what they wrap.
+        if !parts.iter().any(|p| p.contains(&text)) {
+            parts.push(text);
+        }
+        next = e.source();
+        if parts.len() == 12 {
+            break;
+        }
+    }
+    let failed = FetchError::failed(printable(&parts.join(": "), 800));
+    if is_unanswered { failed.of(Fault::Unreached(Asked::InstanceMetadata)) } else { failed }
+}
+
+/// What to look at, by what the metadata service did.
+fn hint(message: &str) -> &'static str {
+    let lower = message.to_ascii_lowercase();
+    if lower.contains("aws_ec2_metadata_disabled") {
+        "remove that variable from the agent's environment, or name another source"
+    } else if lower.contains("forbidden") || lower.contains("403") {
+        "it answers and refuses: metadata is switched off for this instance (http-endpoint disabled), or something on the way blocks it"
+    } else if lower.contains("timeout") || lower.contains("timed out") {
+        "nothing came back: is this EC2, and is the hop limit at least 2 if this runs in a container?"
+    } else if lower.contains("no role is attached") {
+        "attach an instance profile with a role"
+    } else {
+        "is this EC2, and is a role attached to the instance?"
+    }
 }
 
 /// Keys past their end that the service still hands out: it cannot renew them, and AWS takes them meanwhile.
@@ -106,10 +173,6 @@ fn extended(credentials: Credentials) -> Credentials {
     let token = credentials.session_token().map(ToOwned::to_owned);
     let end = now.checked_add(more);
     Credentials::new(credentials.access_key_id(), credentials.secret_access_key(), token, end, "IMDSv2")
-}
-
-fn is_disabled() -> bool {
-    std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"))
 }
 
 fn is_role_name(text: &str) -> bool {

@@ -35,6 +35,7 @@ mod config;
 mod connector;
 mod container;
 mod context;
+mod denial;
 mod environment;
 mod error;
 mod explain;
@@ -45,6 +46,7 @@ mod host;
 mod identity;
 mod instance;
 mod json;
+mod metadata_place;
 mod origin;
 mod process;
 mod profile;
@@ -53,6 +55,7 @@ mod region;
 mod roles_anywhere;
 mod roster;
 mod secrets;
+mod shared_files;
 mod signer;
 mod sts;
 mod validate;
@@ -60,7 +63,6 @@ mod verdict;
 mod words;
 
 pub use canonical::{CanonicalDifference, CanonicalRequest, CanonicalVerdict, canonical_request, compare_canonical};
-pub use chain::ProfilePlace;
 pub use config::{CredentialSource, IdentityConfig, RoleStep, RolesAnywhereConfig, StsConfig};
 pub use context::{IdentityContext, build, identity};
 pub use error::AwsError;
@@ -70,8 +72,10 @@ pub use explain::{
 pub use fault::{Asked, Fault, Refused};
 pub use host::{AwsHost, Partition, S3Style, bucket_fault, parse_host};
 pub use identity::{Identity, IdentityStatus};
+pub use metadata_place::metadata_endpoint;
 pub use region::RegionOrigin;
 pub use secrets::{
     SecretKeeper, SecretReference, SecretStatus, SecretStoresConfig, VaultConfig, VaultLogin, VaultTokenStatus,
 };
+pub use shared_files::ProfilePlace;
 pub use validate::check;

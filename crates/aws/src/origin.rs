@@ -3,7 +3,11 @@
 //! Caches nothing and retries nothing (the cache does). Keeps true: whatever the source, one fetch ends in bounded time and
 //! its error says which source failed, why, and what to do.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use aws_credential_types::Credentials;
 use net::{Pem, Secret, SecretSource};
@@ -11,15 +15,16 @@ use net::{Pem, Secret, SecretSource};
 use crate::{
     CredentialSource, RoleStep, StsConfig,
     aside::{apart, aside},
-    chain::{self, ProfileChoice},
+    chain,
     connector::Connections,
     container,
     error::FetchError,
     explain::{CallerIdentity, CertificateSight, RoleCheck, SourceOutcome, Trail},
     fault::Fault,
-    instance, process, profile,
+    instance, metadata_place, process, profile,
     region::SigningRegion,
     roles_anywhere,
+    shared_files::{ProfileChoice, Shared},
     sts::Sts,
     validate::is_swapped,
     verdict::{plain_id, show_key},
@@ -55,6 +60,8 @@ pub(crate) struct Origin {
     region: Arc<SigningRegion>,
     connections: Connections,
     session_name: String,
+    /// A profile that it reads had a command when it was built.
+    runs_command: bool,
 }
 
 impl Origin {
@@ -65,8 +72,9 @@ impl Origin {
         region: Arc<SigningRegion>,
         connections: Connections,
         session_name: String,
+        runs_command: bool,
     ) -> Self {
-        Self { source, roles, sts, region, connections, session_name }
+        Self { source, roles, sts, region, connections, session_name, runs_command }
     }
 
     /// Fetches once.
@@ -106,9 +114,10 @@ impl Origin {
 
     async fn fetch_all(&self, trail: &mut Trail) -> Result<Fetched, FetchError> {
         let region = self.sts_region().await?;
-        let config = self.sts_config(&region).await.map_err(FetchError::failed)?;
+        let shared = self.shared().await;
+        let config = self.sts_config(&region, shared.as_ref()).map_err(FetchError::failed)?;
         let sts = Sts { region: &region, config: &config, connections: &self.connections };
-        let base = self.base(&sts, trail).await;
+        let base = self.base(&sts, shared.as_ref(), trail).await;
         if !matches!(self.source, CredentialSource::StandardChain) {
             match &base {
                 Ok(fetched) => trail.note(&fetched.source, SourceOutcome::Taken, "the identity block names it"),
@@ -125,7 +134,14 @@ impl Origin {
         }
         for (role, session_name) in &self.roles {
             let key_id = plain_id(fetched.credentials.access_key_id());
+            let stale = process::stale(&fetched.credentials, SystemTime::now(), "this machine's clock");
             let assumed = sts.assume(role, session_name, fetched.credentials).await;
+            let assumed = assumed.map_err(|e| match (stale, e.fault.as_deref()) {
+                (Some(stale), Some(Fault::Refused(refused))) if refused.code == "ExpiredToken" => {
+                    stale.told(|words| format!("{}: {}; {words}", fetched.source, e.message))
+                }
+                _ => e,
+            });
             let error = assumed.as_ref().err().map(|e| e.message.clone());
             let (role_arn, session_name) = (role.role_arn.clone(), session_name.clone());
             trail.roles.push(RoleCheck { role_arn, session_name, key_id, error });
@@ -151,19 +167,38 @@ impl Origin {
         Ok(fetched)
     }
 
-    async fn base(&self, sts: &Sts<'_>, trail: &mut Trail) -> Result<Fetched, FetchError> {
+    /// The shared files, read once for one piece of work; `None` where this source reads none.
+    async fn shared(&self) -> Option<Shared> {
+        match &self.source {
+            CredentialSource::Profile { .. } | CredentialSource::StandardChain => {
+                Some(Shared::read(ProfileChoice::active(&self.source)).await)
+            }
+            // Its address may stand in the profile that the environment names.
+            CredentialSource::InstanceMetadata { endpoint: None } => Some(Shared::read(ProfileChoice::default()).await),
+            _ => None,
+        }
+    }
+
+    async fn base(&self, sts: &Sts<'_>, shared: Option<&Shared>, trail: &mut Trail) -> Result<Fetched, FetchError> {
+        let unread = || FetchError::failed("the shared files were not read");
         let mut recheck = None;
         let mut label = None;
         let credentials = match &self.source {
             CredentialSource::Static { access_key, secret_key, session_token } => {
-                let read = async |source: &SecretSource, key: &str| {
-                    source.load().await.map_err(|e| {
-                        let error = FetchError::failed(format!("static keys: {key}: {e}"));
-                        match source {
-                            SecretSource::File(path) => error.of(Fault::FileUnreadable(path.clone())),
-                            SecretSource::Inline(_) | SecretSource::Stored(_) => error,
+                let read = async |source: &SecretSource, key: &'static str| {
+                    let failed = match source.load().await {
+                        Ok(secret) => return Ok(secret),
+                        Err(failed) => failed,
+                    };
+                    let error = FetchError::failed(format!("static keys: {key}: {failed}"));
+                    let SecretSource::File(path) = source else { return Err(error) };
+                    if failed.kind() == std::io::ErrorKind::InvalidData {
+                        let path = path.clone();
+                        if let Ok(Some(told)) = aside(move || no_text(&path, key)).await {
+                            return Err(told);
                         }
-                    })
+                    }
+                    Err(error.of(Fault::FileUnreadable(path.clone())))
                 };
                 let key = read(access_key, "access_key").await?;
                 let secret = read(secret_key, "secret_key").await?;
@@ -180,17 +215,13 @@ impl Origin {
                 let token = token.map(|(_, t)| t.expose().trim().to_owned()).filter(|t| !t.is_empty());
                 Credentials::new(key.expose().trim(), secret.expose().trim(), token, None, "static keys")
             }
-            CredentialSource::Profile { name, config_file, credentials_file } => {
-                let choice = ProfileChoice {
-                    name: name.clone(),
-                    config_file: config_file.clone(),
-                    credentials_file: credentials_file.clone(),
-                };
+            CredentialSource::Profile { .. } => {
                 recheck = Some(RECHECK);
-                profile::fetch(&choice, sts, &self.session_name, trail).await?
+                profile::fetch(shared.ok_or_else(unread)?, sts, &self.session_name, trail).await?
             }
             CredentialSource::StandardChain => {
-                let (credentials, place) = chain::standard(sts, &self.imds(None)?, &self.session_name, trail).await?;
+                let shared = shared.ok_or_else(unread)?;
+                let (credentials, place) = chain::standard(sts, shared, &self.session_name, trail).await?;
                 label = Some(format!("{place} (standard chain)"));
                 recheck = Some(RECHECK);
                 credentials
@@ -198,24 +229,22 @@ impl Origin {
             CredentialSource::Process { command } => {
                 let command = command.load().await;
                 let command = command.map_err(|e| FetchError::failed(format!("credential_process: {e}")))?;
-                process::run(command.expose(), process::TIMEOUT).await.map_err(|e| e.of(Fault::Helper))?
+                process::run(command.expose(), process::TIMEOUT).await?
             }
             CredentialSource::WebIdentity { role_arn, token_file, session_name } => {
                 let session = session_name.as_deref().unwrap_or(&self.session_name);
                 sts.web_identity(role_arn, session, token_file).await?
             }
             CredentialSource::Container { endpoint, token_file } => {
-                container::fetch(endpoint.as_ref(), token_file.as_deref(), &self.connections).await?
+                container::fetch_with_hint(endpoint.as_ref(), token_file.as_deref(), &self.connections).await?
             }
             CredentialSource::InstanceMetadata { endpoint } => {
-                let imds = self.imds(endpoint.as_ref())?;
-                instance::fetch(&imds).await.map_err(|e| match e.fault.as_deref() {
-                    // What it answered says enough.
-                    Some(Fault::OddAnswer(_) | Fault::Refused(_)) => {
-                        e.told(|words| format!("instance metadata: {words}"))
-                    }
-                    _ => e.told(|words| format!("instance metadata: {words}; {}", metadata_hint(words))),
-                })?
+                let endpoint = match (endpoint, shared) {
+                    (Some(url), _) => url.clone(),
+                    (None, shared) => metadata_place::endpoint(None, shared.ok_or_else(unread)?)
+                        .map_err(|e| e.told(|words| format!("instance metadata: {words}")))?,
+                };
+                instance::fetch_with_hint(&instance::client(&self.connections, &endpoint)?).await?
             }
             CredentialSource::RolesAnywhere(config) => {
                 roles_anywhere::fetch(config, &self.sts, &self.connections).await?
@@ -233,15 +262,8 @@ impl Origin {
 
     /// The longest that a fetch and its roles take, as those who wait for a person see it.
     pub(crate) fn patience(&self) -> Duration {
-        match &self.source {
-            CredentialSource::Process { .. } => process::TIMEOUT + GRACE,
-            CredentialSource::Profile { .. } | CredentialSource::StandardChain
-                if ProfileChoice::of(&self.source).is_some_and(|choice| choice.runs_command()) =>
-            {
-                process::TIMEOUT + GRACE
-            }
-            _ => SILENT_SOURCE,
-        }
+        let runs_command = matches!(self.source, CredentialSource::Process { .. }) || self.runs_command;
+        if runs_command { process::TIMEOUT + GRACE } else { SILENT_SOURCE }
     }
 
     /// The role that the credentials are of, where this identity assumes one.
@@ -282,7 +304,7 @@ impl Origin {
     pub(crate) async fn sts_endpoint(&self, asked: bool) -> Option<String> {
         let asks = asked || !self.roles.is_empty() || matches!(self.source, CredentialSource::WebIdentity { .. });
         let region = self.sts_region().await.ok().filter(|_| asks)?;
-        let config = self.sts_config(&region).await.ok()?;
+        let config = self.sts_config(&region, self.shared().await.as_ref()).ok()?;
         let sts = Sts { region: &region, config: &config, connections: &self.connections };
         sts.endpoint().ok().map(|url| net::masked(&url))
     }
@@ -298,27 +320,23 @@ impl Origin {
         &self,
         credentials: &Credentials,
         region: &str,
-        now: std::time::SystemTime,
+        now: SystemTime,
     ) -> Result<CallerIdentity, FetchError> {
         let region = self.sts.region.clone().unwrap_or_else(|| region.to_owned());
-        let config = self.sts_config(&region).await.map_err(FetchError::failed)?;
+        let config = self.sts_config(&region, self.shared().await.as_ref()).map_err(FetchError::failed)?;
         Sts { region: &region, config: &config, connections: &self.connections }.caller(credentials, now).await
     }
 
     /// Where STS is: as the block says, else as the environment, else as the profile that the credentials come from.
-    async fn sts_config(&self, region: &str) -> Result<StsConfig, String> {
-        let Some(choice) = ProfileChoice::of(&self.source) else { return Ok(self.sts.clone()) };
+    fn sts_config(&self, region: &str, shared: Option<&Shared>) -> Result<StsConfig, String> {
+        let of_profile = shared.filter(|_| ProfileChoice::of(&self.source).is_some());
         let named = Sts { region, config: &self.sts, connections: &self.connections }.named_endpoint().is_some();
-        if named || crate::sts::ignores_endpoints() {
-            return Ok(self.sts.clone());
+        match of_profile {
+            Some(shared) if !named && !crate::sts::ignores_endpoints() => {
+                Ok(StsConfig { endpoint: shared.sts_endpoint()?, ..self.sts.clone() })
+            }
+            _ => Ok(self.sts.clone()),
         }
-        let endpoint = aside(move || choice.sts_endpoint()).await??;
-        Ok(StsConfig { endpoint, ..self.sts.clone() })
-    }
-
-    /// A new one each time: a client keeps its token for hours and goes on with it where the service has forgotten it.
-    fn imds(&self, endpoint: Option<&url::Url>) -> Result<aws_config::imds::Client, FetchError> {
-        crate::region::imds_client(&self.connections, endpoint)
     }
 
     /// The region that STS is asked in; empty where nothing is asked of STS.
@@ -349,13 +367,9 @@ impl Origin {
                     .filter_map(secret)
                     .collect()
             }
-            CredentialSource::Profile { name, config_file, credentials_file } => ProfileChoice {
-                name: name.clone(),
-                config_file: config_file.clone(),
-                credentials_file: credentials_file.clone(),
+            CredentialSource::Profile { .. } | CredentialSource::StandardChain => {
+                ProfileChoice::active(&self.source).paths()
             }
-            .paths(),
-            CredentialSource::StandardChain => ProfileChoice::default().paths(),
             CredentialSource::RolesAnywhere(config) => {
                 [Some(&config.certificate), Some(&config.private_key), config.certificate_chain.as_ref()]
                     .into_iter()
@@ -499,6 +513,20 @@ impl Origin {
     }
 }
 
+/// A file of a key that is no text at all: what it is instead, where that can be seen.
+fn no_text(path: &Path, key: &str) -> Option<FetchError> {
+    let bytes = net::read_small(path, net::SECRET_LIMIT).ok()?;
+    std::str::from_utf8(&bytes).err()?;
+    // A sequence of ASN.1, as every key and certificate in DER begins.
+    let what = match bytes.as_slice() {
+        [0x30, 0x80..=0x84, ..] => {
+            "is DER (a certificate, or a private key): is it the file of another key of the configuration?"
+        }
+        _ => "is binary and no text; write the key alone into it, as text",
+    };
+    Some(FetchError::failed(format!("static keys: {key}: the file {} {what}", path.display())))
+}
+
 fn is_word(value: &str) -> bool {
     !value.chars().any(|c| c.is_whitespace() || c.is_control())
 }
@@ -531,20 +559,4 @@ fn check_word(source: &SecretSource, value: &Secret, key: &str) -> Result<(), Fe
         }
     };
     Err(FetchError::failed(format!("static keys: {key}: {what}")))
-}
-
-/// What to look at, by what the metadata service did.
-fn metadata_hint(message: &str) -> &'static str {
-    let lower = message.to_ascii_lowercase();
-    if lower.contains("aws_ec2_metadata_disabled") {
-        "remove that variable from the agent's environment, or name another source"
-    } else if lower.contains("forbidden") || lower.contains("403") {
-        "it answers and refuses: metadata is switched off for this instance (http-endpoint disabled), or something on the way blocks it"
-    } else if lower.contains("timeout") || lower.contains("timed out") {
-        "nothing came back: is this EC2, and is the hop limit at least 2 if this runs in a container?"
-    } else if lower.contains("no role is attached") {
-        "attach an instance profile with a role"
-    } else {
-        "is this EC2, and is a role attached to the instance?"
-    }
 }

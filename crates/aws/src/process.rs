@@ -4,7 +4,10 @@
 //! is bounded, and none of its standard output and
 //! nothing of the command line (either may hold secrets) reaches a message.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, SystemTime},
+};
 
 use aws_credential_types::Credentials;
 use serde_json::Value;
@@ -13,7 +16,12 @@ use tokio::{
     process::Command,
 };
 
-use crate::{error::FetchError, json, words::printable};
+use crate::{
+    error::FetchError,
+    fault::Fault,
+    json,
+    words::{length, moment, printable},
+};
 
 /// Real answers are below 10 KiB.
 const OUTPUT_LIMIT: u64 = 256 << 10;
@@ -22,8 +30,37 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 /// What the command wrote is in the pipe when it has ended; a child of its own may hold the pipe open for ever.
 const LEFT_IN_PIPE: Duration = Duration::from_secs(1);
 
+/// What credentials carry that a command printed, so that it is blamed where they are over.
+#[derive(Debug, Clone, Copy)]
+struct OfCommand;
+
+/// They come from a command, and not from a role that was assumed with what one printed.
+pub(crate) fn is_of_command(credentials: &Credentials) -> bool {
+    credentials.get_property::<OfCommand>().is_some()
+}
+
+/// The command's fault where it printed credentials that are over at `now`; `by` says whose clock that is.
+pub(crate) fn stale(credentials: &Credentials, now: SystemTime, by: &str) -> Option<FetchError> {
+    let end = credentials.expiry().filter(|at| *at <= now && is_of_command(credentials))?;
+    let ago = length(now.duration_since(end).unwrap_or_default());
+    Some(
+        FetchError::failed(format!(
+            "the command printed credentials that expired {ago} ago by {by} (Expiration {}): it prints old ones out of a cache, or its clock \
+             is wrong",
+            moment(end)
+        ))
+        .of(Fault::HelperStale { ended: end }),
+    )
+}
+
 /// Runs `sh -c command` and reads its answer.
 pub(crate) async fn run(command: &str, timeout: Duration) -> Result<Credentials, FetchError> {
+    let mut credentials = output_of(command, timeout).await.map_err(|e| e.of(Fault::Helper))?;
+    credentials.set_property(OfCommand);
+    Ok(credentials)
+}
+
+async fn output_of(command: &str, timeout: Duration) -> Result<Credentials, FetchError> {
     let mut child = Command::new("sh")
         .arg("-c")
         .arg(command)

@@ -9,15 +9,13 @@ use std::{path::PathBuf, time::Duration};
 use aws_credential_types::Credentials;
 
 use crate::{
-    RoleStep,
-    aside::aside,
-    chain::ProfileChoice,
-    container, environment,
+    RoleStep, container, environment,
     error::FetchError,
     explain::Trail,
     fault::Fault,
-    instance, process,
+    instance, metadata_place, process,
     profile_file::{Profile, Profiles},
+    shared_files::{ProfileChoice, Shared},
     sts::Sts,
 };
 
@@ -44,22 +42,21 @@ enum Base {
     Container,
 }
 
-/// Fetches the credentials of `choice`. `session_name` is for roles that name none.
+/// Fetches the credentials of the profile in effect. `session_name` is for roles that name none.
 pub(crate) async fn fetch(
-    choice: &ProfileChoice,
+    shared: &Shared,
     sts: &Sts<'_>,
     session_name: &str,
     trail: &mut Trail,
 ) -> Result<Credentials, FetchError> {
+    let choice = &shared.choice;
     let name = choice.name();
     let context = |e: FetchError| {
         let files: Vec<String> = choice.paths().iter().map(|p| p.display().to_string()).collect();
         e.told(|words| format!("profile {name} ({}): {words}", files.join(", ")))
     };
-    let files = choice.shared_files();
-    let profiles = aside(move || Profiles::read(&files)).await.map_err(|e| context(FetchError::failed(e)))?;
-    let profiles = profiles.map_err(|e| context(FetchError::failed(e.to_string()).of(e.fault())))?;
-    let plan = plan(&profiles, &name, choice.is_asked_for()).map_err(context)?;
+    let profiles = shared.profiles().map_err(context)?;
+    let plan = plan(profiles, &name, choice.is_asked_for()).map_err(context)?;
     let region = Some(sts.region).filter(|r| !r.is_empty()).or(plan.region.as_deref()).unwrap_or_default();
     let sts = Sts { region, config: sts.config, connections: sts.connections };
     let asks_sts = !plan.roles.is_empty() || matches!(plan.base, Base::WebIdentity { .. });
@@ -71,7 +68,7 @@ pub(crate) async fn fetch(
             "profile {of} names mfa_serial, which has no effect: nobody types a code for an agent, so its role is asked for without"
         ));
     }
-    let mut credentials = base(&plan.base, &sts, session_name).await.map_err(context)?;
+    let mut credentials = base(&plan.base, shared, &sts, session_name).await.map_err(context)?;
     for role in &plan.roles {
         let session = role.session_name.as_deref().unwrap_or(session_name);
         credentials = sts.assume(role, session, credentials).await.map_err(|e| {
@@ -94,7 +91,12 @@ pub(crate) async fn fetch(
     Ok(credentials)
 }
 
-async fn base(base: &Base, sts: &Sts<'_>, session_name: &str) -> Result<Credentials, FetchError> {
+/// The profile's credentials come from the metadata service, over however many others.
+pub(crate) fn leads_to_metadata(profiles: &Profiles, choice: &ProfileChoice) -> bool {
+    plan(profiles, &choice.name(), choice.is_asked_for()).is_ok_and(|plan| matches!(plan.base, Base::InstanceMetadata))
+}
+
+async fn base(base: &Base, shared: &Shared, sts: &Sts<'_>, session_name: &str) -> Result<Credentials, FetchError> {
     let provided = |result: Result<Credentials, FetchError>, what: &str| {
         result.map_err(|e| e.present().told(|words| format!("credential_source {what}: {words}")))
     };
@@ -102,16 +104,17 @@ async fn base(base: &Base, sts: &Sts<'_>, session_name: &str) -> Result<Credenti
         Base::Keys { access_key, secret_key, session_token } => {
             Ok(Credentials::new(access_key, secret_key, session_token.clone(), None, "profile"))
         }
-        Base::Process(command) => process::run(command, process::TIMEOUT).await.map_err(|e| e.of(Fault::Helper)),
+        Base::Process(command) => process::run(command, process::TIMEOUT).await,
         Base::WebIdentity { role_arn, token_file, session_name: own } => {
             sts.web_identity(role_arn, own.as_deref().unwrap_or(session_name), token_file).await
         }
         Base::Environment => provided(environment::fetch(), "Environment"),
         Base::InstanceMetadata => {
-            let imds = crate::region::imds_client(sts.connections, None)?;
-            provided(instance::fetch(&imds).await, "Ec2InstanceMetadata")
+            let endpoint = metadata_place::endpoint(None, shared)?;
+            let imds = instance::client(sts.connections, &endpoint)?;
+            provided(instance::fetch_with_hint(&imds).await, "Ec2InstanceMetadata")
         }
-        Base::Container => provided(container::fetch(None, None, sts.connections).await, "EcsContainer"),
+        Base::Container => provided(container::fetch_with_hint(None, None, sts.connections).await, "EcsContainer"),
     }
 }
 

@@ -194,14 +194,6 @@ fn without_comment(value: &str) -> &str {
 fn text_of(file: &SharedFile) -> Result<Option<String>, SharedFileError> {
     let unreadable = |source| Err(SharedFileError::Unreadable { path: file.path.clone(), source });
     let malformed = |what| Err(SharedFileError::Malformed { path: file.path.clone(), what });
-    let length = match std::fs::metadata(&file.path) {
-        Ok(meta) => meta.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !file.is_named => return Ok(None),
-        Err(e) => return unreadable(e),
-    };
-    if length > LONGEST {
-        return malformed(format!(" has {length} bytes; it cannot be a file of profiles"));
-    }
     match net::read_small(&file.path, LONGEST) {
         Ok(bytes) => match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(Some(text.to_owned())),
@@ -211,6 +203,10 @@ fn text_of(file: &SharedFile) -> Result<Option<String>, SharedFileError> {
                 malformed(format!(", line {line}: this is not text (UTF-8)"))
             }
         },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !file.is_named => Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            malformed(format!(" has more than {} MiB; it cannot be a file of profiles", LONGEST >> 20))
+        }
         Err(e) => unreadable(e),
     }
 }

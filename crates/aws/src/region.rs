@@ -14,8 +14,13 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::{
-    AwsError, CredentialSource, IdentityConfig, chain::ProfileChoice, connector::Connections, error::FetchError,
-    explain::RegionCheck, host::AwsHost, sts::Sts, words::printable,
+    AwsError, CredentialSource, IdentityConfig,
+    connector::Connections,
+    explain::RegionCheck,
+    host::AwsHost,
+    instance, metadata_place,
+    shared_files::{ProfileChoice, Shared},
+    words::printable,
 };
 
 const RETRY: Duration = Duration::from_secs(60);
@@ -55,34 +60,41 @@ pub(crate) struct SigningRegion {
     known: OnceLock<(String, RegionOrigin)>,
     /// Set by an answer that named another region.
     corrected: RwLock<Option<String>>,
-    host: String,
+    /// What is signed for: a host, or a service in words.
+    place: String,
     /// What the profile has not, and what to do about it.
     without: (String, String),
     places: Vec<RegionCheck>,
     asking: Mutex<Option<(Instant, String)>>,
     connections: Connections,
-    /// Where the identity's metadata service is, if not at its usual address.
+    /// Where the block says that the metadata service is, and whose profile may.
     metadata: Option<Url>,
+    choice: ProfileChoice,
 }
 
 impl SigningRegion {
-    /// Looks everywhere but at the metadata service. An error where that service cannot be the answer either.
+    /// Looks everywhere but at the metadata service. An error where that service cannot be the answer either. `place` is what people
+    /// call the destination.
     pub(crate) fn resolve(
         config: &IdentityConfig,
-        destination: &Url,
+        place: &str,
         host: Option<&AwsHost>,
+        shared: &Shared,
         connections: &Connections,
     ) -> Result<Self, AwsError> {
+        if let Some(region) = config.region.as_deref().map(str::trim).filter(|r| !r.is_empty()) {
+            check("region", region)?;
+        }
+        let places = places(config, host, shared);
         let known = OnceLock::new();
-        if let Some(found) = look(config, host)? {
+        if let Some(found) = places.iter().find_map(|c| Some((c.region.clone()?, c.place.clone()))) {
             let _ = known.set(found);
         }
-        let place = destination.host_str().unwrap_or_default().to_owned();
-        let metadata_off =
-            std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
-        // Who writes keys into the file can write the region next to them; where a role comes from metadata, so can the region.
+        let place = place.to_owned();
+        let metadata_off = metadata_place::is_disabled();
+        // Keys are written by a person, and their destination waits for a region as for a role's; the file is none the worse.
         let by_hand = matches!(config.source, CredentialSource::Static { .. });
-        if known.get().is_none() && (metadata_off || by_hand) {
+        if known.get().is_none() && metadata_off && !by_hand {
             let (profile, remedy) = without_region(config);
             return Err(AwsError::NoRegion { host: place, profile, remedy });
         }
@@ -93,12 +105,13 @@ impl SigningRegion {
         Ok(Self {
             known,
             corrected: RwLock::new(None),
-            host: place,
+            place,
             without: without_region(config),
-            places: places(config, host),
+            places,
             asking: Mutex::new(None),
             connections: connections.clone(),
             metadata,
+            choice: shared.choice.clone(),
         })
     }
 
@@ -140,7 +153,7 @@ impl SigningRegion {
         }
         let why = match self.ask_metadata().await {
             Ok(region) => {
-                tracing::info!(region, host = self.host, "AWS region taken from instance metadata");
+                tracing::info!(region, place = self.place, "AWS region taken from instance metadata");
                 let found = (region, RegionOrigin::InstanceMetadata);
                 let _ = self.known.set(found.clone());
                 return Ok(found);
@@ -151,7 +164,7 @@ impl SigningRegion {
         let why = format!(
             "no AWS region for {}: the host name has none, {profile}, AWS_REGION is not set, and instance metadata gave none ({why}); \
              {remedy}",
-            self.host
+            self.place
         );
         *last = Some((Instant::now(), why.clone()));
         Err(why)
@@ -178,7 +191,17 @@ impl SigningRegion {
     }
 
     async fn ask_metadata(&self) -> Result<String, String> {
-        let client = imds_client(&self.connections, self.metadata.as_ref()).map_err(|e| e.message)?;
+        if metadata_place::is_disabled() {
+            return Err("it is switched off by AWS_EC2_METADATA_DISABLED".to_owned());
+        }
+        let endpoint = match &self.metadata {
+            Some(url) => url.clone(),
+            None => {
+                let shared = Shared::read(self.choice.clone()).await;
+                metadata_place::endpoint(None, &shared).map_err(|e| e.message)?
+            }
+        };
+        let client = instance::client(&self.connections, &endpoint).map_err(|e| e.message)?;
         let asked = client.get("/latest/meta-data/placement/region");
         match tokio::time::timeout(METADATA_TIMEOUT, asked).await {
             Ok(Ok(region)) => match region.as_ref().trim() {
@@ -234,16 +257,8 @@ fn without_region(config: &IdentityConfig) -> (String, String) {
     (format!("profile {name} ({shown}) has no region"), remedy)
 }
 
-fn look(config: &IdentityConfig, host: Option<&AwsHost>) -> Result<Option<(String, RegionOrigin)>, AwsError> {
-    if let Some(region) = config.region.as_deref().map(str::trim).filter(|r| !r.is_empty()) {
-        check("region", region)?;
-    }
-    let found = places(config, host).into_iter().find_map(|c| Some((c.region?, c.place)));
-    Ok(found)
-}
-
 /// Every place that may name a region without being asked over the network, in order, with what it names.
-fn places(config: &IdentityConfig, host: Option<&AwsHost>) -> Vec<RegionCheck> {
+fn places(config: &IdentityConfig, host: Option<&AwsHost>, shared: &Shared) -> Vec<RegionCheck> {
     let mut places = Vec::new();
     let mut look = |place: RegionOrigin, region: Option<String>| {
         let region = region.map(|r| r.trim().to_owned()).filter(|r| !r.is_empty());
@@ -251,15 +266,7 @@ fn places(config: &IdentityConfig, host: Option<&AwsHost>) -> Vec<RegionCheck> {
     };
     look(RegionOrigin::Configuration, config.region.clone());
     look(RegionOrigin::HostName, host.and_then(|h| h.region.clone()));
-    let profile = match &config.source {
-        CredentialSource::Profile { name, config_file, credentials_file } => ProfileChoice {
-            name: name.clone(),
-            config_file: config_file.clone(),
-            credentials_file: credentials_file.clone(),
-        },
-        _ => ProfileChoice::default(),
-    };
-    look(RegionOrigin::Profile(profile.name()), profile.region());
+    look(RegionOrigin::Profile(shared.choice.name()), shared.region());
     for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
         look(RegionOrigin::Environment(name), std::env::var(name).ok());
     }
@@ -297,21 +304,6 @@ fn is_zone(region: &str) -> bool {
     tail.next().is_some_and(|b| b.is_ascii_lowercase())
         && tail.next().is_some_and(|b| b.is_ascii_digit())
         && region.contains('-')
-}
-
-/// A metadata client over our connections.
-pub(crate) fn imds_client(
-    connections: &Connections,
-    endpoint: Option<&Url>,
-) -> Result<aws_config::imds::Client, FetchError> {
-    let sts = Sts { region: "", config: &crate::StsConfig::default(), connections };
-    let mut builder = aws_config::imds::Client::builder().configure(&crate::chain::provider_config(&sts));
-    if let Some(endpoint) = endpoint {
-        builder = builder.endpoint(endpoint.as_str()).map_err(|e| {
-            FetchError::failed(format!("instance metadata: the endpoint {} is unusable: {e}", net::masked(endpoint)))
-        })?;
-    }
-    Ok(builder.build())
 }
 
 #[cfg(test)]

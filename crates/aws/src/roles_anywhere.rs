@@ -19,14 +19,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::Request;
 use net::{
-    Answer, Pem,
+    Pem,
     pem::{self, KeyDer},
-    service_error::ServiceError,
 };
 use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
     RolesAnywhereConfig, StsConfig,
@@ -34,6 +34,7 @@ use crate::{
     certificate::{self, Facts},
     clock::{self, SKEW_MS},
     connector::{ANSWER_LIMIT, Connections},
+    denial::{Denial, denial},
     error::FetchError,
     explain::CertificateSight,
     fault::{Asked, Fault, Refused},
@@ -41,11 +42,12 @@ use crate::{
     region::arn_region,
     signer::STRICT,
     sts::endpoint_suffix,
-    verdict::{self, Refusal},
+    verdict,
     words::{moment, printable},
 };
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Shorter than anybody waits for credentials, so that silence is told as silence of this host.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fetches once.
 pub(crate) async fn fetch(
@@ -55,7 +57,7 @@ pub(crate) async fn fetch(
 ) -> Result<Credentials, FetchError> {
     let within = |e: FetchError| e.told(|words| format!("Roles Anywhere, role {}: {words}", config.role_arn));
     let failed = |what: String| within(FetchError::failed(what));
-    let over = |what: String| failed(what).of(Fault::CertificateOver);
+    let over = |over: FetchError, more: String| within(over.told(|words| format!("{words}{more}")));
     let endpoint = endpoint(config, switches).map_err(&failed)?;
     let send = async |now: SystemTime| -> Result<(net::Reply, Vec<Link>), FetchError> {
         // Reads files, and signs with what may be a long RSA key.
@@ -66,39 +68,38 @@ pub(crate) async fn fetch(
         match (sent, check_validity(&chain, now)) {
             (Ok(reply), _) => Ok((reply, chain)),
             (Err(error), Ok(())) => Err(failed(error.to_string()).of(Fault::Unreached(Asked::RolesAnywhere))),
-            (Err(error), Err(what)) => Err(over(format!("{what}; and AWS cannot be asked for its time: {error}"))),
+            (Err(error), Err(what)) => Err(over(what, format!("; and AWS cannot be asked for its time: {error}"))),
         }
     };
     // A certificate that looks out of date is sent all the same: this machine's clock may be what is wrong.
     let (mut reply, chain) = send(SystemTime::now()).await?;
     let mut offset_ms = None;
     if net::service_error::parse(reply.status, &reply.headers, &reply.body)
-        .is_some_and(|e| may_be_the_clock(reply.status, &e))
+        .is_some_and(|e| verdict::may_be_the_clock(reply.status, &e))
     {
-        offset_ms = clock::offset_told_by(&answer(&reply)).filter(|ms| ms.abs() > SKEW_MS);
+        offset_ms = clock::offset_told_by(&reply.answer()).filter(|ms| ms.abs() > SKEW_MS);
         if let Some(ms) = offset_ms.filter(|_| clock::corrects()) {
             (reply, _) = send(clock::shift(SystemTime::now(), ms)).await?;
         }
     }
-    if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
-        let id = refusal.request_id.as_deref().unwrap_or("none");
+    if let Some(denial) = denial(Asked::RolesAnywhere, &reply) {
         let there = clock::shift(SystemTime::now(), offset_ms.unwrap_or(0));
-        let message = printable(&refusal.message, 400);
+        let Denial { said, fault } = denial;
+        let Fault::Refused(mut refused) = fault else { return Err(failed(said).of(fault)) };
         if let Err(what) = check_validity(&chain, there) {
-            return Err(over(format!("{what} (AWS said {}: {message})", refusal.code)));
+            return Err(over(what, format!(" (AWS said {said})")));
         }
-        let mut refused = Refused::new(Asked::RolesAnywhere, &refusal.code, &refusal.message);
         refused.role_arn = Some(config.role_arn.clone());
         let hint = hint(&refused);
         let clock = offset_ms.map_or(String::new(), |ms| {
             format!("; this machine's clock is {} s away from AWS's: set it right (NTP)", ms / 1000)
         });
-        return Err(failed(format!(
-            "AWS said {}: {message} (HTTP {}, request id {id}){hint}{clock}",
-            refusal.code,
-            reply.status.as_u16()
-        ))
-        .of(Fault::Refused(refused)));
+        let header = |name: &str| reply.headers.get(name).and_then(|v| v.to_str().ok());
+        let id = header("x-amzn-requestid")
+            .or_else(|| header("x-amz-request-id"))
+            .map_or("none".to_owned(), |id| printable(id, 80));
+        return Err(failed(format!("AWS said {said} (HTTP {}, request id {id}){hint}{clock}", reply.status.as_u16()))
+            .of(Fault::Refused(refused)));
     }
     let odd = |what: String| failed(what).of(Fault::OddAnswer(Asked::RolesAnywhere));
     let document: Value = serde_json::from_slice(&reply.body).map_err(|_| odd("its answer is not JSON".to_owned()))?;
@@ -106,24 +107,6 @@ pub(crate) async fn fetch(
         .pointer("/credentialSet/0/credentials")
         .ok_or_else(|| odd("its answer has no credentials".to_owned()))?;
     json::credentials(credentials, "sessionToken", "RolesAnywhere").map_err(|why| odd(format!("its answer {why}")))
-}
-
-/// A signature that AWS calls wrong, late or early may be right, and its time wrong.
-fn may_be_the_clock(status: http::StatusCode, refusal: &ServiceError) -> bool {
-    matches!(
-        verdict::classify(status, refusal),
-        Some(Refusal::Skewed | Refusal::BadSignature | Refusal::Denied | Refusal::Expired)
-    )
-}
-
-fn answer(reply: &net::Reply) -> Answer<'_> {
-    Answer {
-        status: reply.status,
-        headers: &reply.headers,
-        body: &reply.body,
-        sent_at: reply.sent_at,
-        received_at: reply.received_at,
-    }
 }
 
 /// What to look at, by AWS's own code and words: it refuses the certificate, the session, the role, or what it was asked for.
@@ -181,6 +164,8 @@ struct Link {
     facts: Facts,
     /// Such as `/etc/sigpost/leaf.pem`, or `/etc/sigpost/bundle.pem, the second in it`.
     place: String,
+    /// The same without the number.
+    file: String,
 }
 
 /// Every certificate of a PEM text.
@@ -190,7 +175,7 @@ fn links(pem: &Pem, role: &str) -> Result<Vec<Link>, FetchError> {
     let link = |(at, der): (usize, Vec<u8>)| {
         let place = if count == 1 { file.clone() } else { format!("{file}, number {} of {count} in it", at + 1) };
         match certificate::facts(&der) {
-            Some(facts) => Ok(Link { der, facts, place }),
+            Some(facts) => Ok(Link { der, facts, place, file: file.clone() }),
             None => Err(FetchError::failed(format!("the certificate of {place} is not X.509"))
                 .of(Fault::NotPem { place: file.clone() })),
         }
@@ -200,6 +185,9 @@ fn links(pem: &Pem, role: &str) -> Result<Vec<Link>, FetchError> {
 
 /// A file that cannot be read, or holds something else.
 fn of_pem(error: &net::NetError, pem: &Pem, role: &str) -> FetchError {
+    if let Some(encrypted) = encrypted(pem, role) {
+        return encrypted;
+    }
     let fault = match (error, pem) {
         (net::NetError::File { source, .. }, _) if source.kind() == std::io::ErrorKind::InvalidData => {
             Some(Fault::NotPem { place: place_of(pem, role) })
@@ -214,6 +202,31 @@ fn of_pem(error: &net::NetError, pem: &Pem, role: &str) -> FetchError {
         Some(fault) => failed.of(fault),
         None => failed,
     }
+}
+
+/// A key that only a passphrase opens: PKCS #8's own wrapping, or the header of the older ones (RFC 1421 section 4.6.1.1).
+fn encrypted(pem: &Pem, role: &str) -> Option<FetchError> {
+    let bytes = match pem {
+        Pem::Inline(text) => text.expose().as_bytes().to_vec().into(),
+        Pem::File(path) => net::read_small(path, net::BUNDLE_LIMIT).ok()?,
+        Pem::Stored(stored) => Zeroizing::new(stored.read().ok()?.expose().as_bytes().to_vec()),
+    };
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----");
+    let mut lines = text.lines().map(str::trim);
+    let begin = lines.find(|line| begins(line))?;
+    let by_header = lines.next().is_some_and(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"));
+    if !by_header && begin != "-----BEGIN ENCRYPTED PRIVATE KEY-----" {
+        return None;
+    }
+    let place = place_of(pem, role);
+    Some(
+        FetchError::failed(format!(
+            "the {role} ({place}) is encrypted, and nobody types a passphrase for an agent: write it without, by openssl pkcs8 -topk8 \
+             -nocrypt -in FILE -out FILE.new"
+        ))
+        .of(Fault::KeyEncrypted { place }),
+    )
 }
 
 /// Where a PEM text stands: a path, a reference, or the key of the configuration.
@@ -346,23 +359,18 @@ fn in_order(mut rest: Vec<Link>, key: &SigningKey, config: &RolesAnywhereConfig)
 }
 
 /// The first of the chain that is not valid at `now`.
-fn check_validity(chain: &[Link], now: SystemTime) -> Result<(), String> {
-    for (at, Link { facts, place, .. }) in chain.iter().enumerate() {
+fn check_validity(chain: &[Link], now: SystemTime) -> Result<(), FetchError> {
+    for (at, Link { facts, place, file, .. }) in chain.iter().enumerate() {
         let kind = if at == 0 { "certificate" } else { "intermediate certificate" };
-        if now > facts.not_after {
-            return Err(format!(
-                "the {kind} {} ({place}) expired at {}; renew it",
-                facts.whom,
-                moment(facts.not_after)
-            ));
-        }
-        if now < facts.not_before {
-            return Err(format!(
-                "the {kind} {} ({place}) is valid only from {}; is this machine's clock behind?",
-                facts.whom,
-                moment(facts.not_before)
-            ));
-        }
+        let said = if now > facts.not_after {
+            format!("expired at {}; renew it", moment(facts.not_after))
+        } else if now < facts.not_before {
+            format!("is valid only from {}; is this machine's clock behind?", moment(facts.not_before))
+        } else {
+            continue;
+        };
+        let over = Fault::CertificateOver { whom: facts.whom.clone(), file: file.clone() };
+        return Err(FetchError::failed(format!("the {kind} {} ({place}) {said}", facts.whom)).of(over));
     }
     Ok(())
 }
@@ -395,6 +403,10 @@ impl SigningKey {
             }
         };
         found.ok_or_else(|| {
+            // Some wrappings of encrypted keys decode, into what is no key.
+            if let Some(encrypted) = encrypted(&config.private_key, "private_key") {
+                return encrypted;
+            }
             FetchError::failed(format!(
                 "the private key ({}) is none of RSA (2048 to 8192 bits), ECDSA P-256, P-384 and P-521; other keys work through \
                  credential_process with aws_signing_helper",

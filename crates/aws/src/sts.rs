@@ -1,6 +1,8 @@
-//! Roles: `AssumeRole` through aws-config, `AssumeRoleWithWebIdentity` by hand (aws-config cannot be told an endpoint).
+//! Roles: `AssumeRole` and `AssumeRoleWithWebIdentity`, and who we are.
 //!
-//! Keeps nothing between calls. Keeps true: a token file is read at each call, its path is in every message about it.
+//! Our own, because aws-config cannot be told an endpoint for the second, writes whole answers into the log, and calls STS in trouble,
+//! a page of a proxy and a refusal the same. Keeps nothing between calls. Keeps true: a token file is read at each call, its path is in every
+//! message about it; a question is asked twice at most.
 
 use std::{
     collections::BTreeMap,
@@ -8,11 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_config::{
-    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
-};
-use aws_credential_types::{Credentials, provider::ProvideCredentials};
-use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
+use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::Request;
 use url::{Url, form_urlencoded};
@@ -20,17 +18,23 @@ use url::{Url, form_urlencoded};
 use crate::{
     RoleStep, StsConfig,
     aside::trimmed_text,
-    chain::explain,
+    clock::{self, SKEW_MS},
     connector::{ANSWER_LIMIT, Connections},
+    denial::{denial, is_trouble, likeness},
     error::FetchError,
     explain::CallerIdentity,
     fault::{Asked, Fault, Refused},
     json,
     signer::{self, Scope},
-    words::printable,
+    verdict,
 };
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// STS answers within a second. Shorter than anybody waits for credentials, so that silence is told as silence of this host.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Of STS's API.
+const VERSION: &str = "2011-06-15";
+/// Before a question to a service in trouble is repeated; half as long again at most.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Where roles are assumed, resolved.
 #[derive(Debug, Clone)]
@@ -41,29 +45,6 @@ pub(crate) struct Sts<'a> {
 }
 
 impl Sts<'_> {
-    /// The SDK's configuration; without a time source and a sleep it would panic.
-    pub(crate) fn sdk_config(&self) -> SdkConfig {
-        let mut builder = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new(self.region.to_owned()))
-            .http_client(self.connections.clone())
-            .time_source(SystemTimeSource::new())
-            .sleep_impl(TokioSleep::new())
-            .retry_config(RetryConfig::standard().with_max_attempts(2))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(5))
-                    .read_timeout(Duration::from_secs(15))
-                    .build(),
-            )
-            .use_fips(self.uses("AWS_USE_FIPS_ENDPOINT", self.config.use_fips))
-            .use_dual_stack(self.uses("AWS_USE_DUALSTACK_ENDPOINT", self.config.use_dualstack));
-        if let Some(endpoint) = self.named_endpoint() {
-            builder = builder.endpoint_url(endpoint.as_str()).use_fips(false).use_dual_stack(false);
-        }
-        builder.build()
-    }
-
     /// The endpoint that the configuration names, or `AWS_ENDPOINT_URL_STS`, or `AWS_ENDPOINT_URL`. Its own name decides FIPS and dual stack.
     pub(crate) fn named_endpoint(&self) -> Option<Url> {
         let of_environment = || {
@@ -88,32 +69,80 @@ impl Sts<'_> {
         session_name: &str,
         base: Credentials,
     ) -> Result<Credentials, FetchError> {
-        let mut builder = AssumeRoleProvider::builder(&role.role_arn)
-            .configure(&self.sdk_config())
-            .region(Region::new(self.region.to_owned()))
-            .session_name(session_name);
+        let from = verdict::show_key(base.access_key_id());
+        let context = |e: FetchError| {
+            e.told(|words| format!("assuming role {} with {from} in {}: {words}", role.role_arn, self.region))
+        };
+        if self.region.is_empty() {
+            return Err(context(FetchError::failed("no region to ask STS in; set sts_region or region")));
+        }
+        let mut fields = vec![
+            ("Action".to_owned(), "AssumeRole".to_owned()),
+            ("Version".to_owned(), VERSION.to_owned()),
+            ("RoleArn".to_owned(), role.role_arn.clone()),
+            ("RoleSessionName".to_owned(), session_name.to_owned()),
+        ];
         if let Some(external_id) = &role.external_id {
-            builder = builder.external_id(external_id);
+            fields.push(("ExternalId".to_owned(), external_id.clone()));
         }
         if let Some(length) = role.session_duration {
-            builder = builder.session_length(length);
+            fields.push(("DurationSeconds".to_owned(), length.as_secs().to_string()));
         }
-        if !role.session_tags.is_empty() {
-            builder = builder.tags(role.session_tags.clone());
+        for (at, (name, value)) in role.session_tags.iter().enumerate() {
+            fields.push((format!("Tags.member.{}.Key", at + 1), name.clone()));
+            fields.push((format!("Tags.member.{}.Value", at + 1), value.clone()));
         }
-        let key_id = base.access_key_id().to_owned();
-        let from = crate::verdict::show_key(&key_id);
-        let provider = builder.build_from_provider(base).await;
-        provider.provide_credentials().await.map_err(|e| {
-            let mut why = explain(&e);
-            let hint = role_hint(&why, role.external_id.is_some());
-            if let Some(Fault::Refused(refused)) = why.fault.as_deref_mut() {
-                refused.key_id = Some(key_id);
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let reply = self.ask(Asked::Sts, &self.endpoint()?, body.into(), Some(&base)).await.map_err(&context)?;
+        if let Some(denial) = denial(Asked::Sts, &reply) {
+            let mut fault = denial.fault;
+            let hint = role_hint(&fault, role.external_id.is_some());
+            if let Fault::Refused(refused) | Fault::InTrouble(refused) = &mut fault {
+                refused.key_id = Some(base.access_key_id().to_owned());
                 refused.role_arn = Some(role.role_arn.clone());
             }
-            why.present()
-                .told(|words| format!("assuming role {} with {from} in {}: {words}{hint}", role.role_arn, self.region))
-        })
+            return Err(context(FetchError::failed(format!("{}{hint}", denial.said)).of(fault)));
+        }
+        from_xml(&reply.body, "AssumeRole")
+            .map_err(|why| context(FetchError::failed(odd(&reply, &why)).of(Fault::OddAnswer(Asked::Sts))))
+    }
+
+    /// The answer to a form. Asked once more where STS is in trouble, or where its answer tells that our clock is what is wrong.
+    async fn ask(
+        &self,
+        asked: Asked,
+        endpoint: &Url,
+        body: Bytes,
+        signed_by: Option<&Credentials>,
+    ) -> Result<net::Reply, FetchError> {
+        let send = async |offset_ms: i64| -> Result<net::Reply, FetchError> {
+            let mut request = Request::post(endpoint.as_str())
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header("accept", "application/xml")
+                .body(body.clone())
+                .map_err(|e| FetchError::failed(e.to_string()))?;
+            if let Some(credentials) = signed_by {
+                let time = clock::shift(SystemTime::now(), offset_ms);
+                let scope = Scope { region: self.region, service: "sts", time };
+                signer::sign_request(&mut request, credentials, scope).map_err(FetchError::failed)?;
+            }
+            let sent = self.connections.for_url(endpoint).send(request, TIMEOUT, ANSWER_LIMIT).await;
+            sent.map_err(|e| FetchError::failed(e.to_string()).of(Fault::Unreached(asked)))
+        };
+        let reply = send(0).await?;
+        let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) else {
+            return Ok(reply);
+        };
+        if is_trouble(reply.status, &refusal) {
+            tokio::time::sleep(PAUSE.mul_f64(1.0 + 0.5 * fastrand::f64())).await;
+            return send(0).await;
+        }
+        let may_be_the_clock =
+            signed_by.is_some() && clock::corrects() && verdict::may_be_the_clock(reply.status, &refusal);
+        match clock::offset_told_by(&reply.answer()).filter(|ms| ms.abs() > SKEW_MS) {
+            Some(offset_ms) if may_be_the_clock => send(offset_ms).await,
+            _ => Ok(reply),
+        }
     }
 
     /// Who STS says that `credentials` are. Needs no permission, whatever policies say.
@@ -179,37 +208,40 @@ impl Sts<'_> {
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([
                 ("Action", "AssumeRoleWithWebIdentity"),
-                ("Version", "2011-06-15"),
+                ("Version", VERSION),
                 ("RoleArn", role_arn),
                 ("RoleSessionName", session_name),
                 ("WebIdentityToken", token),
             ])
             .finish();
         let endpoint = self.endpoint()?;
-        let request = Request::post(endpoint.as_str())
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("accept", "application/xml")
-            .body(Bytes::from(body))
-            .map_err(|e| FetchError::failed(format!("web identity: {e}")))?;
-        let context = |what: String| {
-            FetchError::failed(format!("web identity: role {role_arn}, token {}: {what}", token_file.display()))
+        let context = |e: FetchError| {
+            e.told(|words| format!("web identity: role {role_arn}, token {}: {words}", token_file.display()))
         };
-        let reply = self
-            .connections
-            .for_url(&endpoint)
-            .send(request, TIMEOUT, ANSWER_LIMIT)
-            .await
-            .map_err(|e| context(e.to_string()).of(Fault::Unreached(Asked::StsWebIdentity)))?;
-        if let Some(refusal) = net::service_error::parse(reply.status, &reply.headers, &reply.body) {
-            let mut refused = Refused::new(Asked::StsWebIdentity, &refusal.code, &refusal.message);
-            refused.role_arn = Some(role_arn.to_owned());
-            let hint = web_identity_hint(&refused);
-            let message = printable(&refusal.message, 400);
-            return Err(context(format!("STS said {}: {message}{hint}", refusal.code)).of(Fault::Refused(refused)));
+        let reply = self.ask(Asked::StsWebIdentity, &endpoint, body.into(), None).await.map_err(&context)?;
+        if let Some(denial) = denial(Asked::StsWebIdentity, &reply) {
+            let mut fault = denial.fault;
+            let mut said = denial.said;
+            if let Fault::Refused(refused) | Fault::InTrouble(refused) = &mut fault {
+                refused.role_arn = Some(role_arn.to_owned());
+            }
+            if let Fault::Refused(refused) = &fault {
+                said = format!("STS said {said}{}", web_identity_hint(refused));
+            }
+            return Err(context(FetchError::failed(said).of(fault)));
         }
-        from_xml(&reply.body)
-            .map_err(|why| context(format!("STS's answer {why}")).of(Fault::OddAnswer(Asked::StsWebIdentity)))
+        from_xml(&reply.body, "WebIdentity")
+            .map_err(|why| context(FetchError::failed(odd(&reply, &why)).of(Fault::OddAnswer(Asked::StsWebIdentity))))
     }
+}
+
+/// An answer that says yes and holds no credentials.
+fn odd(reply: &net::Reply, why: &str) -> String {
+    format!(
+        "STS's answer (HTTP {}, {}) {why}: something else answers in its place",
+        reply.status.as_u16(),
+        likeness(reply)
+    )
 }
 
 /// Neither variables nor profiles may name endpoints.
@@ -233,19 +265,14 @@ pub(crate) fn endpoint_suffix(region: &str, dualstack: bool) -> &'static str {
     }
 }
 
-fn role_hint(why: &FetchError, has_external_id: bool) -> String {
-    let (code, words) = match why.fault.as_deref() {
-        Some(Fault::Refused(refused)) => (refused.code.as_str(), refused.message.as_str()),
-        _ => ("", ""),
-    };
-    if code == "AccessDenied" {
+fn role_hint(fault: &Fault, has_external_id: bool) -> String {
+    let Fault::Refused(refused) = fault else { return String::new() };
+    if refused.code == "AccessDenied" {
         let external = if has_external_id { "check external_id" } else { "an external id may be demanded" };
         format!(
             "; the role's trust policy must name this identity, this identity's policy must allow sts:AssumeRole, and {external}"
         )
-    } else if code.is_empty() && why.message.contains("Missing Region") {
-        "; set sts_region or region".to_owned()
-    } else if is_about_duration(words) {
+    } else if is_about_duration(&refused.message) {
         "; session_duration must be at most the role's maximum, and 1h when a role is assumed from a role".to_owned()
     } else {
         String::new()
@@ -299,12 +326,12 @@ fn elements<'w>(body: &[u8], wanted: &[&'w str]) -> Result<BTreeMap<&'w str, Str
 }
 
 /// The `Credentials` element of an STS answer.
-pub(crate) fn from_xml(body: &[u8]) -> Result<Credentials, String> {
+pub(crate) fn from_xml(body: &[u8], provider: &'static str) -> Result<Credentials, String> {
     let mut found = elements(body, &["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"])?;
     let mut take = |name: &str| found.remove(name).ok_or(format!("has no {name}"));
     let (key, secret, token) = (take("AccessKeyId")?, take("SecretAccessKey")?, take("SessionToken")?);
     let expiry = json::parse_time(&take("Expiration")?).ok_or("has an Expiration that is not a time")?;
-    Ok(Credentials::new(key, secret, Some(token), Some(expiry), "WebIdentity"))
+    Ok(Credentials::new(key, secret, Some(token), Some(expiry), provider))
 }
 
 #[cfg(test)]
@@ -333,7 +360,7 @@ mod tests {
     #[test]
     fn garbage_instead_of_an_answer_is_an_error() {
         for body in [&b""[..], b"{}", b"<a>", b"<AccessKeyId>A</AccessKeyId>", &[0xff; 100], b"</a></b>"] {
-            assert!(from_xml(body).is_err());
+            assert!(from_xml(body, "x").is_err());
         }
     }
 }

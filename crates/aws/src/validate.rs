@@ -14,12 +14,22 @@ pub(crate) fn is_swapped(id: &str, secret: &str) -> bool {
     !is_id(id) && is_id(secret)
 }
 
+/// The id of a temporary key that is written without its token.
+pub(crate) fn lacks_token(config: &IdentityConfig) -> Option<&str> {
+    match &config.source {
+        CredentialSource::Static { access_key: SecretSource::Inline(key), session_token: None, .. } => {
+            Some(key.expose().trim()).filter(|key| key.starts_with("ASIA"))
+        }
+        _ => None,
+    }
+}
+
 /// The first fault of a block: what no file, no service and no time will mend. [`build`](crate::build) refuses the same; this is
 /// for those who check a configuration without starting anything.
 pub fn check(config: &IdentityConfig) -> Result<(), AwsError> {
     let invalid = |key, why: &str| Err(AwsError::Invalid { key, why: why.to_owned() });
     match &config.source {
-        CredentialSource::Static { access_key, secret_key, session_token } => {
+        CredentialSource::Static { access_key, secret_key, .. } => {
             for (key, source) in [("access_key", access_key), ("secret_key", secret_key)] {
                 if let SecretSource::Inline(text) = source
                     && text.expose().trim().is_empty()
@@ -27,15 +37,10 @@ pub fn check(config: &IdentityConfig) -> Result<(), AwsError> {
                     return invalid(key, "is empty; is the variable it comes from set?");
                 }
             }
-            if let (SecretSource::Inline(key), SecretSource::Inline(secret)) = (access_key, secret_key) {
-                if is_swapped(key.expose().trim(), secret.expose().trim()) {
-                    return invalid("secret_key", "holds an access key id; access_key and secret_key are swapped");
-                }
-                if key.expose().trim().starts_with("ASIA") && session_token.is_none() {
-                    tracing::warn!(
-                        "an access key that begins with ASIA is temporary and needs session_token; AWS will refuse it without"
-                    );
-                }
+            if let (SecretSource::Inline(key), SecretSource::Inline(secret)) = (access_key, secret_key)
+                && is_swapped(key.expose().trim(), secret.expose().trim())
+            {
+                return invalid("secret_key", "holds an access key id; access_key and secret_key are swapped");
             }
         }
         CredentialSource::RolesAnywhere(anywhere) => {

@@ -70,6 +70,14 @@ pub(crate) fn classify(status: StatusCode, error: &ServiceError) -> Option<Refus
     Some(refusal)
 }
 
+/// A signature that AWS calls wrong, late or early may be right, and its time wrong.
+pub(crate) fn may_be_the_clock(status: StatusCode, error: &ServiceError) -> bool {
+    matches!(
+        classify(status, error),
+        Some(Refusal::Skewed | Refusal::BadSignature | Refusal::Denied | Refusal::Expired)
+    )
+}
+
 /// An access key id for people, unless it may be a secret that somebody wrote in its place: AWS's ids have 20 characters and its
 /// secrets 40, of a larger alphabet.
 pub(crate) fn plain_id(key_id: &str) -> String {

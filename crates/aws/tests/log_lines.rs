@@ -90,10 +90,11 @@ async fn expired_credentials_of_a_helper_are_never_called_in_use() {
     assert_eq!(lines("AWS credentials in use"), Vec::<String>::new());
     let said = lines("came expired");
     assert!(said.len() == 2 && said[0].contains("ASIAOVER") && said[0].contains("WARN"), "{said:?}");
+    assert!(said[0].contains("credential_process") && said[0].contains("out of a cache"), "{said:?}");
     // An answer that tells the time: they are over.
     answered(&first, 0);
     let error = key(&first).await.unwrap_err();
-    assert!(error.contains("expired"), "{error}");
+    assert!(error.contains("expired") && error.contains("out of a cache") && error.contains("not used"), "{error}");
     assert_eq!(lines("AWS credentials in use"), Vec::<String>::new());
 }
 
@@ -214,4 +215,70 @@ async fn advice_for_expired_keys_fits_their_source() {
     sign(&process).await.unwrap();
     let text = why(&process);
     assert!(text.contains("credential_process") && text.contains("command"), "{text}");
+}
+
+#[tokio::test]
+async fn a_temporary_key_without_its_token_is_warned_of_once_however_often_it_is_built() {
+    listen();
+    let context = context();
+    for name in ["a", "b", "a", "b"] {
+        at(&context, static_keys("ASIATEMPORARY0000001", "s"), AMP, name);
+    }
+    // What only checks a file says nothing: the same block is checked again and again.
+    aws::check(&config(static_keys("ASIATEMPORARY0000001", "s"))).unwrap();
+    let said = lines("needs session_token");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("destination=\"a\"") && said[0].contains("ASIATEMPORARY0000001"), "{said:?}");
+    at(&context, static_keys("ASIATEMPORARY0000002", "s"), AMP, "a");
+    assert_eq!(lines("needs session_token").len(), 2, "another key is another fact");
+}
+
+fn on_role(keys: CredentialSource, sts: &Fake) -> aws::IdentityConfig {
+    let step = aws::RoleStep {
+        role_arn: "arn:aws:iam::123456789012:role/one".to_owned(),
+        external_id: None,
+        session_name: None,
+        session_duration: None,
+        session_tags: Default::default(),
+    };
+    let sts = aws::StsConfig { endpoint: Some(sts.url("/")), ..aws::StsConfig::default() };
+    aws::IdentityConfig { roles: vec![step], sts, ..config(keys) }
+}
+
+/// The SDK's own line about a refused role shows requests and answers as its programmers see them.
+#[tokio::test]
+async fn a_refused_role_is_told_in_one_line_and_no_library_adds_its_own() {
+    listen();
+    let sts = Fake::start(|_, _| sts_error(403, "AccessDenied", "not authorized")).await;
+    let identity = build(&on_role(static_keys("AKIA1", "s"), &sts));
+    sign(&identity).await.unwrap_err();
+    let all = lines("");
+    let told: Vec<_> = all.iter().filter(|line| line.contains("AccessDenied")).collect();
+    assert_eq!(told.len(), 1, "{all:?}");
+    for dump in ["Unhandled(", "ErrorMetadata", "Some(\"", "SdkBody", "ServiceError"] {
+        assert!(!all.iter().any(|line| line.contains(dump)), "{dump}: {all:?}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_read_from_a_service_with_a_name_and_from_no_invented_host() {
+    listen();
+    let there = http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(7200));
+    let fake = Fake::start(move |_, _| {
+        let headers = [("date", there.as_str()), ("x-amzn-requestid", "r")];
+        axum::response::IntoResponse::into_response((headers, r#"{"SecretString":"value"}"#))
+    })
+    .await;
+    let stores = aws::SecretStoresConfig {
+        identity: config(static_keys("AKIA1", "s")),
+        secretsmanager_endpoint: Some(fake.url("/")),
+        ..aws::SecretStoresConfig::default()
+    };
+    let keeper = aws::SecretKeeper::new(Arc::new(context()));
+    let secret = Arc::new(net::StoredSecret::new("aws-secretsmanager://one"));
+    keeper.follow(&stores, &[Arc::clone(&secret)]).unwrap();
+    assert!(keeper.settled(std::time::Duration::from_secs(60)).await);
+    let said = lines("clock differs");
+    assert!(said.len() == 1 && said[0].contains("Secrets Manager"), "{said:?}");
+    assert!(!lines("").iter().any(|line| line.contains(".invalid")), "{:?}", lines(".invalid"));
 }

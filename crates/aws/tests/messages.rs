@@ -4,7 +4,7 @@ mod support;
 
 use std::path::Path;
 
-use aws::{CredentialSource, IdentityConfig, RolesAnywhereConfig};
+use aws::{CredentialSource, Fault, IdentityConfig, RolesAnywhereConfig};
 use axum::{http::StatusCode, response::IntoResponse};
 use net::{Pem, SecretSource};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -266,4 +266,54 @@ async fn what_an_explanation_found_is_signed_with_and_a_slow_helper_not_asked_tw
     identity.explain().await;
     assert_eq!(key(&identity).await.unwrap(), "AKIA1");
     assert_eq!(std::fs::read_to_string(&ran).unwrap().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn an_intermediate_certificate_that_is_over_is_the_one_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let tired = issued(2080, 2002);
+    let bundle = file(dir.path(), "bundle.pem", &format!("{}{}", tired.pem, tired.issuer_pem));
+    let key_file = file(dir.path(), "key.pem", &tired.key.serialize_pem());
+    let explanation = build(&config(anywhere(&bundle, &key_file))).explain().await;
+    let wanted = Fault::CertificateOver { whom: "CN=below".to_owned(), file: bundle.display().to_string() };
+    assert_eq!(explanation.fault, Some(wanted), "{:?}", explanation.error);
+}
+
+/// What openssl wrote before PKCS #8: the base64 of such a file decodes, into what is no key.
+#[tokio::test]
+async fn a_key_with_a_passphrase_is_told_with_the_command_that_takes_it_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let issued = issued(2080, 2070);
+    let leaf = file(dir.path(), "leaf.pem", &issued.pem);
+    let whole = issued.key.serialize_pem();
+    let body: String = whole.lines().filter(|line| !line.starts_with('-')).map(|line| format!("{line}\n")).collect();
+    let legacy = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n";
+    for (name, label, headers) in [
+        ("old.key", "RSA PRIVATE KEY", legacy),
+        ("ec.key", "EC PRIVATE KEY", legacy),
+        ("new.key", "ENCRYPTED PRIVATE KEY", ""),
+    ] {
+        let text = format!("-----BEGIN {label}-----\n{headers}{body}-----END {label}-----\n");
+        let path = file(dir.path(), name, &text);
+        let explanation = build(&config(anywhere(&leaf, &path))).explain().await;
+        let error = explanation.error.unwrap();
+        assert!(error.contains("is encrypted") && error.contains("openssl pkcs8 -topk8 -nocrypt"), "{error}");
+        assert_eq!(explanation.fault, Some(Fault::KeyEncrypted { place: path.display().to_string() }));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_metadata_is_never_shown_as_a_programmer_sees_it() {
+    for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED] {
+        let metadata = Fake::start(move |seen, _| match seen.path.as_str() {
+            "/latest/api/token" => imds(seen, ""),
+            _ => (status, "a body of MARKER").into_response(),
+        })
+        .await;
+        let error = refusal(CredentialSource::InstanceMetadata { endpoint: Some(metadata.url("/")) }).await;
+        assert!(error.contains(&format!("it answered HTTP {}", status.as_u16())), "{error}");
+        for dump in ["Response {", "SdkBody", "MARKER", "Extensions"] {
+            assert!(!error.contains(dump), "{dump}: {error}");
+        }
+    }
 }

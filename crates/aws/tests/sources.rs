@@ -450,6 +450,164 @@ async fn a_refused_role_says_who_asked_and_what_the_trust_policy_needs() {
     assert!(!error.contains("hunter2"));
 }
 
+/// A request that was answered 500 or 503, or throttled, is repeated once; then it is the service's trouble and nobody's fault here.
+#[tokio::test]
+async fn sts_in_trouble_is_asked_once_more_and_named() {
+    for (status, code) in [(500, "InternalFailure"), (503, "ServiceUnavailable"), (400, "Throttling")] {
+        let sts = Fake::start(move |_, _| sts_error(status, code, "later")).await;
+        let explanation = build(&on_role(&sts)).explain().await;
+        let error = explanation.error.unwrap();
+        assert!(matches!(explanation.fault, Some(aws::Fault::InTrouble(_))), "{:?}", explanation.fault);
+        assert!(
+            error.contains("STS") && error.contains(&status.to_string()) && error.contains("asked again"),
+            "{error}"
+        );
+        assert!(!error.contains("trust policy"), "{error}");
+        assert_eq!(sts.seen().len(), 2, "{code}");
+        assert!(explanation.sts_endpoint.is_some());
+    }
+    // Once only: the next answer is taken.
+    let sts = Fake::start(|_, n| if n == 0 { sts_error(503, "x", "later") } else { sts_answer("AssumeRole", n) }).await;
+    assert_eq!(key(&build(&on_role(&sts))).await.unwrap(), "ASIA1");
+}
+
+fn on_role(sts: &Fake) -> IdentityConfig {
+    let step = RoleStep {
+        role_arn: "arn:aws:iam::123456789012:role/one".to_owned(),
+        external_id: None,
+        session_name: None,
+        session_duration: None,
+        session_tags: BTreeMap::new(),
+    };
+    let sts = StsConfig { endpoint: Some(sts.url("/")), ..StsConfig::default() };
+    IdentityConfig { roles: vec![step], sts, ..config(static_keys("AKIABASE", "s")) }
+}
+
+#[tokio::test]
+async fn a_role_is_asked_for_again_with_the_time_that_sts_tells() {
+    let there = std::time::SystemTime::now() + Duration::from_secs(7200);
+    let sts = Fake::start(move |seen, n| {
+        if n > 0 {
+            return sts_answer("AssumeRole", n);
+        }
+        let refusal = sts_error(
+            403,
+            "SignatureDoesNotMatch",
+            "Signature expired: 20260101T000000Z is now earlier than 20260101T020000Z",
+        );
+        let _ = seen;
+        ([("date", http_date(there)), ("x-amzn-requestid", "r".to_owned())], refusal).into_response()
+    })
+    .await;
+    assert_eq!(key(&build(&on_role(&sts))).await.unwrap(), "ASIA1");
+    let dates: Vec<String> = sts.seen().iter().map(|seen| seen.header("x-amz-date").to_owned()).collect();
+    let at = |text: &str| jiff::Timestamp::strptime("%Y%m%dT%H%M%S%z", text.replace('Z', "+0000")).unwrap().as_second();
+    assert!((7100..7300).contains(&(at(&dates[1]) - at(&dates[0]))), "{dates:?}");
+}
+
+#[tokio::test]
+async fn a_page_in_place_of_sts_is_something_between() {
+    let page = || {
+        let body = "<html><head><title>Access Denied</title></head></html>";
+        (StatusCode::FORBIDDEN, [("content-type", "text/html")], body).into_response()
+    };
+    let sts = Fake::start(move |_, _| page()).await;
+    let explanation = build(&on_role(&sts)).explain().await;
+    assert_eq!(explanation.fault, Some(aws::Fault::OddAnswer(aws::Asked::Sts)));
+    let error = explanation.error.unwrap();
+    assert!(
+        error.contains("something between") && error.contains("\"Access Denied\"") && !error.contains("policy"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_answers_in_place_of_sts_is_told_with_its_status_and_what_it_looks_like() {
+    for (status, kind, body, likeness) in [
+        (200, "text/html", "<html><title>Sign in</title>", "a web page titled \"Sign in\""),
+        (200, "application/json", "{}", "JSON"),
+        (200, "text/plain", "hello", "text (\"hello\")"),
+        (503, "text/plain", "upstream connect error", "text (\"upstream connect error\")"),
+        (503, "text/html", "<html><title>Busy</title>", "a web page titled \"Busy\""),
+    ] {
+        let sts = Fake::start(move |_, _| {
+            (StatusCode::from_u16(status).unwrap(), [("content-type", kind)], body).into_response()
+        })
+        .await;
+        let explanation = build(&on_role(&sts)).explain().await;
+        assert_eq!(explanation.fault, Some(aws::Fault::OddAnswer(aws::Asked::Sts)), "{status} {body}");
+        let error = explanation.error.unwrap();
+        assert!(error.contains(&format!("HTTP {status}")) && error.contains(likeness), "{likeness}: {error}");
+    }
+}
+
+/// Takes the request and says nothing, for as long as somebody waits.
+#[tokio::test]
+async fn an_sts_that_stays_silent_is_named_before_anybody_stops_waiting() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let kept = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            open.push(socket);
+        }
+    });
+    let fake = Fake::start(|_, n| sts_answer("AssumeRole", n)).await;
+    let mut config = on_role(&fake);
+    config.sts.endpoint = Some(format!("http://{address}/").parse().unwrap());
+    let identity = build(&config);
+    let explanation = tokio::time::timeout(identity.patience(), identity.explain()).await.expect("it tells by itself");
+    assert_eq!(explanation.fault, Some(aws::Fault::Unreached(aws::Asked::Sts)));
+    assert!(explanation.error.unwrap().contains(&address.to_string()));
+    assert_eq!(explanation.region.unwrap().0, "us-east-1");
+    kept.abort();
+}
+
+#[tokio::test]
+async fn session_tags_reach_sts_in_their_own_fields() {
+    let sts = Fake::start(|_, n| sts_answer("AssumeRole", n)).await;
+    let mut config = on_role(&sts);
+    config.roles[0].session_tags =
+        BTreeMap::from([("team".to_owned(), "a b&c".to_owned()), ("x".to_owned(), String::new())]);
+    assert_eq!(key(&build(&config)).await.unwrap(), "ASIA0");
+    let form = sts.seen()[0].form();
+    assert_eq!((form["Tags.member.1.Key"].as_str(), form["Tags.member.1.Value"].as_str()), ("team", "a b&c"));
+    assert_eq!((form["Tags.member.2.Key"].as_str(), form["Tags.member.2.Value"].as_str()), ("x", ""));
+    assert_eq!(sts.seen()[0].key().as_deref(), Some("AKIABASE"));
+}
+
+#[tokio::test]
+async fn metadata_is_asked_where_the_profile_says_for_credentials_and_for_the_region() {
+    let test = "metadata_is_asked_where_the_profile_says_for_credentials_and_for_the_region";
+    if !in_child(test, &[]) {
+        return;
+    }
+    let metadata = Fake::start(|seen, _| imds(seen, "ap-south-1")).await;
+    let sts = Fake::start(|_, n| sts_answer("AssumeRole", n)).await;
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "credentials", "");
+    let role = "role_arn=arn:aws:iam::123456789012:role/one\ncredential_source=Ec2InstanceMetadata";
+    write(
+        dir.path(),
+        "config",
+        &format!(
+            "[profile a]\n{role}\nec2_metadata_service_endpoint={}\nendpoint_url={}\n",
+            metadata.url("/"),
+            sts.url("/")
+        ),
+    );
+    let config = IdentityConfig { region: None, ..profile(dir.path(), "a") };
+    let identity =
+        aws::build(&config, &"https://metrics.example/write".parse().unwrap(), "aps", "prod", &context()).unwrap();
+    let request = sign(&identity).await.unwrap();
+    let authorization = request.headers()["authorization"].to_str().unwrap();
+    assert!(
+        authorization.contains("Credential=ASIA0/") && authorization.contains("/ap-south-1/aps/"),
+        "{authorization}"
+    );
+    assert_eq!(sts.seen()[0].key().as_deref(), Some("ASIAIMDS"));
+}
+
 #[tokio::test]
 async fn a_web_identity_token_is_trimmed_read_at_each_exchange_and_named_when_missing() {
     let sts = Fake::start(|_, n| sts_answer("AssumeRoleWithWebIdentity", n)).await;
@@ -627,11 +785,70 @@ async fn a_profiles_region_comes_before_the_environments_and_no_region_at_all_is
 
 #[tokio::test]
 async fn keys_without_any_region_are_refused_at_once_with_the_way_out() {
-    if !in_child("keys_without_any_region_are_refused_at_once_with_the_way_out", &[]) {
+    let test = "keys_without_any_region_are_refused_at_once_with_the_way_out";
+    if !in_child(test, &[("AWS_EC2_METADATA_DISABLED", "true")]) {
+        return;
+    }
+    // Their destination waits; the others of the file start.
+    let config = IdentityConfig { source: static_keys("AKIA", "s"), ..IdentityConfig::default() };
+    let identity = aws::build(&config, &"http://127.0.0.1:9009/x".parse().unwrap(), "aps", "prod", &context()).unwrap();
+    let error = sign(&identity).await.unwrap_err();
+    for words in ["no AWS region for 127.0.0.1", "AWS_EC2_METADATA_DISABLED", "set region in the sigv4 block"] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert!(identity.explain().await.region_error.is_some_and(|why| why.contains("set region")));
+}
+
+#[tokio::test]
+async fn keys_written_by_hand_take_the_region_of_the_instance_that_they_are_used_on() {
+    let test = "keys_written_by_hand_take_the_region_of_the_instance_that_they_are_used_on";
+    let metadata = Fake::start(|seen, _| imds(seen, "ap-south-1")).await;
+    let env = vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), metadata.url("/").to_string())];
+    if !in_child_async(test, env).await {
         return;
     }
     let config = IdentityConfig { source: static_keys("AKIA", "s"), ..IdentityConfig::default() };
-    let error =
-        aws::build(&config, &"http://127.0.0.1:9009/x".parse().unwrap(), "aps", "prod", &context()).unwrap_err();
-    assert!(error.to_string().contains("set region"), "{error}");
+    let identity = aws::build(&config, &"http://127.0.0.1:9009/x".parse().unwrap(), "aps", "prod", &context()).unwrap();
+    let request = sign(&identity).await.unwrap();
+    assert!(request.headers()["authorization"].to_str().unwrap().contains("/ap-south-1/aps/"));
+    assert_eq!(identity.status().region, Some(("ap-south-1".to_owned(), RegionOrigin::InstanceMetadata)));
+}
+
+/// Opened so often since the last look.
+fn openings(watch: &std::os::fd::OwnedFd) -> usize {
+    use rustix::fs::inotify;
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(watch, &mut buffer);
+    let mut count = 0;
+    while let Ok(event) = events.next() {
+        count += usize::from(event.events().contains(inotify::ReadFlags::OPEN));
+    }
+    count
+}
+
+/// So that a disk that hangs costs a start, and then each fetch, its limit once.
+#[tokio::test]
+async fn the_shared_files_are_read_once_for_a_start_and_once_for_each_fetch() {
+    use rustix::fs::inotify;
+    let dir = tempfile::tempdir().unwrap();
+    let config_file = write(
+        dir.path(),
+        "config",
+        "[profile a]\nregion = sa-east-1\nec2_metadata_service_endpoint = http://127.0.0.1:9\n",
+    );
+    write(dir.path(), "credentials", "[a]\naws_access_key_id=AKIAFILE\naws_secret_access_key=s\n");
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    // With the closing: equal events that follow one another are told as one.
+    inotify::add_watch(&watch, &config_file, inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE).unwrap();
+    let config = IdentityConfig { region: None, ..profile(dir.path(), "a") };
+    let identity =
+        aws::build(&config, &"https://metrics.example/".parse().unwrap(), "aps", "prod", &context()).unwrap();
+    assert_eq!(openings(&watch), 1, "region, clock and command of one reading");
+    assert_eq!(key(&identity).await.unwrap(), "AKIAFILE");
+    assert_eq!(openings(&watch), 1, "profile, endpoint of STS and of metadata of one reading");
+    identity.explain().await;
+    assert!(openings(&watch) <= 2, "one to ask afresh, one to tell where STS is");
+    identity.patience();
+    identity.status();
+    assert_eq!(openings(&watch), 0);
 }

@@ -79,6 +79,14 @@ impl<'a> Block<'a> {
         Some(block)
     }
 
+    /// Whether a key is not there because it was written wrong, which was reported.
+    pub fn misspells(&self, key: &str) -> bool {
+        let known = |entry: &Entry| self.shape.all_keys().any(|known| known == entry.key);
+        let is_there = self.entries.iter().any(|entry| entry.key == key);
+        let mut unknown = self.entries.iter().filter(|entry| !known(entry));
+        !is_there && unknown.any(|entry| dialect::meant_in(self.shape, &entry.key) == Some(key))
+    }
+
     /// Every key it may have.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
         self.shape.keys.iter().flat_map(|group| group.iter().copied())
@@ -123,6 +131,7 @@ impl<'a> Block<'a> {
     pub fn error_at(&self, key: &str, message: impl Into<String>, suggestion: Option<&str>) {
         match self.raw(key) {
             Some(field) => self.reader.error(&field, message, suggestion),
+            None if self.misspells(key) => {}
             None => self.error(message, suggestion),
         }
     }
@@ -153,6 +162,7 @@ impl<'a> Block<'a> {
                     Some(variable) => self.reader.empty_by(Severity::Error, &field, &variable),
                     None => self.reader.error(&field, format!("`{key}` is empty"), Some(example)),
                 },
+                None if self.misspells(key) => {}
                 None => self.error(format!("`{key}` is missing in `{}`", self.shape.name), Some(example)),
             }
         }

@@ -44,6 +44,7 @@ mod reader;
 mod render;
 mod scalar;
 mod source;
+mod syntax;
 mod traces_plan;
 mod yaml_out;
 

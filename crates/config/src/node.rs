@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_yaml::Spanned;
 
-use crate::source::Source;
+use crate::{source::Source, syntax};
 
 /// One value of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,11 +89,11 @@ fn read(source: &Source) -> Result<Node, SyntaxError> {
             let at = place.and_then(|l| l.span().byte_offset()).and_then(|o| usize::try_from(o).ok());
             let at = at.unwrap_or_else(|| place.map_or(0, |l| offset_of(text, l.line(), l.column())));
             let at = at.min(text.len());
-            let message = match source.variable_at(at) {
+            let (at, message) = match source.variable_at(at) {
                 Some(variable) => {
-                    format!("this is not valid YAML in the value of {variable}, which is inserted unquoted")
+                    (at, format!("this is not valid YAML in the value of {variable}, which is inserted unquoted"))
                 }
-                None => explain(&error),
+                None => syntax::advise(text, at, explain(&error)),
             };
             Err(SyntaxError { at, message })
         }

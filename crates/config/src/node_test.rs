@@ -70,11 +70,11 @@ fn broken_yaml_is_refused_at_its_place() {
     for (text, line, needle) in [
         ("a: *nope\n", 1, "no anchor"),
         ("a:\n  - 1\n b: 2\n", 3, "not valid YAML"),
-        ("a: [1, 2\nb: 3\n", 2, "not valid YAML"),
+        ("a: [1, 2\nb: 3\n", 1, "not valid YAML: this `[` is not closed"),
         ("a: \"x\n", 2, "not valid YAML"),
         ("a: 1\n---\nb: 2\n", 3, "more than one"),
         ("a: b: c\n", 1, "not valid YAML"),
-        ("a:\n\tb: 1\n", 2, "not valid YAML"),
+        ("a:\n\tb: 1\n", 2, "not valid YAML: a tab"),
     ] {
         let error = tree(text).unwrap_err();
         assert!(error.message.contains(needle), "{text:?}: {error:?}");

@@ -50,6 +50,28 @@ fn an_empty_key_of_an_identity_is_a_problem_at_its_place() {
     }
 }
 
+/// Nobody meant another identity to sign: whoever writes a variable wants what it holds.
+#[test]
+fn an_identity_key_that_a_variable_leaves_empty_is_an_error_that_names_the_variable() {
+    let role = "role_arn: 'arn:aws:iam::123456789012:role/b'";
+    for (key, more) in [("role_arn", ""), ("profile", ""), ("external_id", role)] {
+        for value in ["${NOROLE}", "\"${NOROLE}\"", "'${NOROLE:-}'"] {
+            for expand_env in [true, false] {
+                let text = with_identity(&format!("            {key}: {value}\n            {more}\n"));
+                let found = problems(&text, expand_env);
+                let told = found.iter().find(|p| p.message.contains(&format!("`{key}` is empty")));
+                let told = told.unwrap_or_else(|| panic!("{key}: {value} {expand_env}: {found:?}"));
+                assert_eq!(
+                    (told.severity, told.line),
+                    (config::Severity::Error, 7),
+                    "{key}: {value} {expand_env}: {told}"
+                );
+                assert!(told.message.contains("NOROLE is not set"), "{told}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_empty_key_deep_in_an_identity_is_a_problem_too() {
     let text = with_identity(

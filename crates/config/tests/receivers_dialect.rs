@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use config::{LoadOptions, Plan, load};
-use otlp_receive::{ReceiverConfig, Speech, ThriftForm};
+use otlp_receive::{ExponentialForm, ReceiverConfig, Speech, ThriftForm};
 
 fn read(text: &str) -> Result<Plan, config::Problems> {
     load(text, LoadOptions::new("agent.yaml", &|_| None))
@@ -87,6 +87,17 @@ logs: {configs: [{name: l}]}";
 traces: {configs: [{name: t, receivers: {otlp: {protocols: {grpc: }}}, remote_write: [{endpoint: 'http://h', protocol: http}]}]}";
     let own = &receivers(&format!("{others}{all}"))[0];
     assert_eq!((&own.metrics_instance, &own.logs_instance), (&None, &None), "its own destination takes them");
+    let form = |written: &str| {
+        let others = format!("\nmetrics: {{configs: [{{name: a}}, {{name: b, remote_write: [{written}]}}]}}");
+        let spans = spans("{otlp: {metrics_instance: b, protocols: {http: }}}", &others);
+        let rendered = plan(&plan(&spans).render_masked());
+        assert_eq!(rendered.traces[0].receivers, plan(&spans).traces[0].receivers, "{written}");
+        receivers(&spans)[0].exponential
+    };
+    let (native, not) =
+        ("{url: 'http://h/1', send_native_histograms: true}", "{url: 'http://h/2', send_native_histograms: false}");
+    assert_eq!((form(""), form(not)), (ExponentialForm::Bounds, ExponentialForm::Bounds));
+    assert_eq!((form(native), form(&format!("{native}, {not}"))), (ExponentialForm::Native, ExponentialForm::Both));
     let told = read(&spans("{otlp: {logs_instance: x, protocols: {grpc: , http: }}}", others)).unwrap_err().to_string();
     assert!(told.contains("`logs_instance` names `x`, and no entry of `logs.configs` has that name"), "{told}");
     assert_eq!(told.matches("names `x`").count(), 1, "{told}");

@@ -130,6 +130,12 @@ fn processors_are_read_with_the_agents_defaults() {
     let tail = tail.tail_sampling.unwrap();
     assert_eq!((tail.decision_wait, tail.num_traces), (Duration::from_secs(5), 50_000));
     assert_eq!(tail.policies[0].name, "always_sample/0");
+    let ottl = of(
+        "tail_sampling: {policies: [{type: ottl_condition, ottl_condition: {error_mode: ignore, span: ['attributes[\"a\"] == 1', 'status.code == STATUS_CODE_ERROR'], spanevent: ['name == \"x\"']}}]}",
+    );
+    let rule = ottl.tail_sampling.unwrap().policies.remove(0).rule;
+    let traces::PolicyRule::Ottl { spans, events, ignore_errors: true } = rule else { panic!("{rule:?}") };
+    assert_eq!((spans.len(), spans[0].as_str(), events.len()), (2, "attributes[\"a\"] == 1", 1));
     let attributes =
         of("attributes: {actions: [{key: a, action: UPSERT, value: '1'}, {key: b, action: insert, value: 1.5}]}");
     let literal = |value: traces::AnyValue| traces::ValueSource::Literal(value);
@@ -247,7 +253,15 @@ fn mistakes_in_processors_are_told_with_what_to_write() {
         ("tail_sampling: {policies: [{type: latency}]}", "needs a block `latency`"),
         (
             "tail_sampling: {policies: [{type: ottl_condition, ottl_condition: {span: []}}]}",
-            "`ottl_condition` is not in this version",
+            "has neither `span` nor `spanevent`",
+        ),
+        (
+            "tail_sampling: {policies: [{type: ottl_condition, ottl_condition: {span: ['attributes[\"a\"] = 1']}}]}",
+            "'=' at character 16 is no part of the language",
+        ),
+        (
+            "tail_sampling: {policies: [{type: ottl_condition, ottl_condition: {spanevent: ['SHA256(name) == nil']}}]}",
+            "the function `SHA256` is not in this version",
         ),
         ("spanmetrics: {}", "exactly one of"),
         (
@@ -261,6 +275,7 @@ fn mistakes_in_processors_are_told_with_what_to_write() {
             "two policies of `policies` have the name `a`",
         ),
         ("spanmetrics: {metrics_instance: nobody}", "`nobody` is no entry of `metrics.configs`"),
+        ("spanmetrics: {handler_endpoint: 'h:1', exemplars: {enabled: true}}", "exemplars are not in this version"),
         ("spanmetrics: {handler_endpoint: 'h:1', latency_histogram_buckets: [2s, 1s]}", "are rising"),
         (
             "automatic_logging: {spans: true, backend: logs_instance, logs_instance_name: x}",
@@ -301,6 +316,26 @@ fn mistakes_are_told_with_what_to_write() {
         (to("[{}]"), "`endpoint` is missing"),
         (to("[{endpoint: 'ftp://h:1'}]"), "neither with http:// nor with https://"),
         (to("[{endpoint: 'h:1', protocol: grpc, sigv4: {region: us-east-1}}]"), "requests over gRPC are not signed"),
+        (
+            to("[{endpoint: 'https://xray.eu-west-1.amazonaws.com/v1/traces', sigv4: {}, compression: zstd}]"),
+            "AWS takes gzip or nothing packed",
+        ),
+        (
+            to("[{endpoint: 'http://proxy/v1/logs', sigv4: {region: us-east-1, service: logs}, compression: zstd}]"),
+            "AWS takes gzip or nothing packed",
+        ),
+        (
+            to(
+                "[{endpoint: 'https://logs.eu-west-1.amazonaws.com/v1/logs', sigv4: {}, headers: {x-aws-log-group: g}}]",
+            ),
+            "refuses log records without x-aws-log-stream",
+        ),
+        (
+            to(
+                "[{endpoint: 'h:1', oauth2: {client_id: a, client_secret: b, token_url: 'http://h', tls: {cert_file: c}}}]",
+            ),
+            "go together",
+        ),
         (to("[{endpoint: 'h:1', format: jaeger}]"), "`format: jaeger` has no exporter"),
         (to("[{endpoint: 'h:1', annotations: [a]}]"), "`annotations` is a key of the protocol `xray`"),
         (
@@ -317,6 +352,58 @@ fn mistakes_are_told_with_what_to_write() {
         let told = refusal(&text);
         assert!(told.contains(words), "{text}\n{told}");
     }
+}
+
+#[test]
+fn oauth2_of_traces_is_what_the_collector_takes() {
+    let text = to(
+        "[{endpoint: 'h:1', name: a, oauth2: {client_id: i, client_secret: s, token_url: 'http://t/', timeout: 3s, scopes: [x], endpoint_params: {audience: [one, two], resource: three}, tls: {ca_file: /ca, server_name_override: n, min_version: '1.3', insecure_skip_verify: true}}}]",
+    );
+    let destination = &plan(&text).traces[0].destinations[0];
+    let Some(net::HttpAuth::OAuth2(oauth2)) = &destination.config.client.auth else { panic!("{destination:?}") };
+    assert_eq!(oauth2.timeout, Some(Duration::from_secs(3)));
+    assert_eq!(
+        (oauth2.endpoint_params["audience"].len(), &*oauth2.endpoint_params["resource"]),
+        (2, &["three".to_owned()][..])
+    );
+    assert_eq!((oauth2.tls.server_name.as_deref(), oauth2.tls.insecure_skip_verify), (Some("n"), true));
+    assert_eq!(oauth2.tls.min_version, Some(net::TlsVersion::Tls13));
+    let printed = plan(&text).render_masked();
+    assert_eq!(plan(&printed).render_masked(), printed);
+}
+
+#[test]
+fn receivers_take_versions_as_the_collector_writes_them() {
+    let told = |tls: &str| {
+        let receivers = format!("{{otlp: {{protocols: {{grpc: {{tls: {{cert_file: c, key_file: k, {tls}}}}}}}}}}}");
+        plan(&format!(
+            "traces: {{configs: [{{name: a, remote_write: [{{endpoint: 'h:1'}}], receivers: {receivers}}}]}}"
+        ))
+        .warnings
+        .len()
+    };
+    assert_eq!(
+        (told("min_version: '1.2'"), told("min_version: 1.2, max_version: 1.3"), told("min_version: '1.0'")),
+        (0, 0, 0)
+    );
+    assert_eq!((told("min_version: '1.3'"), told("max_version: TLS12")), (1, 1));
+}
+
+#[test]
+fn an_instance_without_destinations_says_what_goes_nowhere() {
+    let told = |others: &str| {
+        let text =
+            format!("{others}traces: {{configs: [{{name: a, receivers: {{otlp: {{protocols: {{grpc: }}}}}}}}]}}");
+        plan(&text)
+            .warnings
+            .into_iter()
+            .map(|warning| warning.message)
+            .filter(|m| m.contains("`a`"))
+            .collect::<String>()
+    };
+    assert_eq!(told(""), "`a` has no `remote_write`: what it receives goes nowhere");
+    let metrics = "metrics: {configs: [{name: m, remote_write: [{url: 'http://h/w'}]}]}\n";
+    assert_eq!(told(metrics), "`a` has no `remote_write`: the spans that it receives go nowhere");
 }
 
 #[test]

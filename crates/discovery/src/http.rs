@@ -21,7 +21,9 @@ pub(crate) struct HttpSource {
 impl HttpSource {
     pub(crate) fn new(config: HttpDiscovery, metrics: DiscoveryMetrics) -> Result<Self, DiscoveryError> {
         let place = masked(&config.url);
-        let client = Client::new(&config.client, ClientOptions::default())
+        // What cannot be read now fails each refresh with its reason, and nobody else's.
+        let options = ClientOptions { files_may_be_wrong: true, ..ClientOptions::default() };
+        let client = Client::new(&config.client, options)
             .map_err(|source| DiscoveryError::Client { url: place.clone(), source })?;
         let mut plain = config.url.clone();
         // Both refuse only URLs without a host, which carry no credentials.

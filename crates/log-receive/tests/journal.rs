@@ -160,6 +160,32 @@ fn matches_are_taken_apart_and_checked() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_without_a_journal_is_told_in_words_and_entries_that_come_later_are_read() {
+    let mut store = Store::open();
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal");
+    let body = format!(
+        "if [ ! -e {0}/machine ]; then echo 'Data from the specified boot (+0) is not available' >&2; exit 1; fi\n{1} exec sleep 1000",
+        journal.display(),
+        entry(1, "one"),
+    );
+    let config = JournalConfig { path: Some(journal.clone()), ..config(directory.path(), &body) };
+    let (stop, task, state) = start(&store, config, None);
+    let says = |words: &str| state.status().trouble.is_some_and(|(why, _)| why.contains(words));
+    until("the missing directory is told", || says("is not there: correct `path`")).await;
+    fs::create_dir(&journal).unwrap();
+    until("the empty directory is told", || says("there are no journal files")).await;
+    until("it was started again", || state.status().restarts > 3).await;
+    assert!(says("there are no journal files"), "what journalctl says of it is something else");
+    fs::create_dir(journal.join("machine")).unwrap();
+    fs::write(journal.join("machine/system.journal"), "").unwrap();
+    assert_eq!(texts(&store.lines(1).await.0), ["one"]);
+    until("the trouble is over", || state.status().trouble.is_none()).await;
+    stop.cancel();
+    task.await.unwrap();
+}
+
 /// Five entries from 2096, written by systemd-journal-remote 252; the third has a binary message.
 const JOURNAL: &[u8] = include_bytes!("data/remote.journal.zst");
 

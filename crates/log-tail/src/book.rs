@@ -149,6 +149,7 @@ impl Book {
             (record.head, record.head_len, record.tail) = (held.head, held.head_len, held.tail);
             (record.tail_len, record.offset) = (held.tail_len, held.offset);
             record.held.clone_from(&held.held);
+            record.way.clone_from(&held.way);
         }
         // Somebody follows it again.
         pages.handed.remove(&record.id);

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use relabel::Rule;
 use stages::{LineGate, PipelineConfig};
 
-use crate::{Charset, Packing, book::PositionsConfig};
+use crate::{Charset, Packing, Readership, book::PositionsConfig};
 
 /// One scrape config whose source is files.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,9 +54,11 @@ pub struct Limits {
     pub truncate: bool,
 }
 
-/// Longest line that is kept in one piece whatever `max_line_size` says, bytes as stored. A longer one becomes several
-/// entries, each counted in `sigpost_tail_lines_split_total`: nothing of it is lost, and memory stays bounded.
+/// Longest line that is kept in one piece, bytes as stored. A longer one becomes several entries, each counted in
+/// `sigpost_tail_lines_split_total`: nothing of it is lost, and memory stays bounded.
 pub(crate) const LONGEST_LINE: usize = 1 << 20;
+/// The same where there are stages, which make of half a line something else than of a whole one. A batch takes it whole.
+pub(crate) const LONGEST_STAGED_LINE: usize = 8 << 20;
 
 /// Times. The defaults are Promtail's where it has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub struct Pace {
     pub linger: Duration,
     /// How long a file that looks like a copy of a live sibling waits for the original to be truncated.
     pub suspicion: Duration,
+    /// How long what lies beside a path is kept for other jobs whose discovery has not said yet what they want.
+    pub discovery: Duration,
     /// A remainder that was not found within this time is given up.
     pub give_up: Duration,
 }
@@ -88,6 +92,8 @@ impl Default for Pace {
             drain: Duration::from_secs(10),
             linger: Duration::from_secs(300),
             suspicion: Duration::from_secs(20),
+            // Longer than discovery itself waits for a slow source before it publishes what there is.
+            discovery: Duration::from_secs(15),
             give_up: Duration::from_secs(24 * 3600),
         }
     }
@@ -106,6 +112,8 @@ pub struct TailConfig {
     pub readers: usize,
     /// `limits_config`, as far as it concerns all lines of the route: shared with its other sources.
     pub gate: Option<Arc<LineGate>>,
+    /// What the other routes of this process read; shared by all of them.
+    pub readership: Arc<Readership>,
     /// Files kept open at most; of more, those that are idle longest are closed between looks.
     pub max_open: usize,
 }
@@ -120,6 +128,7 @@ impl TailConfig {
             hostname: String::new(),
             readers: 2,
             gate: None,
+            readership: Arc::default(),
             max_open: 4096,
         }
     }

@@ -5,24 +5,22 @@
 /// Endings of compressed files.
 const PACKED: [&str; 6] = [".gz", ".bz2", ".zst", ".xz", ".z", ".Z"];
 
-/// The name without what rotation adds: compression endings, and numbers or dates set off by `.`, `-` or `_`.
+/// Words that are set behind a name without a number.
+const ASIDE: [&str; 8] = [".old", ".bak", ".save", ".prev", ".orig", ".backup", ".rotated", "~"];
+
+/// The name without what rotation adds: compression endings, words such as `.old`, and numbers or dates set off by `.`, `-`
+/// or `_`.
 pub(crate) fn family(name: &str) -> String {
-    let (name, _) = unpacked(name);
+    let (name, _) = set_aside(unpacked(name).0);
     let mut out = String::with_capacity(name.len());
     let mut rest = name;
     while let Some(first) = rest.chars().next() {
-        let len = first.len_utf8();
-        if matches!(first, '.' | '-' | '_') {
-            let after = rest.get(len..).unwrap_or("");
-            let digits = after.bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b'T' | b':')).count();
-            let ends = after.as_bytes().get(digits).is_none_or(|b| !b.is_ascii_alphanumeric());
-            if digits > 0 && ends {
-                rest = after.get(digits..).unwrap_or("");
-                continue;
-            }
+        if let Some(len) = group(rest) {
+            rest = rest.get(len..).unwrap_or("");
+            continue;
         }
         out.push(first);
-        rest = rest.get(len..).unwrap_or("");
+        rest = rest.get(first.len_utf8()..).unwrap_or("");
     }
     out
 }
@@ -52,6 +50,10 @@ pub(crate) fn making(original: &str, name: &str) -> Option<Making> {
     if family(name) != family(original) {
         return None;
     }
+    let (plain, was_set_aside) = set_aside(plain);
+    if was_set_aside && plain == whole {
+        return Some(Making::Behind { live: whole.to_owned() });
+    }
     let boundary = |rest: &str| rest.bytes().next().is_none_or(|b| !b.is_ascii_alphanumeric());
     let made = plain.strip_prefix(base).filter(|rest| boundary(rest));
     if let Some(added) = made {
@@ -65,6 +67,69 @@ pub(crate) fn making(original: &str, name: &str) -> Option<Making> {
     let at = after.find(&ending).filter(|at| boundary(after.get(at + ending.len()..).unwrap_or("")))?;
     let live = plain.get(..stem.len() + at + ending.len())?;
     is_date_or_counter(after.get(..at)?).then(|| Making::Amid { live: live.to_owned() })
+}
+
+/// What rotation added behind a name, as far as it tells an age: greater is newer. Numbers of up to three digits count up
+/// with each rotation, so that the greatest is the oldest; dates and longer numbers are greater the newer they are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Age(Vec<i64>);
+
+impl Age {
+    /// Nothing was added.
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The name that rotation made this one of, by what was added behind it; whether it lies compressed; and its age.
+pub(crate) fn age(name: &str) -> (String, bool, Age) {
+    let (whole, packed) = unpacked(name);
+    let (whole, was_set_aside) = set_aside(whole);
+    let alone = if was_set_aside { Age(vec![-1]) } else { Age::default() };
+    // Where the numbers begin that are the end of the name.
+    let (mut at, mut from) = (0, None);
+    while let Some(first) = whole.get(at..).and_then(|rest| rest.chars().next()) {
+        match group(whole.get(at..).unwrap_or("")) {
+            Some(len) => {
+                from.get_or_insert(at);
+                at += len;
+            }
+            None => {
+                from = None;
+                at += first.len_utf8();
+            }
+        }
+    }
+    let base = whole.get(..from.unwrap_or(whole.len())).unwrap_or(whole);
+    let added = whole.get(base.len()..).unwrap_or("");
+    let sure = base.contains('.') || added.starts_with('.') || is_date_or_counter(added);
+    if base.is_empty() || !sure {
+        return (whole.to_owned(), !packed.is_empty(), alone);
+    }
+    if added.is_empty() {
+        return (base.to_owned(), !packed.is_empty(), alone);
+    }
+    let parts = added.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
+    let numbers: Vec<(usize, i64)> = parts.map(|part| (part.len(), part.parse().unwrap_or(i64::MAX))).collect();
+    let age = match numbers.as_slice() {
+        [(1..=3, counter)] => vec![-counter],
+        _ => numbers.into_iter().map(|(_, number)| number).collect(),
+    };
+    (base.to_owned(), !packed.is_empty(), Age(age))
+}
+
+/// The length of what rotation may have added at the beginning of `rest`: a separator and digits, up to the next separator.
+fn group(rest: &str) -> Option<usize> {
+    let after = rest.strip_prefix(['.', '-', '_'])?;
+    let digits = after.bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b'T' | b':')).count();
+    let ends = after.as_bytes().get(digits).is_none_or(|b| !b.is_ascii_alphanumeric());
+    (digits > 0 && ends).then_some(1 + digits)
+}
+
+/// A name without such a word, and whether it had one.
+fn set_aside(name: &str) -> (&str, bool) {
+    let bare = ASIDE.iter().find_map(|word| name.strip_suffix(word)).filter(|bare| !bare.is_empty());
+    (bare.unwrap_or(name), bare.is_some())
 }
 
 /// A name without compression endings, and those.
@@ -108,12 +173,35 @@ fn is_date_or_counter(added: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Making, family, making};
+    use super::{Age, Making, age, family, making};
+
+    #[test]
+    fn what_was_added_behind_a_name_tells_its_age() {
+        let of = |name: &str| age(name).2;
+        for (older, newer) in [
+            ("app.log.2", "app.log.1"),
+            ("app.log.12.gz", "app.log.2"),
+            ("app.log-20260131", "app.log-20260201"),
+            ("app.log-20260131-1769817600.zst", "app.log-20260131-1769817601"),
+            ("app.log.2026-01-31T12:00:00", "app.log.2026-01-31T12:00:01"),
+        ] {
+            assert!(of(older) < of(newer), "{older} {newer}");
+            assert_eq!(age(older).0, "app.log");
+            assert_eq!(age(newer).0, "app.log");
+        }
+        for name in ["app.log", "worker-1.log", "access-8080", "app-20260131.log"] {
+            assert_eq!(age(name), (name.to_owned(), false, Age::default()));
+        }
+        assert_eq!(age("worker-1.log.3.gz").0, "worker-1.log");
+        assert_eq!((age("syslog.1").0, age("syslog.1.gz").1), ("syslog".to_owned(), true));
+    }
 
     #[test]
     fn what_rotation_makes_of_a_name_begins_with_it() {
         for (original, name) in [
             ("app.log", "app.log.1"),
+            ("app.log", "app.log.old"),
+            ("app.log", "app.log.save.gz"),
             ("app.log", "app.log.12.gz"),
             ("app.log", "app-20260131.log"),
             ("app.log", "app.1.log"),
@@ -140,6 +228,7 @@ mod tests {
             ("a.gz", "a.zst"),
             ("a.gz", "a.1.gz"),
             ("a.gz", "a"),
+            ("app.log.old", "app.log"),
         ] {
             assert_eq!(making(original, name), None, "{original} {name}");
         }
@@ -173,10 +262,13 @@ mod tests {
             "app-2026-01-31.log",
             "app.1.log",
             "app.log.2026-01-31T12:00:00",
+            "app.log.old",
+            "app.log.bak.gz",
+            "app.log~",
         ] {
             assert_eq!(family(name), "app.log", "{name}");
         }
-        for name in ["app-error.log", "app2.log", "app.log.old", "app.log.1a", "apq.log"] {
+        for name in ["app-error.log", "app2.log", "app.log.new", "app.log.1a", "apq.log"] {
             assert_ne!(family(name), "app.log", "{name}");
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque},
     fs::File,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use crate::{
     Book, FileState, FileStatus, TailConfig, Target,
     metrics::RouteMetrics,
+    order::Gate,
     reader::{Done, Hours, Queue, now_ms, now_ns},
     record::Record,
     search::Listings,
@@ -61,9 +62,13 @@ pub(crate) struct Job {
     pub settings: Arc<ReadyJob>,
     pub name: Arc<str>,
     pub groups: Arc<Vec<TargetGroup>>,
-    pub targets: Vec<Target>,
+    pub targets: Arc<Vec<Target>>,
     /// Discovery has spoken.
     pub known: bool,
+    /// Since when that is waited for.
+    pub since: Instant,
+    /// It was told that nobody waits for it any more.
+    pub given_up: bool,
 }
 
 /// A file that is followed.
@@ -90,6 +95,8 @@ pub(crate) struct Slot {
     pub state: FileState,
     /// As stored.
     pub size: u64,
+    /// It was taken up and is not begun.
+    pub gate: Option<Gate>,
 }
 
 impl Slot {
@@ -134,6 +141,9 @@ pub(crate) struct Met {
 
 pub(crate) struct Foreman {
     pub config: Arc<TailConfig>,
+    pub route: Arc<str>,
+    /// Drawn for this tail.
+    tail: u64,
     pub book: Arc<Book>,
     pub metrics: RouteMetrics,
     pub queue: Arc<Queue>,
@@ -145,6 +155,7 @@ pub(crate) struct Foreman {
     pub by_place: HashMap<PathBuf, Vec<u64>>,
     /// By directory and family.
     pub by_kin: HashMap<(PathBuf, String), Vec<u64>>,
+    pub by_directory: HashMap<PathBuf, Vec<u64>>,
     /// By path.
     pub lookouts: HashMap<PathBuf, Vec<Lookout>>,
     /// By path. After a kill only the time leads to them: "last looked at" must not pass it.
@@ -159,6 +170,11 @@ pub(crate) struct Foreman {
     pub last_survey_ms: i64,
     /// Files that wait until it is clear what they are: since when, and the size they had.
     pub held: HashMap<PathBuf, (Instant, u64)>,
+    /// Files that wait at their gates.
+    pub gated: BTreeSet<u64>,
+    /// Files that will turn out to be contents of their own, and paths that such a file may have come into. (What looks like a
+    /// copy is none of them: what it may be a copy of must not wait for it.)
+    pub unclear: HashSet<PathBuf>,
     /// Files that match and are not read, and why.
     pub aside: HashMap<PathBuf, (String, FileState)>,
     pub statuses: Arc<Mutex<Vec<FileStatus>>>,
@@ -169,7 +185,7 @@ pub(crate) struct Foreman {
     sync_at: Instant,
     synced: Instant,
     sync_took: Duration,
-    open: usize,
+    pub open: usize,
     unpacking: Option<u64>,
     to_unpack: VecDeque<u64>,
 }
@@ -188,6 +204,8 @@ impl Foreman {
     ) -> Self {
         let now = Instant::now();
         let mut foreman = Self {
+            route: Arc::from(config.route.as_str()),
+            tail: fastrand::u64(1..),
             sync_at: now + config.positions.sync_period,
             synced: now,
             sync_took: Duration::ZERO,
@@ -202,6 +220,7 @@ impl Foreman {
             by_key: HashMap::new(),
             by_place: HashMap::new(),
             by_kin: HashMap::new(),
+            by_directory: HashMap::new(),
             lookouts: HashMap::new(),
             came: HashMap::new(),
             met: HashMap::new(),
@@ -210,6 +229,8 @@ impl Foreman {
             survey_ms: 0,
             last_survey_ms: 0,
             held: HashMap::new(),
+            gated: BTreeSet::new(),
+            unclear: HashSet::new(),
             aside: HashMap::new(),
             statuses,
             polls: BinaryHeap::new(),
@@ -259,15 +280,18 @@ impl Foreman {
             self.queue.push(file);
         }
         self.queue.restrict(Hours::LastCall);
+        self.config.readership.leave(&self.route, self.tail);
     }
 
     fn set_jobs(&mut self, jobs: Vec<ReadyJob>) {
         let mut before = std::mem::take(&mut self.jobs);
         for settings in jobs {
             let known = before.iter().position(|job| *job.name == *settings.job_name).map(|at| before.swap_remove(at));
-            let (groups, known) = known.map_or_else(Default::default, |job| (job.groups, job.known));
+            let (groups, known, since) =
+                known.map_or_else(|| (Arc::default(), false, Instant::now()), |job| (job.groups, job.known, job.since));
             let name = Arc::from(settings.job_name.as_str());
-            self.jobs.push(Job { settings: Arc::new(settings), name, groups, targets: Vec::new(), known });
+            let (settings, targets) = (Arc::new(settings), Arc::default());
+            self.jobs.push(Job { settings, name, groups, targets, known, since, given_up: false });
         }
         self.make_targets();
     }
@@ -280,14 +304,31 @@ impl Foreman {
         self.make_targets();
     }
 
+    /// Whether a job may still say that a file is its own. Who is silent for too long is not waited for.
+    pub(crate) fn awaits_jobs(&mut self) -> bool {
+        let patience = self.config.pace.discovery;
+        let mut awaited = false;
+        for job in self.jobs.iter_mut().filter(|job| !job.known) {
+            if job.since.elapsed() < patience {
+                awaited = true;
+            } else if !std::mem::replace(&mut job.given_up, true) {
+                tracing::warn!(job = %job.name, "discovery has not said yet which log files this job wants: files that rotated beside those of other jobs are not kept for it any longer");
+            }
+        }
+        awaited || self.config.readership.is_silent(&self.route, patience)
+    }
+
     fn make_targets(&mut self) {
         let mut reasons = Vec::new();
         for job in &mut self.jobs {
             let (targets, dropped) = Target::all(&job.groups, &job.settings.relabel, &self.config.hostname);
-            job.targets = targets;
+            job.targets = Arc::new(targets);
             reasons.extend(dropped.into_iter().map(crate::target::Dropped::word));
         }
         self.metrics.targets(self.jobs.iter().map(|job| job.targets.len()).sum(), &reasons);
+        let silent = self.jobs.iter().filter(|job| !job.known).map(|job| job.since).max();
+        let targets = self.jobs.iter().map(|job| job.targets.clone()).collect();
+        self.config.readership.publish(&self.route, self.tail, targets, silent);
         self.recall = true;
         self.survey_at = Instant::now();
     }
@@ -328,6 +369,13 @@ impl Foreman {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
+        if let Some(gate) = &slot.gate {
+            // Something is in it now.
+            if gate.empty {
+                self.survey_soon();
+            }
+            return;
+        }
         let Some(mut file) = slot.file.take() else {
             slot.again = true;
             return;
@@ -394,6 +442,13 @@ impl Foreman {
         }
         slot.caught_up |= matches!(turn, Turn::Idle);
         let found = slot.found;
+        // A look that was asked for since may find more.
+        let over = match turn {
+            Turn::More | Turn::Waits(_) => false,
+            Turn::Idle => !slot.again,
+            Turn::Replaced | Turn::Ended | Turn::Packed | Turn::Failed(_) => true,
+        };
+        let offset = file.record.offset;
         let last = std::mem::take(&mut file.last);
         match turn {
             Turn::More => {
@@ -446,6 +501,7 @@ impl Foreman {
             }
             Turn::Failed(error) => self.failed(file, &error, now),
         }
+        self.passed(id, offset, over);
         self.unpack_next();
     }
 
@@ -616,10 +672,12 @@ impl Foreman {
             }
         }
         let (key, fresh) = (slot.key.clone(), slot.known.clone());
+        // What is left of the content before may lie in a copy: the next survey sees.
+        slot.gate = Some(Gate::of_renewed());
+        self.gated.insert(id);
         self.slots.insert(id, slot);
         self.note_came(&fresh, known.seen_ms);
         self.rotated(&key, &known);
-        self.look(id);
     }
 
     fn failed(&mut self, mut file: Box<TailFile>, error: &std::io::Error, now: Instant) {
@@ -688,6 +746,9 @@ impl Foreman {
         if self.unpacking == Some(id) {
             self.unpacking = None;
         }
+        self.config.readership.ends((slot.key.2, slot.key.3), &self.route, &slot.key.0);
+        self.gated.remove(&id);
+        self.passed(id, u64::MAX, true);
         let path = &slot.known.path;
         if !self.slots.values().any(|other| other.known.path == *path) {
             self.metrics.forget(path);

@@ -25,13 +25,21 @@
 //! 4. *Between two looks.* A content that came into a path and rotated away again before anybody looked lies in a sibling
 //!    that does not match, or that was compressed. It is read if no record covers any part of it, its name was made of the
 //!    path's, it was last written since the path was last looked at, and it was made since then or is a file that lay there.
-//!    What a target of another job wants, or lay in its place, is that job's. Before the ending (`app-20260131.log`) only a
+//!    What a target of another job or route wants, or lay in its place, is that job's; one whose discovery has not
+//!    spoken is waited for, for a while. Before the ending (`app-20260131.log`) only a
 //!    date or a number of three digits counts, and only if nobody wrote it since the path's present file was made. It is read
 //!    to its end, and not followed: behind the ending for `drain` longer, before it as long as it was.
 //!    Such siblings are looked for after every change of a path's content, at the first look after a start, and while nothing
 //!    of the path was read; "last looked at" stays what it was until that search is over and something of every content that
 //!    came meanwhile is durable, also across a kill. A path of which nothing is known was last looked at when its pattern was.
 //! 5. A record of which nothing was read fits every content; it names a file only if no other record and no live file does.
+//!
+//! Of contents that rotation made of one another the older is read first: what a survey takes up waits at a gate until older
+//! ones of its path or its names were read as far as they went then. Times of the last write tell the age, then numbers and dates
+//! in names; where nothing does, files are read side by side. A path's own name is the newest.
+//!
+//! Routes know nothing of one another but their [`Readership`]: what each wants, so that none takes another's file for a rotated
+//! one of its own, and who reads what, so that two who read the same are told of. A file that several want is read by each.
 //!
 //! What cannot be known: two contents that agree in all that was read of them are one content to these rules (a file that was
 //! cut and written anew with exactly the bytes that were read of it, and more, is read on); what rotated away before a
@@ -63,9 +71,11 @@ mod lookout;
 mod metrics;
 #[cfg(test)]
 mod mishap;
+mod order;
 mod packing;
 mod promtail;
 mod reader;
+mod readership;
 mod record;
 mod search;
 mod staged;
@@ -90,6 +100,7 @@ pub use error::TailError;
 pub use glob::Pattern;
 pub use metrics::TailMetrics;
 pub use packing::{LOOKS_COMPRESSED, Packing};
+pub use readership::Readership;
 pub use status::{FileState, FileStatus};
 pub use tail::{Groups, Tail};
 pub use target::Target;

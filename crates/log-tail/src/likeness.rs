@@ -12,7 +12,10 @@ use crate::{
 };
 
 /// More files than rotation makes of one.
-const LARGE_FAMILY: usize = 64;
+pub(crate) const LARGE_FAMILY: usize = 64;
+
+/// What is less may be alike by chance where names tell nothing, bytes.
+const TELLING: u64 = 64;
 
 /// Whether a file holds what a file that is followed holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,8 +23,8 @@ pub(crate) enum Likeness {
     None,
     /// For the time being: waits for a while.
     Perhaps,
-    /// It is what was made of one that rotated away and is not finished, or that was cut and no reader has seen it: waits until
-    /// that is over.
+    /// It is what was made of one that rotated away and is not finished, that waits for older ones, or that was cut and no
+    /// reader has seen it: waits until that is over.
     Copy,
 }
 
@@ -29,19 +32,26 @@ impl Foreman {
     /// A lost or finished record of the same family whose content this is. `Unclear` if that cannot be told yet.
     pub(crate) fn content_of(&self, candidate: &Candidate, job: &str, rank: u32) -> Option<(Record, Match)> {
         let mut unclear = None;
-        let records = self.book.records(job, |record| {
+        let (mut records, mut others) = (Vec::new(), Vec::new());
+        for record in self.book.records(job, |record| {
             record.offset > 0
                 && record.rank == rank
                 && (record.lost_ms.is_some() || record.finished_at.is_some())
                 && !self.slots.contains_key(&record.id)
-                && akin(record, &candidate.path)
-        });
+                && (akin(record, &candidate.path) || is_beside(record, &candidate.path))
+        }) {
+            let near = akin(&record, &candidate.path);
+            (if near { &mut records } else { &mut others }).push(record);
+        }
+        // Copies have any name; but where many files come and go the names decide.
+        records.extend(others.into_iter().filter(|record| record.offset >= TELLING).take(LARGE_FAMILY));
         for record in records {
             match candidate.holds(&record) {
                 Match::Same if beyond(candidate, &record) => {}
                 Match::Same => return Some((record, Match::Same)),
                 Match::Unclear => unclear = Some((record, Match::Unclear)),
-                Match::Other => {}
+                Match::Other if candidate.is_shorter(&record) => unclear = Some((record, Match::Shorter)),
+                Match::Other | Match::Shorter => {}
             }
         }
         unclear
@@ -57,7 +67,8 @@ impl Foreman {
                 Match::Same if beyond(candidate, &record) => {}
                 Match::Same => return Match::Same,
                 Match::Unclear => told = Match::Unclear,
-                Match::Other => {}
+                Match::Other if candidate.is_shorter(&record) => return Match::Same,
+                Match::Other | Match::Shorter => {}
             }
         }
         // What was read and is not durable yet.
@@ -72,18 +83,25 @@ impl Foreman {
 
     /// Whether it is, or may be, a copy of a file that is followed.
     pub(crate) fn likeness(&self, candidate: &Candidate, job: &str, rank: u32) -> Likeness {
-        let Some(kin) = kin(&candidate.path).and_then(|kin| self.by_kin.get(&kin)) else {
-            return Likeness::None;
-        };
+        self.likeness_but(candidate, job, rank, None)
+    }
+
+    /// The same, but for a file that is followed.
+    pub(crate) fn likeness_but(&self, candidate: &Candidate, job: &str, rank: u32, but: Option<u64>) -> Likeness {
+        let none = Vec::new();
+        let kin = kin(&candidate.path).and_then(|kin| self.by_kin.get(&kin)).unwrap_or(&none);
+        let beside = self.beside(candidate, job, rank, kin, but);
         let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
         let mine = name(&candidate.path);
-        let each = kin.iter().filter_map(|id| self.slots.get(id)).map(|slot| {
+        let each = kin.iter().filter(|id| but != Some(**id)).filter_map(|id| self.slots.get(id)).map(|slot| {
             // In a large family (one file for each of many things) only those count whose name the candidate's continues.
             let near = kin.len() <= LARGE_FAMILY || mine.starts_with(&name(&slot.place));
             if !near || *slot.key.0 != *job || slot.key.1 != rank || slot.known.packed {
                 return Likeness::None;
             }
-            let copy = if slot.detached { Likeness::Copy } else { Likeness::Perhaps };
+            // Of one that waits for older ones, that is clear when it was read: it may have rotated away in between.
+            let waits = slot.detached || slot.gate.is_some();
+            let copy = if waits { Likeness::Copy } else { Likeness::Perhaps };
             if slot.known.offset == 0 && slot.file.is_none() {
                 // It is being read for the first time: what of it, is known when it comes back.
                 return Likeness::Copy;
@@ -97,7 +115,7 @@ impl Foreman {
                     Match::Same if cut => return Likeness::Copy,
                     Match::Same => return copy,
                     Match::Unclear => return Likeness::Perhaps,
-                    Match::Other => {}
+                    Match::Other | Match::Shorter => {}
                 }
             }
             // It holds less than a line, or what nobody knows yet: that will be read from its beginning.
@@ -110,8 +128,34 @@ impl Foreman {
             let live = candidate.size == 0 || candidate.grows_to(&slot.known, &begin);
             if live && !slot.detached { Likeness::Perhaps } else { Likeness::None }
         });
+        each.max().unwrap_or(Likeness::None).max(beside)
+    }
+
+    /// The same for files of the directory whose names are no kin of the candidate's: only what tells.
+    fn beside(&self, candidate: &Candidate, job: &str, rank: u32, kin: &[u64], but: Option<u64>) -> Likeness {
+        let directory = candidate.path.parent().and_then(|directory| self.by_directory.get(directory));
+        let ids = directory.filter(|ids| ids.len() <= LARGE_FAMILY).into_iter().flatten();
+        let others = ids.filter(|id| !kin.contains(id) && but != Some(**id)).filter_map(|id| self.slots.get(id));
+        let each = others.filter(|slot| (&*slot.key.0, slot.key.1) == (job, rank) && !slot.known.packed).map(|slot| {
+            if slot.known.offset < TELLING {
+                return Likeness::None;
+            }
+            let waits = slot.detached || slot.gate.is_some();
+            if candidate.holds(&slot.known) == Match::Same {
+                let cut = slot.open().is_some_and(|file| !covers(&file, &slot.known).unwrap_or(true));
+                return if waits || cut { Likeness::Copy } else { Likeness::Perhaps };
+            }
+            // A copy that is not finished.
+            let growing = candidate.size >= HEAD as u64 && candidate.grows_to(&slot.known, &[]);
+            if growing && !waits { Likeness::Perhaps } else { Likeness::None }
+        });
         each.max().unwrap_or(Likeness::None)
     }
+}
+
+/// In one directory with what a record knows.
+fn is_beside(record: &Record, path: &Path) -> bool {
+    record.real_path().parent() == path.parent() || Path::new(&record.path).parent() == path.parent()
 }
 
 /// A short content that nothing more was expected of, and a file that goes on where it ends: another one that begins alike.

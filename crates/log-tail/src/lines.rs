@@ -8,7 +8,12 @@ use std::{ops::Range, sync::Arc};
 use model::{Labels, LogBatch};
 use stages::{LineGate, Passage};
 
-use crate::{Charset, Limits, staged::Staged, tail_file::BATCH};
+use crate::{
+    Charset, Limits,
+    config::{LONGEST_LINE, LONGEST_STAGED_LINE},
+    staged::Staged,
+    tail_file::BATCH,
+};
 
 /// What became of some lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,12 +83,30 @@ pub(crate) struct Lines<'a> {
     pub last_ns: i64,
     /// The limits of the route make the file wait until then.
     pub wait_ns: i64,
+    /// What was taken last was the beginning, or the middle, of a line that was too long for one piece.
+    pub cut: bool,
     pub counts: Counts,
 }
 
 impl Lines<'_> {
+    /// Longer lines come in pieces, bytes as stored.
+    pub(crate) fn longest(&self) -> usize {
+        if self.staged.is_some() { LONGEST_STAGED_LINE } else { LONGEST_LINE }
+    }
+
+    /// A piece of a line; `end`: no other is behind it. What a limit said of the first holds for all: the line is dropped
+    /// as a whole, or nothing is left behind the place where it was cut.
+    pub(crate) fn push_piece(&mut self, raw: &[u8], part: Range<u64>, end: bool) {
+        let follows = std::mem::replace(&mut self.cut, !end);
+        self.counts.split += u64::from(!end);
+        let limit = self.limits.max_line_size;
+        if !follows || limit == 0 || limit >= self.longest() {
+            self.push(raw, part);
+        }
+    }
+
     /// One line, without its end. `part`: where it lies in its file, with its end.
-    pub(crate) fn push(&mut self, raw: &[u8], part: Range<u64>) {
+    fn push(&mut self, raw: &[u8], part: Range<u64>) {
         #[cfg(test)]
         crate::mishap::strike(raw);
         let mut line = raw;

@@ -85,7 +85,7 @@ impl Foreman {
         let now = Instant::now();
         let (mut alone, mut known) = (Vec::new(), Vec::new());
         for job in self.jobs.iter().filter(|job| job.known) {
-            for target in &job.targets {
+            for target in job.targets.iter() {
                 let Some(path) = target.pattern.literal().filter(|path| target.wants(path)) else {
                     continue;
                 };
@@ -202,7 +202,13 @@ impl Foreman {
         };
         let wanted = job.settings.decompression.map(|packed| packed.format);
         let name = job.name.clone();
-        for path in self.listings.siblings(record.real_path()).to_vec() {
+        let mut paths = self.listings.siblings(record.real_path()).to_vec();
+        // What is known by device and inode, and by what was read of it, is ours whatever it is called now.
+        if by_inode && record.offset > 0 {
+            let anywhere = self.listings.of_inode(record.real_path(), record.device, record.inode);
+            paths.extend(anywhere.filter(|path| !paths.contains(path)));
+        }
+        for path in paths {
             let is = || fs::metadata(&path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (record.device, record.inode));
             if by_inode && !is() {
                 continue;
@@ -232,10 +238,11 @@ impl Foreman {
         }
     }
 
-    /// Whether another job than this one wants a path.
+    /// Whether another job than this one wants a path, here or in another route.
     fn is_wanted(&self, path: &Path, but: &str) -> bool {
         let others = self.jobs.iter().filter(|job| *job.name != *but);
-        others.flat_map(|job| &job.targets).any(|target| target.wants(path))
+        others.flat_map(|job| job.targets.iter()).any(|target| target.wants(path))
+            || self.config.readership.is_wanted(path, &self.route)
     }
 
     /// Whether a file beside `real` is another application's, or another path's, or was read.
@@ -326,7 +333,8 @@ impl Foreman {
                     continue;
                 }
                 // Other jobs say what is theirs before anything is taken that may be.
-                if self.jobs.iter().any(|job| !job.known) {
+                if self.awaits_jobs() {
+                    self.unclear.insert(path.clone());
                     put_off.insert(path.clone());
                     continue;
                 }
@@ -348,6 +356,7 @@ impl Foreman {
                 }
                 if candidate.file.metadata().map_or(true, |meta| meta.len() != candidate.size) {
                     put_off.insert(path.clone());
+                    self.unclear.insert(path.clone());
                     self.survey_soon();
                     continue;
                 }

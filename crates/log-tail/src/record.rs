@@ -13,6 +13,9 @@ pub(crate) const HEAD: usize = 1024;
 /// Bytes before the position that the tail's hash covers at most.
 pub(crate) const TAIL: usize = 64;
 
+/// Earlier positions that are remembered, the denser the nearer they are.
+const WAYPOINTS: usize = 6;
+
 /// The hash of heads and tails.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
@@ -59,6 +62,10 @@ pub(crate) struct Record {
     /// Size of the compressed file that ended at `finished_at`.
     #[serde(default)]
     pub packed_size: u64,
+    /// Earlier positions, rising, each with hash and length of what lay before it: by them a copy that lacks the end of what was
+    /// read is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub way: Vec<(u64, u64, u32)>,
 }
 
 impl Record {
@@ -83,6 +90,7 @@ impl Record {
             lost_ms: None,
             finished_at: None,
             packed_size: 0,
+            way: Vec::new(),
         }
     }
 
@@ -181,8 +189,29 @@ impl Record {
             lost_ms: self.lost_ms,
             finished_at: self.finished_at,
             packed_size: self.packed_size,
+            way: self.way_to(later.offset),
             ..later.clone()
         };
+    }
+
+    /// The way with the present position in it, for a later one.
+    fn way_to(&mut self, offset: u64) -> Vec<(u64, u64, u32)> {
+        let mut way = std::mem::take(&mut self.way);
+        if self.offset > 0 && self.offset < offset {
+            way.push((self.offset, self.tail, self.tail_len));
+        }
+        while way.len() > WAYPOINTS {
+            // Without which the distances still grow most evenly with how far back they lie.
+            let spread = |at: &usize| {
+                let place = |at: usize| way.get(at).map_or(offset, |point| point.0);
+                let (before, after) = (at.checked_sub(1).map_or(0, place), place(at + 1));
+                let back = offset.saturating_sub(before).max(1);
+                u128::from(after.saturating_sub(before)) * 1_000_000 / u128::from(back)
+            };
+            let least = (0..way.len()).min_by_key(spread).unwrap_or_default();
+            way.remove(least);
+        }
+        way
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, Metadata},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
@@ -36,6 +36,8 @@ pub(crate) struct Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Match {
     Same,
+    /// What is there was read, and more.
+    Shorter,
     Other,
     /// It cannot be unpacked far enough, perhaps because it is still being written.
     Unclear,
@@ -91,6 +93,21 @@ impl Candidate {
             Ok(None) => Match::Other,
             Err(_) => Match::Unclear,
         }
+    }
+
+    /// Whether it holds, as it is, what the record covers but for the end of that: a copy that was made before the last of it
+    /// was written.
+    pub(crate) fn is_shorter(&self, record: &Record) -> bool {
+        if record.packed || self.packing().is_some() || self.size >= record.offset || record.offset == 0 {
+            return false;
+        }
+        let reached = record.way.iter().rev().find(|(offset, ..)| *offset <= self.size);
+        reached.is_some_and(|(offset, tail, tail_len)| {
+            let (offset, tail, tail_len) = (*offset, *tail, *tail_len);
+            let head_fits = u64::from(record.head_len) <= self.size;
+            let earlier = Record { offset, tail, tail_len, ..record.clone() };
+            head_fits && covers(&self.file, &earlier).unwrap_or(false)
+        })
     }
 
     /// Whether its text ends where the record does.
@@ -159,7 +176,16 @@ pub(crate) fn begin_of(file: &File) -> Vec<u8> {
 
 /// What lies in directories, by family: each is read once, however many ask.
 #[derive(Default)]
-pub(crate) struct Listings(HashMap<PathBuf, HashMap<String, Vec<PathBuf>>>);
+pub(crate) struct Listings(HashMap<PathBuf, Listing>);
+
+#[derive(Default)]
+struct Listing {
+    families: HashMap<String, Vec<PathBuf>>,
+    inodes: HashMap<u64, PathBuf>,
+}
+
+/// Of a larger directory what lies at the end is not found by its inode.
+const LARGEST_DIRECTORY: usize = 100_000;
 
 impl Listings {
     pub(crate) fn clear(&mut self) {
@@ -168,28 +194,43 @@ impl Listings {
 
     /// Files in the directory of `path` whose names rotation may have made of it, itself too.
     pub(crate) fn siblings(&mut self, path: &Path) -> &[PathBuf] {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        let Some((listing, name)) = self.listing(path).zip(path.file_name()) else {
             return &[];
         };
+        listing.families.get(&family(&name.to_string_lossy())).map_or(&[], Vec::as_slice)
+    }
+
+    /// The file of that inode in the directory of `path`, whatever its name.
+    pub(crate) fn of_inode(&mut self, path: &Path, device: u64, inode: u64) -> Option<PathBuf> {
+        let found = self.listing(path)?.inodes.get(&inode)?;
+        let is = fs::metadata(found).is_ok_and(|meta| (meta.dev(), meta.ino()) == (device, inode));
+        is.then(|| found.clone())
+    }
+
+    fn listing(&mut self, path: &Path) -> Option<&Listing> {
+        let directory = path.parent()?;
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         if !self.0.contains_key(directory) {
-            self.0.insert(directory.to_owned(), families(directory));
+            self.0.insert(directory.to_owned(), Listing::of(directory));
         }
-        let families = self.0.get(directory);
-        families.and_then(|families| families.get(&family(&name.to_string_lossy()))).map_or(&[], Vec::as_slice)
+        self.0.get(directory)
     }
 }
 
-fn families(directory: &Path) -> HashMap<String, Vec<PathBuf>> {
-    let mut families: HashMap<String, Vec<PathBuf>> = HashMap::new();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        families.entry(family(&name.to_string_lossy())).or_default().push(directory.join(name));
+impl Listing {
+    fn of(directory: &Path) -> Self {
+        let mut listing = Self::default();
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let path = directory.join(&name);
+            if listing.inodes.len() < LARGEST_DIRECTORY {
+                listing.inodes.insert(entry.ino(), path.clone());
+            }
+            listing.families.entry(family(&name.to_string_lossy())).or_default().push(path);
+        }
+        listing.families.values_mut().for_each(|names| names.sort());
+        listing
     }
-    for names in families.values_mut() {
-        names.sort();
-    }
-    families
 }
 
 /// How rotation may have made `name` of `original`, by their names.

@@ -11,7 +11,7 @@ pub enum FileState {
     Draining,
     /// A compressed file that was read to its end.
     Done,
-    /// It may be a copy of a live file, or is not finished by its writer: waits until that is clear.
+    /// It may be a copy of a live file, or is not finished by its writer: waits until that is clear. Or older files are read first.
     Waiting,
     /// It is compressed, and its job has no `decompression` for it.
     Compressed,

@@ -18,6 +18,7 @@ use crate::{
     FileState, FileStatus, Packing,
     foreman::{Foreman, Key, Slot},
     likeness::{Likeness, kin},
+    order::Gate,
     packing::LOOKS_COMPRESSED,
     reader::now_ms,
     record::Record,
@@ -41,18 +42,15 @@ impl Foreman {
         let begun = Instant::now();
         self.last_survey_ms = std::mem::replace(&mut self.survey_ms, now_ms());
         self.listings.clear();
+        self.unclear.clear();
         self.came.retain(|_, came| {
             came.retain(|came| self.book.is_unread(came.id));
             !came.is_empty()
         });
         self.by_kin.clear();
-        for (id, slot) in &self.slots {
-            for kin in [kin(&slot.place), kin(slot.known.real_path())].into_iter().flatten() {
-                let ids = self.by_kin.entry(kin).or_default();
-                if ids.last() != Some(id) {
-                    ids.push(*id);
-                }
-            }
+        self.by_directory.clear();
+        for id in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.note_kin(id);
         }
         let mut directories = BTreeSet::new();
         let found = self.find(&mut directories);
@@ -80,6 +78,7 @@ impl Foreman {
         self.note_lost(&found);
         self.search_lost(true);
         rest.retain(|found| !aside.contains_key(&found.path));
+        rest.extend(self.sift_renewed(&found));
         for found in rest {
             self.meet_new(found, &mut aside, &mut held);
         }
@@ -87,11 +86,13 @@ impl Foreman {
         self.search_lost(false);
         self.search_between(&mut held);
         self.held = held;
+        self.line_up();
         for slot in self.slots.values() {
             directories.extend(slot.known.real_path().parent().map(Path::to_owned));
         }
         self.watch.listen(&directories);
-        for job in self.jobs.iter().filter(|job| job.known) {
+        // A list without targets may be of a discovery that could not ask: what it looked up last is looked up again later.
+        for job in self.jobs.iter().filter(|job| job.known && !job.targets.is_empty()) {
             // What is still looked for came after that, and may be of a path of which nothing is known.
             let pending = self.lookouts.values().flatten().filter(|lookout| lookout.job == job.name);
             let looked_ms = pending.map(|lookout| lookout.since_ms).fold(self.survey_ms, i64::min);
@@ -332,7 +333,16 @@ impl Foreman {
                 self.adopt(candidate, record, found.job, found.target, false, false);
                 return;
             }
+            // Whoever copies may not be done yet.
+            Some((_, Match::Shorter)) if wait(held, &self.held) >= self.config.pace.drain => {
+                self.metrics.rotated("found");
+                let size = candidate.size;
+                held.remove(&found.path);
+                self.begin(candidate, found, Some(size));
+                return;
+            }
             Some((_, _)) if wait(held, &self.held) < self.config.pace.suspicion => {
+                self.unclear.insert(found.path.clone());
                 aside.insert(found.path.clone(), (name.to_string(), FileState::Waiting));
                 return;
             }
@@ -353,28 +363,71 @@ impl Foreman {
             _ => Duration::ZERO,
         };
         if !patience.is_zero() && wait(held, &self.held) < patience {
+            if likeness == Likeness::None {
+                self.unclear.insert(found.path.clone());
+            }
             aside.insert(found.path.clone(), (name.to_string(), FileState::Waiting));
             return;
         }
         // What was compared is what is there.
         if candidate.file.metadata().map_or(true, |meta| meta.len() != candidate.size) {
             wait(held, &self.held);
+            self.unclear.insert(found.path.clone());
             aside.insert(found.path.clone(), (name.to_string(), FileState::Waiting));
             self.survey_soon();
             return;
         }
         held.remove(&found.path);
-        self.begin(candidate, found);
+        self.begin(candidate, found, None);
     }
 
-    /// Follows a new file from its beginning, or from where Promtail stood.
-    fn begin(&mut self, candidate: Candidate, found: &Found) {
+    /// Files that were cut or written anew, and that are not begun: one that holds what is known of another is met like a
+    /// new one, so that a copy made over an older copy is not read again.
+    fn sift_renewed<'f>(&mut self, found: &'f [Found]) -> Vec<&'f Found> {
+        let mut copies = Vec::new();
+        if self.gated.is_empty() {
+            return copies;
+        }
+        for found in found {
+            let Some(id) = self.by_key.get(&self.key(found)).copied().filter(|id| self.gated.contains(id)) else {
+                continue;
+            };
+            let renewed = self.slots.get(&id).is_some_and(|slot| slot.gate.as_ref().is_some_and(|gate| gate.renewed));
+            let Some(job) = self.jobs.get(found.job).filter(|_| renewed) else {
+                continue;
+            };
+            let (name, wanted) = (job.name.clone(), job.settings.decompression.map(|packed| packed.format));
+            let Ok(Some(candidate)) = Candidate::open(&found.path, wanted) else {
+                continue;
+            };
+            if (candidate.device, candidate.inode) != (found.device, found.inode) {
+                continue;
+            }
+            // Nothing can be told of nothing, and nothing is to be read of it either.
+            let is_empty = candidate.size == 0;
+            if let Some(gate) = self.slots.get_mut(&id).and_then(|slot| slot.gate.as_mut()) {
+                gate.empty = is_empty;
+            }
+            if !is_empty
+                && (self.content_of(&candidate, &name, found.rank).is_some()
+                    || self.likeness_but(&candidate, &name, found.rank, Some(id)) != Likeness::None)
+            {
+                self.drop_slot(id);
+                self.book.forget(id);
+                copies.push(found);
+            }
+        }
+        copies
+    }
+
+    /// Follows a new file from its beginning, or from where Promtail stood, or from `at`: what is before was read elsewhere.
+    fn begin(&mut self, candidate: Candidate, found: &Found, at: Option<u64>) {
         let Some(job) = self.jobs.get(found.job) else {
             return;
         };
         let mut record = Record::fresh(&job.name, found.rank, &found.path, candidate.device, candidate.inode);
         record.packed = candidate.wanted.is_some();
-        if let Some(offset) = self.book.inherited(&found.path)
+        if let Some(offset) = at.or_else(|| self.book.inherited(&found.path))
             && !record.packed
             && offset <= candidate.size
         {
@@ -449,17 +502,31 @@ impl Foreman {
             poll_at: None,
             state,
             size: if done { candidate.size } else { 0 },
+            gate: (!done).then(Gate::new),
         };
+        self.config.readership.begins((key.2, key.3), &slot.place, &self.route, &key.0);
         self.by_key.insert(key, id);
-        for kin in [kin(&slot.place), kin(slot.known.real_path())].into_iter().flatten() {
-            let ids = self.by_kin.entry(kin).or_default();
-            if !ids.contains(&id) {
+        self.slots.insert(id, slot);
+        self.note_kin(id);
+        if !done {
+            self.open += 1;
+            self.gated.insert(id);
+        }
+    }
+
+    fn note_kin(&mut self, id: u64) {
+        let Some(slot) = self.slots.get(&id) else {
+            return;
+        };
+        for (directory, family) in [kin(&slot.place), kin(slot.known.real_path())].into_iter().flatten() {
+            let ids = self.by_directory.entry(directory.clone()).or_default();
+            if ids.last() != Some(&id) {
                 ids.push(id);
             }
-        }
-        self.slots.insert(id, slot);
-        if !done {
-            self.look(id);
+            let ids = self.by_kin.entry((directory, family)).or_default();
+            if ids.last() != Some(&id) {
+                ids.push(id);
+            }
         }
     }
 
@@ -478,7 +545,7 @@ impl Foreman {
                 job: slot.key.0.to_string(),
                 path: slot.known.path.clone(),
                 place: slot.place.clone(),
-                state: slot.state.clone(),
+                state: if slot.gate.is_some() { FileState::Waiting } else { slot.state.clone() },
                 offset: slot.known.offset,
                 size: slot.size,
             })
@@ -500,6 +567,8 @@ impl Foreman {
         self.surveyed = now;
         self.survey_took = now.duration_since(begun);
         let soonest = self.held.values().map(|(since, _)| (since.elapsed() / 2).max(Duration::from_millis(50))).min();
+        let empty = |id: &u64| self.slots.get(id).is_some_and(|slot| slot.gate.as_ref().is_some_and(|gate| gate.empty));
+        let soonest = if self.gated.iter().any(empty) { Some(self.config.pace.min_poll) } else { None }.into_iter().chain(soonest).min();
         let pause = soonest.unwrap_or(self.config.pace.survey).min(self.config.pace.survey);
         self.survey_at = now + pause.max(self.survey_took * 10).min(self.config.pace.survey.max(self.survey_took * 10));
     }

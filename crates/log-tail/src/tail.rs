@@ -118,9 +118,11 @@ impl Tail {
             }
         }
         self.runtime.spawn(async move {
+            // An empty list that was never published is what a discovery begins with, and says nothing.
+            let mut spoken = groups.has_changed().unwrap_or(true) || !groups.borrow().is_empty();
             loop {
                 let list = groups.borrow_and_update().clone();
-                {
+                if std::mem::replace(&mut spoken, true) {
                     // Under the lock, so that a list of a follower that was replaced never comes after its successor's.
                     let _others = followers.lock();
                     if mine.is_cancelled() {

@@ -19,7 +19,7 @@ use model::{Labels, LogBatch};
 
 use crate::{
     Charset, Packing,
-    config::LONGEST_LINE,
+    config::{LONGEST_LINE, LONGEST_STAGED_LINE},
     lines::{Counts, Lines},
     packing::{fill, fill_until},
     record::{HEAD, Record, TAIL, hash},
@@ -108,6 +108,8 @@ pub(crate) struct TailFile {
     resumed: bool,
     /// The limits of the route make it wait until then.
     wait_ns: i64,
+    /// The position is in the midst of a line that was too long for one piece.
+    cut: bool,
 }
 
 pub(crate) fn changed(meta: &Metadata) -> i128 {
@@ -150,6 +152,7 @@ impl TailFile {
             resumed,
             ended: false,
             wait_ns: 0,
+            cut: false,
         }
     }
 
@@ -200,6 +203,7 @@ impl TailFile {
         self.settled = false;
         self.reborn = true;
         self.resumed = true;
+        self.cut = false;
         self.ended = false;
     }
 
@@ -271,6 +275,11 @@ impl TailFile {
         })
     }
 
+    /// Bytes of a line that is taken in one piece.
+    fn longest(&self) -> usize {
+        if self.staged.is_some() { LONGEST_STAGED_LINE } else { LONGEST_LINE }
+    }
+
     fn lines<'a>(
         &'a mut self,
         batch: &'a mut LogBatch,
@@ -294,6 +303,7 @@ impl TailFile {
             now_ns,
             last_ns: self.last_ns,
             wait_ns: self.wait_ns,
+            cut: self.cut,
             counts: Counts::default(),
         })
     }
@@ -333,6 +343,7 @@ impl TailFile {
 
     /// Reads what lies behind the position and takes whole lines from it.
     fn chunk(&mut self, desk: &mut Desk, now_ns: i64, counts: &mut Counts) -> io::Result<Chunk> {
+        let longest = self.longest();
         let Desk { buf, decoded, batch } = desk;
         if buf.len() < CHUNK {
             buf.resize(CHUNK, 0);
@@ -371,17 +382,17 @@ impl TailFile {
                 let offset = self.record.offset;
                 let mut lines = self.lines(batch, decoded, now_ns)?;
                 taken = take(&mut lines, data, offset, until);
-                let (last_ns, wait_ns, these) = (lines.last_ns, lines.wait_ns, lines.counts);
+                let (last_ns, wait_ns, cut, these) = (lines.last_ns, lines.wait_ns, lines.cut, lines.counts);
                 if lines.is_full() {
                     // There may be more, even if nothing is written any more.
                     self.changed = -1;
                 }
-                (self.last_ns, self.wait_ns) = (last_ns, wait_ns);
+                (self.last_ns, self.wait_ns, self.cut) = (last_ns, wait_ns, cut);
                 counts.add(these);
             }
-            if taken == 0 && !at_end && buf.len() < LONGEST_LINE + TAIL + CHUNK {
+            if taken == 0 && !at_end && buf.len() < longest + TAIL + CHUNK {
                 let longer = buf.len() * 2;
-                buf.resize(longer.min(LONGEST_LINE + TAIL + CHUNK), 0);
+                buf.resize(longer.min(longest + TAIL + CHUNK), 0);
                 continue;
             }
             let rest = data.len() - taken;
@@ -395,6 +406,9 @@ impl TailFile {
         if buf.len() > CHUNK {
             buf.truncate(CHUNK);
             buf.shrink_to(CHUNK);
+        }
+        if decoded.capacity() > 4 * LONGEST_LINE {
+            *decoded = Vec::new();
         }
         Ok(result)
     }
@@ -480,7 +494,7 @@ impl TailFile {
         let mut tail_len = tail_len.min(unpacked.held.len());
         while desk.batch.bytes() < BATCH {
             let data_len = unpacked.held.len() - tail_len;
-            if !unpacked.at_end && data_len < CHUNK.max(LONGEST_LINE + 4) {
+            if !unpacked.at_end && data_len < self.longest() + 4 {
                 let old = unpacked.held.len();
                 unpacked.held.resize(old + CHUNK, 0);
                 let (n, error) = fill_until(unpacked.text.as_mut(), unpacked.held.get_mut(old..).unwrap_or_default());
@@ -503,8 +517,8 @@ impl TailFile {
             let offset = self.record.offset;
             let mut lines = self.lines(&mut desk.batch, &mut desk.decoded, now_ns)?;
             let taken = take(&mut lines, data, offset, until);
-            let (last_ns, wait_ns, these) = (lines.last_ns, lines.wait_ns, lines.counts);
-            (self.last_ns, self.wait_ns) = (last_ns, wait_ns);
+            let (last_ns, wait_ns, cut, these) = (lines.last_ns, lines.wait_ns, lines.cut, lines.counts);
+            (self.last_ns, self.wait_ns, self.cut) = (last_ns, wait_ns, cut);
             counts.add(these);
             counts.bytes += taken as u64;
             let done = unpacked.at_end && taken == data.len();
@@ -618,7 +632,7 @@ enum Until {
 
 /// Takes lines, and pieces of those that are too long. `offset`: where `data` lies. Gives the bytes taken.
 fn take(lines: &mut Lines<'_>, data: &[u8], offset: u64, until: Until) -> usize {
-    let (charset, unit) = (lines.charset, lines.charset.unit());
+    let (charset, unit, longest) = (lines.charset, lines.charset.unit(), lines.longest());
     let mut at = 0;
     while until == Until::All || !lines.is_full() {
         let part = |len: usize| offset + at as u64..offset + (at + len) as u64;
@@ -627,18 +641,17 @@ fn take(lines: &mut Lines<'_>, data: &[u8], offset: u64, until: Until) -> usize 
             break;
         }
         match charset.line_end(rest) {
-            Some(end) if end <= LONGEST_LINE + unit => {
-                lines.push(rest.get(..end - unit).unwrap_or_default(), part(end));
+            Some(end) if end <= longest + unit => {
+                lines.push_piece(rest.get(..end - unit).unwrap_or_default(), part(end), true);
                 at += end;
             }
-            _ if rest.len() > LONGEST_LINE => {
-                let cut = charset.cut(rest, LONGEST_LINE);
-                lines.push(rest.get(..cut).unwrap_or_default(), part(cut));
-                lines.counts.split += 1;
+            _ if rest.len() > longest => {
+                let cut = charset.cut(rest, longest);
+                lines.push_piece(rest.get(..cut).unwrap_or_default(), part(cut), false);
                 at += cut;
             }
             _ if until != Until::LineEnd => {
-                lines.push(rest, part(rest.len()));
+                lines.push_piece(rest, part(rest.len()), true);
                 at += rest.len();
             }
             _ => break,

@@ -19,6 +19,10 @@ enum Step {
     Half,
     Rename,
     CopyTruncate,
+    /// Copies over the newest rotated file, in place, and cuts the original that many milliseconds later.
+    CopyOver(u64),
+    /// To a name without a number: renamed, or copied (over the one before) and cut.
+    SetAside { copy: bool },
     /// Compresses the newest rotated file.
     Compress,
     /// Once everything was read: away with it, and begin another.
@@ -36,6 +40,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Half),
         3 => Just(Step::Rename),
         2 => Just(Step::CopyTruncate),
+        2 => prop_oneof![Just(0u64), 0u64..300].prop_map(Step::CopyOver),
+        1 => any::<bool>().prop_map(|copy| Step::SetAside { copy }),
         1 => Just(Step::Compress),
         1 => Just(Step::DeleteRecreate),
         1 => Just(Step::CatchUp),
@@ -103,6 +109,18 @@ impl Writer {
         self.rotated = true;
     }
 
+    /// What lies there is lost by that: only when it was read.
+    async fn copy_over(&mut self, to: &str, gap: u64) {
+        if self.house.path(to).exists() {
+            self.catch_up().await;
+        }
+        let from = self.house.path("app.log");
+        fs::copy(&from, self.house.path(to)).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(gap)).await;
+        fs::File::options().write(true).open(from).unwrap().set_len(0).unwrap();
+        self.rotated = true;
+    }
+
     async fn catch_up(&mut self) {
         if self.house.tail.is_none() {
             self.house.start();
@@ -132,6 +150,28 @@ impl Writer {
                     self.end_half();
                     self.shift().await;
                     self.house.copy_truncate("app.log", "app.log.1");
+                }
+            }
+            Step::CopyOver(gap) => {
+                if self.house.path("app.log").exists() {
+                    self.end_half();
+                    self.copy_over("app.log.1", gap).await;
+                }
+            }
+            Step::SetAside { copy: true } => {
+                if self.house.path("app.log").exists() {
+                    self.end_half();
+                    self.copy_over("app.log.old", 0).await;
+                }
+            }
+            Step::SetAside { copy: false } => {
+                if self.house.path("app.log").exists() {
+                    self.end_half();
+                    // What lies there already goes: only when it was read.
+                    if self.house.path("app.log.old").exists() {
+                        self.catch_up().await;
+                    }
+                    self.house.rename("app.log", "app.log.old");
                 }
             }
             Step::Compress => {

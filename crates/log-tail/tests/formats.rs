@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, io::Write};
+use std::{fs, io::Write, time::Duration};
 
 use log_tail::{Charset, Decompression, FileState, Limits, Packing};
 use support::House;
@@ -45,6 +45,85 @@ async fn a_line_longer_than_any_buffer_comes_in_pieces() {
     assert!(texts.len() > 3, "in {} entries", texts.len());
     assert_eq!(texts[1..texts.len() - 1].concat(), long);
     house.stop().await;
+}
+
+/// A document of several megabytes on one line, as programs log answers of others.
+fn document(size: usize) -> String {
+    let padding: String = (0..size / 8).map(|n| format!("{n:07}x")).collect();
+    format!("{{\"padding\":\"{padding}\",\"level\":\"error\",\"message\":\"the end of it\"}}")
+}
+
+fn json_message() -> Vec<stages::StageConfig> {
+    use stages::{
+        StageConfig,
+        config::{JsonConfig, OutputConfig},
+    };
+    let expressions = vec![("message".to_owned(), None), ("level".to_owned(), None)];
+    vec![
+        StageConfig::Json(JsonConfig { expressions, source: None, drop_malformed: false }),
+        StageConfig::Labels(vec![("level".into(), None)]),
+        StageConfig::Output(OutputConfig { source: "message".into() }),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stages_see_a_line_of_up_to_eight_mebibytes_as_one() {
+    for packed in [false, true] {
+        let mut house = House::new("a.log*");
+        house.job.stages.stages = json_message();
+        house.append("a.log", format!("{}\n{{\"message\":\"short\"}}\n", document(7 << 20)));
+        if packed {
+            house.job.decompression = Some(Decompression { format: Packing::Gzip, initial_delay: Duration::ZERO });
+            house.compress("a.log");
+        }
+        house.start();
+        house.expect(&["the end of it", "short"]).await;
+        assert_eq!(house.lines()[0].labels.get("level"), Some("error"));
+        house.stop().await;
+    }
+}
+
+/// The pieces of a longer one go through the stages each for itself, and nothing of it is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_longer_line_goes_through_the_stages_in_pieces() {
+    let mut house = House::new("*.log");
+    house.job.stages.stages = json_message();
+    let line = document(9 << 20);
+    house.append("a.log", format!("{line}\n{{\"message\":\"short\"}}\n"));
+    house.start();
+    house.until("it is read", |house| house.texts().last().is_some_and(|text| text == "short")).await;
+    let texts = house.texts();
+    assert_eq!((texts.len(), texts[0].len()), (3, 8 << 20));
+    assert!(texts[..2].concat() == line);
+    house.stop().await;
+}
+
+/// What the limit says of a line that comes in pieces, it says of all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn max_line_size_leaves_no_end_of_a_line_that_is_too_long() {
+    for (stages, size) in [(Vec::new(), 2 << 20), (json_message(), 9 << 20)] {
+        for truncate in [false, true] {
+            let mut house = House::new("*.log");
+            house.job.stages.stages = stages.clone();
+            house.job.limits = Limits { max_line_size: 300_000, truncate };
+            // The last piece alone would be short enough.
+            let line = "x".repeat(size + 100);
+            house.append("a.log", format!("{line}\nbetween\n{line}\nafter\n"));
+            house.start();
+            house.until("it is read", |house| house.texts().last().is_some_and(|text| text == "after")).await;
+            let lengths: Vec<usize> = house.texts().iter().map(String::len).collect();
+            let expected = if truncate { vec![300_000, 7, 300_000, 5] } else { vec![7, 5] };
+            assert_eq!(lengths, expected);
+            house.stop().await;
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &house.metrics).unwrap();
+            let counted = match truncate {
+                true => "sigpost_tail_lines_truncated_total{logs_config=\"default\"} 2",
+                false => "logentry_dropped_lines_total{logs_config=\"default\",reason=\"line_too_long\"} 2",
+            };
+            assert!(text.contains(counted), "{text}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

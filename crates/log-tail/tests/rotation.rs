@@ -325,3 +325,88 @@ async fn a_cut_file_that_outgrew_the_position_and_ends_alike_there_is_read_from_
         house.stop().await;
     }
 }
+
+/// `cp app.log app.log.1; : > app.log`, again and again: the copy is written over the one before, in place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_over_an_older_copy_is_not_read_again() {
+    for copy in ["app.log.1", "app.log.old", "app.log.bak", "app.log-copy"] {
+        for gap in [0, 150, 500] {
+            let mut house = House::new("app.log*");
+            let all = lines(0, 120);
+            house.start();
+            for round in 0..4 {
+                house.append("app.log", text(&all[round * 30..round * 30 + 30]));
+                if round % 2 == 0 {
+                    house.expect_all(&all[..round * 30 + 30]).await;
+                }
+                fs::copy(house.path("app.log"), house.path(copy)).unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(gap)).await;
+                fs::File::options().write(true).open(house.path("app.log")).unwrap().set_len(0).unwrap();
+                house.expect_all(&all[..round * 30 + 30]).await;
+            }
+            tokio::time::sleep(house.config.pace.suspicion * 2).await;
+            house.expect_all(&all).await;
+            house.stop().await;
+        }
+    }
+}
+
+/// The copy was made before the last lines were written, which were read from the original before it was cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_lacks_the_last_lines_that_were_read_is_not_read_again() {
+    for down in [false, true] {
+        let mut house = House::new("app.log*");
+        let all = lines(0, 400);
+        house.start();
+        for n in 0..30 {
+            house.append("app.log", text(&all[n * 10..n * 10 + 10]));
+            house.expect_all(&all[..n * 10 + 10]).await;
+        }
+        fs::copy(house.path("app.log"), house.path("app.log.1")).unwrap();
+        house.append("app.log", text(&all[300..340]));
+        house.expect_all(&all[..340]).await;
+        if down {
+            house.kill().await;
+        }
+        fs::File::options().write(true).open(house.path("app.log")).unwrap().set_len(0).unwrap();
+        house.append("app.log", text(&all[340..]));
+        if down {
+            house.start();
+        }
+        house.expect_all(&all).await;
+        tokio::time::sleep(house.config.pace.suspicion * 2).await;
+        house.expect_all(&all).await;
+        // What comes to the copy after that is news.
+        house.append("app.log.1", "behind the copy\n");
+        let more: Vec<String> = all.iter().cloned().chain(["behind the copy".to_owned()]).collect();
+        house.expect_all(&more).await;
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_renamed_to_any_name_while_the_agent_was_down_is_finished() {
+    for pattern in ["app.log", "app.log*", "*.log"] {
+        for name in ["app.log.old", "app.log.bak", "app.old", "saved by hand", "app-before.log"] {
+            for kill in [false, true] {
+                let mut house = House::new(pattern);
+                let all = lines(0, 30);
+                house.append("app.log", text(&all[..10]));
+                house.start();
+                house.expect_all(&all[..10]).await;
+                if kill {
+                    house.kill().await;
+                } else {
+                    house.stop().await;
+                }
+                house.append("app.log", text(&all[10..20]));
+                house.rename("app.log", name);
+                house.append("app.log", text(&all[20..]));
+                house.start();
+                house.expect_all(&all).await;
+                assert_eq!(house.texts(), all, "{pattern} {name}");
+                house.stop().await;
+            }
+        }
+    }
+}

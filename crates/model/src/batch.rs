@@ -2,7 +2,7 @@
 //!
 //! Layout, version 1, after the version byte: varint chunk count; then per chunk: table key (16), flags (1), base key
 //! (16, unless flag 4), varint series, presence bitmap (`ceil(series / 8)` bytes, if flag 1), timestamps (zigzag varint
-//! of the common one; with flag 2 of the first, then of each difference), value column. Absent values are not stored.
+//! of the common one; with flag 2 of the first, then of each difference), value column. Absent values are not stored. Version 2: see `histogram`.
 
 use bytes::Bytes;
 
@@ -152,6 +152,10 @@ impl MetricBatch<'_> {
     /// Appends the payload. Chunks without a sample are left out.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
+        self.encode_chunks(out);
+    }
+
+    pub(crate) fn encode_chunks(&self, out: &mut Vec<u8>) {
         let chunks = || self.chunks.iter().filter(|chunk| chunk.items() > 0);
         put_len(out, chunks().count());
         for chunk in chunks() {

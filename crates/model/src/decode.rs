@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    BaseVector, ContextKey, ModelError,
+    Audience, BaseVector, ContextKey, EncodedHistograms, ModelError,
     batch::{FLAG_BITMAP, FLAG_EACH, FLAG_NO_BASE, VERSION},
-    column,
+    column, histogram,
     wire::Cursor,
 };
 
@@ -21,8 +21,11 @@ pub struct DecodedChunk {
     pub series: u32,
     pub present: DecodedPresence,
     pub timestamps: DecodedTimestamps,
-    /// Of the present series only, in index order.
+    /// Of the present series only, in index order; zeros where there are histograms.
     pub values: Vec<f64>,
+    pub audience: Audience,
+    /// One for each value if the audience is [`Audience::WithHistograms`], else none.
+    pub histograms: EncodedHistograms,
 }
 
 /// Which series have a sample.
@@ -96,16 +99,21 @@ pub fn decode_batch(
     base: &mut dyn FnMut(&ContextKey) -> Result<Arc<BaseVector>, ModelError>,
 ) -> Result<Vec<DecodedChunk>, ModelError> {
     let mut cursor = Cursor::new(payload, PART);
-    let version = cursor.byte()?;
-    if version != VERSION {
-        return Err(ModelError::Version { part: PART, found: version });
-    }
+    let audience = match cursor.byte()? {
+        VERSION => Audience::All,
+        histogram::VERSION => match cursor.byte()? {
+            histogram::HISTOGRAMS => Audience::WithHistograms,
+            histogram::STAND_INS => Audience::WithoutHistograms,
+            _ => return Err(cursor.corrupt("unknown form of values")),
+        },
+        found => return Err(ModelError::Version { part: PART, found }),
+    };
     // A chunk takes at least 20 bytes.
     let limit = payload.len() / 20;
     let count = cursor.count(limit)?;
     let mut chunks = Vec::with_capacity(count);
     for _ in 0..count {
-        chunks.push(decode_chunk(&mut cursor, base)?);
+        chunks.push(decode_chunk(&mut cursor, audience, base)?);
     }
     if !cursor.is_empty() {
         return Err(cursor.corrupt("bytes follow the last chunk"));
@@ -115,6 +123,7 @@ pub fn decode_batch(
 
 fn decode_chunk(
     cursor: &mut Cursor<'_>,
+    audience: Audience,
     base: &mut dyn FnMut(&ContextKey) -> Result<Arc<BaseVector>, ModelError>,
 ) -> Result<DecodedChunk, ModelError> {
     let table = ContextKey(cursor.array()?);
@@ -146,9 +155,29 @@ fn decode_chunk(
         }
         DecodedTimestamps::Each(times)
     };
-    let values = decode_values(cursor, series, items, &present, base.as_ref().map_or(&[], |base| base.values()))?;
+    let (values, histograms) = if audience == Audience::WithHistograms {
+        let histograms = decode_histograms(cursor, items)?;
+        (vec![0.0; items], histograms)
+    } else {
+        let bases = base.as_ref().map_or(&[][..], |base| base.values());
+        (decode_values(cursor, series, items, &present, bases)?, EncodedHistograms::default())
+    };
     let series = u32::try_from(series).map_err(|_| cursor.corrupt("too many series"))?;
-    Ok(DecodedChunk { table, series, present, timestamps, values })
+    Ok(DecodedChunk { table, series, present, timestamps, values, audience, histograms })
+}
+
+fn decode_histograms(cursor: &mut Cursor<'_>, items: usize) -> Result<EncodedHistograms, ModelError> {
+    // A length takes a byte.
+    if items > cursor.rest().len() {
+        return Err(cursor.truncated());
+    }
+    let mut histograms = EncodedHistograms::with_capacity(items);
+    for _ in 0..items {
+        let length = cursor.count_of_rest()?;
+        let histogram = cursor.take(length)?;
+        histograms.push(histogram).ok_or_else(|| cursor.corrupt("histograms of more than 4 GiB"))?;
+    }
+    Ok(histograms)
 }
 
 fn decode_values(

@@ -15,7 +15,9 @@
 //! - encode then decode gives back every bit of every value: NaN payloads, negative zero and stale markers included;
 //! - decoders take any bytes: they never panic, and never allocate more than a small multiple of what they were given
 //!   (or of the stated limits, for compressed contexts);
-//! - bytes written by version 1 stay readable; `testdata/v1` holds them.
+//! - bytes written by versions 1 and 2 stay readable; `testdata/v1` and `testdata/v2` hold them.
+//!
+//! Native histograms are batches of their own ([`HistogramBatch`]), so that a reader that does not know them loses nothing else.
 //!
 //! [`otlp`] counts, checks and cuts OTLP requests, which are kept as they came.
 //!
@@ -39,6 +41,7 @@ mod decode;
 mod envelope;
 mod error;
 mod family;
+mod histogram;
 mod key;
 mod labels;
 mod log;
@@ -52,6 +55,7 @@ pub use batch::{MetricBatch, MetricChunk, Presence, Timestamps};
 pub use decode::{DecodedChunk, DecodedPresence, DecodedSample, DecodedTimestamps, decode_batch};
 pub use error::ModelError;
 pub use family::{FamilyView, MetricType};
+pub use histogram::{Audience, EncodedHistograms, HistogramBatch, HistogramChunk};
 pub use key::ContextKey;
 pub use labels::Labels;
 pub use log::{

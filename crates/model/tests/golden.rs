@@ -1,14 +1,18 @@
-//! Bytes of format version 1, as written by the first release: they must stay readable.
+//! Bytes of format versions 1 and 2, as written by the first releases that had them: they must stay readable.
 //!
 //! `UPDATE_GOLDEN=1` writes the files anew; that is right only before a release, or for a new version in a new folder.
 
 mod support;
 
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use model::{
-    BaseVector, ContextKey, MetricBatch, MetricChunk, MetricType, Presence, SeriesTable, SeriesTableBuilder,
+    Audience, BaseVector, ContextKey, HistogramBatch, HistogramChunk, MetricBatch, MetricChunk, MetricType, Presence, SeriesTable, SeriesTableBuilder,
     Timestamps, stale_marker,
 };
 use support::{decode_with, labels};
@@ -18,10 +22,14 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn golden(name: &str, made: &[u8]) -> Vec<u8> {
+    golden_at(&path(name), made)
+}
+
+fn golden_at(path: &Path, made: &[u8]) -> Vec<u8> {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(path(name), made).expect("the golden file can be written");
+        fs::write(path, made).expect("the golden file can be written");
     }
-    fs::read(path(name)).expect("the golden file is there")
+    fs::read(path).expect("the golden file is there")
 }
 
 fn table() -> SeriesTableBuilder {
@@ -119,4 +127,50 @@ fn batches_of_version_1_are_readable() {
     let contexts = HashMap::from([(ContextKey::of(&stored_base), stored_base)]);
     check_samples(&decode_with(&stored, &contexts).expect("decodes"));
     assert_eq!(stored, payload, "version 1 is still what is written");
+}
+
+fn path_v2(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/v2").join(name)
+}
+
+#[test]
+fn batches_of_version_2_are_readable_and_no_version_1() {
+    let table = table().build();
+    // A count of 3; empty; a sum of 2.
+    let histograms = [vec![8, 3], Vec::new(), vec![0x19, 0, 0, 0, 0, 0, 0, 0, 0x40], vec![8, 4]];
+    let times = [1_700_000_000_000, 1_700_000_000_001, 1_699_999_999_000, 0];
+    let chunk = HistogramChunk { table: &table, timestamps: &times, histograms: &histograms };
+    let batch = HistogramBatch { stream: 9, chunks: vec![chunk] };
+    let mut payload = Vec::new();
+    batch.encode(&mut payload);
+    let stored = golden_at(&path_v2("histograms.bin"), &payload);
+    assert_eq!(stored, payload, "version 2 is still what is written");
+    let chunks = decode_with(&stored, &HashMap::new()).expect("decodes");
+    let [chunk] = &chunks[..] else { panic!("{chunks:?}") };
+    assert_eq!((batch.items(), chunk.items(), chunk.audience), (4, 4, Audience::WithHistograms));
+    let read: Vec<&[u8]> = (0..4).filter_map(|at| chunk.histograms.get(at)).collect();
+    assert_eq!(read, histograms);
+    assert_eq!(chunk.histograms.get(4), None);
+    assert_eq!(chunk.samples().map(|sample| sample.timestamp_ms).collect::<Vec<_>>(), times);
+    for end in 0..payload.len() {
+        assert!(decode_with(&payload[..end], &HashMap::new()).is_err(), "{end} of {} bytes", payload.len());
+    }
+
+    let (base, values) = (BaseVector::none(), [1.0, 2.0, 3.0, 4.0]);
+    let chunk = MetricChunk {
+        table: &table,
+        base: &base,
+        present: Presence::All,
+        timestamps: Timestamps::Common(5),
+        values: &values,
+    };
+    let mut payload = Vec::new();
+    MetricBatch { stream: 9, chunks: vec![chunk] }.encode_stand_ins(&mut payload);
+    let stored = golden_at(&path_v2("stand-ins.bin"), &payload);
+    assert_eq!(stored, payload, "version 2 is still what is written");
+    let chunks = decode_with(&stored, &HashMap::new()).expect("decodes");
+    assert_eq!((chunks[0].values.as_slice(), chunks[0].audience), (&values[..], Audience::WithoutHistograms));
+    // All that a release that knows only version 1 looks at.
+    let old = fs::read(path("batch.bin")).expect("the golden file is there");
+    assert_eq!((stored[0], old[0]), (2, 1));
 }

@@ -45,6 +45,9 @@ pub struct ClientOptions {
     pub http2_only: bool,
     /// Every request goes to this local socket, whatever host its URL names.
     pub unix_socket: Option<PathBuf>,
+    /// A client is made although a file of its certificates cannot be read, or is none: its https requests fail with the reason
+    /// until the file is right.
+    pub files_may_be_wrong: bool,
 }
 
 impl Default for ClientOptions {
@@ -58,6 +61,7 @@ impl Default for ClientOptions {
             file_check: Duration::from_secs(10),
             http2_only: false,
             unix_socket: None,
+            files_may_be_wrong: false,
         }
     }
 }
@@ -93,7 +97,7 @@ pub(crate) const READING: &str = "reading the answer";
 
 impl Client {
     /// Builds the client. Fails on unusable certificates, header names or proxy addresses, and when a certificate file
-    /// cannot be read now.
+    /// cannot be read now (see [`ClientOptions::files_may_be_wrong`]).
     pub fn new(config: &HttpClientConfig, options: ClientOptions) -> Result<Self, NetError> {
         let connections = Connections::new(config, &options)?;
         let tokens = match &config.auth {

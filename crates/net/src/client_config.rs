@@ -1,6 +1,6 @@
 //! What an HTTP client is made from: the "HTTP client block" of Prometheus, Loki and Grafana Agent files, already read.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use url::Url;
 
@@ -57,7 +57,10 @@ pub struct OAuth2Config {
     pub client_secret: SecretSource,
     pub scopes: Vec<String>,
     pub token_url: Url,
-    pub endpoint_params: BTreeMap<String, String>,
+    /// A parameter may have several values.
+    pub endpoint_params: BTreeMap<String, Vec<String>>,
+    /// Of a request for a token; `None`: 30 s.
+    pub timeout: Option<Duration>,
     pub tls: TlsConfig,
     pub proxy: ProxyConfig,
 }
@@ -145,9 +148,10 @@ mod tests {
         let oauth2 = OAuth2Config {
             client_id: "id".into(),
             client_secret: SecretSource::Inline(Secret::new(word)),
+            timeout: None,
             scopes: Vec::new(),
             token_url: url,
-            endpoint_params: [("password".to_owned(), word.to_owned())].into(),
+            endpoint_params: [("password".to_owned(), vec![word.to_owned()])].into(),
             tls: TlsConfig::default(),
             proxy: proxy.clone(),
         };

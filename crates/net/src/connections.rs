@@ -1,11 +1,11 @@
 //! The pooled connections of a client: proxy, TLS, and the name in the handshake, built anew when certificate files change.
 //!
 //! Knows no request beyond its URL. Keeps true: which proxy carries a request is decided in one place; files that cannot be
-//! used leave the former connections in use.
+//! used leave the former connections in use; where there are none yet, no https request is sent at all.
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -49,22 +49,39 @@ struct Built {
     tls: Arc<rustls::ClientConfig>,
     /// With `server_name`: one client per real address, whose URL host is that name.
     named: Mutex<HashMap<(String, u16), reqwest::Client>>,
+    /// What keeps it from making TLS connections: a certificate or key that could not be read.
+    lacking: Option<String>,
 }
 
 impl Built {
-    fn new(config: &HttpClientConfig, options: &ClientOptions, carrier: &Arc<Carrier>) -> Result<Self, NetError> {
+    fn new(
+        config: &HttpClientConfig,
+        options: &ClientOptions,
+        carrier: &Arc<Carrier>,
+        may_lack: bool,
+    ) -> Result<Self, NetError> {
         let server_name = config.tls.server_name.as_deref().filter(|n| !n.is_empty());
         if let Some(name) = server_name {
             tls::server_name(name)?;
         }
         let name = server_name.map_or(VerifiedName::OfUrl, VerifiedName::Fixed);
-        let mut tls = match tls::missing(&config.tls) {
-            None => tls::client_config(&config.tls, config.enable_http2, name)?,
-            Some(_) => tls::trusting_nobody()?,
+        let stands_in = |what: String| Ok((tls::trusting_nobody()?, Some(what)));
+        let (mut tls, lacking) = match tls::missing(&config.tls) {
+            Some(error) => stands_in(error.to_string())?,
+            None => match tls::client_config(&config.tls, config.enable_http2, name) {
+                Ok(tls) => (tls, None),
+                Err(NetError::File { what, .. }) if may_lack => stands_in(what)?,
+                Err(error) => return Err(error),
+            },
         };
         let plain = build(config, options, carrier, None, tls.clone())?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { plain, tls: Arc::new(tls), named: Mutex::default() })
+        Ok(Self { plain, tls: Arc::new(tls), named: Mutex::default(), lacking })
+    }
+
+    fn whole(&self) -> Result<(), NetError> {
+        let Some(what) = self.lacking.clone() else { return Ok(()) };
+        Err(NetError::File { source: io::Error::other(what.clone()), what })
     }
 }
 
@@ -138,7 +155,7 @@ impl Connections {
         let carrier = Arc::new(Carrier::new(&config.proxy, options)?);
         let stamps = FileStamps::take(tls::files(&config.tls));
         let stored = tls::stored_version(&config.tls);
-        let built = Arc::new(Built::new(config, options, &carrier)?);
+        let built = Arc::new(Built::new(config, options, &carrier, options.files_may_be_wrong)?);
         let slot = RwLock::new(Slot { built, stamps, stored, checked: Instant::now() });
         Ok(Self { config: config.clone(), options: options.clone(), carrier, slot })
     }
@@ -149,17 +166,18 @@ impl Connections {
     }
 
     /// What a TLS handshake without HTTP/2 uses now. Another `Arc` than before means other files.
-    pub(crate) fn tls(&self) -> Arc<rustls::ClientConfig> {
-        Arc::clone(&self.current().tls)
+    pub(crate) fn tls(&self) -> Result<Arc<rustls::ClientConfig>, NetError> {
+        let built = self.current();
+        built.whole()?;
+        Ok(Arc::clone(&built.tls))
     }
 
     /// The client for one request, and the URL to give it; may set the request's `Host`.
     pub(crate) fn choose(&self, url: &Url, headers: &mut HeaderMap) -> Result<(reqwest::Client, Url), NetError> {
         let built = self.current();
-        if url.scheme() == "https"
-            && let Some(error) = tls::missing(&self.config.tls)
-        {
-            return Err(error);
+        if url.scheme() == "https" {
+            // A store's reason changes while it is asked.
+            tls::missing(&self.config.tls).map_or_else(|| built.whole(), Err)?;
         }
         match self.renamed(&built, url, headers)? {
             Some(chosen) => Ok(chosen),
@@ -234,9 +252,12 @@ impl Connections {
         slot.checked = Instant::now();
         let now = slot.stamps.again();
         if now != slot.stamps || stored != slot.stored {
-            match Built::new(&self.config, &self.options, &self.carrier) {
+            let had_none = slot.built.lacking.is_some();
+            match Built::new(&self.config, &self.options, &self.carrier, had_none && self.options.files_may_be_wrong) {
                 Ok(built) => {
-                    tracing::info!("certificate files changed; new connections use them");
+                    if built.lacking.is_none() {
+                        tracing::info!("certificate files changed; new connections use them");
+                    }
                     slot.built = Arc::new(built);
                 }
                 // Half-written files are common during rotation; the next change is looked at again.

@@ -7,7 +7,13 @@
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use crate::hung_disk::READERS;
+
+/// The longest that a look is waited for: it may happen where others wait.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a set of files looked like at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,8 +52,9 @@ impl FileStamps {
     }
 }
 
+/// A file whose disk hangs is as good as absent: reading it tells why.
 fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = std::fs::metadata(path).ok()?;
+    let meta = READERS.read(path, LOOK_PATIENCE, |path| std::fs::metadata(path)).ok()?;
     Some(Stamp {
         device: meta.dev(),
         inode: meta.ino(),

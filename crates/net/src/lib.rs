@@ -29,6 +29,7 @@ mod dial;
 mod error;
 mod file_stamps;
 mod http1;
+mod hung_disk;
 mod losses;
 mod oauth2;
 mod open_reply;

@@ -116,7 +116,7 @@ impl TokenSource {
         for &way in order {
             let request = self.request(way, &secret)?;
             // Under its own name: as it is, the destination would be blamed for it.
-            let reply = Box::pin(self.client.send(request, TOKEN_TIMEOUT, TOKEN_ANSWER_LIMIT))
+            let reply = Box::pin(self.client.send(request, self.config.timeout.unwrap_or(TOKEN_TIMEOUT), TOKEN_ANSWER_LIMIT))
                 .await
                 .map_err(|error| self.error(error.to_string()))?;
             if reply.status.is_success() {
@@ -140,7 +140,7 @@ impl TokenSource {
         if !config.scopes.is_empty() {
             form.append_pair("scope", &config.scopes.join(" "));
         }
-        for (name, value) in &config.endpoint_params {
+        for (name, value) in config.endpoint_params.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one))) {
             form.append_pair(name, value);
         }
         if way == Style::Form {

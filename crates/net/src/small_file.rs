@@ -1,8 +1,8 @@
 //! Reading files that are small by their nature: secrets, tokens, certificates, profiles.
 //!
 //! Their paths come from people, and a wrong one must cost its own destination alone. Keeps true: no more than the limit is ever in
-//! memory, and nothing but a regular file is read, so that neither a pipe without a writer nor a device without an end holds up a
-//! thread.
+//! memory, and nothing but a regular file is read and none waited for without end, so that neither a pipe without a writer, nor a
+//! device without an end, nor a disk of a network that is away holds up a thread.
 
 use std::{
     fs::OpenOptions,
@@ -13,14 +13,20 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use crate::hung_disk::{PATIENCE, READERS};
+
 /// For a secret or token: bytes.
 pub const SECRET_LIMIT: u64 = 1 << 20;
 /// For a bundle of certificates, or a file of profiles: bytes.
 pub const BUNDLE_LIMIT: u64 = 16 << 20;
 
-/// The whole file. Errors, besides the system's: it is no regular file (`InvalidInput`), or larger than `limit` (`InvalidData`).
-/// They do not name the path.
+/// The whole file. Makes the thread wait for the disk, for 5 s at most. Errors, besides the system's: it is no regular file
+/// (`InvalidInput`), or larger than `limit` (`InvalidData`), or its disk hangs (`TimedOut`). They do not name the path.
 pub fn read_small(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    READERS.read(path, PATIENCE, move |path| read_now(path, limit))
+}
+
+fn read_now(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     // Opening a pipe waits for a writer otherwise. It means nothing to a regular file.
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;

@@ -198,7 +198,10 @@ impl StandingRequest {
     async fn begin(&mut self) -> Result<Begun, NoLine> {
         let client = self.client.clone();
         let inner = &*client.inner;
-        let tls = self.name.is_some().then(|| inner.connections.tls());
+        let tls = match self.name.is_some().then(|| inner.connections.tls()) {
+            Some(tls) => Some(tls.map_err(NoLine::Failed)?),
+            None => None,
+        };
         let usable = |idle: &Idle| {
             idle.since.elapsed() < inner.options.pool_idle_timeout
                 && match (&idle.tls, &tls) {

@@ -17,6 +17,7 @@ use rustls::{
     },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 
@@ -121,11 +122,8 @@ pub(crate) fn client_config(config: &TlsConfig, http2: bool, name: VerifiedName<
     };
     let mut built = match (&config.cert, &config.key) {
         (Some(cert), Some(key)) => {
-            let chain = certificates(cert, "client certificate")?;
-            let key = private_key(key, "client key")?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| NetError::Config {
-                what: format!("tls_config: the client certificate and its key do not work together: {e}"),
-            })?
+            let mine = client_certificate(cert, key, &crypto::provider())?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(mine)))
         }
         (None, None) => builder.with_no_client_auth(),
         _ => {
@@ -136,6 +134,37 @@ pub(crate) fn client_config(config: &TlsConfig, http2: bool, name: VerifiedName<
     };
     built.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(built)
+}
+
+/// The pair as it is presented. A certificate of version 1, as `openssl x509 -req` makes without extensions, cannot be compared with
+/// its key here; the far end is asked what it makes of it.
+fn client_certificate(cert: &Pem, key: &Pem, provider: &CryptoProvider) -> Result<CertifiedKey, NetError> {
+    let chain = certificates(cert, "client certificate")?;
+    let signing = provider.key_provider.load_private_key(private_key(key, "client key")?);
+    let signing =
+        signing.map_err(|e| unusable([cert, key], format!("the client key ({}) is unusable: {e}", origin(key))))?;
+    let mine = CertifiedKey::new(chain, signing);
+    let why = match mine.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => return Ok(mine),
+        Err(error) if error.to_string().contains("UnsupportedCertVersion") => return Ok(mine),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            let (key, cert) = (origin(key), origin(cert));
+            format!(
+                "the client certificate ({cert}) and its key ({key}) do not work together: the key is of another certificate"
+            )
+        }
+        Err(error) => format!("the client certificate ({}) is unusable: {error}", origin(cert)),
+    };
+    Err(unusable([cert, key], why))
+}
+
+/// Files and stores may hold something better at the next look, such as the other half of a pair that is being renewed.
+fn unusable(of: [&Pem; 2], why: String) -> NetError {
+    let what = format!("tls_config: {why}");
+    if of.iter().all(|pem| matches!(pem, Pem::Inline(_))) {
+        return NetError::Config { what };
+    }
+    NetError::File { source: io::Error::new(io::ErrorKind::InvalidData, what.clone()), what }
 }
 
 pub(crate) fn server_name(name: &str) -> Result<ServerName<'static>, NetError> {

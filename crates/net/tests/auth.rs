@@ -97,8 +97,8 @@ async fn an_oauth2_token_is_kept_until_refused_and_then_asked_for_once_more() {
                 return (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#.to_owned()).into_response();
             }
             assert_eq!(
-                (form["grant_type"].as_str(), form["scope"].as_str(), form["audience"].as_str()),
-                ("client_credentials", "a b", "x")
+                (form["grant_type"].as_str(), form["scope"].as_str(), body.contains("audience=x&audience=y")),
+                ("client_credentials", "a b", true)
             );
             let n = count.fetch_add(1, Ordering::SeqCst) + 1;
             format!(r#"{{"access_token":"t{n}","token_type":"bearer","expires_in":"3600"}}"#).into_response()
@@ -115,7 +115,8 @@ async fn an_oauth2_token_is_kept_until_refused_and_then_asked_for_once_more() {
         client_secret: inline("s&cret"),
         scopes: vec!["a".to_owned(), "b".to_owned()],
         token_url: format!("http://{}/token", server.addr).parse().unwrap(),
-        endpoint_params: BTreeMap::from([("audience".to_owned(), "x".to_owned())]),
+        endpoint_params: BTreeMap::from([("audience".to_owned(), vec!["x".to_owned(), "y".to_owned()])]),
+        timeout: None,
         tls: TlsConfig::default(),
         proxy: ProxyConfig::None,
     };

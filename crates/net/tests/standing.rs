@@ -320,6 +320,7 @@ async fn a_refused_token_is_asked_for_once_more_over_the_same_connection() {
         scopes: Vec::new(),
         token_url: tokens.url().parse().unwrap(),
         endpoint_params: Default::default(),
+        timeout: None,
         tls: TlsConfig::default(),
         proxy: ProxyConfig::None,
     };

@@ -3,7 +3,7 @@
 mod support;
 
 use axum::{Router, routing::get};
-use net::{HttpClientConfig, NetError, Pem, Secret, TlsConfig};
+use net::{Client, ClientOptions, HttpClientConfig, NetError, Pem, Secret, TlsConfig};
 use rustls::pki_types::pem::PemObject;
 use support::*;
 
@@ -125,4 +125,34 @@ async fn a_far_end_that_insists_on_http_2_is_left_to_the_pooled_connections() {
     }
     let without = HttpClientConfig { enable_http2: false, ..with_tls(trusting(&ca)) };
     assert_eq!(ask(&mut standing(&client(&without), &url)).await.unwrap_err().kind(), "tls");
+}
+
+#[tokio::test]
+async fn a_certificate_file_may_come_later() {
+    let ca = Authority::new();
+    let server = https(hello(), ca.issue(&["127.0.0.1"]), None).await;
+    let url = format!("https://{}/", server.addr);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    let config = with_tls(TlsConfig { ca: Some(Pem::File(file.clone())), ..TlsConfig::default() });
+    let strict = ClientOptions { file_check: std::time::Duration::ZERO, ..ClientOptions::default() };
+    assert!(matches!(Client::new(&config, strict.clone()), Err(NetError::File { .. })));
+    let client = Client::new(&config, ClientOptions { files_may_be_wrong: true, ..strict }).unwrap();
+    let mut request = standing(&client, &url);
+    for content in [None, Some("no certificate\n"), None] {
+        match content {
+            Some(content) => std::fs::write(&file, content).unwrap(),
+            None => drop(std::fs::remove_file(&file)),
+        }
+        for error in [ask(&mut request).await.unwrap_err(), fetch(&client, &url).await.unwrap_err()] {
+            assert!(matches!(error, NetError::File { .. }), "{error}");
+            assert!(error.to_string().contains("ca.pem"), "{error}");
+        }
+    }
+    std::fs::write(&file, &ca.pem).unwrap();
+    assert_eq!(ask(&mut request).await.unwrap(), "hello");
+    assert_eq!(fetch(&client, &url).await.unwrap().body, "hello");
+    // From now on a file that breaks leaves what works.
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(ask(&mut request).await.unwrap(), "hello");
 }

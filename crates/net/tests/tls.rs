@@ -11,6 +11,8 @@ use net::Pem;
 use net::Secret;
 use net::TlsConfig;
 use net::TlsVersion;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use support::*;
 
 #[tokio::test]
@@ -129,4 +131,72 @@ async fn unusable_certificates_are_named_and_never_shown() {
         assert!(error.contains(expected), "{error}");
         assert!(!error.contains("hunter2") && !error.contains(key.trim()), "{error}");
     }
+}
+
+/// Takes every client certificate, as servers with rules of their own may.
+#[derive(Debug)]
+struct Anyone;
+
+impl rustls::server::danger::ClientCertVerifier for Anyone {
+    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::server::danger::ClientCertVerified, rustls::Error> {
+        Ok(rustls::server::danger::ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_version_1_is_presented() {
+    net::install_crypto_provider();
+    let ca = Authority::new();
+    let (chain, key) = ca.issue(&["127.0.0.1"]);
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(std::sync::Arc::new(Anyone))
+        .with_single_cert(chain, key)
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let seen = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config)).accept(stream).await.unwrap();
+        stream.get_ref().1.peer_certificates().map(|list| list[0].to_vec())
+    });
+    let both = include_str!("data/version1.pem");
+    let pem = || Some(Pem::Inline(Secret::new(both)));
+    let client = client(&with_tls(TlsConfig { cert: pem(), key: pem(), ..trusting(&ca) }));
+    // Nobody answers over the connection.
+    assert!(fetch(&client, &format!("https://{addr}/")).await.is_err());
+    let mine = CertificateDer::from_pem_slice(both.as_bytes()).unwrap();
+    assert_eq!(seen.await.unwrap().as_deref(), Some(mine.as_ref()));
 }

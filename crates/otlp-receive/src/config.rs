@@ -7,6 +7,7 @@ use net::{
     Pem,
     server::{Http2Options, ServerTls},
 };
+use otlp_translate::ExponentialForm;
 
 /// One endpoint that is listened on.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,8 @@ pub struct ReceiverConfig {
     pub http2: Http2Options,
     /// The entry of `metrics.configs` that data points go to as samples; `None`: as they came, with the spans.
     pub metrics_instance: Option<String>,
+    /// What exponential histograms become there.
+    pub exponential: ExponentialForm,
     /// The same of `logs.configs` for log records, as lines.
     pub logs_instance: Option<String>,
 }
@@ -153,6 +156,7 @@ impl ReceiverConfig {
             connections: 1024,
             http2: Http2Options::default(),
             metrics_instance: None,
+            exponential: ExponentialForm::default(),
             logs_instance: None,
         }
     }

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::otlp::{Signal, footprint};
-use otlp_translate::{MetricTranslator, Translated, log_lines};
+use otlp_translate::{ExponentialForm, MetricTranslator, Translated, log_lines};
 use pipeline::{Durability, IntakeError, LogIntake, MetricIntake, Receipt, off_reactor};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -50,8 +50,8 @@ impl Taken {
 }
 
 impl Elsewhere {
-    pub(crate) fn new(metrics: Option<MetricIntake>, logs: Option<LogIntake>) -> Self {
-        Self { metrics: metrics.map(|intake| (intake, Mutex::default())), logs }
+    pub(crate) fn new(metrics: Option<MetricIntake>, logs: Option<LogIntake>, form: ExponentialForm) -> Self {
+        Self { metrics: metrics.map(|intake| (intake, Mutex::new(MetricTranslator::new(form)))), logs }
     }
 
     /// Whether this signal goes elsewhere.
@@ -99,6 +99,14 @@ impl Elsewhere {
         for batch in &all.batches {
             let batch = batch.borrowed();
             receipts.push(put(intake.append_now(&batch)).await?);
+        }
+        for batch in &all.histograms {
+            let batch = batch.borrowed();
+            receipts.push(put(intake.append_histograms_now(&batch)).await?);
+        }
+        for batch in &all.stand_ins {
+            let batch = batch.borrowed();
+            receipts.push(put(intake.append_stand_ins_now(&batch)).await?);
         }
         durable(receipts).await?;
         let reasons: Vec<_> = all.rejected.into_iter().collect();

@@ -55,5 +55,6 @@ mod zipkin;
 pub use config::{Cors, HttpPaths, ListenTls, ReceiverConfig, Signals, Speech, ThriftForm};
 pub use error::ReceiveError;
 pub use metrics::OtlpMetrics;
+pub use otlp_translate::ExponentialForm;
 pub use receiver::{Looking, Opened, Prepared, ReceiverStatus};
 pub use room::BodyRoom;

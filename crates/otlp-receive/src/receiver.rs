@@ -121,7 +121,7 @@ impl Opened {
     /// receiver's own.
     #[must_use]
     pub fn elsewhere(mut self, metrics: Option<MetricIntake>, logs: Option<LogIntake>) -> Self {
-        self.door.elsewhere = Elsewhere::new(metrics, logs);
+        self.door.elsewhere = Elsewhere::new(metrics, logs, self.config.exponential);
         self
     }
 

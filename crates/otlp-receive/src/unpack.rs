@@ -29,7 +29,8 @@ const STEP: usize = 32 << 10;
 impl Packing {
     /// By its name in `content-encoding` or `grpc-encoding`.
     pub(crate) fn named(name: &str) -> Result<Self, Refusal> {
-        match name.trim() {
+        // Content codings are case-insensitive (RFC 9110, 8.4.1).
+        match name.trim().to_ascii_lowercase().as_str() {
             "" | "identity" | "none" => Ok(Self::None),
             "gzip" | "x-gzip" => Ok(Self::Gzip),
             "deflate" | "zlib" => Ok(Self::Deflate),
@@ -187,5 +188,8 @@ mod tests {
             }
         }
         assert!(matches!(Packing::named("br"), Err(Refusal::Unsupported(_))));
+        for (name, packing) in [("GZip", Packing::Gzip), (" ZSTD", Packing::Zstd), ("Identity", Packing::None)] {
+            assert_eq!(Packing::named(name).ok(), Some(packing), "{name}");
+        }
     }
 }

@@ -1,14 +1,19 @@
 //! Differences added up: clients that send what happened since they sent last, for a store that wants sums.
 //!
-//! Keeps true: at most [`MOST_SERIES`] sums are kept, and those that nobody added to for [`IDLE_MS`] go first; a difference that is not
+//! Keeps true: at most [`MOST_SERIES`] sums of [`MOST_BYTES`] are kept, and those that nobody added to for [`IDLE_MS`] go first; a difference that is not
 //! newer than the last one is not added, so that a request that is sent twice counts once; what a request added can be taken back.
 
 use std::collections::HashMap;
 
 use model::Labels;
 
+use crate::exponential::{Exponential, MOST_BOUNDS};
+
 /// Sums kept at most.
 pub(crate) const MOST_SERIES: usize = 100_000;
+
+/// Bounds and counts kept at most: 100,000 histograms of 80 buckets.
+pub(crate) const MOST_BYTES: usize = 128 << 20;
 
 /// A sum that nobody added to for so long begins anew.
 const IDLE_MS: i64 = 3_600_000;
@@ -18,6 +23,18 @@ const IDLE_MS: i64 = 3_600_000;
 pub(crate) enum Sum {
     Number(f64),
     Histogram { bounds: Vec<f64>, counts: Vec<u64>, count: u64, sum: f64 },
+    Exponential(Box<Exponential>),
+}
+
+impl Sum {
+    /// Bytes of heap, but for what is the same for all.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Number(_) => 0,
+            Self::Histogram { bounds, counts, .. } => 8 * (bounds.len() + counts.len()),
+            Self::Exponential(of) => size_of::<Exponential>() + 8 * (of.positive.counts.len() + of.negative.counts.len()),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +57,8 @@ pub(crate) enum NotAdded {
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     kept: HashMap<Labels, Kept>,
+    /// Of all sums.
+    bytes: usize,
     /// What was there before the request under way; the first entry of a series counts.
     before: Vec<(Labels, Option<Kept>)>,
 }
@@ -51,20 +70,43 @@ impl Sums {
         if known.is_some_and(|kept| time_ms <= kept.last_ms) {
             return Err(NotAdded::Old);
         }
-        if known.is_none() && self.kept.len() >= MOST_SERIES {
-            self.kept.retain(|_, kept| now_ms.saturating_sub(kept.touched_ms) < IDLE_MS);
-            if self.kept.len() >= MOST_SERIES {
+        let before = known.map_or(0, |kept| kept.sum.bytes());
+        let is_full = |sums: &Self, new: bool| {
+            (new && sums.kept.len() >= MOST_SERIES)
+                || sums.bytes.saturating_sub(before).saturating_add(more.bytes()) > MOST_BYTES
+        };
+        let new = known.is_none();
+        if is_full(self, new) {
+            self.forget_idle(labels, now_ms);
+            if is_full(self, new) {
                 return Err(NotAdded::Full);
             }
         }
         let known = self.kept.get(labels).cloned();
         let sum = match known.as_ref().filter(|kept| now_ms.saturating_sub(kept.touched_ms) < IDLE_MS) {
             Some(kept) => joined(&kept.sum, more),
-            None => more,
+            None => few(more),
         };
         self.before.push((labels.clone(), known));
-        self.kept.insert(labels.clone(), Kept { sum: sum.clone(), last_ms: time_ms, touched_ms: now_ms });
+        self.put(labels.clone(), Kept { sum: sum.clone(), last_ms: time_ms, touched_ms: now_ms });
         Ok(sum)
+    }
+
+    fn put(&mut self, labels: Labels, kept: Kept) {
+        self.bytes = self.bytes.saturating_add(kept.sum.bytes());
+        let old = self.kept.insert(labels, kept);
+        self.bytes = self.bytes.saturating_sub(old.map_or(0, |old| old.sum.bytes()));
+    }
+
+    /// All but that of `labels`, which begins anew in its place.
+    fn forget_idle(&mut self, labels: &Labels, now_ms: i64) {
+        let mut freed = 0;
+        self.kept.retain(|of, kept| {
+            let stays = of == labels || now_ms.saturating_sub(kept.touched_ms) < IDLE_MS;
+            freed += if stays { 0 } else { kept.sum.bytes() };
+            stays
+        });
+        self.bytes = self.bytes.saturating_sub(freed);
     }
 
     pub(crate) fn has_added(&self) -> bool {
@@ -80,14 +122,25 @@ impl Sums {
     pub(crate) fn undo(&mut self) {
         while let Some((labels, kept)) = self.before.pop() {
             match kept {
-                Some(kept) => self.kept.insert(labels, kept),
-                None => self.kept.remove(&labels),
-            };
+                Some(kept) => self.put(labels, kept),
+                None => {
+                    let old = self.kept.remove(&labels);
+                    self.bytes = self.bytes.saturating_sub(old.map_or(0, |old| old.sum.bytes()));
+                }
+            }
         }
     }
 }
 
-/// Histograms of other bounds begin anew.
+/// As it is kept.
+fn few(sum: Sum) -> Sum {
+    match sum {
+        Sum::Exponential(of) => Sum::Exponential(Box::new(of.within(i32::MAX, MOST_BOUNDS))),
+        sum => sum,
+    }
+}
+
+/// Histograms of other bounds, or with another zero bucket, begin anew.
 fn joined(known: &Sum, more: Sum) -> Sum {
     match (known, more) {
         (Sum::Number(known), Sum::Number(more)) => Sum::Number(known + more),
@@ -98,6 +151,10 @@ fn joined(known: &Sum, more: Sum) -> Sum {
             let counts = before.iter().zip(counts).map(|(before, more)| before.saturating_add(more)).collect();
             Sum::Histogram { bounds, counts, count: all.saturating_add(count), sum: total + sum }
         }
-        (_, more) => more,
+        (Sum::Exponential(known), Sum::Exponential(more)) => match known.plus(&more) {
+            Some(sum) => Sum::Exponential(Box::new(sum)),
+            None => few(Sum::Exponential(more)),
+        },
+        (_, more) => few(more),
     }
 }

@@ -1,6 +1,7 @@
 //! OTLP metrics as Prometheus samples, OTLP log records as lines: pure functions, and the sums of what clients send as differences.
 //!
-//! [`MetricTranslator`] reads an export request of metrics into [`SampleBatch`]es, which borrow as `model::MetricBatch`; [`log_lines`]
+//! [`MetricTranslator`] reads an export request of metrics into [`SampleBatch`]es and [`NativeBatch`]es, which borrow as what
+//! `model` encodes, exponential histograms in the [`ExponentialForm`] that is asked for; [`log_lines`]
 //! reads one of logs. [`model::otlp::footprint`] says beforehand how much memory decoding may take.
 //!
 //! It refuses: to know where requests come from and where samples go, to read a clock (the caller tells the time), and to lose
@@ -29,11 +30,12 @@ mod exponential;
 mod lines;
 mod metrics;
 mod name;
+mod native;
 mod resource;
 #[cfg(test)]
 mod tests;
 mod text;
 
-pub use columns::SampleBatch;
+pub use columns::{Batch, NativeBatch, SampleBatch};
 pub use lines::log_lines;
-pub use metrics::{MetricTranslator, Rejected, Translated};
+pub use metrics::{ExponentialForm, MetricTranslator, Rejected, Translated};

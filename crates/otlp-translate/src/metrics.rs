@@ -6,17 +6,30 @@ use model::{Labels, MetricType, stale_marker};
 use prost::Message;
 use proto::otlp_metrics::{
     Data, ExponentialHistogramDataPoint, ExportMetricsServiceRequest, HistogramDataPoint, Metric, NO_RECORDED_VALUE,
-    Number, NumberDataPoint, ResourceMetrics, SummaryDataPoint, Temporality,
+    Number, NumberDataPoint, ResourceMetrics, SummaryDataPoint,
 };
 
 use crate::{
-    columns::{Columns, Family, SampleBatch},
+    columns::{Columns, Family, NativeBatch, NotTaken, Said, SampleBatch},
     delta::{NotAdded, Sum, Sums},
-    exponential::explicit,
+    exponential::Exponential,
     name::{Kind, metric_name, unit_name},
-    resource::{Source, labels},
+    resource::{Source, labels, scope_labels},
+    native,
     text::number_text,
 };
+
+/// What exponential histograms become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExponentialForm {
+    /// Histograms with bounds.
+    #[default]
+    Bounds,
+    /// Native histograms.
+    Native,
+    /// Both: some destinations take native ones, and the others get what has bounds.
+    Both,
+}
 
 /// Points that have no place in Prometheus' model, by reason.
 pub type Rejected = BTreeMap<&'static str, u64>;
@@ -25,6 +38,9 @@ pub type Rejected = BTreeMap<&'static str, u64>;
 #[derive(Debug, Default)]
 pub struct Translated {
     pub batches: Vec<SampleBatch>,
+    pub histograms: Vec<NativeBatch>,
+    /// What has bounds for destinations that do not take `histograms`.
+    pub stand_ins: Vec<SampleBatch>,
     /// Data points that are in them.
     pub points: u64,
     pub rejected: Rejected,
@@ -33,17 +49,23 @@ pub struct Translated {
 /// Translates the requests of one receiver, and keeps the sums of what it gets as differences.
 #[derive(Debug, Default)]
 pub struct MetricTranslator {
+    form: ExponentialForm,
     sums: Sums,
 }
 
 impl MetricTranslator {
+    /// The default makes bounds of exponential histograms.
+    pub fn new(form: ExponentialForm) -> Self {
+        Self { form, sums: Sums::default() }
+    }
+
     /// Reads a request that was checked. `now_ms` stands for times that are not said. When the samples are durable, call
     /// [`done`](Self::done), else [`undo`](Self::undo). An error says what is not protobuf.
     pub fn translate(&mut self, request: &[u8], now_ms: i64) -> Result<Translated, String> {
         let request = ExportMetricsServiceRequest::decode(request).map_err(|error| error.to_string())?;
-        let mut all = Translated::default();
+        let (mut all, mut said) = (Translated::default(), Said::default());
         for group in &request.resource_metrics {
-            Group::new(group, now_ms, &mut self.sums, &mut all).read(group);
+            Group::new(group, now_ms, self.form, &mut self.sums, &mut all, &mut said).read(group);
         }
         Ok(all)
     }
@@ -67,11 +89,17 @@ impl MetricTranslator {
 /// The points of one resource.
 struct Group<'t> {
     source: Source,
-    columns: Columns,
+    /// Labels of the scope under way.
+    scope: Vec<(String, String)>,
+    form: ExponentialForm,
+    columns: Columns<f64>,
+    natives: Columns<Vec<u8>>,
+    stand_ins: Columns<f64>,
     newest: i64,
     now_ms: i64,
     sums: &'t mut Sums,
     all: &'t mut Translated,
+    said: &'t mut Said,
 }
 
 /// A metric's points have this in common.
@@ -93,19 +121,32 @@ impl Common<'_> {
 type Reason = &'static str;
 
 impl<'t> Group<'t> {
-    fn new(group: &ResourceMetrics, now_ms: i64, sums: &'t mut Sums, all: &'t mut Translated) -> Self {
+    fn new(
+        group: &ResourceMetrics,
+        now_ms: i64,
+        form: ExponentialForm,
+        sums: &'t mut Sums,
+        all: &'t mut Translated,
+        said: &'t mut Said,
+    ) -> Self {
         let source = Source::new(group.resource.as_ref());
         let identity: Labels = [("job", &source.job), ("instance", &source.instance)].into_iter().collect();
-        let columns = Columns::new(identity.prometheus_hash());
-        Self { source, columns, newest: i64::MIN, now_ms, sums, all }
+        let stream = identity.prometheus_hash();
+        let (columns, natives, stand_ins) = (Columns::new(stream, said), Columns::new(stream, said), Columns::new(stream, said));
+        let (scope, newest) = (Vec::new(), i64::MIN);
+        Self { source, scope, form, columns, natives, stand_ins, newest, now_ms, sums, all, said }
     }
 
     fn read(mut self, group: &ResourceMetrics) {
-        for metric in group.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-            self.metric(metric);
+        for scope in &group.scope_metrics {
+            self.scope = scope_labels(scope.scope.as_ref());
+            scope.metrics.iter().for_each(|metric| self.metric(metric));
         }
+        self.scope = Vec::new();
         self.target_info();
         self.all.batches.extend(self.columns.finish());
+        self.all.histograms.extend(self.natives.finish());
+        self.all.stand_ins.extend(self.stand_ins.finish());
     }
 
     fn target_info(&mut self) {
@@ -116,7 +157,8 @@ impl<'t> Group<'t> {
         let common = Common { name: "target_info", kind: MetricType::Gauge, help, unit: "" };
         let info = std::mem::take(&mut self.source.info);
         let labels = self.labels("target_info", &info, None);
-        self.columns.push(common.family(), labels, self.newest, 1.0);
+        // Nobody counts on it: where it does not fit there is none.
+        let _ = self.columns.push(self.said, common.family(), labels, self.newest, 1.0);
     }
 
     fn metric(&mut self, metric: &Metric) {
@@ -163,13 +205,9 @@ impl<'t> Group<'t> {
                 }
             }
             Some(Data::ExponentialHistogram(histogram)) => {
-                let delta = histogram.aggregation_temporality() != Temporality::Cumulative;
                 for point in &histogram.data_points {
-                    let told = match (unnamed, delta) {
-                        (true, _) => Err("no_name"),
-                        (_, true) => Err("delta_exponential_histogram"),
-                        _ => self.exponential(common, point),
-                    };
+                    let delta = of(histogram.aggregation_temporality);
+                    let told = if unnamed { Err("no_name") } else { self.exponential(common, point, delta) };
                     book(self, told);
                 }
             }
@@ -189,12 +227,13 @@ impl<'t> Group<'t> {
         time
     }
 
-    /// `own` is sorted by name. `job` and `instance` go before attributes of these names.
+    /// `own` is sorted by name. `job`, `instance` and what the scope says go before attributes of these names.
     fn labels(&self, name: &str, own: &[(String, String)], extra: Option<(&str, &str)>) -> Labels {
         let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let source = [("job", self.source.job.as_str()), ("instance", self.source.instance.as_str())];
         let source = source.into_iter().filter(|(_, value)| !value.is_empty());
-        own.chain(source).chain([("__name__", name)]).chain(extra).collect()
+        let scope = self.scope.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        own.chain(scope).chain(source).chain([("__name__", name)]).chain(extra).collect()
     }
 
     fn put(
@@ -206,8 +245,7 @@ impl<'t> Group<'t> {
         sample: (i64, f64),
     ) -> Result<(), Reason> {
         let labels = self.labels(&format!("{}{suffix}", common.name), own, extra);
-        let taken = self.columns.push(common.family(), labels, sample.0, sample.1);
-        if taken { Ok(()) } else { Err("series_too_large") }
+        self.columns.push(self.said, common.family(), labels, sample.0, sample.1).map_err(not_taken)
     }
 
     fn number(
@@ -229,7 +267,7 @@ impl<'t> Group<'t> {
             let labels = self.labels(common.name, &own, None);
             match self.sums.add(&labels, Sum::Number(value), time, self.now_ms).map_err(not_added)? {
                 Sum::Number(sum) => sum,
-                Sum::Histogram { .. } => return Err("no_value"),
+                Sum::Histogram { .. } | Sum::Exponential(_) => return Err("no_value"),
             }
         } else {
             value
@@ -259,10 +297,54 @@ impl<'t> Group<'t> {
         self.buckets(common, &own, time, is_stale(point.flags), &bounds, &counts, count, sum)
     }
 
-    fn exponential(&mut self, common: Common<'_>, point: &ExponentialHistogramDataPoint) -> Result<(), Reason> {
+    fn exponential(
+        &mut self,
+        common: Common<'_>,
+        point: &ExponentialHistogramDataPoint,
+        delta: Result<bool, Reason>,
+    ) -> Result<(), Reason> {
         let (own, time) = (labels(point.attributes.iter()), self.time(point.time_unix_nano));
-        let (bounds, counts) = explicit(point);
-        self.buckets(common, &own, time, is_stale(point.flags), &bounds, &counts, point.count, point.sum)
+        let stale = is_stale(point.flags);
+        let mut read = Exponential::read(point);
+        let natively = self.form != ExponentialForm::Bounds;
+        if delta? && !stale {
+            // What nothing can be made of is not added.
+            if natively {
+                native::native(&read)?;
+            }
+            let labels = self.labels(common.name, &own, None);
+            let more = Sum::Exponential(Box::new(read));
+            let sum = self.sums.add(&labels, more, time, self.now_ms).map_err(not_added)?;
+            let Sum::Exponential(sum) = sum else { return Err("no_value") };
+            read = *sum;
+        }
+        if natively {
+            let histogram = if stale { native::stale() } else { native::native(&read)? };
+            let labels = self.labels(common.name, &own, None);
+            self.natives.push(self.said, common.family(), labels, time, histogram).map_err(not_taken)?;
+        }
+        match self.form {
+            ExponentialForm::Native => Ok(()),
+            ExponentialForm::Bounds => self.bounds(common, &own, time, stale, &read),
+            ExponentialForm::Both => {
+                std::mem::swap(&mut self.columns, &mut self.stand_ins);
+                let told = self.bounds(common, &own, time, stale, &read);
+                std::mem::swap(&mut self.columns, &mut self.stand_ins);
+                told
+            }
+        }
+    }
+
+    fn bounds(
+        &mut self,
+        common: Common<'_>,
+        own: &[(String, String)],
+        time: i64,
+        stale: bool,
+        of: &Exponential,
+    ) -> Result<(), Reason> {
+        let (bounds, counts) = of.explicit();
+        self.buckets(common, own, time, stale, &bounds, &counts, of.count, of.sum)
     }
 
     #[allow(clippy::too_many_arguments, reason = "all that a histogram is")]
@@ -303,6 +385,13 @@ impl<'t> Group<'t> {
             self.put(common, "", &own, Some(("quantile", &text)), value(quantile.value))?;
         }
         Ok(())
+    }
+}
+
+fn not_taken(why: NotTaken) -> Reason {
+    match why {
+        NotTaken::TooLarge => "series_too_large",
+        NotTaken::Conflict => "conflicting_point",
     }
 }
 

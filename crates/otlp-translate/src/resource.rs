@@ -1,6 +1,6 @@
 //! What a resource says of its points' series: `job`, `instance`, and `target_info`.
 
-use proto::otlp_common::{KeyValue, Resource};
+use proto::otlp_common::{InstrumentationScope, KeyValue, Resource};
 
 use crate::{name::label_name, text::text_of};
 
@@ -34,6 +34,18 @@ impl Source {
         }
         Self { job, instance, info }
     }
+}
+
+/// Labels of every series of a scope, without empty ones ("Instrumentation Scope" of the compatibility page).
+pub(crate) fn scope_labels(scope: Option<&InstrumentationScope>) -> Vec<(String, String)> {
+    let Some(scope) = scope else { return Vec::new() };
+    let own = scope.attributes.iter().filter(|attribute| !["name", "version", "schema_url"].contains(&&*attribute.key));
+    let prefixed: Vec<KeyValue> = own
+        .map(|attribute| KeyValue { key: format!("otel_scope_{}", attribute.key), value: attribute.value.clone() })
+        .collect();
+    let told = [("otel_scope_name", &scope.name), ("otel_scope_version", &scope.version)];
+    let told = told.into_iter().map(|(name, value)| (name.to_owned(), value.clone()));
+    labels(prefixed.iter()).into_iter().chain(told).filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// Attributes as labels, sorted by name; of several that have one name all values are kept, joined by `;` in the order of the

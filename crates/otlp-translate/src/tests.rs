@@ -221,7 +221,9 @@ fn an_exponential_histogram_gets_bounds_of_its_own() {
             r#"e_bucket{le="+Inf"} 10 @5000"#,
         ]
     );
-    assert_eq!(of(point.clone(), 1).rejected, [("delta_exponential_histogram", 1)].into());
+    // The first difference is the sum.
+    assert_eq!(shown(&of(point.clone(), 1)), shown(&of(point.clone(), 2)));
+    assert_eq!(of(point.clone(), 0).rejected, [("no_temporality", 1)].into());
     // Fine buckets are joined until there are few, and nothing is lost on the way.
     let fine = ExponentialHistogramDataPoint {
         scale: 20,
@@ -241,6 +243,93 @@ fn an_exponential_histogram_gets_bounds_of_its_own() {
         ..Default::default()
     };
     assert!(!shown(&of(wild, 2)).is_empty());
+}
+
+/// `name{labels} count/sum @time` of native histograms.
+fn shown_natively(all: &Translated) -> Vec<String> {
+    let mut lines = Vec::new();
+    for batch in &all.histograms {
+        let batch = batch.borrowed();
+        let mut bytes = Vec::new();
+        batch.encode(&mut bytes);
+        let contexts: Vec<_> = batch.contexts().collect();
+        for chunk in decode_batch(&bytes, &mut |_| panic!("there is no base")).unwrap() {
+            let table = contexts.iter().find(|(key, _)| *key == chunk.table).unwrap();
+            let table = SeriesTable::decode(&table.1).unwrap();
+            for (at, sample) in chunk.samples().enumerate() {
+                let read = proto::remote_write::Histogram::decode(chunk.histograms.get(at).unwrap()).unwrap();
+                assert_eq!(table.family(sample.series as usize).kind, model::MetricType::Histogram);
+                let line = line(&table, sample);
+                let sum = if is_stale(read.sum) { "stale".to_owned() } else { read.sum.to_string() };
+                lines.push(line.replace(" 0 @", &format!(" {}/{sum} @", read.count)));
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn an_exponential_histogram_is_a_native_one_where_that_is_asked_for() {
+    let point = |seconds: u64, count: u64| ExponentialHistogramDataPoint {
+        time_unix_nano: seconds * 1_000_000_000,
+        count,
+        sum: Some(count as f64),
+        positive: Some(Buckets { offset: 0, bucket_counts: vec![count] }),
+        attributes: vec![word("a", "b")],
+        ..Default::default()
+    };
+    let of = |points: Vec<ExponentialHistogramDataPoint>, temporality| {
+        let data = ExponentialHistogram { data_points: points, aggregation_temporality: temporality };
+        request(vec![metric("e", "s", Data::ExponentialHistogram(data))])
+    };
+    let once = |form, request: &[u8]| MetricTranslator::new(form).translate(request, NOW).unwrap();
+    let stale = ExponentialHistogramDataPoint { flags: NO_RECORDED_VALUE, ..point(6, 0) };
+    let request = of(vec![point(5, 4), stale], 2);
+    let all = once(ExponentialForm::Native, &request);
+    let natively = [
+        r#"e_seconds{a="b"} 4/4 @5000"#.to_owned(),
+        format!(r#"e_seconds{{a="b"}} {}/stale @6000"#, model::STALE_NAN_BITS),
+    ];
+    assert_eq!(shown_natively(&all), natively);
+    assert_eq!((shown(&all), all.points, all.stand_ins.len()), (vec![format!("{INFO}6000")], 2, 0));
+    // Destinations that take no native ones get the bounds, and nobody gets both.
+    let both = once(ExponentialForm::Both, &request);
+    assert_eq!((shown_natively(&both), shown(&both), both.points), (natively.to_vec(), shown(&all), 2));
+    let stand_ins = Translated { batches: both.stand_ins, ..Translated::default() };
+    let bounds = shown(&once(ExponentialForm::Bounds, &request));
+    assert_eq!(shown(&stand_ins), bounds[..bounds.len() - 1]);
+    // Differences are added up, also of different scales, and once.
+    let mut translator = MetricTranslator::new(ExponentialForm::Native);
+    let finer = ExponentialHistogramDataPoint { scale: 3, ..point(7, 2) };
+    for (point, sum) in [(point(6, 3), "3/3 @6000"), (finer.clone(), "5/5 @7000")] {
+        let all = translator.translate(&of(vec![point], 1), NOW).unwrap();
+        assert_eq!(shown_natively(&all), [format!(r#"e_seconds{{a="b"}} {sum}"#)]);
+        translator.done();
+    }
+    let again = translator.translate(&of(vec![finer], 1), NOW).unwrap();
+    assert_eq!(again.rejected, [("old_delta", 1)].into());
+    // What Prometheus has no scale for is told, and not added.
+    let coarse = ExponentialHistogramDataPoint { scale: -5, ..point(9, 1) };
+    for temporality in [1, 2] {
+        let all = translator.translate(&of(vec![coarse.clone()], temporality), NOW).unwrap();
+        assert_eq!((all.rejected, translator.has_added()), ([("histogram_scale", 1)].into(), false));
+    }
+}
+
+#[test]
+fn native_histograms_are_cut_into_records_that_the_queue_takes() {
+    let points = (0..3000u32).map(|number| ExponentialHistogramDataPoint {
+        time_unix_nano: 1_000_000_000,
+        count: 160 * 1_000_000,
+        sum: Some(1.0),
+        positive: Some(Buckets { offset: 0, bucket_counts: (0..160).map(|n| (n % 2) * 2_000_000).collect() }),
+        attributes: vec![word("n", &number.to_string())],
+        ..Default::default()
+    });
+    let data = ExponentialHistogram { data_points: points.collect(), aggregation_temporality: 2 };
+    let request = request(vec![metric("e", "", Data::ExponentialHistogram(data))]);
+    let all = MetricTranslator::new(ExponentialForm::Native).translate(&request, NOW).unwrap();
+    assert_eq!((all.points, shown_natively(&all).len(), all.histograms.len()), (3000, 3000, 2));
 }
 
 #[test]
@@ -321,6 +410,47 @@ fn what_has_no_place_is_counted_by_its_reason() {
     let expected = [("malformed_histogram", 1), ("no_name", 1), ("no_temporality", 1), ("no_value", 1)];
     assert_eq!((all.points, all.rejected), (0, expected.into()));
     assert!(MetricTranslator::default().translate(b"\x0a\xff", NOW).is_err());
+}
+
+#[test]
+fn series_of_two_scopes_are_two_series_and_a_request_cannot_contradict_itself() {
+    let scoped = |name: &str, value: i64, seconds: u64| {
+        let gauge = Gauge { data_points: vec![point(seconds, Number::Int(value))] };
+        let scope = InstrumentationScope {
+            name: name.to_owned(),
+            version: "1.0".to_owned(),
+            attributes: vec![word("team.name", "x"), word("name", "not this")],
+            ..Default::default()
+        };
+        let metrics = vec![metric("g", "", Data::Gauge(gauge))];
+        ScopeMetrics { scope: (!name.is_empty()).then_some(scope), metrics, ..ScopeMetrics::default() }
+    };
+    let of = |groups: Vec<Vec<ScopeMetrics>>| {
+        let group = |scope_metrics| ResourceMetrics { resource: Some(resource()), scope_metrics, ..Default::default() };
+        let request = ExportMetricsServiceRequest { resource_metrics: groups.into_iter().map(group).collect() };
+        MetricTranslator::default().translate(&request.encode_to_vec(), NOW).unwrap()
+    };
+    let all = of(vec![vec![scoped("one", 1, 5), scoped("two", 2, 5), scoped("", 3, 5)]]);
+    let labels = |name| format!(r#"a="x",b_c="1",otel_scope_name="{name}",otel_scope_team_name="x",otel_scope_version="1.0""#);
+    assert_eq!(
+        shown(&all),
+        [
+            format!("g{{{}}} 1 @5000", labels("one")),
+            format!("g{{{}}} 2 @5000", labels("two")),
+            r#"g{a="x",b_c="1"} 3 @5000"#.to_owned(),
+            format!("{INFO}5000"),
+        ]
+    );
+    assert_eq!((all.points, all.rejected.len()), (3, 0));
+    // Another value of the same series at the same time is told; the same value once more, and another time, are not.
+    let all = of(vec![
+        vec![scoped("", 1, 5), scoped("", 2, 5), scoped("", 1, 5), scoped("", 2, 6)],
+        vec![scoped("", 3, 6), scoped("", 3, 7)],
+    ]);
+    assert_eq!((all.points, all.rejected.clone()), (4, [("conflicting_point", 2)].into()));
+    let mut lines = shown(&all);
+    lines.retain(|line| !line.starts_with("target_info"));
+    assert_eq!(lines, [(1, 5), (2, 6), (3, 7)].map(|(value, at)| format!(r#"g{{a="x",b_c="1"}} {value} @{at}000"#)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The way in for metrics: encode, compress if it pays, append.
 
 use bytes::Bytes;
-use model::MetricBatch;
+use model::{ContextKey, HistogramBatch, MetricBatch};
 use queue::{Appender, Codec, Durability, Kind, LaneState, Receipt, Record};
 
 use crate::{IntakeError, off_reactor};
@@ -53,6 +53,30 @@ impl MetricIntake {
         self.put(batch, Durability::Now).await
     }
 
+    /// As [`append_now`](Self::append_now), for native histograms.
+    pub async fn append_histograms_now(&self, batch: &HistogramBatch<'_>) -> Result<Receipt, IntakeError> {
+        let items = batch.items();
+        let record = off_reactor(items > LONG / 16, || {
+            let mut raw = Vec::new();
+            batch.encode(&mut raw);
+            // Neighbouring series have much in common, other than in columns of values.
+            let packed = Self { compression: Compression::WhereItHelps, ..self.clone() };
+            packed.record(batch.stream, items, raw, batch.contexts())
+        })?;
+        self.appender.append(record, Durability::Now).await.map_err(|source| IntakeError::Queue { items, source })
+    }
+
+    /// As [`append_now`](Self::append_now), for samples that only those destinations are to get that take no native histograms.
+    pub async fn append_stand_ins_now(&self, batch: &MetricBatch<'_>) -> Result<Receipt, IntakeError> {
+        let items = batch.items();
+        let record = off_reactor(items > LONG, || {
+            let mut raw = Vec::with_capacity(64 + items as usize * 3);
+            batch.encode_stand_ins(&mut raw);
+            self.record(batch.stream, items, raw, batch.contexts())
+        })?;
+        self.appender.append(record, Durability::Now).await.map_err(|source| IntakeError::Queue { items, source })
+    }
+
     /// Whether the lane is full, or its disk refuses writes.
     pub fn is_stalled(&self) -> bool {
         matches!(self.appender.state(), LaneState::Full | LaneState::Failed)
@@ -60,19 +84,27 @@ impl MetricIntake {
 
     async fn put(&self, batch: &MetricBatch<'_>, durability: Durability) -> Result<Receipt, IntakeError> {
         let items = batch.items();
-        let record = off_reactor(items > LONG, || self.record(batch, items))?;
+        let record = off_reactor(items > LONG, || {
+            let mut raw = Vec::with_capacity(64 + items as usize * 3);
+            batch.encode(&mut raw);
+            self.record(batch.stream, items, raw, batch.contexts())
+        })?;
         self.appender.append(record, durability).await.map_err(|source| IntakeError::Queue { items, source })
     }
 
-    fn record(&self, batch: &MetricBatch<'_>, items: u32) -> Result<Record, IntakeError> {
-        let mut raw = Vec::with_capacity(64 + items as usize * 3);
-        batch.encode(&mut raw);
+    fn record(
+        &self,
+        stream: u64,
+        items: u32,
+        raw: Vec<u8>,
+        contexts: impl Iterator<Item = (ContextKey, Bytes)>,
+    ) -> Result<Record, IntakeError> {
         let too_long =
             |_| IntakeError::Encode { items, why: format!("{} bytes are too long for one record", raw.len()) };
         let raw_len = u32::try_from(raw.len()).map_err(too_long)?;
         let (codec, payload) = self.compressed(raw);
-        let contexts = batch.contexts().map(|(key, bytes)| (queue::ContextKey(key.0), bytes)).collect();
-        Ok(Record { kind: Kind::MetricBatch, codec, stream: batch.stream, items, raw_len, payload, contexts })
+        let contexts = contexts.map(|(key, bytes)| (queue::ContextKey(key.0), bytes)).collect();
+        Ok(Record { kind: Kind::MetricBatch, codec, stream, items, raw_len, payload, contexts })
     }
 
     fn compressed(&self, raw: Vec<u8>) -> (Codec, Bytes) {

@@ -158,14 +158,12 @@ pub enum Outcome {
         delivered: u32,
         /// Dropped by this destination's own rules.
         filtered: u32,
-        /// Refused for good.
-        rejected: u32,
+        /// Refused for good: how many for which reason.
+        rejected: Vec<(Reason, u32)>,
         /// Too old.
         expired: u32,
         /// In a part of the frame that cannot be read any more.
         damaged: u32,
-        /// Why `rejected` is not zero.
-        reason: Option<Reason>,
     },
     /// Older than this destination wants.
     Expired,

@@ -327,16 +327,16 @@ async fn a_mixed_outcome_is_booked_in_its_columns() {
     let reason = Reason::new("too_old");
     next(&mut reader).await.settle(Outcome::Mixed {
         delivered: 3,
-        filtered: 3,
-        rejected: 2,
+        filtered: 2,
+        rejected: vec![(reason.clone(), 2), (Reason::new("too_new"), 1)],
         expired: 1,
         damaged: 1,
-        reason: Some(reason.clone()),
     });
     let ledger = queue.ledger();
     let row = row(&ledger, "amp");
-    assert_eq!((row.delivered, row.filtered, row.rejected, row.expired, row.damaged), (3, 3, 2, 1, 1));
+    assert_eq!((row.delivered, row.filtered, row.rejected, row.expired, row.damaged), (3, 2, 3, 1, 1));
     assert_eq!(row.rejected_by.get(&reason), Some(&2));
+    assert_eq!(row.rejected_by.get(&Reason::new("too_new")), Some(&1));
     assert_balance(&ledger);
 }
 

@@ -102,7 +102,7 @@ fn encode(c: &mut Criterion) {
                 let labels =
                     labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
                 let samples = vec![Sample { value: *value, timestamp: TIME }];
-                request.timeseries.push(TimeSeries { labels, samples });
+                request.timeseries.push(TimeSeries { labels, samples, histograms: Vec::new() });
             }
             request.encode_to_vec()
         });

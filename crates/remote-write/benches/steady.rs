@@ -146,6 +146,7 @@ async fn run() {
         client: net::HttpClientConfig::default(),
         external_labels: [("cluster", "eu-west-1a"), ("region", "eu-west-1")].into_iter().collect(),
         write_relabel: Vec::new(),
+        native_histograms: false,
         backoff: Backoff { min: Duration::from_millis(30), max: Duration::from_secs(5), retry_on_http_429: true },
         batching: Batching { max_samples: max_samples as usize, max_bytes: 4 << 20, max_age: Duration::ZERO },
         shards: 4,

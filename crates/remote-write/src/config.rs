@@ -25,6 +25,8 @@ pub struct DestinationConfig {
     /// Added where missing, before `write_relabel`.
     pub external_labels: Labels,
     pub write_relabel: Vec<Rule>,
+    /// Native histograms are sent as such; else what stands in for them (`send_native_histograms`). Default false.
+    pub native_histograms: bool,
     pub backoff: Backoff,
     pub batching: Batching,
     /// Requests in flight at most. Those of a stream follow each other; a small load uses one shard, a backlog all.

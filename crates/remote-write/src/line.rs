@@ -341,18 +341,15 @@ impl Line {
         for share in &load.shares {
             let stored = u32::try_from(left).unwrap_or(u32::MAX).min(share.kept);
             left -= u64::from(stored);
-            let tally = Tally {
+            let mut tally = Tally {
                 delivered: stored,
                 filtered: share.filtered,
                 expired: share.expired,
-                rejected: share.kept - stored + share.undecodable,
                 damaged: share.damaged,
-                loss: match lost {
-                    Some((loss, _)) if stored < share.kept => Some(loss),
-                    _ if share.undecodable > 0 => Some(Loss::Undecodable),
-                    _ => None,
-                },
+                ..Tally::default()
             };
+            tally.reject(lost.map_or(Loss::BadRequest, |(loss, _)| loss), share.kept - stored);
+            tally.reject(Loss::Undecodable, share.undecodable);
             sum.add(&tally);
             if let Some(lot) = self.lots.get_mut(share.lot) {
                 lot.tally.add(&tally);

@@ -5,6 +5,8 @@
 
 use std::{collections::VecDeque, ops::Range};
 
+use model::Audience;
+
 use crate::{
     lot::Lot,
     verdict::Loss,
@@ -121,7 +123,9 @@ pub(crate) fn write_body(
                     continue;
                 }
             };
+            let histograms = (chunk.audience == Audience::WithHistograms).then_some(&chunk.histograms);
             for (place, sample) in (at + skip..).zip(chunk.samples().take(take as usize).skip(skip as usize)) {
+                let histogram = histograms.map(|all| all.get((place - at) as usize).unwrap_or_default());
                 let fate = table.fate(sample.series);
                 match fate {
                     Fate::Kept(_) if cutoff.is_some_and(|cutoff| sample.timestamp_ms < cutoff) => share.expired += 1,
@@ -130,14 +134,23 @@ pub(crate) fn write_body(
                             stamp_ms = sample.timestamp_ms;
                             stamp = Stamp::new(stamp_ms);
                         }
-                        let length = Body::sample_len(labels, sample.value, &stamp);
+                        let length = match histogram {
+                            None => Body::sample_len(labels, sample.value, &stamp),
+                            Some(histogram) => Body::histogram_len(labels, histogram, &stamp),
+                        };
                         if load.kept >= limits.samples || (bytes + length > limits.bytes && load.kept > 0) {
                             load.end = Place { lot: index, sample: place };
                             load.shares.push(share);
                             return load;
                         }
-                        if let Some(press) = &mut press {
-                            press.put_sample(table, sample.series, sample.value, &stamp, length);
+                        match (&mut press, histogram) {
+                            (None, _) => {}
+                            (Some(press), None) => {
+                                press.put_sample(table, sample.series, sample.value, &stamp, length);
+                            }
+                            (Some(press), Some(histogram)) => {
+                                press.put_histogram(table, sample.series, histogram, &stamp, length);
+                            }
                         }
                         bytes += length;
                         share.kept += 1;

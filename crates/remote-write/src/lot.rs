@@ -58,25 +58,36 @@ impl Drop for Pending {
 }
 
 /// Where samples ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
     pub(crate) delivered: u32,
     pub(crate) filtered: u32,
     pub(crate) expired: u32,
-    pub(crate) rejected: u32,
     pub(crate) damaged: u32,
-    /// The first reason of `rejected`.
-    pub(crate) loss: Option<Loss>,
+    /// Each reason once.
+    pub(crate) rejected: Vec<(Loss, u32)>,
 }
 
 impl Tally {
+    /// Refused for good.
+    pub(crate) fn reject(&mut self, loss: Loss, items: u32) {
+        match self.rejected.iter_mut().find(|(known, _)| *known == loss) {
+            Some((_, count)) => *count += items,
+            None if items > 0 => self.rejected.push((loss, items)),
+            None => {}
+        }
+    }
+
+    pub(crate) fn refused(&self) -> u32 {
+        self.rejected.iter().map(|(_, items)| *items).sum()
+    }
+
     pub(crate) fn add(&mut self, more: &Self) {
         self.delivered += more.delivered;
         self.filtered += more.filtered;
         self.expired += more.expired;
-        self.rejected += more.rejected;
         self.damaged += more.damaged;
-        self.loss = self.loss.or(more.loss);
+        more.rejected.iter().for_each(|(loss, items)| self.reject(*loss, *items));
     }
 
     /// What the queue is told of a frame of `items`.
@@ -93,10 +104,9 @@ impl Tally {
         Outcome::Mixed {
             delivered: self.delivered,
             filtered: self.filtered,
-            rejected: self.rejected,
+            rejected: self.rejected.iter().map(|(loss, items)| (Reason::new(loss.as_str()), *items)).collect(),
             expired: self.expired,
             damaged: self.damaged,
-            reason: self.loss.map(|loss| Reason::new(loss.as_str())),
         }
     }
 }
@@ -158,10 +168,13 @@ impl Lot {
         let mut length = 0;
         for (chunk, table) in self.chunks().iter().zip(&self.tables) {
             let Ok(table) = table else { continue };
-            for sample in chunk.samples() {
-                if let Fate::Kept(labels) = table.fate(sample.series) {
-                    length += Body::sample_len(labels, sample.value, &Stamp::new(sample.timestamp_ms));
-                }
+            for (at, sample) in chunk.samples().enumerate() {
+                let Fate::Kept(labels) = table.fate(sample.series) else { continue };
+                let stamp = Stamp::new(sample.timestamp_ms);
+                length += match chunk.histograms.get(at) {
+                    None => Body::sample_len(labels, sample.value, &stamp),
+                    Some(histogram) => Body::histogram_len(labels, histogram, &stamp),
+                };
             }
         }
         length
@@ -187,6 +200,10 @@ impl Lot {
 
 /// One for each chunk. All that have to be read are read in one go.
 fn tables_of(claim: &MetricClaim, tables: &WireTables) -> Vec<Result<Arc<WireTable>, Loss>> {
+    // What is for other destinations (all of a frame or nothing) is filtered out: its table keeps no series.
+    if claim.chunks.iter().any(|chunk| !tables.takes(chunk.audience)) {
+        return claim.chunks.iter().map(|chunk| Ok(WireTables::of_nothing(chunk.series))).collect();
+    }
     let known = tables.get_all(claim.chunks.iter().map(|chunk| &chunk.table));
     let missing = known.iter().any(Option::is_none);
     off_reactor(missing, || {
@@ -219,11 +236,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn items_of_one_frame_that_were_refused_for_several_reasons_are_counted_under_each() {
+        let mut tally = Tally { delivered: 1, ..Tally::default() };
+        tally.reject(Loss::TooOld, 2);
+        tally.reject(Loss::TooNew, 3);
+        let mut sum = Tally::default();
+        sum.reject(Loss::TooOld, 1);
+        sum.add(&tally);
+        let Outcome::Mixed { delivered: 1, rejected, .. } = sum.outcome(7) else { panic!("{sum:?}") };
+        assert_eq!(rejected, [(Reason::new("too_old"), 3), (Reason::new("too_new"), 3)]);
+    }
+
+    #[test]
     fn a_damaged_table_is_damage_and_no_refusal() {
         let tally = Tally { delivered: 7, damaged: 3, ..Tally::default() };
-        let Outcome::Mixed { delivered: 7, rejected: 0, damaged: 3, reason: None, .. } = tally.outcome(10) else {
+        let Outcome::Mixed { delivered: 7, rejected, damaged: 3, .. } = tally.outcome(10) else {
             panic!("{:?}", tally.outcome(10));
         };
+        assert!(rejected.is_empty());
         let whole = Tally { damaged: 10, ..Tally::default() };
         assert_eq!(whole.outcome(10), Outcome::Damaged);
     }

@@ -199,6 +199,7 @@ mod tests {
             client: net::HttpClientConfig::default(),
             external_labels: [("zone", "a"), ("Cluster", "b")].into_iter().collect(),
             write_relabel: Vec::new(),
+            native_histograms: false,
             backoff: Backoff {
                 min: std::time::Duration::ZERO,
                 max: std::time::Duration::ZERO,

@@ -98,8 +98,10 @@ struct Shared {
 #[derive(Debug)]
 struct Board {
     snapshot: DestinationSnapshot,
-    /// Shards whose last answer was not good.
-    failing: BTreeSet<u32>,
+    /// Roads whose last answer was not good.
+    failing: BTreeSet<Track>,
+    /// Those of them that hold the destination.
+    holding: BTreeSet<Track>,
     /// Lines that may be said now; one comes back every [`PAUSE`].
     allowance: u32,
     counted_at: Instant,
@@ -117,9 +119,46 @@ struct LossLine {
     unsaid: u64,
 }
 
+/// One order of requests: a shard, and the address that it sends to where it sends to several.
+pub(crate) type Track = (u32, u64);
+
+/// An order of requests that is under way: when it is over, whatever came of it, its failures say nothing any more.
+#[derive(Debug)]
+pub(crate) struct Way<'a> {
+    status: &'a DestinationStatus,
+    track: Track,
+}
+
+impl Way<'_> {
+    /// A request came to its end and the far end works; `accepted`: it took all of it.
+    pub(crate) fn working(&self, accepted: bool) {
+        self.status.works(self.track, accepted);
+    }
+
+    /// A request has to be repeated.
+    pub(crate) fn retrying(&self, why: &str) {
+        self.status.fails(self.track, why);
+    }
+
+    /// The far end refuses us as we are. Other tracks may work nevertheless: that is no end of it.
+    pub(crate) fn held(&self, why: String) {
+        let mut board = self.status.0.board.lock();
+        board.holding.insert(self.track);
+        self.status.enter(board, DestinationState::Held { why });
+    }
+}
+
+impl Drop for Way<'_> {
+    fn drop(&mut self) {
+        let mut board = self.status.0.board.lock();
+        board.failing.remove(&self.track);
+        board.holding.remove(&self.track);
+    }
+}
+
 /// Changes of state that are told at once, before they are told one each [`PAUSE`].
 const AT_ONCE: u32 = 6;
-const PAUSE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_secs(180);
 /// The log says the same kind of loss no more often than this.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -149,6 +188,7 @@ impl DestinationStatus {
         let board = Board {
             snapshot,
             failing: BTreeSet::new(),
+            holding: BTreeSet::new(),
             allowance: AT_ONCE,
             counted_at: Instant::now(),
             unsaid: 0,
@@ -179,25 +219,39 @@ impl DestinationStatus {
 
     /// A shard's request came to its end and the far end works; `accepted`: it took all of it.
     pub(crate) fn working(&self, shard: u32, accepted: bool) {
-        let mut board = self.0.board.lock();
-        if accepted {
-            board.snapshot.last_success = Some(SystemTime::now());
-        }
-        board.failing.remove(&shard);
-        let was_held = matches!(board.snapshot.state, DestinationState::Held { .. });
-        if was_held {
-            board.failing.clear();
-        }
-        if board.failing.is_empty() {
-            self.enter(board, DestinationState::Healthy);
-        }
+        self.works((shard, 0), accepted);
     }
 
     /// A shard's request has to be repeated.
     pub(crate) fn retrying(&self, shard: u32, why: &str) {
+        self.fails((shard, 0), why);
+    }
+
+    /// A shard begins to bring something to one of several addresses.
+    pub(crate) fn way(&self, shard: u32, address: u64) -> Way<'_> {
+        Way { status: self, track: (shard, address) }
+    }
+
+    fn works(&self, track: Track, accepted: bool) {
+        let mut board = self.0.board.lock();
+        if accepted {
+            board.snapshot.last_success = Some(SystemTime::now());
+        }
+        board.failing.remove(&track);
+        board.holding.remove(&track);
+        let was_held = matches!(board.snapshot.state, DestinationState::Held { .. });
+        if was_held && board.holding.is_empty() {
+            board.failing.clear();
+        }
+        if board.failing.is_empty() && board.holding.is_empty() {
+            self.enter(board, DestinationState::Healthy);
+        }
+    }
+
+    fn fails(&self, track: Track, why: &str) {
         let mut board = self.0.board.lock();
         board.snapshot.retries += 1;
-        board.failing.insert(shard);
+        board.failing.insert(track);
         // Trouble on the way does not change that the far end has to be put right.
         if !matches!(board.snapshot.state, DestinationState::Held { .. }) {
             self.enter(board, DestinationState::Retrying { why: why.to_owned() });
@@ -390,6 +444,27 @@ mod tests {
         assert_eq!(status.state().word(), "retrying");
         status.working(1, true);
         assert_eq!(status.state(), DestinationState::Healthy);
+    }
+
+    #[test]
+    fn an_address_that_works_does_not_end_the_trouble_of_another() {
+        let status = status();
+        let (good, bad) = (status.way(0, 1), status.way(0, 2));
+        let said = |status: &DestinationStatus| AT_ONCE - status.0.board.lock().allowance;
+        for _ in 0..50 {
+            bad.retrying("ThrottlingException");
+            good.working(true);
+        }
+        assert_eq!((status.state().word(), said(&status)), ("retrying", 1));
+        for _ in 0..50 {
+            bad.held("AccessDeniedException".into());
+            good.working(true);
+        }
+        assert_eq!((status.state().word(), said(&status)), ("held", 2));
+        // The queue gave its lines up.
+        drop(bad);
+        good.working(true);
+        assert_eq!((status.state(), said(&status)), (DestinationState::Healthy, 3));
     }
 
     #[test]

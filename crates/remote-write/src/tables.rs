@@ -6,19 +6,24 @@
 use std::{sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
-use model::{ContextKey, ModelError, SeriesTable};
+use model::{Audience, ContextKey, ModelError, SeriesTable};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
     metadata::MetadataBook,
-    wire::{rewrite::Rewrite, table::WireTable},
+    wire::{
+        rewrite::Rewrite,
+        table::{WireTable, WireTableBuilder},
+    },
 };
 
 /// See the file's head.
 #[derive(Debug)]
 pub(crate) struct WireTables {
     rewrite: Rewrite,
+    /// Whether native histograms are sent, and not what stands in for them.
+    native_histograms: bool,
     families: Option<Arc<MetadataBook>>,
     cache: Mutex<Cache>,
     max_bytes: usize,
@@ -41,11 +46,30 @@ struct Entry {
 impl WireTables {
     pub(crate) fn new(
         rewrite: Rewrite,
+        native_histograms: bool,
         families: Option<Arc<MetadataBook>>,
         max_bytes: usize,
         max_idle: Duration,
     ) -> Self {
-        Self { rewrite, families, cache: Mutex::default(), max_bytes, max_idle }
+        Self { rewrite, native_histograms, families, cache: Mutex::default(), max_bytes, max_idle }
+    }
+
+    /// Whether this destination sends samples for this audience.
+    pub(crate) fn takes(&self, audience: Audience) -> bool {
+        match audience {
+            Audience::All => true,
+            Audience::WithHistograms => self.native_histograms,
+            Audience::WithoutHistograms => !self.native_histograms,
+        }
+    }
+
+    /// A table that drops every series.
+    pub(crate) fn of_nothing(series: u32) -> Arc<WireTable> {
+        let mut table = WireTableBuilder::new();
+        for _ in 0..series {
+            table.add_series(None::<[u32; 0]>);
+        }
+        Arc::new(table.build())
     }
 
     pub(crate) fn get(&self, key: &ContextKey) -> Option<Arc<WireTable>> {
@@ -140,7 +164,7 @@ mod tests {
 
     #[test]
     fn they_stay_within_their_bytes_and_forget_the_longest_unused() {
-        let tables = WireTables::new(Rewrite::default(), None, 30_000, Duration::from_secs(600));
+        let tables = WireTables::new(Rewrite::default(), false, None, 30_000, Duration::from_secs(600));
         let first = make(&tables, 0);
         for seed in 1..100 {
             make(&tables, seed);
@@ -152,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_table_unused_for_long_goes_with_the_next_new_one() {
-        let tables = WireTables::new(Rewrite::default(), None, usize::MAX, Duration::ZERO);
+        let tables = WireTables::new(Rewrite::default(), false, None, usize::MAX, Duration::ZERO);
         let first = make(&tables, 0);
         make(&tables, 1);
         assert!(tables.get(&first).is_none());
@@ -160,7 +184,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_table_are_an_error() {
-        let tables = WireTables::new(Rewrite::default(), None, usize::MAX, Duration::from_secs(1));
+        let tables = WireTables::new(Rewrite::default(), false, None, usize::MAX, Duration::from_secs(1));
         assert!(tables.make(ContextKey::NONE, b"no table").is_err());
         assert_eq!(tables.memory(), 0);
     }

@@ -3,7 +3,7 @@
 use model::{Labels, MetricType, SeriesTable, SeriesTableBuilder};
 use proptest::prelude::*;
 use prost::Message;
-use proto::remote_write::{Label, MetricMetadata, Sample, TimeSeries, WriteRequest};
+use proto::remote_write::{BucketSpan, Histogram, Label, MetricMetadata, Sample, TimeSeries, WriteRequest};
 use relabel::{Action, Rule, RuleSource};
 use remote_write::{
     Rewrite,
@@ -53,7 +53,7 @@ fn expected(series: &[Labels], samples: &[(usize, f64, i64)], rewrite: &Rewrite)
         let kept = relabel::process(&mut labels, &rewrite.write_relabel) && !labels.is_empty();
         let labels = labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
         let samples = vec![Sample { value: *value, timestamp: *timestamp }];
-        kept.then_some(TimeSeries { labels, samples })
+        kept.then_some(TimeSeries { labels, samples, histograms: Vec::new() })
     });
     WriteRequest { timeseries: timeseries.collect(), ..WriteRequest::default() }
 }
@@ -97,6 +97,32 @@ proptest! {
     ) {
         let samples: Vec<_> = picks.iter().map(|(index, value, time)| (index.index(series.len()), *value, *time)).collect();
         check(&series, &samples, &Rewrite { external_labels: external, write_relabel: Vec::new() });
+    }
+
+    #[test]
+    fn native_histograms_are_what_prost_would_write(
+        labels in labels(),
+        picks in prop::collection::vec((1u64.., time(), prop::collection::vec(any::<i64>(), 0..40)), 0..10),
+    ) {
+        let wire = Rewrite::default().apply(&table(std::slice::from_ref(&labels)));
+        let (mut body, mut expected) = (Body::default(), WriteRequest::default());
+        for (count, timestamp, positive_deltas) in picks {
+            let histogram = Histogram {
+                count,
+                sum: 1.5,
+                positive_spans: vec![BucketSpan { offset: -7, length: positive_deltas.len() as u32 }],
+                positive_deltas,
+                ..Histogram::default()
+            };
+            let (before, stamp) = (body.len(), Stamp::new(timestamp));
+            let bytes = histogram.encode_to_vec();
+            let Fate::Kept(length) = body.put_histogram(&wire, 0, &bytes, &stamp) else { panic!("it is kept") };
+            prop_assert_eq!(body.len() - before, Body::histogram_len(length, &bytes, &stamp));
+            let labels = labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
+            let histograms = vec![Histogram { timestamp, ..histogram }];
+            expected.timeseries.push(TimeSeries { labels, histograms, ..TimeSeries::default() });
+        }
+        prop_assert_eq!(body.bytes(), expected.encode_to_vec());
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn allocations(protocol: LogProtocol, lines: usize) -> usize {
         client: net::HttpClientConfig::default(),
         external_labels: Labels::new(),
         write_relabel: Vec::new(),
+        native_histograms: false,
         backoff: Backoff { min: Duration::ZERO, max: Duration::ZERO, retry_on_http_429: true },
         batching: Batching { max_samples: usize::MAX, max_bytes: usize::MAX, max_age: Duration::ZERO },
         shards: 1,

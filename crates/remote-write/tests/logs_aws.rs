@@ -194,6 +194,9 @@ async fn what_the_service_does_not_keep_is_booked_by_reason_and_not_sent_again()
     let running = house.run(cloudwatch(&fake, true));
     let row = house.settled().await;
     assert_eq!((row.delivered, row.rejected, fake.seen().len()), (6, 4, 1));
+    // All of them lay in one frame.
+    let booked: Vec<_> = row.rejected_by.iter().map(|(reason, lines)| (reason.as_str(), *lines)).collect();
+    assert_eq!(booked, [("retention", 1), ("too_new", 1), ("too_old", 2)]);
     let rejected = running.status.snapshot().rejected;
     assert_eq!(rejected.into_iter().collect::<Vec<_>>(), [("retention", 1), ("too_new", 1), ("too_old", 2)]);
     let mut text = String::new();

@@ -37,6 +37,7 @@ async fn a_token_that_was_revoked_before_its_time_is_replaced_at_once() {
         scopes: Vec::new(),
         token_url: fake.url.join("/token").unwrap(),
         endpoint_params: Default::default(),
+        timeout: None,
         tls: TlsConfig::default(),
         proxy: ProxyConfig::None,
     })));

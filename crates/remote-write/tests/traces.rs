@@ -21,6 +21,7 @@ use remote_write::{
 };
 use serde_json::{Value, json};
 use support::{Fake, Reply, Seen, refused, status, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use traces_support::{TraceHouse, config, names, request};
 
 fn http() -> OtlpProtocol {
@@ -324,6 +325,31 @@ async fn grpc(answers: &'static [(&'static str, &'static str)]) -> (url::Url, Ar
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(serve)).await.unwrap() });
     (url, seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_speaks_http_2_alone_is_told_to_be_one_of_grpc() {
+    let house = TraceHouse::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: url::Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    // Servers of gRPC begin with their settings, read what is no preface of HTTP/2, and hang up.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut request, settings) = ([0; 1024], [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
+            let _ = stream.write_all(&settings).await;
+            let _ = stream.read(&mut request).await;
+            // GOAWAY: a protocol error.
+            let _ = stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]).await;
+        }
+    });
+    house.append_spans(1, "a", 2).await;
+    let running = house.run(config(&url, http()));
+    until("held", || async { matches!(running.status.state(), DestinationState::Held { .. }) }).await;
+    let told = format!("{:?}", running.status.state());
+    assert!(told.contains("write `protocol: grpc`, or the port of OTLP/HTTP (4318)"), "{told}");
+    let row = house.row();
+    assert_eq!((row.pending_items, row.rejected), (2, 0));
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

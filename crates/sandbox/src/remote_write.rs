@@ -370,7 +370,7 @@ pub(crate) mod tests {
         let sample = (any::<u64>(), any::<i64>())
             .prop_map(|(bits, timestamp)| proto::remote_write::Sample { value: f64::from_bits(bits), timestamp });
         let series = (proptest::collection::vec(label, 0..5), proptest::collection::vec(sample, 0..5))
-            .prop_map(|(labels, samples)| proto::remote_write::TimeSeries { labels, samples });
+            .prop_map(|(labels, samples)| proto::remote_write::TimeSeries { labels, samples, histograms: Vec::new() });
         proptest::collection::vec(series, 0..5)
             .prop_map(|timeseries| proto::remote_write::WriteRequest { timeseries, metadata: Vec::new() })
     }

@@ -2,7 +2,10 @@
 
 mod support;
 
-use std::{io::Write, time::SystemTime};
+use std::{
+    io::{Read, Write},
+    time::SystemTime,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sandbox::{Fault, Identity, Outcome, Partial, Running, SandboxConfig};
@@ -289,6 +292,30 @@ async fn otlp_is_signed_counted_and_held_to_aws_limits() {
     ] {
         let answer = post(&running, signer.as_ref(), path, headers, body).await;
         assert_eq!(answer.status, status, "{path} {headers:?}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_plain_collector_takes_zstd_and_aws_does_not() {
+    let running = cloud().await;
+    let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "zstd")];
+    let body = export(3, &message(5, b"body"));
+    let packed = zstd::encode_all(&*body, 3).unwrap();
+    let answer = post(&running, None, "/plain/v1/traces", &headers, packed.clone()).await;
+    assert_eq!((answer.status, running.state().records[0].records), (200, 3), "{}", answer.body);
+    assert_eq!(running.records(Some("otlp-request:/plain/v1/traces"), None).len(), 1);
+    let answer = post(&running, Some(&Signer::new("xray")), "/v1/traces", &headers, packed.clone()).await;
+    assert!(answer.status == 400 && answer.body.contains("AWS takes gzip"), "{} {}", answer.status, answer.body);
+    // Torn, no zstd at all, and a few bytes that would become 256 MiB.
+    let bomb = zstd::encode_all(std::io::repeat(0).take(256 << 20), 3).unwrap();
+    let mut wide = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    wide.window_log(27).unwrap();
+    wide.include_contentsize(false).unwrap();
+    wide.write_all(&body).unwrap();
+    let torn = packed[..packed.len() - 3].to_vec();
+    for (body, status) in [(torn, 400), (b"no zstd".to_vec(), 400), (bomb, 413), (wide.finish().unwrap(), 400)] {
+        let answer = post(&running, None, "/plain/v1/traces", &headers, body).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
     }
 }
 

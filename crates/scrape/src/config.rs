@@ -69,12 +69,32 @@ pub struct Limits {
 /// Bytes of a body for each sample that it may have where no `sample_limit` is set. A line of an exporter has about a
 /// hundred; what has many more, shorter ones is made to fill memory, of which a series takes more than such a line.
 const BYTES_A_SAMPLE: u64 = 64;
+/// Samples that a body may have however small it has to be: what these can fill is bounded anyhow.
+const FEWEST_MOST: u64 = 1 << 20;
 
 impl Limits {
-    /// Samples after metric relabelling that a body may have: the limit that is set, else as many as a body of the largest
-    /// size has of an exporter's kind, a million without `body_size_limit`.
+    /// Samples after metric relabelling that a body may have: the limit that is set, else a million, or as many as a larger
+    /// `body_size_limit` has of an exporter's kind.
     pub(crate) fn most_samples(&self) -> u64 {
-        if self.samples == 0 { bodies::limit_of(self) / BYTES_A_SAMPLE } else { self.samples }
+        match self.samples {
+            0 => (bodies::limit_of(self) / BYTES_A_SAMPLE).max(FEWEST_MOST),
+            limit => limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_body_size_limit_limits_no_samples() {
+        let most = |body_size, samples| Limits { body_size, samples, ..Limits::default() }.most_samples();
+        for body in [0, 60, 20_000, 64 << 20] {
+            assert_eq!(most(body, 0), 1 << 20, "{body}");
+        }
+        assert_eq!(most(640 << 20, 0), 10 << 20);
+        assert_eq!(most(20_000, 7), 7);
     }
 }
 

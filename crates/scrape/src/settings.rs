@@ -26,8 +26,7 @@ impl Settings {
     pub(crate) fn new(job: JobConfig, before: Option<&Self>) -> Result<Self, ScrapeError> {
         let client = match before {
             Some(before) if before.job.client == job.client => before.client.clone(),
-            _ => Client::new(&job.client, ClientOptions::default())
-                .map_err(|source| ScrapeError::Client { job: job.job_name.clone(), source })?,
+            _ => client(&job)?,
         };
         let same_samples = |a: &JobConfig, b: &JobConfig| {
             (a.honor_labels, a.honor_timestamps, a.track_timestamps_staleness)
@@ -50,5 +49,23 @@ impl Settings {
             cache_version,
             job,
         })
+    }
+}
+
+/// Certificates that are not there, or are none, are its targets' trouble alone: they are down with the reason until the files are
+/// right.
+fn client(job: &JobConfig) -> Result<Client, ScrapeError> {
+    let of_job = |source| ScrapeError::Client { job: job.job_name.clone(), source };
+    match Client::new(&job.client, ClientOptions::default()) {
+        Err(net::NetError::File { what, .. }) => {
+            tracing::error!(
+                job = job.job_name,
+                error = what,
+                "this job's https targets are down until the file is right; it is looked at every 10 s"
+            );
+            let options = ClientOptions { files_may_be_wrong: true, ..ClientOptions::default() };
+            Client::new(&job.client, options).map_err(of_job)
+        }
+        made => made.map_err(of_job),
     }
 }

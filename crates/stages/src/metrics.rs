@@ -150,6 +150,9 @@ fn wall_clock() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// The help of a metric whose configuration describes it nowhere.
+const UNDESCRIBED: &str = "Made of log lines by a metrics stage";
+
 /// An instance's metric, while a pipeline has it.
 type Defined = (Option<Arc<str>>, Weak<Series>);
 
@@ -186,7 +189,9 @@ impl Collector for Custom {
                 (SeriesKind::Gauge, _) => (name.as_str(), MetricType::Gauge),
                 (SeriesKind::Histogram(_), _) => (name.as_str(), MetricType::Histogram),
             };
-            let metric = encoder.encode_descriptor(name, newest.help(), None, kind)?;
+            let mut helps = living.iter().rev().map(|(_, series)| series.help());
+            let help = helps.find(|help| !help.trim().is_empty()).unwrap_or(UNDESCRIBED);
+            let metric = encoder.encode_descriptor(name, help, None, kind)?;
             Served { totals: &totals, kind }.encode(metric)?;
         }
         Ok(())

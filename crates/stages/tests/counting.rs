@@ -80,6 +80,8 @@ fn custom_metrics_keep_their_exact_names_and_labels() {
     run.line("{app=\"a\"}", "took=5s lvl=2.5 ok=yes", 591);
     run.line("{app=\"a\"}", "took=never lvl=many", 592);
     run.serves("promtail_custom_lines_total{app=\"a\"} 3.0");
+    run.serves("# HELP promtail_custom_lines lines");
+    run.serves("# HELP promtail_custom_bad_words Made of log lines by a metrics stage");
     run.serves("promtail_custom_bytes_total{app=\"a\"} 63.0");
     run.serves("promtail_custom_bad_words{app=\"a\"} 1.0");
     run.serves("my_level{app=\"a\"} 2.5");

@@ -179,6 +179,13 @@ pub enum PolicyRule {
         key: String,
         values: Vec<String>,
     },
+    /// One of the conditions holds for a span, or one of the others for an event of a span. With `ignore_errors` a condition that has
+    /// no answer does not hold; else a trace that meets one is not sampled by this policy.
+    Ottl {
+        spans: Vec<String>,
+        events: Vec<String>,
+        ignore_errors: bool,
+    },
     /// All of them.
     And(Vec<PolicyConfig>),
     /// The first that samples, within its own part of the spans in a second.

@@ -292,10 +292,9 @@ impl Stage {
                     filtered => Outcome::Mixed {
                         delivered: forwarded,
                         filtered,
-                        rejected: 0,
+                        rejected: Vec::new(),
                         expired: 0,
                         damaged: 0,
-                        reason: None,
                     },
                 });
             }

@@ -45,7 +45,7 @@ impl Shed {
 pub(crate) fn fit(mut segment: Segment<'_>, most: usize) -> (String, Shed) {
     let most = most.max(LEAST);
     let mut shed = Shed::default();
-    let steps: [fn(&mut Segment<'_>, usize, &mut Shed); 7] = [
+    let steps: [fn(&mut Segment<'_>, usize, &mut Shed); 8] = [
         |segment, _, shed| frames(segment, 32, shed),
         |segment, over, shed| metadata(segment, over, shed),
         |segment, _, shed| texts(segment, 2048, shed),
@@ -53,8 +53,8 @@ pub(crate) fn fit(mut segment: Segment<'_>, most: usize) -> (String, Shed) {
             frames(segment, 4, shed);
             exceptions(segment, 8, shed);
         },
+        |segment, over, shed| as_many_links(segment, over, shed),
         |segment, _, shed| {
-            links(segment, 20, shed);
             annotations(segment, 50, shed);
             texts(segment, 256, shed);
         },
@@ -188,6 +188,21 @@ fn texts(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {
         }
     }
 }
+
+/// Links lose their attributes, and as many go as it takes to save `over` bytes, but for the first [`LINKS`].
+fn as_many_links(segment: &mut Segment<'_>, over: usize, shed: &mut Shed) {
+    let before: usize = segment.links.iter().map(|link| json(link).len()).sum();
+    links(segment, usize::MAX, shed);
+    let mut saved = before.saturating_sub(segment.links.iter().map(|link| json(link).len()).sum());
+    while saved < over && segment.links.len() > LINKS {
+        // And its comma.
+        saved += segment.links.pop().map_or(0, |link| json(&link).len() + 1);
+        shed.links += 1;
+    }
+}
+
+/// Links that stay as long as anything else can go.
+const LINKS: usize = 20;
 
 fn links(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {
     shed.links += segment.links.len().saturating_sub(most);

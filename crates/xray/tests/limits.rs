@@ -56,6 +56,30 @@ fn long_queries_and_many_annotations_are_cut_and_counted() {
     assert!(documents[0].json.len() <= SMALL && documents[0].shed.annotations > 0);
 }
 
+#[test]
+fn as_many_links_stay_as_fit() {
+    let link = |number: u32| Link {
+        trace_id: [[5, 0, 0, 0].as_slice(), &[7; 8], &number.to_be_bytes()].concat(),
+        span_id: u64::from(number + 1).to_be_bytes().to_vec(),
+        attributes: vec![pair("a", "b")],
+        ..Link::default()
+    };
+    let linked = |links: u32| {
+        let mut span = span(SpanKind::Server, true, vec![]);
+        span.links = (0..links).map(link).collect();
+        shed_of(&span, vec![], 64_000)
+    };
+    let count = |document: &Value| document["links"].as_array().map_or(0, Vec::len);
+    let (document, shed) = linked(400);
+    assert_eq!((count(&document), shed.total()), (400, 0));
+    // Their attributes go first, then as many of the last as it takes.
+    let (document, shed) = linked(700);
+    assert_eq!((count(&document), shed.links, shed.metadata), (700, 0, 700));
+    let (document, shed) = linked(1000);
+    assert_eq!(count(&document) + shed.links, 1000);
+    assert!(document.to_string().len() > 63_800, "{} bytes are used", document.to_string().len());
+}
+
 fn any_value() -> impl Strategy<Value = AnyValue> {
     let text = prop_oneof![
         any::<String>(),

@@ -53,6 +53,7 @@ fn destination(protocol: ProtocolConfig) -> DestinationConfig {
         client: net::HttpClientConfig::default(),
         external_labels: model::Labels::new(),
         write_relabel: Vec::new(),
+        native_histograms: false,
         backoff: Backoff { min: Duration::from_millis(30), max: Duration::from_secs(5), retry_on_http_429: true },
         batching: Batching { max_samples: 2000, max_bytes: 4 << 20, max_age: Duration::ZERO },
         shards: 1,

@@ -151,18 +151,31 @@ impl House {
                 let name = Name { hostname, port, timeout };
                 tokio::spawn(async move {
                     let look = async {
+                        let mut failing = false;
                         loop {
                             let addresses = name.resolve().await;
                             metrics.resolved(&instance, "dns", addresses.is_ok());
+                            let failed = addresses.is_err();
                             match addresses {
-                                Ok(addresses) => tell(&found, addresses, || metrics.backends_changed(&instance, "dns")),
-                                Err(error) => tracing::warn!(
+                                Ok(addresses) => {
+                                    if failing {
+                                        tracing::info!(
+                                            instance,
+                                            hostname = name.hostname,
+                                            "backends are looked up again"
+                                        );
+                                    }
+                                    tell(&found, addresses, || metrics.backends_changed(&instance, "dns"));
+                                }
+                                Err(error) if !failing => tracing::warn!(
                                     instance,
                                     hostname = name.hostname,
                                     error,
                                     "backends cannot be looked up; those that were found before stay"
                                 ),
+                                Err(_) => {}
                             }
+                            failing = failed;
                             tokio::time::sleep(interval).await;
                         }
                     };

@@ -83,7 +83,11 @@ impl Prepared {
         }
         let mut found = BTreeMap::new();
         for (job, discoveries) in jobs(&plan) {
-            check_client(&job.client).with_context(|| format!("job {}", job.job_name))?;
+            match check_client(&job.client) {
+                // Its targets are down until the file is right.
+                Err(net::NetError::File { .. }) if files == Files::MayBeMissing => {}
+                checked => checked.with_context(|| format!("job {}", job.job_name))?,
+            }
             if going_on(before, &plan, job).is_none_or(|j| j.discoveries() != discoveries) {
                 found.insert(job.job_name.clone(), Found::look(parts, &job.job_name, discoveries)?);
             }

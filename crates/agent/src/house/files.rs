@@ -48,6 +48,9 @@ impl PreparedFiles {
                 .with_context(|| format!("job {} of the logs instance {}", job.job_name, route.name))?;
             jobs.push((settings, Found::look(parts, &job.job_name, discoveries)?));
         }
+        if !jobs.is_empty() {
+            parts.readership.expect(&route.name);
+        }
         Ok(Self { jobs })
     }
 
@@ -74,6 +77,7 @@ impl PreparedFiles {
         config.pace.max_poll = route.watch.max_poll;
         config.hostname = wiring.parts.hostname().to_owned();
         config.gate = Some(wiring.parts.gate(route));
+        config.readership = Arc::clone(&wiring.parts.readership);
         let intake = LogIntake::new(wiring.queue.appender(lane)?);
         let groups = self.jobs.iter().map(|(job, found)| (job.clone(), found.groups())).collect();
         let tail = Tail::spawn(config, groups, intake, Arc::clone(&book), &wiring.parts.tail)

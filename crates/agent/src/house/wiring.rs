@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use config::{LineLimits, LogsRoute, MetricsRoute};
 use discovery::DiscoveryMetrics;
 use log_receive::ReceiveMetrics;
-use log_tail::TailMetrics;
+use log_tail::{Readership, TailMetrics};
 use net::Sockets;
 use otlp_receive::{BodyRoom, OtlpMetrics};
 use parking_lot::Mutex;
@@ -47,6 +47,8 @@ pub struct Parts {
     /// Memory for what all of them are taking in.
     pub otlp_room: BodyRoom,
     pub tail: Arc<TailMetrics>,
+    /// Who reads which log files.
+    pub readership: Arc<Readership>,
     /// What pipeline stages count, of whatever source.
     pub stages: StageMetrics,
     /// What the sources of lines count that are no files.
@@ -76,6 +78,7 @@ impl Parts {
             processors: ProcessorMetrics::register(registry),
             otlp_room: BodyRoom::default(),
             tail: TailMetrics::with_stages(registry, stages.clone()),
+            readership: Arc::default(),
             stages,
             receive: ReceiveMetrics::new(registry),
             sockets: Sockets::default(),

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{SecretReference, SecretStoresConfig, document::Document};
-use crate::{AwsError, Identity, IdentityConfig, IdentityContext, sts::endpoint_suffix};
+use crate::{AwsError, Identity, IdentityConfig, IdentityContext, context, sts::endpoint_suffix};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// A secret has at most 64 KiB, escaped in JSON and with its description around.
 const ANSWER_LIMIT: u64 = 1 << 20;
-/// Stands where a destination's URL would; names no region.
-const NO_HOST: &str = "https://secrets.invalid/";
+const NO_REGION: &str =
+    "no AWS region: write `?region=us-east-1` into the reference, or `region` into the `secrets` block's `aws`";
 
 /// Service and region.
 type Signs = (&'static str, Option<String>);
@@ -70,13 +70,14 @@ impl Cloud {
         }
         let mut config = IdentityConfig { service: Some(service.to_owned()), ..self.config.identity.clone() };
         config.region = region.cloned().or(config.region);
-        let url = Url::parse(NO_HOST).map_err(|e| e.to_string())?;
-        let identity = crate::build(&config, &url, service, "secrets", &self.context).map_err(|e| match e {
-            AwsError::NoRegion { .. } => {
-                "no AWS region: write `?region=us-east-1` into the reference, or `region` into the `secrets` block's `aws`".to_owned()
-            }
-            other => other.to_string(),
-        })?;
+        // Its host is known with its region, which may be asked for first.
+        let place = if service == "ssm" { "SSM parameters" } else { "Secrets Manager" };
+        let place = if service == "sts" { "Vault's login by AWS" } else { place };
+        let identity =
+            context::assemble(&config, None, place, service, "secrets", &self.context).map_err(|e| match e {
+                AwsError::NoRegion { .. } => NO_REGION.to_owned(),
+                other => other.to_string(),
+            })?;
         self.identities.lock().insert(key, Arc::clone(&identity));
         Ok(identity)
     }
@@ -90,7 +91,7 @@ impl Cloud {
         endpoint: Option<&Url>,
     ) -> Result<Value, String> {
         let identity = self.identity(service, region)?;
-        let region = identity.signing_region().await?;
+        let region = identity.signing_region().await.map_err(|why| format!("{NO_REGION} ({why})"))?;
         let url = match endpoint {
             Some(url) => url.clone(),
             None => {

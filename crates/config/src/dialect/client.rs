@@ -39,6 +39,35 @@ pub(super) const OAUTH2: Shape = Shape {
     ],
 };
 
+/// `oauth2` of spans: that of the Collector's extension, and what others take.
+pub(super) const OAUTH2_OF_TRACES: Shape = Shape {
+    name: "traces.configs[].remote_write[].oauth2",
+    keys: &[
+        &["client_id", "client_secret", "client_secret_file", "scopes", "token_url", "endpoint_params", "tls_config"],
+        &["timeout", "tls"],
+        PROXY_KEYS,
+    ],
+};
+
+/// The Collector's `configtls`.
+pub(super) const TLS_OF_COLLECTOR: Shape = Shape {
+    name: "oauth2.tls",
+    keys: &[&[
+        "ca_file",
+        "ca_pem",
+        "cert_file",
+        "cert_pem",
+        "key_file",
+        "key_pem",
+        "server_name_override",
+        "insecure",
+        "insecure_skip_verify",
+        "min_version",
+        "max_version",
+        "reload_interval",
+    ]],
+};
+
 pub(super) const TLS: Shape = Shape {
     name: "tls_config",
     keys: &[&[
@@ -59,8 +88,17 @@ pub(super) const HTTP_HEADER: Shape = Shape { name: "http_headers.*", keys: &[&[
 
 /// Reads the client keys of `block`; `proxy` is what holds when no proxy key is given.
 pub(super) fn read(block: &Block<'_>, proxy: ProxyConfig) -> HttpClientConfig {
+    read_with(block, proxy, OAUTH2)
+}
+
+/// The same with the `oauth2` of traces.
+pub(super) fn read_of_traces(block: &Block<'_>, proxy: ProxyConfig) -> HttpClientConfig {
+    read_with(block, proxy, OAUTH2_OF_TRACES)
+}
+
+fn read_with(block: &Block<'_>, proxy: ProxyConfig, oauth2: Shape) -> HttpClientConfig {
     HttpClientConfig {
-        auth: auth(block),
+        auth: auth(block, oauth2),
         tls: block.block("tls_config", TLS).map(|b| tls(&b)).unwrap_or_default(),
         proxy: proxy_config(block, proxy),
         follow_redirects: block.flag("follow_redirects").unwrap_or(true),
@@ -75,7 +113,7 @@ pub(super) fn auth_keys_given<'k>(block: &Block<'_>, keys: &[&'k str]) -> Vec<&'
     keys.iter().copied().filter(|key| block.get(key).is_some()).collect()
 }
 
-fn auth(block: &Block<'_>) -> Option<HttpAuth> {
+fn auth(block: &Block<'_>, shape: Shape) -> Option<HttpAuth> {
     let given = auth_keys_given(block, &["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file"]);
     if let [first, second, ..] = given[..] {
         block.error_at(
@@ -91,7 +129,7 @@ fn auth(block: &Block<'_>) -> Option<HttpAuth> {
         password: b.secret_or_file("password", "password_file"),
     });
     let header = block.block("authorization", AUTHORIZATION).and_then(|b| authorization(&b));
-    let oauth2 = block.block("oauth2", OAUTH2).and_then(|b| oauth2(&b));
+    let oauth2 = block.block("oauth2", shape).and_then(|b| oauth2(&b, shape.name == OAUTH2_OF_TRACES.name));
     let token = block.secret_or_file("bearer_token", "bearer_token_file");
     let bearer = token.map(|credentials| HttpAuth::Header { kind: "Bearer".into(), credentials });
     basic.or(header).or(oauth2).or(bearer)
@@ -116,7 +154,7 @@ fn authorization(block: &Block<'_>) -> Option<HttpAuth> {
     Some(HttpAuth::Header { kind: kind.trim().to_owned(), credentials: credentials? })
 }
 
-fn oauth2(block: &Block<'_>) -> Option<HttpAuth> {
+fn oauth2(block: &Block<'_>, of_traces: bool) -> Option<HttpAuth> {
     let client_id = block.identity_text(&["client_id"], true);
     if client_id.is_none() && block.raw("client_id").is_none() {
         block.error("`client_id` is missing in `oauth2`", None);
@@ -126,14 +164,16 @@ fn oauth2(block: &Block<'_>) -> Option<HttpAuth> {
         block.error("`oauth2` has neither `client_secret` nor `client_secret_file`", None);
     }
     let token_url = block.required("token_url", "token_url: https://host/oauth2/token").and(block.url("token_url"));
-    let endpoint_params: BTreeMap<_, _> = block
-        .entries("endpoint_params")
-        .iter()
-        .filter_map(|(k, f)| Some(((*k).to_owned(), block.reader.text(f)?)))
-        .collect();
+    let endpoint_params: BTreeMap<_, _> =
+        block.entries("endpoint_params").iter().map(|(k, f)| ((*k).to_owned(), block.reader.texts(f))).collect();
+    let timeout = if of_traces { block.duration("timeout").filter(|timeout| !timeout.is_zero()) } else { None };
+    let own_tls = if of_traces { block.block("tls", TLS_OF_COLLECTOR) } else { None }.map(|b| tls_of_collector(&b));
+    if own_tls.is_some() && block.get("tls_config").is_some() {
+        block.error_at("tls", "`tls` and `tls_config` are both given; give one of them", None);
+    }
     let (scopes, tls, proxy) = (
         block.texts("scopes"),
-        block.block("tls_config", TLS).map(|b| tls(&b)).unwrap_or_default(),
+        own_tls.or_else(|| block.block("tls_config", TLS).map(|b| tls(&b))).unwrap_or_default(),
         proxy_config(block, ProxyConfig::None),
     );
     Some(HttpAuth::OAuth2(Box::new(OAuth2Config {
@@ -142,6 +182,7 @@ fn oauth2(block: &Block<'_>) -> Option<HttpAuth> {
         scopes,
         token_url: token_url?,
         endpoint_params,
+        timeout,
         tls,
         proxy,
     })))
@@ -170,6 +211,27 @@ pub(super) fn tls(block: &Block<'_>) -> TlsConfig {
     }
 }
 
+fn tls_of_collector(block: &Block<'_>) -> TlsConfig {
+    let pair = |key, file_key| pem(block, key, file_key);
+    let (ca, cert, key) = (pair("ca_pem", "ca_file"), pair("cert_pem", "cert_file"), pair("key_pem", "key_file"));
+    if cert.is_some() != key.is_some() {
+        block.error("a client certificate and its key go together", Some("tls: {cert_file: ..., key_file: ...}"));
+    }
+    // The URL says whether there is TLS, and files are read again when they change.
+    block.flag("insecure");
+    block.duration("reload_interval");
+    let (min_version, max_version) = tls_versions_of_collector(block);
+    TlsConfig {
+        ca,
+        cert,
+        key,
+        server_name: block.text("server_name_override"),
+        insecure_skip_verify: block.flag("insecure_skip_verify").unwrap_or(false),
+        min_version,
+        max_version,
+    }
+}
+
 fn pem(block: &Block<'_>, key: &str, file_key: &str) -> Option<Pem> {
     block.secret_or_file(key, file_key).map(|source| match source {
         SecretSource::Inline(text) => Pem::Inline(text),
@@ -180,11 +242,22 @@ fn pem(block: &Block<'_>, key: &str, file_key: &str) -> Option<Pem> {
 
 /// `min_version` and `max_version`, which clients and our own server share.
 pub(super) fn tls_versions(block: &Block<'_>) -> (Option<TlsVersion>, Option<TlsVersion>) {
-    let names =
-        [("TLS10", None), ("TLS11", None), ("TLS12", Some(TlsVersion::Tls12)), ("TLS13", Some(TlsVersion::Tls13))];
+    versions(block, &VERSIONS)
+}
+
+/// The same with the Collector's names beside those of Prometheus.
+pub(super) fn tls_versions_of_collector(block: &Block<'_>) -> (Option<TlsVersion>, Option<TlsVersion>) {
+    let own = [("1.0", None), ("1.1", None), ("1.2", Some(TlsVersion::Tls12)), ("1.3", Some(TlsVersion::Tls13))];
+    versions(block, &[own, VERSIONS].concat())
+}
+
+const VERSIONS: [(&str, Option<TlsVersion>); 4] =
+    [("TLS10", None), ("TLS11", None), ("TLS12", Some(TlsVersion::Tls12)), ("TLS13", Some(TlsVersion::Tls13))];
+
+fn versions(block: &Block<'_>, names: &[(&str, Option<TlsVersion>)]) -> (Option<TlsVersion>, Option<TlsVersion>) {
     // The TLS library speaks 1.2 and 1.3: an older minimum is met anyway, an older maximum never.
-    let min = block.choice("min_version", &names).map(|version| version.unwrap_or(TlsVersion::Tls12));
-    let max = block.choice("max_version", &names);
+    let min = block.choice("min_version", names).map(|version| version.unwrap_or(TlsVersion::Tls12));
+    let max = block.choice("max_version", names);
     if max == Some(None) {
         block.error_at(
             "max_version",

@@ -173,9 +173,9 @@ fn check_region(block: &Block<'_>, identity: &IdentityConfig, url: Option<&Url>,
                 && block.get("profile").is_none()
                 && !from_environment
             {
-                let message =
-                    "no region: the URL's host names none, and neither a profile nor AWS_REGION could give one";
-                block.error(message, Some("add `region: us-east-1` (the region of the workspace) to this block"));
+                let message = "no region: the URL's host names none, and neither a profile nor AWS_REGION could give one; instance metadata \
+                               is asked when the agent runs, and outside EC2 this destination waits with an error";
+                block.warn(message, Some("add `region: us-east-1` (the region of the workspace) to this block"));
             }
         }
         _ => {}
@@ -191,7 +191,8 @@ pub(super) fn needed(block: &Block<'_>, key: &str) -> Option<String> {
 }
 
 pub(super) fn arn(block: &Block<'_>, key: &str, is_needed: bool) -> Option<String> {
-    let arn = if is_needed { needed(block, key) } else { block.identity_text(&[key], false) }?;
+    // What a variable left empty is an error of either: without that role another identity would sign.
+    let arn = if is_needed { needed(block, key) } else { block.identity_text(&[key], true) }?;
     if !arn.starts_with("arn:") || arn.split(':').count() < 6 {
         block.error_at(
             key,

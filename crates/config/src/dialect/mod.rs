@@ -25,11 +25,14 @@ mod traces;
 use std::path::PathBuf;
 
 pub(crate) use names::{
-    is_identity_block, is_known, is_label_mapping, is_plain_list, is_secret, is_secret_container, meant, suggest,
+    is_identity_block, is_known, is_label_mapping, is_plain_list, is_secret, is_secret_container, meant, meant_in,
+    suggest,
 };
 
+use otlp_receive::ExponentialForm;
+
 use crate::{
-    Plan, TracesRoute,
+    DestinationPlan, Plan, TracesRoute,
     block::{Block, Field, Reader, Shape},
 };
 
@@ -73,6 +76,8 @@ pub const SHAPES: &[Shape] = &[
     client::BASIC_AUTH,
     client::AUTHORIZATION,
     client::OAUTH2,
+    client::OAUTH2_OF_TRACES,
+    client::TLS_OF_COLLECTOR,
     client::TLS,
     client::HTTP_HEADER,
     queue::QUEUE,
@@ -154,6 +159,7 @@ pub const SHAPES: &[Shape] = &[
     traces::processors::tail_sampling::COUNT,
     traces::processors::tail_sampling::BOOLEAN,
     traces::processors::tail_sampling::STATE,
+    traces::processors::tail_sampling::OTTL,
     traces::processors::tail_sampling::AND,
     traces::processors::tail_sampling::COMPOSITE,
     traces::processors::tail_sampling::ALLOCATION,
@@ -183,6 +189,16 @@ pub(crate) struct Settings {
     pub hostname: String,
 }
 
+/// What an instance of metrics wants of exponential histograms: all of its destinations are served.
+fn exponential(destinations: &[DestinationPlan]) -> ExponentialForm {
+    let natively = destinations.iter().filter(|destination| destination.config.native_histograms).count();
+    match natively {
+        0 => ExponentialForm::Bounds,
+        some if some == destinations.len() => ExponentialForm::Native,
+        _ => ExponentialForm::Both,
+    }
+}
+
 /// Reads the whole file. `None` only if its root is not a mapping.
 pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Settings) -> Option<Plan> {
     let block = Block::open(reader, ROOT, root)?;
@@ -202,6 +218,7 @@ pub(crate) fn plan<'a>(reader: &'a Reader<'a>, root: &Field<'a>, settings: &Sett
     let names = of_metrics.chain(of_logs).map(|d| d.config.name.clone()).collect();
     let instances = traces::Instances {
         metrics: metrics.routes.iter().map(|route| route.name.clone()).collect(),
+        exponential: metrics.routes.iter().map(|route| exponential(&route.destinations)).collect(),
         logs: logs.iter().map(|route| route.name.clone()).collect(),
     };
     let traces = renamed(&block, "traces", "tempo")

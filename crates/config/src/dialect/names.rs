@@ -138,11 +138,8 @@ pub(crate) fn suggest(shape: Shape, key: &str) -> String {
     if shape.name == "server" && key.contains("listen") {
         return "listen addresses are flags: -server.http.address=127.0.0.1:12345".into();
     }
-    let near = shape.all_keys().map(|known| (distance(key, known), known)).min();
-    let limit = (key.chars().count() / 3).clamp(1, 4);
-    match near {
-        Some((distance, known)) if distance <= limit => return format!("did you mean `{known}`?"),
-        _ => {}
+    if let Some(known) = meant_in(shape, key) {
+        return format!("did you mean `{known}`?");
     }
     let elsewhere: Vec<_> =
         SHAPES.iter().filter(|s| s.all_keys().any(|k| k == key)).map(|s| format!("`{}`", s.name)).collect();
@@ -154,6 +151,13 @@ pub(crate) fn suggest(shape: Shape, key: &str) -> String {
     let more = if keys.len() > 12 { ", ... (docs/reference/configuration.md has them all)" } else { "" };
     keys.truncate(12);
     format!("keys of `{}` are {}{more}", shape.name, keys.join(", "))
+}
+
+/// The key of a shape that is probably meant by one that is none of its keys.
+pub(crate) fn meant_in(shape: Shape, key: &str) -> Option<&'static str> {
+    let near = shape.all_keys().map(|known| (distance(key, known), known)).min();
+    let limit = (key.chars().count() / 3).clamp(1, 4);
+    near.filter(|(distance, _)| *distance <= limit).map(|(_, known)| known)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours, upper and lower case and `-` and `_` being equal.

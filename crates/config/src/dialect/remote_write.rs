@@ -167,6 +167,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
             client,
             external_labels: place.external_labels.clone(),
             write_relabel,
+            native_histograms: block.flag("send_native_histograms").unwrap_or(false),
             backoff: queue_config.backoff,
             batching,
             shards: queue.shards.unwrap_or(if objects { 1 } else { queue_config.shards }),
@@ -286,12 +287,6 @@ fn unsupported(block: &Block<'_>) {
     if block.choice("protobuf_message", &messages) == Some(false) {
         let message = "remote write 2.0 is not supported in this version of sigpost";
         block.error_at("protobuf_message", message, Some("remove the key, or write prometheus.WriteRequest"));
-    }
-    if block.flag("send_native_histograms") == Some(true) {
-        block.warn(
-            "`send_native_histograms`: this version of sigpost does not scrape native histograms, so none are sent",
-            None,
-        );
     }
     block.flag("send_exemplars");
     if block.flag("round_robin_dns") == Some(true) {

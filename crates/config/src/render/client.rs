@@ -4,7 +4,10 @@ use net::{HttpAuth, HttpClientConfig, Pem, ProxyConfig, SecretSource, TlsConfig,
 use url::Url;
 
 use super::SECRET;
-use crate::yaml_out::{Map, Out};
+use crate::{
+    scalar::show_duration,
+    yaml_out::{Map, Out},
+};
 
 /// The client keys among those of the block they belong to; `default` is the proxy setting that goes without saying.
 pub(super) fn client(map: &mut Map, client: &HttpClientConfig, default: &ProxyConfig) {
@@ -30,8 +33,14 @@ pub(super) fn client(map: &mut Map, client: &HttpClientConfig, default: &ProxyCo
             secret(&mut block, "client_secret", &oauth2.client_secret);
             block.texts("scopes", oauth2.scopes.iter()).text("token_url", masked_url(&oauth2.token_url));
             let mut params = Map::default();
-            for name in oauth2.endpoint_params.keys() {
-                params.text(name, SECRET);
+            for (name, values) in &oauth2.endpoint_params {
+                match values.len() {
+                    0 | 1 => params.text(name, SECRET),
+                    several => params.texts(name, std::iter::repeat_n(SECRET, several)),
+                };
+            }
+            if let Some(timeout) = oauth2.timeout {
+                block.word("timeout", show_duration(timeout));
             }
             block.put("endpoint_params", Out::Map(params)).put("tls_config", Out::Map(tls(&oauth2.tls)));
             proxy(&mut block, &oauth2.proxy, &ProxyConfig::None);

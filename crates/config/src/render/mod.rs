@@ -174,6 +174,9 @@ fn destination(plan: &DestinationPlan) -> Map {
     }
     client(&mut map, &config.client, &ProxyConfig::Environment);
     map.put("write_relabel_configs", rules(&config.write_relabel));
+    if config.native_histograms {
+        map.word("send_native_histograms", true);
+    }
     let mut sending = Map::default();
     sending.word("max_samples_per_send", config.batching.max_samples);
     sending

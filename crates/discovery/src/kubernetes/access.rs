@@ -138,7 +138,7 @@ struct User {
 
 fn kubeconfig(file: &Path) -> Result<Reached, DiscoveryError> {
     let of_file = |why: String| unusable(format!("kubeconfig_file {}: {why}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| of_file(error.to_string()))?;
+    let text = net::read_small_text(file, net::BUNDLE_LIMIT).map_err(|error| of_file(error.to_string()))?;
     let directory = file.parent().unwrap_or(Path::new("."));
     // A message of the YAML reader could show a token.
     let read: Kubeconfig = serde_yaml::from_str(&text).map_err(|_| of_file("this is not a kubeconfig".to_owned()))?;

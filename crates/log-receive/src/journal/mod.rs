@@ -7,6 +7,7 @@
 mod child;
 mod entry;
 mod export;
+mod place;
 mod reader;
 
 pub use reader::{JournalConfig, JournalReader};

@@ -12,6 +12,7 @@ use super::{
     child::{self, Follower, From},
     entry,
     export::{ExportReader, JournalEntry},
+    place,
 };
 use crate::{
     Forward, ReceiveError, SourceState,
@@ -116,12 +117,21 @@ impl JournalReader {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ReceiveError> {
         let mut backoff = Backoff::new(self.config.restart.0, self.config.restart.1);
         while !stop.is_cancelled() {
+            // Of an empty directory journalctl says something else, or nothing.
+            let empty = match &self.config.path {
+                Some(_) => place::emptiness(&self.config.path).await,
+                None => None,
+            };
+            if let Some(why) = &empty {
+                self.state.trouble(why);
+            }
             let from = self.from(now_ms());
             let end = match child::start(&self.config, &from) {
                 Err(why) => End::Trouble(why),
                 Ok(follower) => self.follow(follower, from, &stop, &mut backoff).await?,
             };
             let End::Trouble(why) = end else { break };
+            let why = empty.unwrap_or(why);
             self.state.trouble(&why);
             self.state.restarted();
             self.counts.fault("restart");
@@ -194,7 +204,11 @@ impl JournalReader {
                     quiet_until = tokio::time::Instant::now() + self.config.silence;
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
-                    if let Some(why) = self.is_missing_something().await {
+                    let why = match self.is_missing_something().await {
+                        None => place::emptiness(&self.config.path).await,
+                        why => why,
+                    };
+                    if let Some(why) = why {
                         follower.end().await;
                         return Ok(End::Trouble(why));
                     }

@@ -31,12 +31,14 @@ pub fn quick() -> Pace {
         drain: Duration::from_millis(200),
         linger: Duration::from_millis(600),
         suspicion: Duration::from_millis(700),
+        discovery: Duration::from_secs(2),
         give_up: Duration::from_secs(600),
     }
 }
 
 pub struct House {
     pub root: tempfile::TempDir,
+    pub logs: PathBuf,
     pub pattern: String,
     pub job: FileJob,
     pub config: TailConfig,
@@ -46,6 +48,10 @@ pub struct House {
     groups: Option<watch::Sender<Arc<Vec<TargetGroup>>>>,
     /// Further jobs: their names and patterns.
     pub others: Vec<(String, String)>,
+    /// Discovery has found nothing yet when reading starts, as that of a cluster: see [`speak`](House::speak).
+    pub late: bool,
+    /// The lists of further jobs.
+    lists: Vec<watch::Sender<Arc<Vec<TargetGroup>>>>,
 }
 
 /// A line as it came out of the queue.
@@ -64,12 +70,14 @@ impl House {
     /// Logs lie in `logs`; `pattern` is relative to it.
     pub fn new(pattern: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("logs")).unwrap();
+        let logs = root.path().join("logs");
+        fs::create_dir(&logs).unwrap();
         let mut config = TailConfig::new("default", root.path().join("positions/default.json"));
         config.pace = quick();
         config.positions.sync_period = Duration::from_millis(50);
         let job = FileJob::new("files");
         Self {
+            logs,
             root,
             pattern: pattern.to_owned(),
             job,
@@ -79,11 +87,22 @@ impl House {
             metrics: Registry::default(),
             groups: None,
             others: Vec::new(),
+            late: false,
+            lists: Vec::new(),
         }
     }
 
+    /// Another route of the same process, with the same logs.
+    pub fn beside(&self, route: &str, pattern: &str) -> Self {
+        let mut house = Self::new(pattern);
+        house.logs.clone_from(&self.logs);
+        house.config.route = route.to_owned();
+        house.config.readership = self.config.readership.clone();
+        house
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join("logs").join(name)
+        self.logs.join(name)
     }
 
     pub fn append(&self, name: &str, bytes: impl AsRef<[u8]>) {
@@ -115,7 +134,7 @@ impl House {
     }
 
     pub fn group(&self, pattern: &str) -> TargetGroup {
-        let pattern = self.root.path().join("logs").join(pattern).display().to_string();
+        let pattern = self.logs.join(pattern).display().to_string();
         let labels: Labels = [("__path__", pattern.as_str()), ("job", "varlogs")].into_iter().collect();
         TargetGroup { source: "static".into(), targets: vec![Labels::new()], labels }
     }
@@ -144,16 +163,29 @@ impl House {
         let queue = self.queue.clone().unwrap();
         let book = Book::open(self.config.positions.clone(), MarkLane::new(queue.clone(), lane())).unwrap();
         let intake = LogIntake::new(queue.appender(&lane()).unwrap());
-        let (sender, groups) = watch::channel(Arc::new(vec![self.group(&self.pattern)]));
-        self.groups = Some(sender);
+        let first = |pattern: &str| match self.late {
+            true => watch::channel(Arc::default()),
+            false => watch::channel(Arc::new(vec![self.group(pattern)])),
+        };
+        let (sender, groups) = first(&self.pattern);
+        let (lists, of_others): (Vec<_>, Vec<_>) = self.others.iter().map(|(_, pattern)| first(pattern)).unzip();
+        (self.groups, self.lists) = (Some(sender), lists);
         let metrics = TailMetrics::registered(&mut self.metrics);
         let mut jobs = vec![(self.job.clone(), groups)];
-        for (name, pattern) in &self.others {
-            let job = FileJob { job_name: name.clone(), ..self.job.clone() };
-            jobs.push((job, watch::channel(Arc::new(vec![self.group(pattern)])).1));
+        for ((name, _), groups) in self.others.iter().zip(of_others) {
+            jobs.push((FileJob { job_name: name.clone(), ..self.job.clone() }, groups));
         }
         let tail = Tail::spawn(self.config.clone(), jobs, intake, book, &metrics).unwrap();
         self.tail = Some(tail);
+    }
+
+    /// What discovery found at last: for the first job (`None`) or a further one.
+    pub fn speak(&self, other: Option<usize>) {
+        let (sender, pattern) = match other {
+            None => (self.groups.as_ref().unwrap(), &self.pattern),
+            Some(at) => (&self.lists[at], &self.others[at].1),
+        };
+        sender.send_replace(Arc::new(vec![self.group(pattern)]));
     }
 
     /// As if the process had been killed: nothing is written down. The queue keeps what is in it.
@@ -233,7 +265,7 @@ impl House {
                     missing.len(),
                     short(&missing),
                     self.files(),
-                    listing(&self.root.path().join("logs")),
+                    listing(&self.logs),
                 );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

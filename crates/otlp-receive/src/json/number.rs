@@ -22,9 +22,6 @@ impl fmt::Display for Scalar<'_> {
     }
 }
 
-/// Beyond this a `double` does not hold every whole number.
-const EXACT: f64 = 9_007_199_254_740_992.0;
-
 impl Scalar<'_> {
     pub(super) fn unsigned(self) -> Option<u64> {
         match self {
@@ -40,8 +37,8 @@ impl Scalar<'_> {
         match self {
             Self::Unsigned(number) => i64::try_from(number).ok(),
             Self::Signed(number) => Some(number),
-            Self::Real(_) => self.whole(),
-            Self::Text(text) => text.parse().ok().or_else(|| whole_of_text(text)),
+            Self::Real(_) => self.whole().and_then(|number| i64::try_from(number).ok()),
+            Self::Text(text) => text.parse().ok().or_else(|| i64::try_from(whole_of_text(text)?).ok()),
             Self::Bool(_) => None,
         }
     }
@@ -63,14 +60,15 @@ impl Scalar<'_> {
         }
     }
 
-    /// `1e3` is a whole number.
-    fn whole(self) -> Option<i64> {
+    /// `1e3` is a whole number, and `1.54471266e+18` one too: times are written so. Above 2^53 it is the nearest double.
+    fn whole(self) -> Option<i128> {
         let Self::Real(number) = self else { return None };
-        #[allow(clippy::cast_possible_truncation, reason = "whole, and not larger than a double holds exactly")]
-        (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+        // 2^64: no field holds more.
+        #[allow(clippy::cast_possible_truncation, reason = "whole, and far smaller than what the type holds")]
+        (number.fract() == 0.0 && number.abs() <= 18_446_744_073_709_551_616.0).then_some(number as i128)
     }
 }
 
-fn whole_of_text(text: &str) -> Option<i64> {
+fn whole_of_text(text: &str) -> Option<i128> {
     Scalar::Real(Scalar::Text(text).real()?).whole()
 }

@@ -67,6 +67,26 @@ fn log_records_come_out_with_any_body() {
 }
 
 #[test]
+fn whole_numbers_may_have_an_exponent() {
+    for (json, number) in [
+        ("1.54471266e+18", 1_544_712_660_000_000_000),
+        ("1.54471266E18", 1_544_712_660_000_000_000),
+        (r#""1.54471266e+18""#, 1_544_712_660_000_000_000),
+        ("1e3", 1000),
+        ("1e0", 1),
+    ] {
+        let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"startTimeUnixNano":{json}}}]}}]}}]}}"#);
+        let message = translate(Signal::Traces, json.as_bytes()).unwrap();
+        let start = at(&message, &[1, 2, 2, 7]);
+        assert_eq!(start, Some(Value::Fixed64(number)), "{json}");
+    }
+    for json in ["1e20", "-1e18", "1.5e0", "1e-3", r#""1e20""#, r#""nan""#] {
+        let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"startTimeUnixNano":{json}}}]}}]}}]}}"#);
+        assert!(translate(Signal::Traces, json.as_bytes()).is_err(), "{json}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place() {
     let told = |json: &str| translate(Signal::Traces, json.as_bytes()).unwrap_err();
     let span = |span: &str| format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);

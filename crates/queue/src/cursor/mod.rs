@@ -32,7 +32,8 @@ pub(crate) struct Tally {
     pub evicted: u64,
     pub expired: u64,
     pub damaged: u64,
-    pub reason: Option<Reason>,
+    /// Sums to `rejected`.
+    pub reasons: Vec<(Reason, u64)>,
 }
 
 impl Tally {
@@ -45,7 +46,7 @@ impl Tally {
     }
 
     pub(crate) fn rejected(items: u64, reason: Reason) -> Tally {
-        Tally { rejected: items, reason: Some(reason), ..Tally::default() }
+        Tally { rejected: items, reasons: vec![(reason, items)], ..Tally::default() }
     }
 
     /// The tally of an outcome, made to sum to `items` whatever the caller said: a surplus is cut off and a
@@ -56,28 +57,31 @@ impl Tally {
             Outcome::Rejected(reason) => Tally::rejected(items, reason),
             Outcome::Expired => Tally::expired(items),
             Outcome::Damaged => Tally::damaged(items),
-            Outcome::Mixed { delivered, filtered, rejected, expired, damaged, reason } => {
+            Outcome::Mixed { delivered, filtered, rejected, expired, damaged } => {
                 let mut left = items;
                 let mut take = |wanted: u32| {
                     let taken = u64::from(wanted).min(left);
                     left -= taken;
                     taken
                 };
+                let parts = [delivered, filtered, expired, damaged];
+                let refused = rejected.iter().map(|(_, items)| *items);
+                let sum: u64 = parts.into_iter().chain(refused).map(u64::from).sum();
+                let (delivered, filtered) = (take(delivered), take(filtered));
+                let reasons: Vec<_> = rejected.into_iter().map(|(reason, items)| (reason, take(items))).collect();
                 let mut tally = Tally {
-                    delivered: take(delivered),
-                    filtered: take(filtered),
-                    rejected: take(rejected),
+                    delivered,
+                    filtered,
+                    rejected: reasons.iter().map(|(_, items)| *items).sum(),
+                    reasons,
                     expired: take(expired),
                     damaged: take(damaged),
-                    reason,
-                    ..Tally::default()
+                    evicted: 0,
                 };
-                let parts = [delivered, filtered, rejected, expired, damaged];
-                let sum: u64 = parts.into_iter().map(u64::from).sum();
                 if sum != items {
                     tracing::error!(items, sum, "a claim was settled with numbers that do not sum to its items");
                     tally.rejected += left;
-                    tally.reason = Some(Reason::UNACCOUNTED);
+                    tally.reasons.push((Reason::UNACCOUNTED, left));
                 }
                 tally
             }
@@ -112,10 +116,10 @@ impl Counts {
         self.evicted += tally.evicted;
         self.expired += tally.expired;
         self.damaged += tally.damaged;
-        if tally.rejected > 0 {
-            let reason = tally.reason.clone().unwrap_or(Reason::UNACCOUNTED);
+        for (reason, items) in tally.reasons.iter().filter(|(_, items)| *items > 0) {
+            let reason = reason.clone();
             let known = self.reasons.len() < MAX_REASONS || self.reasons.contains_key(&reason);
-            *self.reasons.entry(if known { reason } else { Reason::new("other") }).or_default() += tally.rejected;
+            *self.reasons.entry(if known { reason } else { Reason::new("other") }).or_default() += *items;
         }
     }
 

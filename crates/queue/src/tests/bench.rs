@@ -324,10 +324,9 @@ impl Bench {
                 claim.settle(Outcome::Mixed {
                     delivered: items - filtered,
                     filtered,
-                    rejected: 0,
+                    rejected: Vec::new(),
                     expired: 0,
                     damaged: 0,
-                    reason: None,
                 });
             }
         }

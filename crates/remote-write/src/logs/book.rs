@@ -57,10 +57,7 @@ impl<'a> Book<'a> {
     /// Lost before it was sent.
     pub(crate) fn lost(&self, lot: usize, lines: u32, loss: Loss, message: &str) {
         if lines > 0 {
-            self.with(lot, |tally| {
-                tally.rejected += lines;
-                tally.loss = tally.loss.or(Some(loss));
-            });
+            self.with(lot, |tally| tally.reject(loss, lines));
             self.status.lost_items("lines", loss, u64::from(lines), message);
         }
     }
@@ -133,10 +130,7 @@ impl<'a> Book<'a> {
     fn split(&self, lot: usize, stored: u32, lost: u32, why: Option<(Loss, &str)>) {
         self.with(lot, |tally| {
             tally.delivered += stored;
-            tally.rejected += lost;
-            if lost > 0 {
-                tally.loss = tally.loss.or(why.map(|(loss, _)| loss));
-            }
+            tally.reject(why.map_or(Loss::BadRequest, |(loss, _)| loss), lost);
         });
     }
 

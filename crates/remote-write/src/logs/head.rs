@@ -19,6 +19,15 @@ pub(crate) struct Address {
     pub(crate) second: String,
 }
 
+impl Address {
+    /// Tells it from others within this process.
+    pub(crate) fn number(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(self, &mut hasher);
+        std::hash::Hasher::finish(&hasher)
+    }
+}
+
 /// See the file's head.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Head {

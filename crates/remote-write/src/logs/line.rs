@@ -31,6 +31,7 @@ use crate::{
     metrics::DestinationMetrics,
     pace::{Cause, Pace},
     protocol::Extent,
+    status::Way,
     verdict::{Loss, Verdict},
 };
 
@@ -262,6 +263,7 @@ impl Group<'_> {
         number: u32,
     ) -> Result<Carried, Stopped> {
         let Road { config, tuning, pace, status, metrics, cells, stop, .. } = self.road;
+        let way = status.way(number, address.number());
         let mut backoff = Backoff::new(config.backoff.min, config.backoff.max);
         let (mut earliest, mut founded) = (None, false);
         loop {
@@ -314,7 +316,7 @@ impl Group<'_> {
                 LogVerdict::Each { lost, again, message } => {
                     pace.eased();
                     if self.part(address, cargo, &lost, &again, &message) {
-                        status.working(number, true);
+                        way.working(true);
                         cells.encoded(letter.body.len() as u64);
                         metrics.bytes.inc_by(letter.body.len() as u64);
                         cells.cut(&address.first, letter.cuts);
@@ -326,7 +328,7 @@ impl Group<'_> {
                         pace.pressed();
                     }
                     metrics.retried.inc_by(cargo.lines());
-                    status.retrying(number, &message);
+                    way.retrying(&message);
                     cells.retried(&address.first);
                     letter = self.encode(cargo);
                     backoff.next_delay()
@@ -337,16 +339,16 @@ impl Group<'_> {
                     }
                     pace.missed();
                     metrics.retried.inc_by(lines);
-                    status.retrying(number, &why);
+                    way.retrying(&why);
                     cells.retried(&address.first);
                     match after {
                         Some(wish) => backoff.next_delay_after(wish.min(tuning.longest_wish)),
                         None => backoff.next_delay(),
                     }
                 }
-                LogVerdict::Whole(Verdict::Hold { why }) => self.held(lines, why, Cause::Refused),
-                LogVerdict::Whole(Verdict::Unready { why }) => self.held(lines, why, Cause::Unready),
-                LogVerdict::Missing { why, .. } => self.held(lines, why, Cause::Refused),
+                LogVerdict::Whole(Verdict::Hold { why }) => self.held(&way, lines, why, Cause::Refused),
+                LogVerdict::Whole(Verdict::Unready { why }) => self.held(&way, lines, why, Cause::Unready),
+                LogVerdict::Missing { why, .. } => self.held(&way, lines, why, Cause::Refused),
                 LogVerdict::Whole(verdict) => {
                     let accepted = verdict == Verdict::Accepted;
                     if accepted {
@@ -355,7 +357,7 @@ impl Group<'_> {
                         cells.cut(&address.first, letter.cuts);
                     }
                     pace.eased();
-                    status.working(number, accepted);
+                    way.working(accepted);
                     return Ok(Carried::Judged(verdict));
                 }
             };
@@ -436,9 +438,9 @@ impl Group<'_> {
     }
 
     /// The destination is held for all lines; the pace says when it is tried again.
-    fn held(&self, lines: u64, why: String, cause: Cause) -> Duration {
+    fn held(&self, way: &Way<'_>, lines: u64, why: String, cause: Cause) -> Duration {
         self.road.metrics.retried.inc_by(lines);
-        self.road.status.held(why);
+        way.held(why);
         self.road.pace.hold(cause);
         Duration::ZERO
     }

@@ -42,7 +42,7 @@ impl LogLot {
     /// Tells the queue where every line ended, if all came to an end.
     pub(crate) fn settle(self, tally: &Tally) {
         let items = self.items();
-        let booked = tally.delivered + tally.filtered + tally.expired + tally.rejected + tally.damaged;
+        let booked = tally.delivered + tally.filtered + tally.expired + tally.refused() + tally.damaged;
         // A lot that is dropped comes back, unless the queue gave it up.
         if booked == items {
             self.claim.settle(tally.outcome(items));

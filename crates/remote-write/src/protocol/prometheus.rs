@@ -45,6 +45,12 @@ impl Prometheus {
     }
 
     pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
+        // Prometheus says so with a 500, and would to every repetition.
+        if message_of(body).contains("native histograms are disabled") {
+            let why = described(status.as_str(), body);
+            let help = "start it with --enable-feature=native-histograms, or set `send_native_histograms: false` here";
+            return Verdict::Hold { why: format!("{why}; {help}") };
+        }
         if let Some(verdict) = judge_common(status, headers, body, self.retry_on_429) {
             return verdict;
         }
@@ -102,6 +108,13 @@ mod tests {
         assert!(matches!(judge(409, "conflict"), Verdict::Partial { loss: Loss::Conflict, .. }));
         assert!(matches!(judge(400, "received message too large"), Verdict::TooLarge { .. }));
         assert!(matches!(judge(413, ""), Verdict::TooLarge { .. }));
+    }
+
+    #[test]
+    fn a_far_end_without_native_histograms_is_held_and_loses_nothing() {
+        let Verdict::Hold { why } = judge(500, "native histograms are disabled\n") else { panic!("it is held") };
+        assert!(why.contains("send_native_histograms: false"), "{why}");
+        assert!(matches!(judge(500, "something else"), Verdict::Retry { .. }));
     }
 
     #[test]

@@ -86,10 +86,7 @@ impl<'a> Book<'a> {
     fn split(&mut self, lot: usize, stored: u32, lost: u32, loss: Loss) {
         if let Some(tally) = self.tallies.get_mut(lot) {
             tally.delivered += stored;
-            tally.rejected += lost;
-            if lost > 0 {
-                tally.loss = tally.loss.or(Some(loss));
-            }
+            tally.reject(loss, lost);
         }
     }
 

@@ -78,7 +78,7 @@ impl TraceLot {
 
     fn settle(self, tally: &Tally) {
         let items = self.claim.frame().items;
-        let booked = tally.delivered + tally.filtered + tally.expired + tally.rejected + tally.damaged;
+        let booked = tally.delivered + tally.filtered + tally.expired + tally.refused() + tally.damaged;
         // A lot that is dropped comes back, unless the queue gave it up.
         if booked == items {
             self.claim.settle(tally.outcome(items));

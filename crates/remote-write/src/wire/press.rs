@@ -52,6 +52,14 @@ impl Press {
         self.fragment.put_sample(table, series, value, stamp);
     }
 
+    /// The same for a native histogram; `length` is its [`Body::histogram_len`].
+    pub fn put_histogram(&mut self, table: &WireTable, series: u32, histogram: &[u8], stamp: &Stamp, length: usize) {
+        if self.fragment.len() + length > FRAGMENT {
+            self.squeeze();
+        }
+        self.fragment.put_histogram(table, series, histogram, stamp);
+    }
+
     /// The snappy block of all that was put, in bytes of exactly the right size. The press is empty afterwards.
     pub fn finish(&mut self) -> Result<Bytes, snap::Error> {
         self.squeeze();

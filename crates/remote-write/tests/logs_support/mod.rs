@@ -142,6 +142,7 @@ pub fn config(url: &Url, protocol: LogProtocol) -> DestinationConfig {
         client: net::HttpClientConfig::default(),
         external_labels: Labels::new(),
         write_relabel: Vec::new(),
+        native_histograms: false,
         backoff: Backoff { min: Duration::from_millis(1), max: Duration::from_millis(5), retry_on_http_429: true },
         batching: Batching { max_samples: usize::MAX, max_bytes: 1 << 20, max_age: Duration::from_millis(20) },
         shards: 2,

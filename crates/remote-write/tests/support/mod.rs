@@ -16,7 +16,8 @@ use axum::{
     response::Response,
 };
 use model::{
-    BaseVector, EncodedTable, Labels, MetricBatch, MetricChunk, MetricType, Presence, SeriesTableBuilder, Timestamps,
+    BaseVector, EncodedTable, HistogramBatch, HistogramChunk, Labels, MetricBatch, MetricChunk, MetricType, Presence,
+    SeriesTableBuilder, Timestamps,
 };
 use parking_lot::Mutex;
 use pipeline::{BaseVectors, MetricIntake, Outlet};
@@ -123,6 +124,24 @@ impl House {
         }
         let receipt = self.intake.append(&MetricBatch { stream, chunks }).await.unwrap();
         receipt.durable().await.unwrap();
+    }
+
+    /// Appends native histograms of target `stream`, and a sample for each, which stands in for it.
+    pub async fn append_histograms(&self, stream: u64, time: i64, histograms: &[Vec<u8>]) {
+        let (table, times) = (self.table(stream, histograms.len()), vec![time; histograms.len()]);
+        let chunk = HistogramChunk { table: &table, timestamps: &times, histograms };
+        let batch = HistogramBatch { stream, chunks: vec![chunk] };
+        self.intake.append_histograms_now(&batch).await.unwrap().durable().await.unwrap();
+        let (base, values) = (BaseVector::none(), vec![1.0; histograms.len()]);
+        let chunk = MetricChunk {
+            table: &table,
+            base: &base,
+            present: Presence::All,
+            timestamps: Timestamps::Common(time),
+            values: &values,
+        };
+        let batch = MetricBatch { stream, chunks: vec![chunk] };
+        self.intake.append_stand_ins_now(&batch).await.unwrap().durable().await.unwrap();
     }
 
     pub fn row(&self, destination: &str) -> LedgerRow {
@@ -340,6 +359,7 @@ pub fn config(name: &str, url: &Url) -> DestinationConfig {
         client: net::HttpClientConfig::default(),
         external_labels: Labels::new(),
         write_relabel: Vec::new(),
+        native_histograms: false,
         backoff: Backoff { min: Duration::from_millis(1), max: Duration::from_millis(5), retry_on_http_429: true },
         batching: Batching { max_samples: 500, max_bytes: 1 << 20, max_age: Duration::ZERO },
         shards: 2,

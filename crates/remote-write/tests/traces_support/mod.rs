@@ -164,6 +164,7 @@ pub fn config(url: &Url, protocol: OtlpProtocol) -> DestinationConfig {
         client: net::HttpClientConfig::default(),
         external_labels: Labels::new(),
         write_relabel: Vec::new(),
+        native_histograms: false,
         backoff: Backoff { min: Duration::from_millis(1), max: Duration::from_millis(5), retry_on_http_429: true },
         batching: Batching { max_samples: 10_000, max_bytes: 1 << 20, max_age: Duration::from_millis(20) },
         shards: 2,

@@ -40,24 +40,42 @@ pub(super) fn claims(target: &Target, service: &str, prefix: &str) -> bool {
 
 /// The body's bytes, with gzip undone where `Content-Encoding` says so, at most `limit`.
 pub(super) fn plain_body(call: &Call, limit: usize) -> Result<Bytes, ServiceError> {
-    let encoding = call.headers.get(http::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
-    match encoding {
+    match encoding(call) {
         None | Some("" | "identity") if call.body.len() <= limit => Ok(call.body.clone()),
         None | Some("" | "identity") => Err(too_large(limit)),
-        Some("gzip") => {
-            let mut plain = Vec::new();
-            let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-            flate2::read::GzDecoder::new(call.body.as_ref())
-                .take(most)
-                .read_to_end(&mut plain)
-                .map_err(|e| serialization(&format!("the body is not gzip: {e}")))?;
-            if plain.len() > limit {
-                return Err(too_large(limit));
-            }
-            Ok(plain.into())
-        }
+        Some("gzip") => unpacked(flate2::read::GzDecoder::new(call.body.as_ref()), "gzip", limit),
+        Some("zstd") => Err(serialization("Content-Encoding zstd: AWS takes gzip or none")),
         Some(other) => Err(serialization(&format!("Content-Encoding {} is not played", shown_long(other)))),
     }
+}
+
+/// The same with zstd, for services that are not AWS's.
+pub(super) fn plain_body_with_zstd(call: &Call, limit: usize) -> Result<Bytes, ServiceError> {
+    if encoding(call) != Some("zstd") {
+        return plain_body(call, limit);
+    }
+    let failed = |e| serialization(&format!("the body is not zstd: {e}"));
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(call.body.as_ref()).map_err(failed)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(failed)?;
+    unpacked(decoder, "zstd", limit)
+}
+
+/// The window of a zstd frame is memory that the frame asks for: 8 MiB is what common encoders use at most.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+fn encoding(call: &Call) -> Option<&str> {
+    call.headers.get(http::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok())
+}
+
+fn unpacked(decoder: impl Read, word: &str, limit: usize) -> Result<Bytes, ServiceError> {
+    let mut plain = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let read = decoder.take(most).read_to_end(&mut plain);
+    read.map_err(|e| serialization(&format!("the body is not {word}: {e}")))?;
+    if plain.len() > limit {
+        return Err(too_large(limit));
+    }
+    Ok(plain.into())
 }
 
 fn too_large(limit: usize) -> ServiceError {

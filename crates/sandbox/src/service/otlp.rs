@@ -123,7 +123,8 @@ impl Service for Otlp {
             }
         };
         let most = if is_json { LARGEST_JSON } else { core.limits.decompressed };
-        let plain = json11::plain_body(call, most)?;
+        let is_aws = call.target.path == self.path;
+        let plain = if is_aws { json11::plain_body(call, most)? } else { json11::plain_body_with_zstd(call, most)? };
         let found = if is_json { self.of_json(&plain)? } else { self.of_protobuf(&plain)? };
         let destination = self.check(core, call, plain.len(), &found)?;
         let mut rejected = 0u64;

@@ -19,7 +19,9 @@ pub enum IngestFault {
     #[error("{found} samples after metric relabelling are more than the sample_limit of {limit}")]
     SampleLimit { found: u64, limit: u64 },
     /// The limit is ours and not the job's.
-    #[error("{found} samples are more than the {limit} of any exporter; set sample_limit to allow them")]
+    #[error(
+        "{found} samples are more than the {limit} that are taken without a sample_limit; set sample_limit to allow them"
+    )]
     TooManySamples { found: u64, limit: u64 },
     #[error("series {series} has {found} labels, more than the label_limit of {limit}")]
     LabelLimit { series: String, found: usize, limit: u64 },

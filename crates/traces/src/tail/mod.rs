@@ -3,6 +3,7 @@
 //! Knows neither queue nor clock. It keeps true: a span waits encoded, and at most [`HELD_BYTES`] of them do; a trace for which there
 //! is no room any more is decided early and not lost; spans that come after the decision follow it as long as it is remembered.
 
+mod ottl;
 mod policy;
 
 use std::{

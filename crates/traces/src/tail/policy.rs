@@ -11,6 +11,7 @@ use regex::Regex;
 use crate::{
     PolicyRule, TracesError,
     matching::pattern,
+    tail::ottl::{Condition, Context, Here, NoAnswer},
     value::{find, text},
 };
 
@@ -45,6 +46,7 @@ pub(super) enum Policy {
     Count { min: u64, max: Option<u64> },
     Truth { key: String, value: bool, invert: bool },
     TraceState { key: String, values: Vec<String> },
+    Ottl { spans: Vec<Condition>, events: Vec<Condition>, ignore_errors: bool },
     And(Vec<Policy>),
     Composite { allowed: u64, second: u64, parts: Vec<Part> },
 }
@@ -91,6 +93,38 @@ impl Trace<'_> {
         }
     }
 
+    /// Whether a span or an event meets one of the conditions.
+    fn meets(&self, spans: &[Condition], events: &[Condition], ignore_errors: bool) -> Result<bool, NoAnswer> {
+        let one_holds = |conditions: &[Condition], here: &Here<'_>| {
+            for condition in conditions {
+                match condition.holds(here) {
+                    Ok(false) => {}
+                    Ok(true) => return Ok(true),
+                    Err(_) if ignore_errors => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(false)
+        };
+        for group in &self.request.resource_spans {
+            for scope in &group.scope_spans {
+                for span in &scope.spans {
+                    let resource = group.resource.as_ref();
+                    let here = Here { resource, scope: scope.scope.as_ref(), span, event: None };
+                    if one_holds(spans, &here)? {
+                        return Ok(true);
+                    }
+                    for event in &span.events {
+                        if one_holds(events, &Here { event: Some(event), ..here })? {
+                            return Ok(true);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Milliseconds from the earliest start to the latest end.
     fn millis(&self) -> u64 {
         let start = self.each_span().map(|span| span.start_time_unix_nano).min().unwrap_or(0);
@@ -131,6 +165,19 @@ impl Policy {
             PolicyRule::SpanCount { min, max } => Self::Count { min, max },
             PolicyRule::BooleanAttribute { key, value, invert } => Self::Truth { key, value, invert },
             PolicyRule::TraceState { key, values } => Self::TraceState { key, values },
+            PolicyRule::Ottl { spans, events, ignore_errors } => {
+                let all = |key: &str, texts: &[String], context| {
+                    let of = |(at, text): (usize, &String)| {
+                        Condition::new(&format!("{place}.ottl_condition.{key}[{at}]"), text, context)
+                    };
+                    texts.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()
+                };
+                Self::Ottl {
+                    spans: all("span", &spans, Context::Span)?,
+                    events: all("spanevent", &events, Context::Event)?,
+                    ignore_errors,
+                }
+            }
             PolicyRule::And(policies) => {
                 let of = |(at, policy): (usize, &crate::PolicyConfig)| {
                     Self::new(&format!("{place}.and.and_sub_policy[{at}]"), &policy.rule)
@@ -196,6 +243,9 @@ impl Policy {
                     of_key.any(|(_, value)| values.iter().any(|wanted| wanted == value))
                 };
                 Decision::of(trace.each_span().any(has))
+            }
+            Self::Ottl { spans, events, ignore_errors } => {
+                Decision::of(trace.meets(spans, events, *ignore_errors).unwrap_or(false))
             }
             Self::And(policies) => {
                 let mut all = true;

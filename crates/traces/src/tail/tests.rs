@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::{
     otlp_common::Resource,
-    otlp_traces::{Status, StatusCode},
+    otlp_traces::{Event, Status, StatusCode},
 };
 
 use super::*;
@@ -106,6 +106,29 @@ fn attributes_are_asked_of_resources_and_spans() {
     assert!(one(truth(true, false), with(1, "key", true)));
     assert!(!one(truth(true, false), with(1, "key", false)));
     assert!(!one(truth(true, true), with(1, "key", true)));
+}
+
+#[test]
+fn conditions_are_asked_of_each_span_and_each_event() {
+    let ottl = |spans: &[&str], events: &[&str], ignore_errors| PolicyRule::Ottl {
+        spans: texts(spans),
+        events: texts(events),
+        ignore_errors,
+    };
+    let of = |rule| {
+        let event = Event { name: "exception".into(), ..Event::default() };
+        let failed = Span { events: vec![event], ..with(1, "code", 500) };
+        sampled(vec![rule], of_resource(vec![("service.name", "shop").into()], vec![span(1, 5), failed]))
+    };
+    let both = r#"attributes["code"] >= 500 and resource.attributes["service.name"] == "shop""#;
+    assert!(of(ottl(&[both], &[], false)) && of(ottl(&[r#"name == "x""#, both], &[], false)));
+    assert!(!of(ottl(&[r#"attributes["code"] > 500"#], &[], false)));
+    assert!(of(ottl(&[], &[r#"name == "exception""#], false)) && !of(ottl(&[], &[r#"name == "retry""#], false)));
+    // The first span has no such number.
+    let broken = r#"attributes["code"] * 2 == 1000"#;
+    assert!(of(ottl(&[broken], &[], true)) && !of(ottl(&[broken], &[], false)));
+    let mistake = Policy::new("policies[3]", &ottl(&["name"], &[], true)).unwrap_err();
+    assert_eq!(mistake.key(), "policies[3].ottl_condition.span[0]");
 }
 
 #[test]

@@ -19,6 +19,8 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     pub config: &'a DestinationConfig,
+    /// Where requests go, if not to the url.
+    pub sent_to: Option<&'a str>,
     pub identity: Option<&'a IdentityConfig>,
     /// Signing name and region in use.
     pub service: &'a str,
@@ -62,6 +64,9 @@ pub fn judge(case: &Case<'_>, answered: &Answered) -> Result<Proof, Finding> {
         let page = Finding::new(cause("not_the_service"), answered.said.clone());
         return Err(page.with("page", answered.said.clone()).with("status", shown_status(answered)));
     }
+    if let Some(finding) = page_between(case, answered) {
+        return Err(finding);
+    }
     if let Some(finding) = unfit_stream(case, answered) {
         return Err(finding);
     }
@@ -77,6 +82,48 @@ pub fn judge(case: &Case<'_>, answered: &Answered) -> Result<Proof, Finding> {
         finding.detail.clone_from(&answered.said);
     }
     Err(finding)
+}
+
+/// A page that refuses: AWS writes none, and a receiver that asks for a password leaves its page to whatever stands before it.
+fn page_between(case: &Case<'_>, answered: &Answered) -> Option<Finding> {
+    let status = answered.status.as_u16();
+    let refuses = status == 403 || (status == 401 && case.identity.is_some());
+    let is_of_service = answered.error.as_ref().is_some_and(|e| e.request_id.is_some());
+    if !answered.is_page || !refuses || is_of_service {
+        return None;
+    }
+    let page = Finding::new(cause("page_between"), answered.said.clone());
+    Some(page.with("page", answered.said.clone()).with("status", shown_status(answered)))
+}
+
+/// `endpoint_url` brings a path of its own, and the request ends where nothing is.
+fn endpoint_path(case: &Case<'_>) -> Option<Finding> {
+    let endpoint = case.config.endpoint_url.as_ref()?;
+    let base = endpoint.path().trim_end_matches('/');
+    let path = case.config.url.path().trim_end_matches('/');
+    let is_doubled = !path.is_empty() && base.ends_with(path);
+    if base.is_empty() || !(is_doubled || (case.is_amp() && is_amp_path(path))) {
+        return None;
+    }
+    let mut right = endpoint.clone();
+    right.set_path("");
+    let right = net::masked(&right);
+    let finding = Finding::new(cause("endpoint_path"), "")
+        .with("endpoint_path", base)
+        .with("right_endpoint", right.trim_end_matches('/'));
+    Some(case.sent_to.iter().fold(finding, |finding, address| finding.with("sent_to", *address)))
+}
+
+/// Where a request goes, without what a probe puts at its end.
+pub fn shown_address(address: &url::Url) -> String {
+    let mut shown = address.clone();
+    shown.set_query(None);
+    if let Some((folder, name)) = address.path().rsplit_once('/')
+        && name.starts_with("sigpost-doctor-probe")
+    {
+        shown.set_path(folder);
+    }
+    net::masked(&shown)
 }
 
 /// A Firehose stream that is there and takes nothing from us.
@@ -222,6 +269,9 @@ fn by_address(case: &Case<'_>) -> Finding {
     if case.identity.is_none() {
         return Finding::new(cause("unsigned"), "");
     }
+    if let Some(finding) = endpoint_path(case) {
+        return finding;
+    }
     if case.service == "execute-api" {
         return Finding::new(cause("gateway_path"), "");
     }
@@ -351,6 +401,9 @@ pub fn bucket(config: &DestinationConfig) -> (String, String) {
 
 fn by_status(case: &Case<'_>, status: u16, answered: &Answered) -> Finding {
     let plain = |id| Finding::new(id, "");
+    if let Some(finding) = endpoint_path(case).filter(|_| matches!(status, 404 | 405)) {
+        return finding;
+    }
     match status {
         300..=399 => plain(cause("redirected"))
             .with("location", answered.location.clone().unwrap_or_else(|| "nowhere".to_owned())),

@@ -297,6 +297,16 @@ wrong_path, Signature {
     steps: ["write url: {right_url}", "the workspace id begins with ws-"],
     commands: ["aws amp list-workspaces --region {region}"],
 }
+endpoint_path, Signature {
+    verdict: "endpoint_url has a path ({endpoint_path}), which comes before the one of url",
+    seen: "403 `Missing Authentication Token`, 404 or 405; `url URL (sent to ADDRESS)` shows one path behind the other.",
+    meaning: "Requests go to the path of endpoint_url and then that of url: {sent_to}. A VPC endpoint or a load balancer knows the path of url alone.",
+    steps: [
+        "write endpoint_url: {right_endpoint} (scheme, host and port), and leave the path in url",
+        "keep a path there only where a gateway wants it in front and takes it away",
+    ],
+    commands: [],
+}
 wrong_bucket_region, Signature {
     verdict: "the bucket is in region {right_region}",
     seen: "301 `PermanentRedirect`, 400 `AuthorizationHeaderMalformed`.",
@@ -380,6 +390,17 @@ not_the_service, Answer {
         "let the proxy or gateway pass this host without a login",
     ],
     commands: ["curl -sS -m 5 {url} | head -c 300"],
+}
+page_between, Answer {
+    verdict: "something between here and the service refuses, with a web page ({page})",
+    seen: "403 (or 401) with text/html: `Access Denied`, `Request blocked`. AWS and receivers of data refuse without a page.",
+    meaning: "A proxy, a load balancer, a web application firewall or a login gateway answers before the service has seen the request. No permission of this identity is at fault as far as that shows.",
+    steps: [
+        "the page's own words tell who wrote it (command below): look for a product's name, a request number, a rule",
+        "have it let POST to {host_only} through, unchanged: rules against unknown clients, binary bodies or large ones are usual",
+        "if a proxy is shown above, its rules may refuse this host: ask its owner, or go round it with no_proxy",
+    ],
+    commands: ["curl -sS -m 5 -i -X POST {url} | head -c 600"],
 }
 redirected, Answer {
     verdict: "the endpoint sends us elsewhere ({location})",

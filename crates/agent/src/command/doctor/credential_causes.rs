@@ -29,7 +29,7 @@ file_unreadable, Credentials {
 }
 secret_malformed, Credentials {
     verdict: "{secret} is not the one word that a key is",
-    seen: "`static keys: secret_key: the file PATH has 2 lines`, `is empty`, `has a blank inside`.",
+    seen: "`static keys: secret_key: the file PATH has 2 lines`, `is empty`, `has a blank inside`, `is binary`, `is DER`.",
     meaning: "The file or secret that a key is read from is empty, or holds more than the key: two lines, `NAME = value`, a whole document. AWS would call the secret wrong.",
     steps: [
         "write the key alone into it; one newline at the end is fine",
@@ -52,9 +52,9 @@ keys_swapped, Credentials {
 stored_secret_missing, Credentials {
     verdict: "a secret that its settings refer to cannot be read ({reference})",
     seen: "`the secret REFERENCE is not read yet: ...`.",
-    meaning: "A value of this destination is kept in a store (Secrets Manager, SSM, Vault), and the store does not give it.",
+    meaning: "A value of this destination is kept in Secrets Manager or SSM, and the store does not give it. Vault is `vault_secret_missing`, a missing permission `stored_secret_denied`.",
     steps: [
-        "read the store's words above: the name, the region, the permission of the identity that reads secrets (secrets: {aws: {}} or the standard chain)",
+        "read the store's words above: the name, the region, the credentials of the identity that reads secrets (secrets: {aws: {}} or the standard chain)",
         "the agent asks again by itself; nothing is lost meanwhile",
     ],
     commands: [],
@@ -142,6 +142,21 @@ web_identity_expired, Credentials {
     steps: ["mount the projected service account token instead of a copy", "compare this machine's clock with the real time"],
     commands: ["ls -l {file}; date -u"],
 }
+web_identity_trust, Credentials {
+    verdict: "the trust policy of role {role} does not let this token assume it",
+    seen: "`AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity`.",
+    meaning: "The token is good, and there is no such role, or its trust policy names another provider, service account or audience. The call is not signed, so no policy of a caller is asked.",
+    steps: [
+        "the role must exist, and its trust policy must allow sts:AssumeRoleWithWebIdentity to the cluster's OIDC provider (Principal Federated)",
+        "sub in its Condition must be the token's: system:serviceaccount:NAMESPACE:NAME of the pod; aud must be sts.amazonaws.com",
+        "the token's own sub, aud and iss are shown by the second command; the provider in the trust policy is its iss without https://",
+    ],
+    commands: [
+        "aws iam get-role --role-name {role_name} --query Role.AssumeRolePolicyDocument",
+        "cut -d. -f2 {file} | tr '_-' '/+' | base64 -d 2>/dev/null",
+    ],
+    iam: ("sts:AssumeRoleWithWebIdentity", "the trust policy of {role}, Principal Federated: the cluster's OIDC provider"),
+}
 trust_policy, Credentials {
     verdict: "the trust policy of role {role} does not let this identity assume it",
     seen: "`AccessDenied: User X is not authorized to perform: sts:AssumeRole on resource: ROLE`.",
@@ -150,7 +165,6 @@ trust_policy, Credentials {
         "the role must exist, and its trust policy must name as Principal: {from}",
         "in the caller's own policy, allow {action} on {role} (needed across accounts, and wherever the trust policy names the account)",
         "if the trust policy asks for sts:ExternalId, set external_id to exactly that",
-        "for web identity: sub and aud in the trust policy's Condition must be those of the token (system:serviceaccount:NAMESPACE:NAME)",
     ],
     commands: ["aws iam get-role --role-name {role_name} --query Role.AssumeRolePolicyDocument"],
     iam: ("{action}", "{role}"),
@@ -164,7 +178,7 @@ role_duration, Credentials {
 }
 sts_unreachable, Credentials {
     verdict: "STS cannot be reached, so no role can be assumed ({sts})",
-    seen: "`assuming role R ...: dispatch failure`, a timeout, a refused connection, a proxy that refuses.",
+    seen: "`assuming role R ...: cannot connect to ...`, a timeout, a refused connection, a proxy that refuses.",
     meaning: "The role's credentials come from STS, and the way there is closed: a subnet without internet, a proxy, a name that does not resolve.",
     steps: [
         "create an interface endpoint for com.amazonaws.{region}.sts, or let the proxy carry CONNECT to {sts}",
@@ -251,11 +265,18 @@ key_not_of_certificate, Credentials {
     ],
 }
 certificate_expired, Credentials {
-    verdict: "its Roles Anywhere certificate is not valid now",
+    verdict: "the certificate {whom} that Roles Anywhere is shown is not valid now",
     seen: "`the certificate SUBJECT (FILE) expired at ...`, or it is not valid yet; or the same of an intermediate one.",
     meaning: "Roles Anywhere exchanges only certificates that are valid today, and those between them and the trust anchor must be valid too.",
-    steps: ["renew the certificate; the file is read again by itself", "compare this machine's clock with the real time"],
-    commands: ["openssl x509 -in {certificate} -noout -subject -dates", "date -u"],
+    steps: [
+        "renew {whom} in {file}; the file is read again by itself. The command below shows each certificate of that file with its days",
+        "a new intermediate one comes from the authority that has it; it may have to issue the leaf anew",
+        "compare this machine's clock with the real time",
+    ],
+    commands: [
+        "openssl storeutl -noout -text -certs {file} | grep -e 'Subject:' -e 'Not Before' -e 'Not After'",
+        "date -u",
+    ],
 }
 roles_anywhere_refused, Credentials {
     verdict: "IAM Roles Anywhere does not accept the certificate for {role}",
@@ -263,6 +284,7 @@ roles_anywhere_refused, Credentials {
     meaning: "The certificate is not issued by the trust anchor's authority, an intermediate one is missing, it is revoked, or it is not such as Roles Anywhere takes (X.509 v3, CA:FALSE, digitalSignature, SHA-256).",
     steps: [
         "the trust anchor's authority must have issued the certificate; send what is between them in certificate_chain",
+        "`Insufficient certificate`: issue it anew as X.509 v3 with basicConstraints CA:FALSE and keyUsage digitalSignature, signed with SHA-256 (openssl: an extension file with `basicConstraints=critical,CA:FALSE` and `keyUsage=critical,digitalSignature`; deploy/roles-anywhere/make-certificates.sh does it so)",
         "the trust anchor must be enabled, and the certificate in no revocation list that was imported",
     ],
     commands: ["openssl x509 -in {certificate} -noout -subject -issuer -serial -ext keyUsage,basicConstraints", "aws rolesanywhere list-trust-anchors", "aws rolesanywhere list-crls"],

@@ -3,7 +3,7 @@
 //! Asks nothing (`aws` and `metadata` do). Keeps true: every failure gets a cause; the source's own words stay beside it; what AWS
 //! said decides by AWS's code and words alone, never by a text that this program put beside them.
 
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
 use aws::{Asked, CredentialSource, Explanation, Fault, IdentityConfig, Refused, SourceOutcome};
 
@@ -39,13 +39,19 @@ impl Told<'_> {
         let of_file = |found, path: &Path| self.finding(found).with("file", path.display().to_string());
         Some(match fault {
             Fault::Refused(refused) => self.of_refusal(refused)?,
+            Fault::InTrouble(refused) => {
+                self.about_role(cause("issuer_in_trouble"), Some(refused)).with("issuer", refused.by.name())
+            }
             Fault::Unreached(Asked::Sts | Asked::StsWebIdentity) => self.about_role(cause("sts_unreachable"), None),
             Fault::Unreached(Asked::RolesAnywhere) => self.finding(cause("anywhere_unreachable")),
             Fault::Unreached(Asked::Container) | Fault::OddAnswer(Asked::Container) => {
                 self.finding(cause("container_failed"))
             }
             Fault::Unreached(Asked::InstanceMetadata) => self.of_metadata()?,
-            Fault::OddAnswer(Asked::InstanceMetadata) => self.finding(cause("imds_odd")),
+            Fault::OddAnswer(Asked::InstanceMetadata) => {
+                let finding = self.finding(cause("imds_odd"));
+                self.metadata.iter().fold(finding, |finding, sight| finding.with("endpoint", sight.endpoint.clone()))
+            }
             Fault::OddAnswer(_) => self.finding(cause("odd_answer")),
             Fault::Nowhere => self.nowhere(),
             Fault::EnvironmentHalf { missing } => self.finding(cause("environment_half")).with("missing", *missing),
@@ -54,6 +60,8 @@ impl Told<'_> {
             Fault::WebIdentityToken(path) => of_file(cause("token_file_unreadable"), path),
             Fault::ContainerToken(path) => of_file(cause("container_token"), path),
             Fault::ContainerAddress => self.finding(cause("container_address")),
+            Fault::ContainerUnnamed => self.finding(cause("container_unnamed")),
+            Fault::MetadataAddress { variable } => self.finding(cause("imds_address")).with("variable", *variable),
             Fault::ProfileUnknown { name } => of_profile(cause("profile_unknown"), name),
             Fault::ProfileCircle => self.finding(cause("profile_loop")).with("profile", self.profile()),
             Fault::SharedFileMalformed(path) => of_file(cause("profile_broken"), path).with("profile", self.profile()),
@@ -65,8 +73,12 @@ impl Told<'_> {
                 self.about_role(cause("profile_mfa"), Some(refused)).with("profile", name.clone())
             }
             Fault::Helper => self.finding(cause("process_failed")),
+            Fault::HelperStale { ended } => stale(*ended, SystemTime::now(), words::said(self.error)),
             Fault::KeyOfAnotherCertificate => self.finding(cause("key_not_of_certificate")),
-            Fault::CertificateOver => self.finding(cause("certificate_expired")),
+            Fault::KeyEncrypted { place } => self.finding(cause("key_encrypted")).with("file", place.clone()),
+            Fault::CertificateOver { whom, file } => {
+                self.finding(cause("certificate_expired")).with("whom", whom.clone()).with("file", file.clone())
+            }
             Fault::KeyKind => self.finding(cause("key_kind")),
             Fault::Broke => self.finding(cause("broke_off")),
         })
@@ -107,6 +119,7 @@ impl Told<'_> {
             (_, "SignatureDoesNotMatch" | "InvalidSignature") => self.of_key(cause("wrong_secret"), refused),
             (_, "Validation" | "ValidationError") if about_duration => role(cause("role_duration")),
             (_, _) if about_duration => role(cause("role_duration")),
+            (Asked::StsWebIdentity, "AccessDenied") => role(cause("web_identity_trust")),
             (_, "AccessDenied") => role(cause("trust_policy")),
             _ => return None,
         })
@@ -191,18 +204,19 @@ impl Told<'_> {
             " lines; write",
             " holds a document; refer",
             " begins with a quote",
+            " is DER (",
+            " is binary and ",
         ];
         if has("static keys: ") && odd.iter().any(|what| has(what)) {
             let secret = error.split_once("key: ").or_else(|| error.split_once("token: ")).map_or("", |(_, rest)| rest);
-            let secret = [" has ", " is empty", " holds ", " begins "]
+            let secret = [" has ", " is empty", " holds ", " begins ", " is DER", " is binary"]
                 .into_iter()
                 .find_map(|end| Some(secret.split_once(end)?.0))
                 .unwrap_or(secret);
             return self.finding(cause("secret_malformed")).with("secret", secret);
         }
         if has(" is not read yet: ") {
-            let reference = word_after(error, "the secret ").unwrap_or_default();
-            return self.finding(cause("stored_secret_missing")).with("reference", reference);
+            return stored_secret(error);
         }
         let of_metadata = error.starts_with("instance metadata")
             || error.contains("credential_source Ec2InstanceMetadata")
@@ -214,16 +228,58 @@ impl Told<'_> {
     }
 }
 
-/// Nothing came within the time of an examination.
-pub fn late(config: &IdentityConfig, metadata: Option<&MetadataSight>, seconds: u64) -> Finding {
+/// A helper's credentials that are over at `now`.
+fn stale(ended: SystemTime, now: SystemTime, detail: impl Into<String>) -> Finding {
+    Finding::new(cause("process_stale"), detail).with("ended", words::when(ended, now))
+}
+
+/// The helper is to blame where it printed these credentials and they are over at `now`: whatever answers say of them.
+pub fn of_stale_helper(explanation: &Explanation, now: SystemTime, detail: &str) -> Option<Finding> {
+    let caller = explanation.caller.as_ref().filter(|caller| caller.is_of_command)?;
+    let ended = caller.expires.filter(|at| *at <= now)?;
+    Some(stale(ended, now, detail))
+}
+
+/// Nothing came within the time of an examination. `sts` is the endpoint that roles are asked of.
+pub fn late(config: &IdentityConfig, metadata: Option<&MetadataSight>, sts: Option<&str>, seconds: u64) -> Finding {
     let detail = format!("the source gave no answer within {seconds} s");
-    match metadata.and_then(MetadataSight::finding) {
-        Some(found) => Finding { detail, ..found },
-        None => match &config.source {
-            CredentialSource::Process { .. } => Finding::new(cause("process_failed"), detail),
-            CredentialSource::Container { .. } => Finding::new(cause("container_failed"), detail),
-            _ => Finding::new(cause("credentials_failed"), detail),
-        },
+    if let Some(found) = metadata.and_then(MetadataSight::finding) {
+        return Finding { detail, ..found };
+    }
+    let of_sts = |detail: String| {
+        let finding = Finding::new(cause("sts_unreachable"), detail);
+        sts.into_iter().fold(finding, |finding, sts| finding.with("sts", sts))
+    };
+    match &config.source {
+        CredentialSource::Process { .. } => Finding::new(cause("process_failed"), detail),
+        CredentialSource::Container { .. } => Finding::new(cause("container_failed"), detail),
+        CredentialSource::RolesAnywhere(_) => Finding::new(cause("anywhere_unreachable"), detail),
+        CredentialSource::WebIdentity { .. } => of_sts(detail),
+        // Static keys and profiles wait for nobody else.
+        _ if sts.is_some() => of_sts(detail),
+        _ => Finding::new(cause("credentials_failed"), detail),
+    }
+}
+
+/// A secret that its store does not give: by which store it is, and what that said.
+pub fn stored_secret(error: &str) -> Finding {
+    let reference = word_after(error, "the secret ").unwrap_or_default();
+    let told = |found| Finding::new(found, words::said_at_length(error)).with("reference", reference.clone());
+    if reference.starts_with("vault://") {
+        return told(cause("vault_secret_missing"));
+    }
+    let word = |mark: &str| word_after(error, mark).filter(|word| word.contains(':'));
+    let denied = word("to perform: ").or_else(|| {
+        let by_store =
+            if reference.starts_with("aws-ssm") { "ssm:GetParameter" } else { "secretsmanager:GetSecretValue" };
+        error.contains("AccessDenied").then(|| by_store.to_owned())
+    });
+    let Some(action) = denied else { return told(cause("stored_secret_missing")) };
+    let resource = word("on resource: ").unwrap_or_else(|| "THE SECRET'S ARN".to_owned());
+    let finding = told(cause("stored_secret_denied")).with("action", action).with("resource", resource);
+    match word("User: ") {
+        Some(caller) => finding.with("principal", words::principal(&caller)),
+        None => finding.with("principal", "the identity for secrets"),
     }
 }
 

@@ -38,6 +38,8 @@ const PROBE: Duration = Duration::from_secs(7);
 /// Each question after the first.
 const NEXT: Duration = Duration::from_secs(3);
 const CALLER: Duration = Duration::from_secs(5);
+/// What is told of an identity whose source did not answer in time.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Whatever is still under way then is given up.
 const ALL: Duration = Duration::from_secs(28);
 /// A clock further off is told.
@@ -82,6 +84,7 @@ fn blank(plan: &DestinationPlan) -> Report {
         name: config.name.clone(),
         url: net::masked(&config.url),
         endpoint: config.endpoint_url.as_ref().map(net::masked),
+        sent_to: None,
         protocol: config.protocol.name(),
         verdict: Verdict::Refuses,
         authentication: authentication(plan),
@@ -122,6 +125,7 @@ async fn fill(plan: &DestinationPlan, built: Built, terms: &Terms, report: &mut 
         report.findings.push(Finding::new(cause("settings_unusable"), "the url makes no request"));
         return;
     };
+    report.sent_to = config.endpoint_url.as_ref().map(|_| answer::shown_address(&address));
     let identity = match built {
         Ok(identity) => identity,
         Err(error) => {
@@ -164,6 +168,7 @@ async fn fill(plan: &DestinationPlan, built: Built, terms: &Terms, report: &mut 
         }
         if let Some(proof) = proof {
             accept(plan, &asked.kind, proof, terms, report);
+            refuse_stale(identity.as_deref(), report);
         }
         learn_region(identity.as_deref(), report);
         return;
@@ -171,6 +176,24 @@ async fn fill(plan: &DestinationPlan, built: Built, terms: &Terms, report: &mut 
     let is_aws = aws::parse_host(&config.url).is_some();
     let refusal = report.survey.as_ref().and_then(|survey| network::refusal(survey, is_aws));
     report.findings.extend(refusal);
+}
+
+/// What a helper printed was accepted although it is over: the agent believes the helper, and uses it no more once an answer told
+/// the time.
+fn refuse_stale(identity: Option<&Identity>, report: &mut Report) {
+    let told = identity.and_then(|identity| identity.status().clock_offset_ms);
+    let stale = told.and_then(|offset_ms| {
+        stale_helper(report, Some(offset_ms), "the service accepts them, and their Expiration is past")
+    });
+    if let Some(stale) = stale {
+        report.verdict = Verdict::Refuses;
+        report.findings.push(stale);
+    }
+}
+
+fn stale_helper(report: &Report, offset_ms: Option<i64>, detail: &str) -> Option<Finding> {
+    let explanation = report.identity.as_ref()?.explanation.as_ref()?;
+    credentials::of_stale_helper(explanation, words::far_now(offset_ms), detail)
 }
 
 /// Whoever asked for a profile is told what the profile lacks.
@@ -210,8 +233,12 @@ async fn look_at_identity(
         tokio::join!(explained(&plan.config.name, identity), metadata::look(block));
     let service = identity.status().service;
     let Some(explanation) = explained else {
-        let finding = credentials::late(block, sight.as_ref(), identity.patience().as_secs());
-        return Some((IdentityFacts { service, ..IdentityFacts::default() }, Some(finding)));
+        let sts = tokio::time::timeout(LAST_LOOK, identity.sts_endpoint()).await.ok().flatten();
+        let finding = credentials::late(block, sight.as_ref(), sts.as_deref(), identity.patience().as_secs());
+        // What is known without the source.
+        let (region, error) = (identity.status().region, Some(finding.detail.clone()));
+        let explanation = Some(Explanation { region, error, sts_endpoint: sts, ..Explanation::default() });
+        return Some((IdentityFacts { explanation, service, ..IdentityFacts::default() }, Some(finding)));
     };
     let refusal = credentials::refusal(&explanation, sight.as_ref())
         .or_else(|| explanation.region_error.as_ref().map(|why| Finding::new(without_region(plan), words::said(why))));
@@ -285,7 +312,13 @@ fn read(
         }
         none => *none = Some(facts),
     }
-    judged.map_err(|finding| report.findings.push(finding)).ok()
+    judged
+        .map_err(|finding| {
+            let is_over = ["expired_token", "credentials_failed"].contains(&finding.cause.id);
+            let stale = is_over.then(|| stale_helper(report, report.offset_ms, &finding.detail)).flatten();
+            report.findings.push(stale.unwrap_or(finding));
+        })
+        .ok()
 }
 
 /// The last question was answered with yes; what it leaves open decides whether that is enough.
@@ -361,6 +394,7 @@ fn case<'a>(
     let region = facts.and_then(|f| f.explanation.as_ref()).and_then(|e| e.region.as_ref()).map(|(r, _)| r.as_str());
     Case {
         config: &plan.config,
+        sent_to: report.sent_to.as_deref(),
         identity: plan.identity.as_ref(),
         service: facts.map_or(plan.default_service, |f| f.service.as_str()),
         region: region.unwrap_or_default(),

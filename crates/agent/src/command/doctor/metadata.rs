@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use aws::{CredentialSource, IdentityConfig};
+use aws::IdentityConfig;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use net::{Client, ClientOptions, HttpClientConfig, ProxyConfig};
@@ -55,14 +55,7 @@ impl MetadataSight {
 
 /// Looks at the metadata service if this identity may use it.
 pub async fn look(config: &IdentityConfig) -> Option<MetadataSight> {
-    let off = std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v.trim().eq_ignore_ascii_case("true"));
-    let named = match &config.source {
-        CredentialSource::InstanceMetadata { endpoint } => endpoint.clone(),
-        CredentialSource::StandardChain if !off => None,
-        _ => return None,
-    };
-    let of_environment = || std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").ok().and_then(|v| Url::parse(&v).ok());
-    let endpoint = named.or_else(of_environment).or_else(|| Url::parse("http://169.254.169.254/").ok())?;
+    let endpoint = aws::metadata_endpoint(&config.source).await?.ok()?;
     Some(look_at(&endpoint).await)
 }
 

@@ -43,8 +43,11 @@ use crate::{command, complaint::complaint};
 
 /// The exit code where nothing refuses, and something could not be shown, or nothing was examined.
 const UNPROVEN: u8 = 3;
-/// How long stores of secrets may take, all together.
-const STORES: Duration = Duration::from_secs(5);
+/// How long stores of secrets may take, all together: a login and a question, each by its own limit of 15 s, so that the store's own
+/// words are told.
+const STORES: Duration = Duration::from_secs(32);
+/// Whoever waits longer for a store is told so, and again each time.
+const NEWS: Duration = Duration::from_secs(5);
 
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let Some(file) = args.file() else {
@@ -52,8 +55,10 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     };
     // Machines get an answer that they can read whatever is wrong.
     let refuse = |why: &str, problems: &[config::Problem]| {
-        if args.json {
-            say(&format!("{:#}\n", report::without_examination(why, problems)));
+        if args.json
+            && let Err(error) = say(&format!("{:#}\n", report::without_examination(why, problems)))
+        {
+            command::tell(&format!("the answer cannot be written: {error}"));
         }
         command::fail(why)
     };
@@ -97,13 +102,19 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         page::page(&reports, Paint(colour))
     };
-    say(&text);
-    ExitCode::from(code)
+    match say(&text) {
+        Ok(()) => ExitCode::from(code),
+        Err(error) => command::fail(&format!("the answer cannot be written: {error}")),
+    }
 }
 
-fn say(text: &str) {
-    // A closed pipe is nobody's fault.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Writes the answer. Whoever closed the pipe has read enough.
+fn say(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The destinations to examine: all, or those that were named.
@@ -125,6 +136,21 @@ fn choose<'p>(plan: &'p Plan, names: &[String]) -> Result<Vec<&'p DestinationPla
     Ok(all.into_iter().filter(|d| names.is_empty() || names.contains(&d.config.name)).collect())
 }
 
+/// What is still missing afterwards is told by whoever needs it.
+async fn wait_for_stores(secrets: &aws::SecretKeeper) {
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < STORES && !secrets.settled(NEWS.min(STORES.saturating_sub(began.elapsed()))).await {
+        let waiting: Vec<String> = secrets
+            .status()
+            .into_iter()
+            .filter(|s| s.read_at.is_none() && s.failures == 0)
+            .map(|s| s.reference)
+            .collect();
+        let (waited, most) = (began.elapsed().as_secs(), STORES.as_secs());
+        command::tell(&format!("waiting for the stores of {}: {waited} s of at most {most} s", waiting.join(", ")));
+    }
+}
+
 async fn examine_all(
     plan: &Plan,
     chosen: &[&DestinationPlan],
@@ -139,8 +165,7 @@ async fn examine_all(
     secrets
         .follow(&plan.secret_stores, &plan.stored_secrets)
         .map_err(|error| format!("preparing to read secret stores: {}", complaint(&error)))?;
-    // What is still missing then is told by whoever needs it.
-    let _ = secrets.settled(STORES).await;
+    wait_for_stores(&secrets).await;
     let each = chosen.iter().map(|plan| {
         let identities = &identities;
         async move {

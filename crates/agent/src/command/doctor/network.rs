@@ -9,7 +9,7 @@ use net::{DistrustKind, NetError, Survey, TlsSight};
 use super::{
     cause::{Facts, Finding},
     causes::cause,
-    words,
+    credentials, words,
 };
 
 /// A certificate that ends sooner is told.
@@ -59,6 +59,9 @@ pub fn notes(survey: &Survey, is_aws: bool, verifies: bool) -> Vec<Finding> {
 /// What an exchange that failed means.
 pub fn failure(error: &NetError, by_proxy: bool) -> Finding {
     let text = error.to_string();
+    if matches!(error, NetError::File { .. }) && text.contains(" is not read yet: ") {
+        return credentials::stored_secret(&text);
+    }
     let id = match error {
         NetError::Dns { .. } | NetError::Connect { .. } if by_proxy => cause("proxy_unreachable"),
         NetError::Dns { .. } => cause("dns_unknown"),
@@ -82,7 +85,6 @@ pub fn failure(error: &NetError, by_proxy: bool) -> Finding {
         }
         NetError::Token { .. } => cause("token_server_unreachable"),
         NetError::Redirect { .. } => cause("redirected"),
-        NetError::File { .. } if text.contains(" is not read yet: ") => cause("stored_secret_missing"),
         NetError::Url { .. } | NetError::Config { .. } | NetError::File { .. } | NetError::Server { .. } => {
             cause("settings_unusable")
         }
@@ -91,11 +93,8 @@ pub fn failure(error: &NetError, by_proxy: bool) -> Finding {
         | NetError::Decode { .. }
         | NetError::BodyTooLarge { .. } => cause("no_answer"),
     };
-    let reference = text.split_once("the secret ").and_then(|(_, rest)| rest.split_whitespace().next());
-    let reference = reference.unwrap_or_default().to_owned();
     let finding = Finding::new(id, text);
     match error {
-        NetError::File { .. } if id.id == "stored_secret_missing" => finding.with("reference", reference),
         NetError::Proxy { proxy, .. } => finding.with("proxy", proxy.clone()),
         _ => finding,
     }

@@ -83,8 +83,8 @@ fn destination(report: &Report, paint: Paint, out: &mut String) {
     if let Some(detail) = report.refusals().next().map(|f| f.detail.as_str()).filter(|d| !d.is_empty()) {
         row("said", detail, out);
     }
-    let to = match &report.endpoint {
-        Some(endpoint) => format!("{} (sent to {endpoint})", report.url),
+    let to = match report.sent_to.as_ref().or(report.endpoint.as_ref()) {
+        Some(address) => format!("{} (sent to {address})", report.url),
         None => report.url.clone(),
     };
     row("url", &to, out);
@@ -97,12 +97,7 @@ fn destination(report: &Report, paint: Paint, out: &mut String) {
     }
     if let Some(offset) = report.offset_ms {
         let note = if offset.abs() > 60_000 { ": fix NTP" } else { "" };
-        let signed = if offset > 0 { "+" } else { "" };
-        row(
-            "clock",
-            &format!("{} ({signed}{} s by the answer's Date){note}", words::offset(offset), offset / 1000),
-            out,
-        );
+        row("clock", &format!("{} ({}){note}", words::offset(offset), words::by_date(offset)), out);
     }
     if let Some(survey) = &report.survey {
         network(survey, out);

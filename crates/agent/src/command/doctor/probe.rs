@@ -9,7 +9,7 @@ use aws::{CanonicalVerdict, Identity};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use net::{Authorize, Client, ClientOptions, IdentityVerdict, NetError, Reply, service_error::ServiceError};
-use remote_write::{DestinationConfig, Probe};
+use remote_write::{DestinationConfig, Probe, ProtocolConfig, traces::OtlpProtocol};
 use tokio::time::Instant;
 
 use super::words;
@@ -53,11 +53,24 @@ pub struct Answered {
     pub took: Duration,
 }
 
+/// A success that is none: of gRPC what counts stands in `grpc-status`.
+const NO_GRPC: &str = "it does not answer as gRPC does: if it is OTLP/HTTP (port 4318), write `protocol: http`";
+
+impl Answered {
+    fn refuse(&mut self, status: StatusCode, why: &str) {
+        let code = format!("HTTP {}", status.as_u16());
+        let error = ServiceError { code, message: why.to_owned(), request_id: None, extended_request_id: None };
+        (self.status, self.error, self.said) = (status, Some(error), why.to_owned());
+    }
+}
+
 /// Sends the probe within `patience` altogether.
 pub async fn send(config: &DestinationConfig, identity: Option<&Identity>, probe: &Probe, patience: Duration) -> Sent {
     let mut client = config.client.clone();
     client.follow_redirects = false;
-    let options = ClientOptions { connect_timeout: patience / 2, ..ClientOptions::default() };
+    // As the sender does: a port of gRPC without TLS speaks HTTP/2 from the first byte.
+    let grpc = matches!(config.protocol, ProtocolConfig::Otlp(OtlpProtocol::Grpc(_)));
+    let options = ClientOptions { connect_timeout: patience / 2, http2_only: grpc, ..ClientOptions::default() };
     let client = match Client::new(&client, options) {
         Ok(client) => client,
         Err(error) => return Sent::Failed(error),
@@ -95,7 +108,11 @@ pub async fn send(config: &DestinationConfig, identity: Option<&Identity>, probe
             continue;
         }
         let canonical = copy.filter(|_| !reply.status.is_success()).and_then(|request| compare(&request, &reply));
-        return Sent::Answered(Box::new(read(&reply, canonical, attempt, signed_again, began.elapsed())));
+        let mut answered = read(&reply, canonical, attempt, signed_again, began.elapsed());
+        if grpc && reply.status.is_success() && !reply.headers.contains_key("grpc-status") {
+            answered.refuse(StatusCode::NOT_FOUND, NO_GRPC);
+        }
+        return Sent::Answered(Box::new(answered));
     }
     Sent::Unsigned("the identity asks to sign again and again".to_owned())
 }

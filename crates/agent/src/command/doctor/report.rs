@@ -22,6 +22,8 @@ pub struct Report {
     pub url: String,
     /// `endpoint_url`, where there is one.
     pub endpoint: Option<String>,
+    /// Where requests really go, if there is an `endpoint_url`: with both paths.
+    pub sent_to: Option<String>,
     /// `prometheus`, `s3`, `loki`, `cloudwatch_logs`, `firehose`, `kinesis`, `otlp`.
     pub protocol: &'static str,
     pub verdict: Verdict,
@@ -106,6 +108,7 @@ impl Report {
             "name": self.name,
             "url": self.url,
             "endpoint_url": self.endpoint,
+            "sent_to": self.sent_to,
             "protocol": self.protocol,
             "verdict": verdict,
             "sentence": self.sentence(),

@@ -29,6 +29,44 @@ not_pem, Credentials {
     ],
     commands: ["grep -n -e '-----' {file}"],
 }
+vault_secret_missing, Credentials {
+    verdict: "Vault does not give a secret that its settings refer to ({reference})",
+    seen: "`the secret vault://... is not read yet: Vault said permission denied (HTTP 403)`, `asking Vault: ...`, `logging in to Vault at ...`.",
+    meaning: "A value of this destination is kept in Vault, which refuses, has none there, or cannot be reached as the `vault` block says.",
+    steps: [
+        "403: the token has ended, or its policy lacks `read` at this path: for a secret of version 2 the policy names MOUNT/data/PATH",
+        "404: compare mount and path with `vault kv list`; the reference is vault://MOUNT/PATH#KEY, without data/",
+        "no connection, a time-out, 503: look at address, namespace and tls_config of the `vault` block, and whether Vault is sealed",
+        "a login that fails: compare the method, its mount and its role in the `vault` block with `vault auth list`",
+        "the agent asks again by itself; nothing is lost meanwhile",
+    ],
+    commands: ["vault status", "vault token lookup"],
+}
+stored_secret_denied, Credentials {
+    verdict: "the identity that reads secrets is not allowed {action} ({reference})",
+    seen: "`the secret REFERENCE is not read yet: AWS said AccessDeniedException: User: ARN is not authorized to perform: secretsmanager:GetSecretValue on resource: ARN`.",
+    meaning: "A value of this destination is kept in Secrets Manager or SSM, and no policy lets the identity of `secrets: {aws: ...}` (or the standard chain, where there is no such block) read it. It is another identity than the one that signs for the destination.",
+    steps: [
+        "add this statement to a policy of {principal}: {\"Effect\": \"Allow\", \"Action\": \"{action}\", \"Resource\": \"{resource}\"}",
+        "a secret of another account needs the same in its own resource policy, and is referred to by its ARN",
+        "a secret or parameter with a key of its own needs kms:Decrypt on that key too",
+    ],
+    commands: ["aws iam simulate-principal-policy --policy-source-arn {principal} --action-names {action} --resource-arns {resource}"],
+    iam: ("{action}", "{resource}"),
+}
+key_encrypted, Credentials {
+    verdict: "the private key {file} is encrypted, and nobody types its passphrase for an agent",
+    seen: "`the private_key (FILE) is encrypted`; in the file `BEGIN ENCRYPTED PRIVATE KEY`, or `Proc-Type: 4,ENCRYPTED`.",
+    meaning: "The agent starts without anybody there, so the key has to lie in its file as it is, protected by the file's permissions.",
+    steps: [
+        "write the key without its passphrase (first command; it asks for the passphrase once), and name that file as private_key",
+        "let only the agent's user read it (second command)",
+    ],
+    commands: [
+        "openssl pkcs8 -topk8 -nocrypt -in {file} -out {file}.plain",
+        "chown root:sigpost {file}.plain && chmod 640 {file}.plain",
+    ],
+}
 key_kind, Credentials {
     verdict: "its private key is of a kind that cannot sign for Roles Anywhere here",
     seen: "`the private key (FILE) is none of RSA (2048 to 8192 bits), ECDSA P-256, P-384 and P-521`.",
@@ -46,6 +84,18 @@ container_token, Credentials {
         "the default path is /var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token",
     ],
     commands: ["ls -l {file}", "kubectl get pod POD -o yaml | grep -A8 eks-pod-identity-token"],
+}
+container_unnamed, Credentials {
+    verdict: "nothing names a container endpoint here: this is neither ECS nor a pod of EKS Pod Identity",
+    seen: "`container endpoint: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and _FULL_URI are not set`.",
+    meaning: "ECS and EKS Pod Identity tell a container by variables where its credentials are, and the agent has none of them: it runs elsewhere, the pod is older than its association, or the variables were not passed to the agent (sudo, a unit of systemd and `env -i` drop them).",
+    steps: [
+        "EKS: an association must exist for namespace and service account, and the add-on eks-pod-identity-agent must run; then make the pod anew: the variables come with its start",
+        "ECS: the task definition needs a taskRoleArn",
+        "if this is one of the two, pass AWS_CONTAINER_CREDENTIALS_FULL_URI (or _RELATIVE_URI) and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE on to the agent",
+        "elsewhere name another source in the sigv4 block, or the address itself: container.endpoint",
+    ],
+    commands: ["env | grep AWS_CONTAINER", "aws eks list-pod-identity-associations --cluster-name CLUSTER"],
 }
 container_address, Credentials {
     verdict: "the container endpoint's address cannot be used",
@@ -133,6 +183,16 @@ anywhere_unreachable, Credentials {
     ],
     commands: ["curl -sS -m 5 -o /dev/null -w '%{http_code}\\n' https://rolesanywhere.{region}.amazonaws.com/"],
 }
+imds_address, Credentials {
+    verdict: "{variable} does not name a metadata service",
+    seen: "`AWS_EC2_METADATA_SERVICE_ENDPOINT is not a URL`, `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is not a mode`.",
+    meaning: "The variable in the agent's environment says where instance metadata is, and holds something else.",
+    steps: [
+        "on EC2 remove {variable}: the address is known",
+        "else write http://HOST:PORT into AWS_EC2_METADATA_SERVICE_ENDPOINT, or IPv4 or IPv6 into AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    ],
+    commands: ["env | grep AWS_EC2_METADATA"],
+}
 imds_odd, Credentials {
     verdict: "what answers as instance metadata at {endpoint} is something else",
     seen: "`it names \"...\" as the instance's role, which is no name of a role`, `its answer for the role R is no JSON object but a web page`.",
@@ -153,9 +213,31 @@ imds_role_refused, Credentials {
     ],
     commands: ["aws iam get-role --role-name ROLE --query Role.AssumeRolePolicyDocument"],
 }
+process_stale, Credentials {
+    verdict: "the command of credential_process prints credentials that are over ({ended})",
+    seen: "`the command printed credentials that expired 60 min ago by AWS's clock (Expiration TIME)`, `AWS credentials came expired by this machine's clock: the command ...`.",
+    meaning: "The helper hands out old credentials: it keeps a cache that it does not renew, or writes Expiration by a clock that is wrong. The agent asks AWS with them until an answer tells the time, and then uses them no more.",
+    steps: [
+        "run the command as the agent's user and look at Expiration: where it is past, empty the helper's cache or renew what it reads",
+        "compare the clock of whoever writes Expiration, and this machine's, with the real time",
+        "the agent runs the command again by itself: no restart is needed",
+    ],
+    commands: ["date -u"],
+}
+issuer_in_trouble, Credentials {
+    verdict: "{issuer}, which gives its credentials, is in trouble or throttles",
+    seen: "`STS is in trouble: it answered InternalFailure (HTTP 500)`, `STS throttles: it answered Throttling (HTTP 400)`.",
+    meaning: "The question arrived, and the service cannot answer it now, whoever asks. Nothing is wrong with this identity as far as that shows. The agent asks again by itself; data waits on disk, and credentials that are still valid stay in use.",
+    steps: [
+        "wait a minute and run doctor again; look at the AWS Health Dashboard for the region",
+        "if it throttles: many agents that start at once, or sessions of minutes, ask too often; lengthen session_duration",
+        "if it lasts in one region only, set sts_region to another (Roles Anywhere: its own region only)",
+    ],
+    commands: ["aws sts get-caller-identity --region {region}"],
+}
 odd_answer, Credentials {
     verdict: "what answers in place of the service that gives its credentials is something else",
-    seen: "`STS's answer is not XML`, `its answer is not JSON`.",
+    seen: "`STS's answer is not XML`, `its answer is not JSON`, `a web page titled \"Access Denied\" answered (HTTP 403) in place of STS`.",
     meaning: "The address of STS, Roles Anywhere or the container endpoint leads to a web server, a proxy's page, or another service.",
     steps: [
         "compare sts_endpoint, roles_anywhere.endpoint or container.endpoint with what AWS names",

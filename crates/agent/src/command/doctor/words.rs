@@ -4,13 +4,14 @@
 
 use std::time::{Duration, SystemTime};
 
-/// At most `most` characters; what is cut is shown by dots.
+/// At most `most` characters; what is cut is shown by dots, behind a whole word where one ends near.
 pub fn short(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
     let kept: String = text.chars().take(most.saturating_sub(3)).collect();
-    format!("{kept}...")
+    let at_word = kept.rsplit_once(' ').map(|(whole, _)| whole).filter(|whole| whole.len() + 40 > kept.len());
+    format!("{}...", at_word.unwrap_or(&kept))
 }
 
 /// `3 days`, `2 h 5 min`, `40 s`.
@@ -59,6 +60,16 @@ pub fn offset(milliseconds: i64) -> String {
     }
 }
 
+/// How the answer's `Date` stands to this machine's time, of the same offset: `the answer's Date is 600 s later`.
+pub fn by_date(milliseconds: i64) -> String {
+    let seconds = milliseconds.unsigned_abs() / 1000;
+    match milliseconds {
+        -1999..=1999 => "by the answer's Date".to_owned(),
+        2000.. => format!("the answer's Date is {seconds} s later"),
+        _ => format!("the answer's Date is {seconds} s earlier"),
+    }
+}
+
 /// The role's name in its ARN.
 pub fn role_name(arn: &str) -> String {
     arn.rsplit('/').next().unwrap_or(arn).to_owned()
@@ -102,12 +113,21 @@ pub fn as_json(c: char) -> String {
 
 /// One line without what may hold a token: AWS quotes the request as signed after these words.
 pub fn said(text: &str) -> String {
+    said_in(text, 400)
+}
+
+/// The same for words that end in what to do.
+pub fn said_at_length(text: &str) -> String {
+    said_in(text, 1200)
+}
+
+fn said_in(text: &str, most: usize) -> String {
     let lower = text.to_ascii_lowercase();
     let marks = ["the canonical string", "canonical string for", "the string-to-sign", "x-amz-security-token"];
     let end = marks.iter().filter_map(|mark| lower.find(mark)).min().unwrap_or(text.len());
     let kept = text.get(..text.floor_char_boundary(end)).unwrap_or_default();
     let line = kept.split_whitespace().collect::<Vec<_>>().join(" ");
-    short(&plain(&line, as_name), 400)
+    short(&plain(&line, as_name), most)
 }
 
 #[cfg(test)]
@@ -119,6 +139,8 @@ mod tests {
         assert_eq!(offset(600_000), "10 min behind");
         assert_eq!(offset(-90_000), "90 s ahead");
         assert_eq!(offset(1500), "right");
+        assert_eq!(by_date(600_000), "the answer's Date is 600 s later");
+        assert_eq!(by_date(-90_000), "the answer's Date is 90 s earlier");
     }
 
     #[test]
@@ -137,6 +159,13 @@ mod tests {
             said("It does not match.\n\nThe Canonical String for this request was 'x-amz-security-token:SECRET'");
         assert_eq!(text, "It does not match.");
         assert!(!said("x-amz-security-token:SECRET").contains("SECRET"));
+    }
+
+    #[test]
+    fn what_is_too_long_ends_behind_a_word() {
+        assert_eq!(short("one two three", 12), "one two...");
+        assert_eq!(short(&"x".repeat(50), 10), "xxxxxxx...");
+        assert_eq!(short("one two", 7), "one two");
     }
 
     #[test]

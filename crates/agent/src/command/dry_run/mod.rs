@@ -51,7 +51,9 @@ pub fn run(args: &DryRunArgs) -> ExitCode {
         }
         anyhow::Ok(())
     });
-    if plan.metrics.is_empty() && plan.logs.is_empty() {
+    if !plan.traces.is_empty() {
+        println!("traces.configs is not shown: it collects nothing, its receivers wait for what others send");
+    } else if plan.metrics.is_empty() && plan.logs.is_empty() {
         println!("nothing is collected: the file has no metrics.configs and no logs.configs");
     }
     println!("nothing was sent");

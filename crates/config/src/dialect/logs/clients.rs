@@ -102,6 +102,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
             client,
             external_labels,
             write_relabel: Vec::new(),
+            native_histograms: false,
             backoff,
             batching,
             shards: queue.shards.unwrap_or(if objects { 1 } else { 4 }),

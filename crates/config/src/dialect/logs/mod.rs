@@ -74,7 +74,9 @@ pub(super) fn read<'a>(
             instance.error_at("name", message, Some("names are unique"));
         }
         let route = route(&instance, name, &global, settings, data_directory, &mut names);
-        if let Some(other) = routes.iter().find(|other| other.positions.file == route.positions.file) {
+        // Two of one name, or of none, share a file because of that.
+        let mut others = routes.iter().filter(|other| other.name != route.name);
+        if let Some(other) = others.find(|other| other.positions.file == route.positions.file) {
             let message = format!("`{}` and `{}` share a positions file", other.name, route.name);
             instance.error_at("positions", message, Some("give each instance its own positions.filename"));
         }

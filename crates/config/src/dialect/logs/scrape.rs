@@ -115,7 +115,8 @@ fn source(block: &Block<'_>, job: &str, place: Place<'_>) -> Option<LogSource> {
     if let Some(key) = first {
         return sources::read(block, key);
     }
-    if !by_files && NOT_SUPPORTED_KEYS.iter().all(|key| block.get(key).is_none()) {
+    let misspelt = || block.keys().any(|key| key != "job_name" && block.misspells(key));
+    if !by_files && NOT_SUPPORTED_KEYS.iter().all(|key| block.get(key).is_none()) && !misspelt() {
         let message = format!("job `{job}` has no source of lines");
         block.error(message, Some("add static_configs with a label __path__, such as /var/log/*.log"));
     }
@@ -135,7 +136,7 @@ fn decompression(block: &Block<'_>) -> Option<Decompression> {
         return None;
     }
     if block.get("format").is_none() {
-        block.error("`format` is missing in `decompression`", Some("format: gz, z, bz2 or zst"));
+        block.error_at("format", "`format` is missing in `decompression`", Some("format: gz, z, bz2 or zst"));
     }
     Some(Decompression { initial_delay, format: format? })
 }

@@ -344,7 +344,7 @@ fn metrics<'a>(reader: &'a Reader<'a>, field: &Field<'a>) -> Vec<(String, Metric
         let kinds = [("counter", "counter"), ("gauge", "gauge"), ("histogram", "histogram")];
         let kind = block.choice("type", &kinds);
         if block.get("type").is_none() {
-            block.error("`type` is missing in a metric", Some("type: counter"));
+            block.error_at("type", "`type` is missing in a metric", Some("type: counter"));
         }
         let config = MetricConfig {
             kind: kind.unwrap_or_default().to_owned(),

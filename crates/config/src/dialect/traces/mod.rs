@@ -4,6 +4,7 @@ pub(super) mod processors;
 pub(super) mod receivers;
 pub(super) mod remote_write;
 
+use otlp_receive::ExponentialForm;
 use processors::{Processors, load_balancing::Balancing};
 use traces::ProcessorsConfig;
 
@@ -23,6 +24,8 @@ pub(super) const INSTANCE: Shape = Shape {
 /// Names of the instances of other signals.
 pub(super) struct Instances {
     pub metrics: Vec<String>,
+    /// What each of them wants of exponential histograms.
+    pub exponential: Vec<ExponentialForm>,
     pub logs: Vec<String>,
 }
 
@@ -68,10 +71,6 @@ fn parts<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>, instan
     let mut destinations: Vec<DestinationPlan> = Vec::new();
     let mut says_what_when_full = false;
     let entries = instance.items("remote_write");
-    if entries.is_empty() {
-        let help = "add remote_write: [{endpoint: 'https://host:4318', protocol: http}]";
-        instance.warn(format!("`{name}` has no `remote_write`: what it receives goes nowhere"), Some(help));
-    }
     for field in &entries {
         let Some(mut destination) = remote_write::read(instance.reader, field, &name, batch) else {
             continue;
@@ -109,6 +108,12 @@ fn parts<'a>(instance: &Block<'a>, name: String, names: &mut Vec<String>, instan
     }
     let accepts = remote_write::accepted(&destinations);
     receivers::settle(instance, &mut receivers, accepts, instances);
+    if entries.is_empty() {
+        let help = "add remote_write: [{endpoint: 'https://host:4318', protocol: http}]";
+        let elsewhere = receivers.iter().any(|r| r.metrics_instance.is_some() || r.logs_instance.is_some());
+        let what = if elsewhere { "the spans that it receives go" } else { "what it receives goes" };
+        instance.warn(format!("`{name}` has no `remote_write`: {what} nowhere"), Some(help));
+    }
     let Processors { config, jobs, balancing, written } = processors;
     let route = TracesRoute {
         name,

@@ -108,7 +108,7 @@ pub(super) fn read<'a>(
         let message = "requests over gRPC are not signed: AWS takes OTLP over HTTP alone";
         block.error_at("protocol", message, Some("write `protocol: http`"));
     }
-    let mut client = client::read(&block, ProxyConfig::Environment);
+    let mut client = client::read_of_traces(&block, ProxyConfig::Environment);
     client.headers.extend(headers(&block));
     if block.flag("insecure_skip_verify") == Some(true) {
         client.tls.insecure_skip_verify = true;
@@ -120,12 +120,18 @@ pub(super) fn read<'a>(
         if !missing.is_empty() {
             let message = format!("CloudWatch Logs refuses log records without {}", missing.join(" and "));
             let help = "headers: {x-aws-log-group: GROUP, x-aws-log-stream: STREAM}; both have to exist";
-            block.warn(message, Some(help));
+            block.error(message, Some(help));
         }
     }
     let otherwise = client.auth.is_some() || !client.headers.is_empty();
     remote_write::unsigned_aws(&block, service, identity.is_some(), otherwise);
     let protocol = protocol(&block, kind);
+    let signed = identity.as_ref().and_then(|identity| identity.service.as_deref());
+    let of_aws = [service, signed].iter().flatten().any(|service| matches!(*service, "xray" | "logs" | "monitoring"));
+    if of_aws && matches!(&protocol, OtlpProtocol::Http(http) if http.compression == OtlpCompression::Zstd) {
+        let message = "`compression: zstd` to an OTLP endpoint of AWS: AWS takes gzip or nothing packed";
+        block.error_at("compression", message, Some("compression: gzip"));
+    }
     let queue = destination::queue(&block);
     let (object_bytes, object_age) = destination::batch(&block);
     let objects = kind == Kind::Objects;
@@ -155,6 +161,7 @@ pub(super) fn read<'a>(
             client,
             external_labels: Labels::new(),
             write_relabel: Vec::new(),
+            native_histograms: false,
             backoff,
             batching,
             shards: queue.shards.unwrap_or(if objects { 1 } else { consumers }),
@@ -198,7 +205,8 @@ fn kind(block: &Block<'_>, url: Option<&Url>, service: Option<&str>, identity: O
     let format = block.text("format");
     match (written, service.or(signs_for)) {
         (Some(Kind::Http) | None, _) if format.as_deref() == Some("xray") => Kind::XRay,
-        (Some(Kind::Http) | None, Some("xray")) if !is_otlp => Kind::XRay,
+        // The host alone says so: what is only signed for X-Ray may be a gateway that takes OTLP.
+        (Some(Kind::Http) | None, _) if service == Some("xray") && !is_otlp => Kind::XRay,
         (Some(kind), _) => kind,
         (None, Some("s3")) => Kind::Objects,
         (None, Some(_)) => Kind::Http,

@@ -18,6 +18,7 @@ fn config(url: &str, protocol: LogProtocol) -> DestinationConfig {
         client: net::HttpClientConfig::default(),
         external_labels: [("app", "shop")].into_iter().collect(),
         write_relabel: Vec::new(),
+        native_histograms: false,
         backoff: Backoff { min: Duration::ZERO, max: Duration::ZERO, retry_on_http_429: true },
         batching: Batching { max_samples: usize::MAX, max_bytes: 1 << 20, max_age: Duration::ZERO },
         shards: 1,

@@ -28,6 +28,7 @@ fn config(url: &str) -> DestinationConfig {
         client: net::HttpClientConfig::default(),
         external_labels: model::Labels::new(),
         write_relabel: Vec::new(),
+        native_histograms: false,
         backoff: Backoff { min: Duration::ZERO, max: Duration::ZERO, retry_on_http_429: true },
         batching: Batching { max_samples: 1, max_bytes: 1, max_age: Duration::ZERO },
         shards: 1,
@@ -64,6 +65,7 @@ fn case<'a>(config: &'a DestinationConfig, identity: Option<&'a IdentityConfig>)
     let is_s3 = matches!(config.protocol, ProtocolConfig::S3 { .. });
     Case {
         config,
+        sent_to: None,
         identity,
         service: if is_s3 { "s3" } else { "aps" },
         region: "us-east-1",
@@ -329,5 +331,58 @@ fn every_answer_to_a_log_probe_has_its_meaning() {
         let case = Case { kind: &ProbeKind::Describe, identity: Some(&identity), ..case(&to_firehose, None) };
         let told = Answered { delivery_stream: Some((state.into(), kind.into())), ..answered(200, "", "") };
         assert_eq!(judge(&case, &told).err().map(|f| f.cause.id), wanted, "{state} {kind}");
+    }
+}
+
+#[test]
+fn a_page_that_refuses_is_no_missing_permission() {
+    let identity = IdentityConfig::default();
+    let page =
+        |status| Answered { is_page: true, said: "a web page titled \"No\"".to_owned(), ..answered(status, "", "") };
+    for url in [AMP, S3, "http://127.0.0.1:9009/write"] {
+        let config = config(url);
+        let found = refusal(&case(&config, Some(&identity)), &page(403)).unwrap();
+        assert_eq!((found.cause.id, found.iam()), ("page_between", None), "{url}");
+        assert_eq!(refusal(&case(&config, Some(&identity)), &page(401)).unwrap().cause.id, "page_between");
+        assert_eq!(refusal(&case(&config, None), &page(403)).unwrap().cause.id, "page_between");
+        // A receiver with a password may say so on a page.
+        assert_ne!(refusal(&case(&config, None), &page(401)).unwrap().cause.id, "page_between");
+    }
+}
+
+#[test]
+fn an_endpoint_with_a_path_is_blamed_where_it_doubles_the_urls() {
+    let identity = IdentityConfig::default();
+    let path = "/workspaces/ws-1/api/v1/remote_write";
+    for (endpoint, status, code, wanted) in [
+        (format!("https://vpce.example{path}"), 403, "MissingAuthenticationToken", "endpoint_path"),
+        (format!("https://vpce.example{path}/"), 404, "", "endpoint_path"),
+        ("https://vpce.example/prefix".to_owned(), 403, "MissingAuthenticationToken", "endpoint_path"),
+        ("https://vpce.example/".to_owned(), 403, "MissingAuthenticationToken", "unsigned"),
+    ] {
+        let config = DestinationConfig { endpoint_url: Some(Url::parse(&endpoint).unwrap()), ..config(AMP) };
+        let case = Case { sent_to: Some("https://vpce.example/there"), ..case(&config, Some(&identity)) };
+        let found = refusal(&case, &answered(status, code, "")).unwrap();
+        assert_eq!(found.cause.id, wanted, "{endpoint}");
+        if wanted == "endpoint_path" {
+            assert!(found.steps()[0].contains("endpoint_url: https://vpce.example "), "{found:?}");
+            assert!(found.meaning().contains("https://vpce.example/there"), "{found:?}");
+        }
+    }
+    // Where the receiver is not known, a prefix may be what its gateway wants.
+    let config = DestinationConfig {
+        endpoint_url: Some(Url::parse("http://127.0.0.1/prefix").unwrap()),
+        ..config("http://127.0.0.1/api/v1/push")
+    };
+    assert_eq!(refusal(&case(&config, None), &answered(404, "", "")).unwrap().cause.id, "not_found");
+}
+
+#[test]
+fn an_address_is_shown_without_a_probes_own_name() {
+    for (address, shown) in [
+        ("https://u:p@h/bucket/prefix/sigpost-doctor-probe-1?uploadId=x", "https://h/bucket/prefix"),
+        ("https://h/a/b?x=y", "https://h/a/b"),
+    ] {
+        assert_eq!(shown_address(&Url::parse(address).unwrap()), shown);
     }
 }

@@ -58,7 +58,11 @@ fn every_kind_of_failure_has_its_cause() {
         (Fault::ProfileConsoleLogin { name: p() }, "profile_console_login"),
         (Fault::Helper, "process_failed"),
         (Fault::KeyOfAnotherCertificate, "key_not_of_certificate"),
-        (Fault::CertificateOver, "certificate_expired"),
+        (Fault::HelperStale { ended: SystemTime::UNIX_EPOCH }, "process_stale"),
+        (Fault::ContainerUnnamed, "container_unnamed"),
+        (Fault::MetadataAddress { variable: "AWS_EC2_METADATA_SERVICE_ENDPOINT" }, "imds_address"),
+        (Fault::KeyEncrypted { place: p() }, "key_encrypted"),
+        (Fault::CertificateOver { whom: p(), file: p() }, "certificate_expired"),
         (Fault::KeyKind, "key_kind"),
         (Fault::Broke, "broke_off"),
     ];
@@ -66,6 +70,38 @@ fn every_kind_of_failure_has_its_cause() {
         let found = refusal(&explained("profile a (x): words", "x", Some(fault.clone())), None).unwrap();
         assert_eq!(found.cause.id, id, "{fault:?}");
     }
+}
+
+#[test]
+fn a_service_in_trouble_is_named_and_no_policy_blamed() {
+    for (by, issuer) in [(Asked::Sts, "STS"), (Asked::StsWebIdentity, "STS"), (Asked::RolesAnywhere, "Roles Anywhere")]
+    {
+        let Fault::Refused(what) = refused(by, "InternalFailure", "x") else { unreachable!() };
+        let found = refusal(&explained("x", "x", Some(Fault::InTrouble(what))), None).unwrap();
+        assert_eq!((found.cause.id, found.facts["issuer"].as_str()), ("issuer_in_trouble", issuer));
+        assert!(found.sentence().starts_with(issuer) && found.iam().is_none(), "{found:?}");
+    }
+}
+
+#[test]
+fn the_certificate_that_is_over_is_named_and_looked_for_in_its_whole_file() {
+    let fault = Fault::CertificateOver { whom: "CN=below".to_owned(), file: "/c/bundle.pem".to_owned() };
+    let found = refusal(&explained("x", "x", Some(fault)), None).unwrap();
+    assert!(found.sentence().contains("CN=below"), "{found:?}");
+    // `openssl x509` would show the first of the file alone.
+    assert!(found.commands()[0].contains("storeutl") && found.commands()[0].contains("/c/bundle.pem"), "{found:?}");
+}
+
+#[test]
+fn a_profile_that_leads_to_metadata_is_told_by_what_the_service_did() {
+    let sight = |state| MetadataSight { endpoint: "http://127.0.0.1:1".to_owned(), state };
+    let error =
+        "profile a (x): credential_source Ec2InstanceMetadata: instance metadata: it answered 404: no role is attached";
+    let found = refusal(&explained(error, "profile a", None), Some(&sight(MetadataState::NoRole))).unwrap();
+    assert_eq!(found.cause.id, "imds_no_role");
+    let odd = Some(Fault::OddAnswer(Asked::InstanceMetadata));
+    let found = refusal(&explained(error, "profile a", odd), Some(&sight(MetadataState::Works))).unwrap();
+    assert_eq!((found.cause.id, found.facts["endpoint"].as_str()), ("imds_odd", "http://127.0.0.1:1"));
 }
 
 #[test]
@@ -91,7 +127,12 @@ fn a_refusal_is_read_by_the_services_own_code_and_words() {
         (StsWebIdentity, "IDPRejectedClaim", "x", "web_identity_refused"),
         (StsWebIdentity, "ExpiredToken", "x", "web_identity_expired"),
         // The words beside it, which are ours, speak of an audience.
-        (StsWebIdentity, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", "trust_policy"),
+        (
+            StsWebIdentity,
+            "AccessDenied",
+            "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+            "web_identity_trust",
+        ),
         (StsWebIdentity, "RegionDisabled", "x", "sts_region_disabled"),
         (RolesAnywhere, "AccessDenied", "Untrusted certificate. Insufficient certificate", "roles_anywhere_refused"),
         (RolesAnywhere, "AccessDenied", "Unable to assume role for arn:aws:iam::1:role/w", "anywhere_role"),
@@ -134,6 +175,14 @@ fn what_has_no_kind_is_read_by_its_message() {
             "static keys: secret_key: the secret aws-ssm:///a is not read yet: no such parameter",
             "stored_secret_missing",
         ),
+        (
+            "static keys: secret_key: the secret vault://kv/a#b is not read yet: Vault said permission denied (HTTP 403)",
+            "vault_secret_missing",
+        ),
+        (
+            "static keys: secret_key: the secret aws-ssm:///a is not read yet: ssm said AccessDeniedException",
+            "stored_secret_denied",
+        ),
         ("static keys: secret_key: the file /a/b has 2 lines; write the key alone into it", "secret_malformed"),
         ("static keys: secret_key: the file /a/b is empty; write it", "secret_malformed"),
         ("anything", "credentials_failed"),
@@ -143,14 +192,44 @@ fn what_has_no_kind_is_read_by_its_message() {
 }
 
 #[test]
+fn a_store_that_denies_is_told_with_the_statement_that_lacks_and_in_full() {
+    let arn = "arn:aws:secretsmanager:us-east-1:1:secret:one-AbCdEf";
+    let error = format!(
+        "static keys: secret_key: the secret aws-secretsmanager://one#key is not read yet: AWS said AccessDeniedException: User: \
+         arn:aws:sts::1:assumed-role/agent/s is not authorized to perform: secretsmanager:GetSecretValue on resource: {arn} because no \
+         identity-based policy allows the secretsmanager:GetSecretValue action {} (HTTP 400, request id r); allow it to THE-END",
+        "x".repeat(200)
+    );
+    let found = refusal(&explained(&error, "x", None), None).unwrap();
+    assert_eq!(found.iam(), Some(("secretsmanager:GetSecretValue".to_owned(), arn.to_owned())));
+    assert!(
+        found.steps()[0].contains("\"Action\": \"secretsmanager:GetSecretValue\"") && found.steps()[0].contains(arn)
+    );
+    assert_eq!(found.facts["principal"], "arn:aws:iam::1:role/agent");
+    assert!(found.detail.ends_with("THE-END"), "{}", found.detail);
+}
+
+#[test]
+fn a_token_that_a_role_does_not_trust_is_no_matter_of_the_callers_policy() {
+    let fault =
+        refused(Asked::StsWebIdentity, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity");
+    let found = refusal(&explained("web identity: role r, token /t: x", "x", Some(fault)), None).unwrap();
+    let text = format!("{:?} {:?}", found.steps(), found.iam());
+    assert!(!text.contains("external_id") && !text.contains("caller's own policy"), "{text}");
+    assert!(text.contains("system:serviceaccount") && text.contains("trust policy of arn:aws:iam::1:role/w"), "{text}");
+}
+
+#[test]
 fn a_source_that_hangs_is_named_too() {
-    let hanging = |source| late(&IdentityConfig { source, ..IdentityConfig::default() }, None, 13).cause.id;
+    let hanging = |source| late(&IdentityConfig { source, ..IdentityConfig::default() }, None, None, 13).cause.id;
     let command = net::SecretSource::Inline(net::Secret::new("sleep 100"));
     assert_eq!(hanging(CredentialSource::Process { command }), "process_failed");
     assert_eq!(hanging(CredentialSource::Container { endpoint: None, token_file: None }), "container_failed");
     let state = MetadataState::TokenLost;
     let sight = MetadataSight { endpoint: "http://169.254.169.254".to_owned(), state };
-    assert_eq!(late(&IdentityConfig::default(), Some(&sight), 13).cause.id, "imds_hop_limit");
+    assert_eq!(late(&IdentityConfig::default(), Some(&sight), None, 13).cause.id, "imds_hop_limit");
+    let waiting = late(&IdentityConfig::default(), None, Some("https://sts.example/"), 13);
+    assert_eq!((waiting.cause.id, waiting.facts["sts"].as_str()), ("sts_unreachable", "https://sts.example/"));
 }
 
 #[test]

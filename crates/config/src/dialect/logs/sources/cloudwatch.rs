@@ -44,7 +44,8 @@ pub(super) fn read(block: &Block<'_>) -> Option<CloudWatchPlan> {
             None
         }
         (true, None) => {
-            block.error("`log_groups` is missing: it names what is read", Some("log_groups: [/aws/apigateway/prod]"));
+            let message = "`log_groups` is missing: it names what is read";
+            block.error_at("log_groups", message, Some("log_groups: [/aws/apigateway/prod]"));
             None
         }
     };

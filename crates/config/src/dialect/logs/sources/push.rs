@@ -41,8 +41,10 @@ const NO_EFFECT: &[&str] = &[
 
 pub(super) fn read(block: &Block<'_>) -> Option<PushConfig> {
     let server = block.block("server", PUSH_SERVER);
-    if server.is_none() {
-        block.error(
+    // What is no mapping was reported.
+    if block.get("server").is_none() {
+        block.error_at(
+            "server",
             "`server` is missing in `loki_push_api`: it says where to listen",
             Some("server: {http_listen_address: 0.0.0.0, http_listen_port: 3500}"),
         );
@@ -51,7 +53,7 @@ pub(super) fn read(block: &Block<'_>) -> Option<PushConfig> {
     let address = server.text("http_listen_address").unwrap_or_default();
     let port = server.whole("http_listen_port");
     if port.is_none() && server.get("http_listen_port").is_none() {
-        server.error("`http_listen_port` is missing", Some("http_listen_port: 3500"));
+        server.error_at("http_listen_port", "`http_listen_port` is missing", Some("http_listen_port: 3500"));
     }
     if port.is_some_and(|port| port > u64::from(u16::MAX)) {
         server.error_at("http_listen_port", "`http_listen_port` is at most 65535", None);

@@ -24,6 +24,7 @@ pub(in crate::dialect) const SPANMETRICS: Shape = Shape {
         "dimensions_cache_size",
         "aggregation_temporality",
         "metrics_flush_interval",
+        "exemplars",
     ]],
 };
 
@@ -77,6 +78,11 @@ const MOST_BUCKETS: usize = 100;
 pub(super) fn span_metrics(instance: &Block<'_>, instances: &Instances) -> Option<SpanMetricsConfig> {
     let field = instance.get("spanmetrics")?;
     let block = Block::open(instance.reader, SPANMETRICS, &field)?;
+    if block.get("exemplars").is_some() {
+        let message = "`exemplars` is a key of the Collector's spanmetrics connector, not of the Agent's: exemplars are not in this version";
+        let help = "remove it; `automatic_logging` writes a line with the trace id for each span, root or process";
+        block.error_at_key("exemplars", message, Some(help));
+    }
     let output = match (block.text("metrics_instance"), block.text("handler_endpoint")) {
         (Some(name), None) => {
             known(&block, "metrics_instance", "metrics.configs", &name, &instances.metrics);

@@ -204,6 +204,7 @@ fn destination(block: &Block<'_>, exporter: Option<&Block<'_>>, name: &str, back
             client,
             external_labels: Labels::new(),
             write_relabel: Vec::new(),
+            native_histograms: false,
             backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30), retry_on_http_429: true },
             batching: Batching { max_samples: 8192, max_bytes: 3 << 20, max_age: Duration::ZERO },
             shards: 4,

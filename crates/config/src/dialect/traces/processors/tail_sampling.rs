@@ -46,6 +46,8 @@ pub(in crate::dialect) const COUNT: Shape =
 pub(in crate::dialect) const BOOLEAN: Shape =
     Shape { name: "policies[].boolean_attribute", keys: &[&["key", "value", "invert_match"]] };
 pub(in crate::dialect) const STATE: Shape = Shape { name: "policies[].trace_state", keys: &[&["key", "values"]] };
+pub(in crate::dialect) const OTTL: Shape =
+    Shape { name: "policies[].ottl_condition", keys: &[&["error_mode", "span", "spanevent"]] };
 pub(in crate::dialect) const AND: Shape = Shape { name: "policies[].and", keys: &[&["and_sub_policy"]] };
 pub(in crate::dialect) const COMPOSITE: Shape = Shape {
     name: "policies[].composite",
@@ -191,10 +193,14 @@ fn rule(block: &Block<'_>, kind: &str, depth: usize) -> Option<PolicyRule> {
         }
         "composite" => composite(&own(COMPOSITE)?, depth),
         _ => {
-            let message = "`ottl_condition` is not in this version: its language is not spoken here";
-            let help = "string_attribute, numeric_attribute, boolean_attribute and status_code say most of it; `and` joins them";
-            block.error_at("type", message, Some(help));
-            return None;
+            let own = own(OTTL)?;
+            let modes = [("propagate", false), ("ignore", true), ("silent", true)];
+            let (spans, events) = (own.texts("span"), own.texts("spanevent"));
+            if spans.is_empty() && events.is_empty() {
+                let help = "span: ['attributes[\"http.status_code\"] >= 500']";
+                own.error("`ottl_condition` has neither `span` nor `spanevent`", Some(help));
+            }
+            PolicyRule::Ottl { spans, events, ignore_errors: own.choice("error_mode", &modes).unwrap_or(false) }
         }
     })
 }

@@ -141,6 +141,9 @@ pub(super) fn settle(instance: &Block<'_>, receivers: &mut [ReceiverConfig], acc
                 None => {}
             }
         }
+        let instance = receiver.metrics_instance.as_ref();
+        let wanted = others.metrics.iter().zip(&others.exponential).find(|(name, _)| Some(*name) == instance);
+        receiver.exponential = wanted.map(|(_, form)| *form).unwrap_or_default();
     }
     unknown.dedup();
     for (kind, name) in unknown {
@@ -283,9 +286,11 @@ fn tls(block: &Block<'_>) -> Option<ListenTls> {
         let help = "tls: {cert_file: /path/cert.pem, key_file: /path/key.pem}";
         block.error("TLS of a receiver needs a certificate and its key", Some(help));
     }
-    super::super::client::tls_versions(block);
-    let unused = ["cipher_suites", "min_version", "max_version"];
-    if let Some(field) = unused.iter().find_map(|key| block.get(key)) {
+    let (min, max) = super::super::client::tls_versions_of_collector(block);
+    let narrower =
+        [("min_version", min == Some(net::TlsVersion::Tls13)), ("max_version", max == Some(net::TlsVersion::Tls12))];
+    let unused = [("cipher_suites", true)].into_iter().chain(narrower).filter(|(_, told)| *told);
+    if let Some(field) = unused.into_iter().find_map(|(key, _)| block.get(key)) {
         let message = "this key has no effect: TLS 1.2 and 1.3 with the TLS library's choice of ciphers hold";
         block.reader.warn(&field, message, None);
     }
