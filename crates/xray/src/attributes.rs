@@ -8,22 +8,45 @@ use base64::Engine;
 use proto::otlp_common::{AnyValue, KeyValue, Value};
 use serde::{Serialize, Serializer};
 
-/// See the file's head.
+/// See the file's head. Dozens of names are looked for in each span, few of which it has: most are told from one word.
 #[derive(Debug, Clone)]
-pub(crate) struct Attributes<'a>(BTreeMap<&'a str, &'a Value>);
+pub(crate) struct Attributes<'a> {
+    /// By key, each once.
+    pairs: Vec<(&'a str, &'a Value)>,
+    /// The bits of all keys that are or were here.
+    bits: u64,
+}
+
+/// One of 64 bits for a key, by its length and its last byte: names of conventions differ in these.
+fn bit(key: &str) -> u64 {
+    let last = key.as_bytes().last().copied().unwrap_or_default();
+    1 << ((key.len() as u64).wrapping_mul(7).wrapping_add(u64::from(last)) % 64)
+}
 
 impl<'a> Attributes<'a> {
     pub(crate) fn of(list: &'a [KeyValue]) -> Self {
         let value = |pair: &'a KeyValue| Some((pair.key.as_str(), pair.value.as_ref()?.value.as_ref()?));
-        Self(list.iter().filter_map(value).collect())
+        // The sort is stable: of a repeated key the last comes first.
+        let mut pairs: Vec<_> = list.iter().rev().filter_map(value).collect();
+        pairs.sort_by_key(|(key, _)| *key);
+        pairs.dedup_by_key(|(key, _)| *key);
+        let bits = pairs.iter().fold(0, |bits, (key, _)| bits | bit(key));
+        Self { pairs, bits }
+    }
+
+    fn place(&self, key: &str) -> Option<usize> {
+        if self.bits & bit(key) == 0 {
+            return None;
+        }
+        self.pairs.binary_search_by_key(&key, |(key, _)| *key).ok()
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
-        self.0.get(key).copied()
+        self.pairs.get(self.place(key)?).map(|(_, value)| *value)
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.place(key).is_some()
     }
 
     /// A text that is not empty.
@@ -37,11 +60,12 @@ impl<'a> Attributes<'a> {
     }
 
     pub(crate) fn remove(&mut self, key: &str) {
-        self.0.remove(key);
+        self.take(key);
     }
 
     pub(crate) fn take(&mut self, key: &str) -> Option<&'a Value> {
-        self.0.remove(key)
+        let at = self.place(key)?;
+        Some(self.pairs.remove(at).1)
     }
 
     pub(crate) fn take_text(&mut self, key: &str) -> Option<&'a str> {
@@ -50,7 +74,7 @@ impl<'a> Attributes<'a> {
 
     /// What is left, by key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + '_ {
-        self.0.iter().map(|(key, value)| (*key, *value))
+        self.pairs.iter().copied()
     }
 }
 
@@ -105,6 +129,34 @@ impl Serialize for Plain<'_> {
                 let pairs = list.values.iter().map(|pair| (pair.key.as_str(), pair.value.as_ref().and_then(plain)));
                 to.collect_map(pairs.collect::<BTreeMap<_, _>>())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn they_are_a_map_of_the_last_of_each_key(keys in proptest::collection::vec("[a-c]{0,3}", 0..20), asked in proptest::collection::vec("[a-c]{0,3}", 0..20)) {
+            let pair = |(at, key): (usize, &String)| KeyValue {
+                key: key.clone(),
+                value: Some(AnyValue { value: Some(Value::Int(at as i64)) }),
+                ..KeyValue::default()
+            };
+            let list: Vec<KeyValue> = keys.iter().enumerate().map(pair).collect();
+            let mut map: BTreeMap<&str, i64> = keys.iter().enumerate().map(|(at, key)| (key.as_str(), at as i64)).collect();
+            let mut attributes = Attributes::of(&list);
+            for key in &asked {
+                prop_assert_eq!(attributes.number(key), map.get(key.as_str()).copied());
+                prop_assert_eq!(attributes.has(key), map.contains_key(key.as_str()));
+                prop_assert_eq!(attributes.take(key).and_then(number), map.remove(key.as_str()));
+            }
+            let left: Vec<_> = attributes.iter().filter_map(|(key, value)| Some((key, number(value)?))).collect();
+            prop_assert_eq!(left, map.into_iter().collect::<Vec<_>>());
         }
     }
 }

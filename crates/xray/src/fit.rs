@@ -77,8 +77,11 @@ pub(crate) fn fit(mut segment: Segment<'_>, most: usize) -> (String, Shed) {
 }
 
 fn json(part: &impl Serialize) -> String {
+    // As large as most documents are.
+    let mut text = Vec::with_capacity(1024);
     // Writing to memory: only a map with keys that are no texts could fail, and there is none.
-    serde_json::to_string(part).unwrap_or_default()
+    let _ = serde_json::to_writer(&mut text, part);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 fn frames(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {

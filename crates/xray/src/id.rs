@@ -17,6 +17,13 @@ impl Id {
         (id != [0; 8]).then_some(Self(id))
     }
 
+    fn digits(self) -> [u8; 16] {
+        let mut digits = [0; 16];
+        // Twice as many digits as bytes.
+        let _ = hex::encode_to_slice(self.0, &mut digits);
+        digits
+    }
+
     /// The `number`th id that is made up for a span.
     pub(crate) fn made(trace_id: &[u8], span_id: &[u8], number: u64) -> Self {
         // FNV-1a, then the finalizer of SplitMix64: not secret, only spread.
@@ -32,7 +39,7 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -44,18 +51,19 @@ impl fmt::Debug for Id {
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut digits = [0; 16];
-        // Twice as many digits as bytes.
-        let _ = hex::encode_to_slice(self.0, &mut digits);
-        to.serialize_str(std::str::from_utf8(&digits).unwrap_or_default())
+        to.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
 /// `1-<8 digits>-<24 digits>`. `None`: not sixteen bytes, or all zero.
 pub(crate) fn trace_id(bytes: &[u8]) -> Option<String> {
-    let (first, rest) = bytes.split_first_chunk::<4>()?;
-    let valid = rest.len() == 12 && bytes.iter().any(|byte| *byte != 0);
-    valid.then(|| format!("1-{}-{}", hex::encode(first), hex::encode(rest)))
+    if bytes.len() != 16 || bytes.iter().all(|byte| *byte == 0) {
+        return None;
+    }
+    let mut digits = [0; 32];
+    let _ = hex::encode_to_slice(bytes, &mut digits);
+    let (first, rest) = std::str::from_utf8(&digits).ok()?.split_at(8);
+    Some(["1-", first, "-", rest].concat())
 }
 
 #[cfg(test)]

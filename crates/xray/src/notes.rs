@@ -2,7 +2,10 @@
 //!
 //! It keeps true: every attribute that nobody took is in one of them, or in both when it had to be cut to be indexed.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, btree_map::Entry},
+};
 
 use proto::otlp_common::Value;
 
@@ -22,7 +25,7 @@ const ANNOTATED: &str = "aws.xray.annotations";
 pub(crate) fn note<'a>(
     segment: &mut Segment<'a>,
     mut attributes: Attributes<'a>,
-    resource: Option<&Attributes<'a>>,
+    resource: &'a [(String, &'a Value)],
     options: &Options,
 ) {
     segment.user = attributes.take_text("enduser.id").map(Cow::Borrowed);
@@ -36,11 +39,9 @@ pub(crate) fn note<'a>(
     let is_indexed =
         |key: &str| options.annotate_all || options.annotations.iter().any(|name| name == key) || named.contains(&key);
     let mut default = BTreeMap::new();
-    for (key, value) in resource.iter().flat_map(|resource| resource.iter()) {
-        let key = format!("otel.resource.{key}");
-        let whole = is_indexed(&key) && annotate(segment, &key, value);
-        if !whole {
-            default.insert(Cow::Owned(key), Meta::Value(value));
+    for (key, value) in resource {
+        if !(is_indexed(key) && annotate(segment, key, value)) {
+            default.insert(Cow::Borrowed(key.as_str()), Meta::Value(value));
         }
     }
     for (key, value) in attributes.iter() {
@@ -61,7 +62,10 @@ pub(crate) fn note<'a>(
         default.insert(Cow::Borrowed(key), Meta::Value(value));
     }
     if !default.is_empty() {
-        segment.metadata.entry(Cow::Borrowed("default")).or_default().extend(default);
+        match segment.metadata.entry(Cow::Borrowed("default")) {
+            Entry::Vacant(none) => drop(none.insert(default)),
+            Entry::Occupied(mut some) => some.get_mut().extend(default),
+        }
     }
 }
 

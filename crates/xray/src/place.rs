@@ -1,6 +1,6 @@
 //! What a resource says of all its spans: where they come from, and who made them.
 
-use proto::otlp_traces::ResourceSpans;
+use proto::{otlp_common::Value, otlp_traces::ResourceSpans};
 
 use crate::{
     Options,
@@ -12,6 +12,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Place<'a> {
     pub(crate) attributes: Attributes<'a>,
+    /// The attributes under the names they have among a span's.
+    pub(crate) prefixed: Vec<(String, &'a Value)>,
     pub(crate) origin: Option<&'static str>,
     /// `None`: another cloud's.
     pub(crate) aws: Option<AwsPlace<'a>>,
@@ -34,7 +36,9 @@ impl<'a> Place<'a> {
         let attributes = Attributes::of(list);
         let service =
             attributes.text("service.version").or_else(|| image_tag(&attributes)).map(|version| Service { version });
+        let prefixed = attributes.iter().map(|(key, value)| (format!("otel.resource.{key}"), value)).collect();
         Self {
+            prefixed,
             origin: origin(&attributes),
             aws: aws(&attributes, options),
             account_id: attributes.text("cloud.account.id"),

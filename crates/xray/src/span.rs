@@ -67,7 +67,7 @@ const OF_REMOTE: [&str; 4] = ["aws.remote.service", "aws.remote.operation", "rem
 ///
 /// # Errors
 /// A span that X-Ray could not place.
-pub fn documents(span: &Span, place: &Place<'_>, options: &Options) -> Result<Vec<Document>, Refusal> {
+pub fn documents<'a>(span: &'a Span, place: &'a Place<'a>, options: &'a Options) -> Result<Vec<Document>, Refusal> {
     let trace = trace_id(&span.trace_id).ok_or(Refusal::TraceId)?;
     let id = Id::of(&span.span_id).ok_or(Refusal::SpanId)?;
     if span.start_time_unix_nano == 0 {
@@ -102,14 +102,14 @@ pub fn documents(span: &Span, place: &Place<'_>, options: &Options) -> Result<Ve
 }
 
 /// What all documents of a span are made of.
-struct Draft<'a, 'p> {
+struct Draft<'a> {
     span: &'a Span,
-    place: &'p Place<'a>,
+    place: &'a Place<'a>,
     options: &'a Options,
     trace: &'a str,
 }
 
-impl<'a> Draft<'a, '_> {
+impl<'a> Draft<'a> {
     fn segment(&self, id: Id, parent: Option<Id>, is_segment: bool, mut attributes: Attributes<'a>) -> Segment<'a> {
         let Self { span, place, options, trace } = *self;
         let all = attributes.clone();
@@ -151,7 +151,8 @@ impl<'a> Draft<'a, '_> {
             let default = segment.metadata.entry(Cow::Borrowed("default")).or_default();
             default.insert(Cow::Borrowed("exception.stacktrace"), Meta::Text(Cow::Borrowed(stack)));
         }
-        note(&mut segment, attributes, is_segment.then_some(&place.attributes), options);
+        let resource = if is_segment { place.prefixed.as_slice() } else { &[] };
+        note(&mut segment, attributes, resource, options);
         index_taken(&mut segment, &all, options);
         segment
     }

@@ -54,7 +54,10 @@ impl XRay {
     }
 
     pub(crate) fn encode(&self, spans: &[SpanDocuments]) -> Bytes {
-        let mut body = b"{\"TraceSegmentDocuments\":[".to_vec();
+        let documents: usize = spans.iter().flat_map(|span| &span.documents).map(|document| document.json.len()).sum();
+        // Each quote takes a byte more.
+        let mut body = Vec::with_capacity(documents + documents / 4 + 64);
+        body.extend_from_slice(b"{\"TraceSegmentDocuments\":[");
         for (index, document) in spans.iter().flat_map(|span| &span.documents).enumerate() {
             if index > 0 {
                 body.push(b',');
