@@ -79,9 +79,11 @@ traces:
         e2e::free_port()?
     ))?;
     agent.start_ready().await?;
-    let (cause, destination) = told(&desk, &format!("{{name: d, endpoint: 'http://127.0.0.1:{grpc}', protocol: grpc}}"))?;
+    let (cause, destination) =
+        told(&desk, &format!("{{name: d, endpoint: 'http://127.0.0.1:{grpc}', protocol: grpc}}"))?;
     assert_eq!(cause, "none", "{destination:#}");
-    let (cause, destination) = told(&desk, &format!("{{name: d, endpoint: 'http://127.0.0.1:{http}', protocol: grpc}}"))?;
+    let (cause, destination) =
+        told(&desk, &format!("{{name: d, endpoint: 'http://127.0.0.1:{http}', protocol: grpc}}"))?;
     assert_ne!(cause, "none", "{destination:#}");
     let file = desk.write(
         "balanced.yaml",
@@ -98,7 +100,8 @@ traces:
     )?;
     let said = desk.run(&[&file], &["--json"])?;
     let told = said.json()?;
-    let verdicts: Vec<&Value> = told["destinations"].as_array().into_iter().flatten().map(|one| &one["verdict"]).collect();
+    let verdicts: Vec<&Value> =
+        told["destinations"].as_array().into_iter().flatten().map(|one| &one["verdict"]).collect();
     assert_eq!((verdicts, said.code), (vec![&Value::from("accepts"); 2], Some(0)), "{told:#}");
     agent.stop()
 }

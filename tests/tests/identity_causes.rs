@@ -380,9 +380,10 @@ async fn what_a_store_of_secrets_says_is_told_with_its_own_way_out() -> Result<(
         assert!(!words(&told).contains("being asked for"), "{told:#}");
     }
     // A password is a secret too.
+    let url = cloud.remote_write_url("ws-1");
     let with_password =
-        "{name: d, url: \"http://127.0.0.1:1/\", basic_auth: {username: u, password: \"vault://kv/agent#key\"}}";
-    assert_eq!(examined(&desk, with_password, &vault(&denied))?["cause"], "vault_secret_missing");
+        format!("{{name: d, url: \"{url}\", basic_auth: {{username: u, password: \"vault://kv/agent#key\"}}}}");
+    assert_eq!(examined(&desk, &with_password, &vault(&denied))?["cause"], "vault_secret_missing");
     // AWS says no, in its own words.
     let arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:one-AbCdEf";
     let said = format!(

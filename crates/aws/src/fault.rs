@@ -64,6 +64,8 @@ pub enum Fault {
         whom: String,
         /// Its file's path, or what stands for one.
         file: String,
+        /// It is the one that the key belongs to, and not one between that and the trust anchor.
+        is_leaf: bool,
     },
     /// The kind of key is none that can sign here.
     KeyKind,

@@ -369,7 +369,7 @@ fn check_validity(chain: &[Link], now: SystemTime) -> Result<(), FetchError> {
         } else {
             continue;
         };
-        let over = Fault::CertificateOver { whom: facts.whom.clone(), file: file.clone() };
+        let over = Fault::CertificateOver { whom: facts.whom.clone(), file: file.clone(), is_leaf: at == 0 };
         return Err(FetchError::failed(format!("the {kind} {} ({place}) {said}", facts.whom)).of(over));
     }
     Ok(())

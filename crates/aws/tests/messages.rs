@@ -275,7 +275,8 @@ async fn an_intermediate_certificate_that_is_over_is_the_one_that_is_named() {
     let bundle = file(dir.path(), "bundle.pem", &format!("{}{}", tired.pem, tired.issuer_pem));
     let key_file = file(dir.path(), "key.pem", &tired.key.serialize_pem());
     let explanation = build(&config(anywhere(&bundle, &key_file))).explain().await;
-    let wanted = Fault::CertificateOver { whom: "CN=below".to_owned(), file: bundle.display().to_string() };
+    let wanted =
+        Fault::CertificateOver { whom: "CN=below".to_owned(), file: bundle.display().to_string(), is_leaf: false };
     assert_eq!(explanation.fault, Some(wanted), "{:?}", explanation.error);
 }
 

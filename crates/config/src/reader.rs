@@ -380,6 +380,10 @@ impl<'a> Field<'a> {
         self.node.value == Value::Null
     }
 
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::Sequence(_))
+    }
+
     /// Nothing, or text without a character.
     pub fn is_empty(&self) -> bool {
         match &self.node.value {

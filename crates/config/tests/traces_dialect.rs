@@ -374,19 +374,23 @@ fn oauth2_of_traces_is_what_the_collector_takes() {
 
 #[test]
 fn receivers_take_versions_as_the_collector_writes_them() {
-    let told = |tls: &str| {
+    let of = |tls: &str| {
         let receivers = format!("{{otlp: {{protocols: {{grpc: {{tls: {{cert_file: c, key_file: k, {tls}}}}}}}}}}}");
         plan(&format!(
             "traces: {{configs: [{{name: a, remote_write: [{{endpoint: 'h:1'}}], receivers: {receivers}}}]}}"
         ))
-        .warnings
-        .len()
     };
-    assert_eq!(
-        (told("min_version: '1.2'"), told("min_version: 1.2, max_version: 1.3"), told("min_version: '1.0'")),
-        (0, 0, 0)
-    );
-    assert_eq!((told("min_version: '1.3'"), told("max_version: TLS12")), (1, 1));
+    let versions = |tls: &str| {
+        let (read, printed) = (of(tls), plan(&of(tls).render_masked()));
+        assert_eq!((read.warnings.len(), &printed.traces[0].receivers), (0, &read.traces[0].receivers), "{tls}");
+        let tls = read.traces[0].receivers[0].tls.as_ref().unwrap();
+        (tls.versions.min, tls.versions.max)
+    };
+    let (old, new) = (Some(net::TlsVersion::Tls12), Some(net::TlsVersion::Tls13));
+    assert_eq!(versions("min_version: '1.2'"), (old, None));
+    assert_eq!(versions("min_version: 1.2, max_version: 1.3"), (old, new));
+    assert_eq!(versions("min_version: '1.0'"), (old, None));
+    assert_eq!((versions("min_version: '1.3'"), versions("max_version: TLS12")), ((new, None), (None, old)));
 }
 
 #[test]

@@ -147,6 +147,7 @@ async fn senders_over_tls_are_read_and_others_there_are_not() {
         key: Pem::Inline(Secret::new(made.signing_key.serialize_pem())),
         client_ca: None,
         require_client_cert: false,
+        versions: net::TlsVersions::default(),
     };
     let running = start(&store, |config| config.tls = Some(tls)).await;
     let mut plain = TcpStream::connect(running.address).await.unwrap();

@@ -25,6 +25,7 @@ use crate::{
     record::Record,
     search::Listings,
     staged::ReadyJob,
+    target::Dropped,
     tail_file::{TailFile, Turn},
     watch::{Bell, Change, Watch},
 };
@@ -97,9 +98,18 @@ pub(crate) struct Slot {
     pub size: u64,
     /// It was taken up and is not begun.
     pub gate: Option<Gate>,
+    /// See [`Foreman::line_up`].
+    pub standing: u64,
 }
 
 impl Slot {
+    /// What looks like it is a copy until it was read: it rotated away, whether a reader has seen that yet or not, or it waits
+    /// for older ones and may do so.
+    pub(crate) fn waits(&self) -> bool {
+        let is = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) == (self.key.2, self.key.3);
+        self.detached || self.gate.is_some() || !std::fs::metadata(&self.place).is_ok_and(is)
+    }
+
     /// The file as it is now, if it is open or still in its place.
     pub(crate) fn open(&self) -> Option<Arc<File>> {
         self.handle.upgrade().or_else(|| {
@@ -170,6 +180,10 @@ pub(crate) struct Foreman {
     pub last_survey_ms: i64,
     /// Files that wait until it is clear what they are: since when, and the size they had.
     pub held: HashMap<PathBuf, (Instant, u64)>,
+    /// Given out last.
+    pub standing: u64,
+    /// Patterns that are none, once told.
+    told_patterns: HashSet<String>,
     /// Files that wait at their gates.
     pub gated: BTreeSet<u64>,
     /// Files that will turn out to be contents of their own, and paths that such a file may have come into. (What looks like a
@@ -229,6 +243,8 @@ impl Foreman {
             survey_ms: 0,
             last_survey_ms: 0,
             held: HashMap::new(),
+            standing: 0,
+            told_patterns: HashSet::new(),
             gated: BTreeSet::new(),
             unclear: HashSet::new(),
             aside: HashMap::new(),
@@ -323,7 +339,14 @@ impl Foreman {
         for job in &mut self.jobs {
             let (targets, dropped) = Target::all(&job.groups, &job.settings.relabel, &self.config.hostname);
             job.targets = Arc::new(targets);
-            reasons.extend(dropped.into_iter().map(crate::target::Dropped::word));
+            for dropped in dropped {
+                reasons.push(dropped.word());
+                if let Dropped::BadPattern(why) = dropped
+                    && self.told_patterns.insert(why.clone())
+                {
+                    tracing::warn!(job = %job.name, why, "a target of log files is not read");
+                }
+            }
         }
         self.metrics.targets(self.jobs.iter().map(|job| job.targets.len()).sum(), &reasons);
         let silent = self.jobs.iter().filter(|job| !job.known).map(|job| job.since).max();
@@ -674,6 +697,7 @@ impl Foreman {
         let (key, fresh) = (slot.key.clone(), slot.known.clone());
         // What is left of the content before may lie in a copy: the next survey sees.
         slot.gate = Some(Gate::of_renewed());
+        slot.standing = u64::MAX;
         self.gated.insert(id);
         self.slots.insert(id, slot);
         self.note_came(&fresh, known.seen_ms);

@@ -99,8 +99,7 @@ impl Foreman {
             if !near || *slot.key.0 != *job || slot.key.1 != rank || slot.known.packed {
                 return Likeness::None;
             }
-            // Of one that waits for older ones, that is clear when it was read: it may have rotated away in between.
-            let waits = slot.detached || slot.gate.is_some();
+            let waits = slot.waits();
             let copy = if waits { Likeness::Copy } else { Likeness::Perhaps };
             if slot.known.offset == 0 && slot.file.is_none() {
                 // It is being read for the first time: what of it, is known when it comes back.
@@ -115,6 +114,8 @@ impl Foreman {
                     Match::Same if cut => return Likeness::Copy,
                     Match::Same => return copy,
                     Match::Unclear => return Likeness::Perhaps,
+                    // Its last lines were written, and read, before the original was cut.
+                    Match::Other if cut && candidate.may_be_shorter(&slot.known) => return Likeness::Copy,
                     Match::Other | Match::Shorter => {}
                 }
             }
@@ -137,17 +138,23 @@ impl Foreman {
         let ids = directory.filter(|ids| ids.len() <= LARGE_FAMILY).into_iter().flatten();
         let others = ids.filter(|id| !kin.contains(id) && but != Some(**id)).filter_map(|id| self.slots.get(id));
         let each = others.filter(|slot| (&*slot.key.0, slot.key.1) == (job, rank) && !slot.known.packed).map(|slot| {
-            if slot.known.offset < TELLING {
-                return Likeness::None;
+            if slot.known.offset < TELLING && slot.file.is_none() {
+                return Likeness::Copy;
             }
-            let waits = slot.detached || slot.gate.is_some();
-            if candidate.holds(&slot.known) == Match::Same {
-                let cut = slot.open().is_some_and(|file| !covers(&file, &slot.known).unwrap_or(true));
-                return if waits || cut { Likeness::Copy } else { Likeness::Perhaps };
+            let file = slot.open();
+            let cut = file.as_deref().is_some_and(|file| !covers(file, &slot.known).unwrap_or(true));
+            // What will be read of it.
+            let begin = file.as_deref().map(begin_of).unwrap_or_default();
+            let tells = begin.len() as u64 >= TELLING && candidate.size >= TELLING;
+            let unread = (cut || slot.known.offset < TELLING) && tells && candidate.begins_with(&begin) != Some(false);
+            let read = slot.known.offset >= TELLING && candidate.holds(&slot.known) == Match::Same;
+            // A copy that is not finished, or that lacks what was written since.
+            let part = candidate.size >= HEAD as u64 && candidate.may_be_shorter(&slot.known);
+            match (unread || read || part, cut || slot.waits()) {
+                (false, _) => Likeness::None,
+                (true, false) => Likeness::Perhaps,
+                (true, true) => Likeness::Copy,
             }
-            // A copy that is not finished.
-            let growing = candidate.size >= HEAD as u64 && candidate.grows_to(&slot.known, &[]);
-            if growing && !waits { Likeness::Perhaps } else { Likeness::None }
         });
         each.max().unwrap_or(Likeness::None)
     }

@@ -62,6 +62,8 @@ struct Member {
     made: SystemTime,
     /// Not all of it was read: it lies before this.
     unread: Option<u64>,
+    /// Where it stood among those that were there when it came.
+    standing: u64,
 }
 
 /// Job, rank, directory and family.
@@ -94,6 +96,12 @@ impl Foreman {
         let mut look = Vec::new();
         for mut members in circles.into_values() {
             sort(&mut members);
+            for id in members.iter().filter_map(|member| member.id) {
+                if let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.standing == u64::MAX) {
+                    self.standing += 1;
+                    slot.standing = self.standing;
+                }
+            }
             for (id, mut after) in older(&members) {
                 let Some(slot) = self.slots.get_mut(&id) else { continue };
                 let gate = slot.gate.get_or_insert_with(Gate::new);
@@ -176,6 +184,7 @@ impl Foreman {
             written,
             made,
             unread,
+            standing: slot.standing,
         }
     }
 }
@@ -197,6 +206,7 @@ fn strange(path: &Path) -> Option<Member> {
         written,
         made,
         unread: Some(meta.len()),
+        standing: u64::MAX,
     })
 }
 
@@ -237,7 +247,9 @@ fn sort(members: &mut [Member]) {
         let others = [&member.base, &member.path].into_iter().filter_map(|key| last.get(key)).max();
         member.written = others.copied().map_or(member.written, |others| others.max(member.written));
     }
-    members.sort_by(|a, b| (a.written, a.live, &a.age, a.id).cmp(&(b.written, b.live, &b.age, b.id)));
+    // Clocks of file systems are coarse, and names move on: what was told once holds.
+    let key = |a: &Member| (a.written, a.live, a.standing);
+    members.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| (&a.age, a.id).cmp(&(&b.age, b.id))));
 }
 
 /// For each that is not begun, what it waits for. Only the nearest older one of each kind: that waits for those before it.

@@ -149,6 +149,11 @@ impl Candidate {
         !head || self.begins_as(record).unwrap_or(true)
     }
 
+    /// Whether it may be a copy of what a record covers that was made before the last of it was written.
+    pub(crate) fn may_be_shorter(&self, record: &Record) -> bool {
+        self.packing().is_none() && self.size < record.offset && self.begins_as(record).unwrap_or(false)
+    }
+
     fn begins_as(&self, record: &Record) -> io::Result<bool> {
         let mut bytes = vec![0; record.head_len as usize];
         Ok(read_at(&self.file, &mut bytes, 0)? == bytes.len() && hash(&bytes) == record.head)

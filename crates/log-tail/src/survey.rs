@@ -503,6 +503,7 @@ impl Foreman {
             state,
             size: if done { candidate.size } else { 0 },
             gate: (!done).then(Gate::new),
+            standing: u64::MAX,
         };
         self.config.readership.begins((key.2, key.3), &slot.place, &self.route, &key.0);
         self.by_key.insert(key, id);

@@ -25,22 +25,25 @@ pub struct Target {
 }
 
 /// Why a discovered target is not read; the words are label values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Dropped {
     /// A rule dropped it, or left no label.
     EmptyLabels,
     /// It is another machine's.
     WrongHost,
-    /// It has no `__path__`, or one that is no pattern.
+    /// It has no `__path__`.
     NoPath,
+    /// Its `__path__` or `__path_exclude__` is no pattern.
+    BadPattern(String),
 }
 
 impl Dropped {
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::EmptyLabels => "empty_labels",
             Self::WrongHost => "wrong_host",
             Self::NoPath => "no_path",
+            Self::BadPattern(_) => "bad_pattern",
         }
     }
 }
@@ -54,18 +57,10 @@ impl Target {
         if labels.get(HOST).is_some_and(|host| host != hostname) {
             return Err(Dropped::WrongHost);
         }
-        let pattern = |name: &str| {
-            let text = labels.get(name)?;
-            Some(Pattern::new(text).inspect_err(|error| tracing::warn!(%error, "a target of log files is not read")))
-        };
-        let Some(Ok(path)) = pattern(PATH) else {
-            return Err(Dropped::NoPath);
-        };
-        let exclude = match pattern(EXCLUDE) {
-            None => None,
-            Some(Ok(exclude)) => Some(exclude),
-            Some(Err(_)) => return Err(Dropped::NoPath),
-        };
+        let pattern = |name: &str| labels.get(name).map(|text| Pattern::new(text).map_err(|error| error.to_string()));
+        let pattern = |name: &str| pattern(name).transpose().map_err(Dropped::BadPattern);
+        let path = pattern(PATH)?.ok_or(Dropped::NoPath)?;
+        let exclude = pattern(EXCLUDE)?;
         labels.retain(|name, _| !name.starts_with("__"));
         Ok(Self { labels, pattern: path, exclude })
     }
@@ -143,7 +138,8 @@ mod tests {
         let path = ("__path__", "/v/*");
         assert_eq!(Target::make(labels(&[path, ("__host__", "you")]), &[], "me"), Err(Dropped::WrongHost));
         assert_eq!(Target::make(labels(&[("job", "j")]), &[], "me"), Err(Dropped::NoPath));
-        assert_eq!(Target::make(labels(&[("__path__", "{")]), &[], "me"), Err(Dropped::NoPath));
+        let bad = Target::make(labels(&[("__path__", "{")]), &[], "me");
+        assert!(matches!(bad, Err(Dropped::BadPattern(_))), "{bad:?}");
         let rule = RuleSource { action: relabel::Action::Drop, ..RuleSource::default() };
         let rules = [Rule::new(rule).unwrap()];
         assert_eq!(Target::make(labels(&[path]), &rules, "me"), Err(Dropped::EmptyLabels));

@@ -331,6 +331,7 @@ async fn a_cut_file_that_outgrew_the_position_and_ends_alike_there_is_read_from_
 async fn a_copy_over_an_older_copy_is_not_read_again() {
     for copy in ["app.log.1", "app.log.old", "app.log.bak", "app.log-copy"] {
         for gap in [0, 150, 500] {
+            println!("{copy}, {gap} ms");
             let mut house = House::new("app.log*");
             let all = lines(0, 120);
             house.start();

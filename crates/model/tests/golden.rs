@@ -12,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use model::{
-    Audience, BaseVector, ContextKey, HistogramBatch, HistogramChunk, MetricBatch, MetricChunk, MetricType, Presence, SeriesTable, SeriesTableBuilder,
-    Timestamps, stale_marker,
+    Audience, BaseVector, ContextKey, HistogramBatch, HistogramChunk, MetricBatch, MetricChunk, MetricType, Presence,
+    SeriesTable, SeriesTableBuilder, Timestamps, stale_marker,
 };
 use support::{decode_with, labels};
 

@@ -65,6 +65,13 @@ pub struct OAuth2Config {
     pub proxy: ProxyConfig,
 }
 
+/// The oldest and the newest version that is spoken; `None`: 1.2, and 1.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TlsVersions {
+    pub min: Option<TlsVersion>,
+    pub max: Option<TlsVersion>,
+}
+
 /// A PEM text or the file that holds it (read again when it changes).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pem {

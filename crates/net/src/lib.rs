@@ -51,7 +51,9 @@ pub use backoff::{Backoff, parse_http_date, retry_after};
 pub use body::BodyBuffer;
 pub use certificate::{CertificateFacts, CertificateParts, certificate_facts, certificate_parts};
 pub use client::{Client, ClientOptions};
-pub use client_config::{HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, TlsConfig, TlsVersion};
+pub use client_config::{
+    HttpAuth, HttpClientConfig, OAuth2Config, Pem, ProxyConfig, TlsConfig, TlsVersion, TlsVersions,
+};
 pub use crypto::install_crypto_provider;
 pub use error::{NetError, masked};
 pub use file_stamps::FileStamps;

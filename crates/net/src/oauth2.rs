@@ -116,9 +116,10 @@ impl TokenSource {
         for &way in order {
             let request = self.request(way, &secret)?;
             // Under its own name: as it is, the destination would be blamed for it.
-            let reply = Box::pin(self.client.send(request, self.config.timeout.unwrap_or(TOKEN_TIMEOUT), TOKEN_ANSWER_LIMIT))
-                .await
-                .map_err(|error| self.error(error.to_string()))?;
+            let reply =
+                Box::pin(self.client.send(request, self.config.timeout.unwrap_or(TOKEN_TIMEOUT), TOKEN_ANSWER_LIMIT))
+                    .await
+                    .map_err(|error| self.error(error.to_string()))?;
             if reply.status.is_success() {
                 *style = way;
                 return self.read(&reply.body);
@@ -140,7 +141,9 @@ impl TokenSource {
         if !config.scopes.is_empty() {
             form.append_pair("scope", &config.scopes.join(" "));
         }
-        for (name, value) in config.endpoint_params.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one))) {
+        for (name, value) in
+            config.endpoint_params.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one)))
+        {
             form.append_pair(name, value);
         }
         if way == Style::Form {

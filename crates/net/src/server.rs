@@ -35,7 +35,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{FileStamps, NetError, Pem, crypto, tls};
+use crate::{FileStamps, NetError, Pem, TlsVersions, crypto, tls};
 
 /// Who connected; in every request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,7 @@ pub struct ServerTls {
     pub client_ca: Option<Pem>,
     /// Refuse clients without a certificate.
     pub require_client_cert: bool,
+    pub versions: TlsVersions,
 }
 
 impl ServerTls {
@@ -343,7 +344,7 @@ fn server_config(config: &ServerTls) -> Result<Arc<ServerConfig>, NetError> {
     let bad = |what: String| NetError::Config { what };
     let provider = crypto::provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(tls::versions(config.versions)?)
         .map_err(|e| bad(format!("server TLS: {e}")))?;
     let builder = match &config.client_ca {
         None => builder.with_no_client_auth(),

@@ -24,7 +24,7 @@ use rustls::{
 use zeroize::Zeroizing;
 
 use crate::{
-    NetError, Pem, StoredSecret, TlsConfig, TlsVersion, crypto,
+    NetError, Pem, StoredSecret, TlsConfig, TlsVersion, TlsVersions, crypto,
     file_stamps::FileStamps,
     pem_text::{self, Wanted},
     small_file::{BUNDLE_LIMIT, read_small},
@@ -97,7 +97,7 @@ pub(crate) enum VerifiedName<'a> {
 pub(crate) fn client_config(config: &TlsConfig, http2: bool, name: VerifiedName<'_>) -> Result<ClientConfig, NetError> {
     let provider = crypto::provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions(config)?)
+        .with_protocol_versions(versions(TlsVersions { min: config.min_version, max: config.max_version })?)
         .map_err(|e| NetError::Config { what: format!("tls_config: {e}") })?;
     let builder = if config.insecure_skip_verify {
         let verifier = Lenient { provider, rule: Rule::Any };
@@ -173,12 +173,12 @@ pub(crate) fn server_name(name: &str) -> Result<ServerName<'static>, NetError> {
     })
 }
 
-fn versions(config: &TlsConfig) -> Result<&'static [&'static SupportedProtocolVersion], NetError> {
+pub(crate) fn versions(of: TlsVersions) -> Result<&'static [&'static SupportedProtocolVersion], NetError> {
     static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
     static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
     static ONLY_12: [&SupportedProtocolVersion; 1] = [&TLS12];
-    let min = config.min_version.unwrap_or(TlsVersion::Tls12);
-    let max = config.max_version.unwrap_or(TlsVersion::Tls13);
+    let min = of.min.unwrap_or(TlsVersion::Tls12);
+    let max = of.max.unwrap_or(TlsVersion::Tls13);
     match (min, max) {
         (TlsVersion::Tls12, TlsVersion::Tls13) => Ok(&BOTH),
         (TlsVersion::Tls13, TlsVersion::Tls13) => Ok(&ONLY_13),

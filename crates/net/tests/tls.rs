@@ -11,6 +11,7 @@ use net::Pem;
 use net::Secret;
 use net::TlsConfig;
 use net::TlsVersion;
+use net::TlsVersions;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use support::*;
@@ -28,6 +29,29 @@ async fn https_needs_a_trusted_authority_and_says_how_to_add_one() {
 
     let lax = TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() };
     assert_eq!(fetch(&client(&with_tls(lax)), &url).await.unwrap().body, "hello");
+}
+
+#[tokio::test]
+async fn a_listener_speaks_the_versions_that_it_is_told() {
+    let ca = Authority::new();
+    for (versions, works, fails) in [
+        (TlsVersions { min: Some(TlsVersion::Tls13), max: None }, TlsVersion::Tls13, TlsVersion::Tls12),
+        (TlsVersions { min: None, max: Some(TlsVersion::Tls12) }, TlsVersion::Tls12, TlsVersion::Tls13),
+    ] {
+        let (cert, key) = ca.issue(&["127.0.0.1"]);
+        let tls = net::server::ServerTls {
+            cert: Pem::Inline(Secret::new(cert)),
+            key: Pem::Inline(Secret::new(key)),
+            client_ca: None,
+            require_client_cert: false,
+            versions,
+        };
+        let server = start(hello(), net::server::ServerOptions { tls: Some(tls), ..Default::default() }).await;
+        let url = format!("https://{}/", server.addr);
+        let only = |version| TlsConfig { min_version: Some(version), max_version: Some(version), ..trusting(&ca) };
+        assert_eq!(fetch(&client(&with_tls(only(works))), &url).await.unwrap().body, "hello");
+        assert_eq!(fetch(&client(&with_tls(only(fails))), &url).await.unwrap_err().kind(), "tls");
+    }
 }
 
 #[tokio::test]

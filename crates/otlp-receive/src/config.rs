@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use model::otlp::Signal;
 use net::{
-    Pem,
+    Pem, TlsVersions,
     server::{Http2Options, ServerTls},
 };
 use otlp_translate::ExponentialForm;
@@ -108,6 +108,7 @@ pub struct ListenTls {
     pub cert: Pem,
     pub key: Pem,
     pub client_ca: Option<PathBuf>,
+    pub versions: TlsVersions,
 }
 
 impl ListenTls {
@@ -117,6 +118,7 @@ impl ListenTls {
             key: self.key.clone(),
             client_ca: self.client_ca.clone().map(Pem::File),
             require_client_cert: self.client_ca.is_some(),
+            versions: self.versions,
         }
     }
 }

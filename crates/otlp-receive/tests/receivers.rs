@@ -390,6 +390,7 @@ async fn clients_without_a_certificate_of_ours_get_no_further_than_the_handshake
         cert: Pem::File(put("server.pem", server.pem())),
         key: Pem::File(put("server.key", server_key.serialize_pem())),
         client_ca: Some(put("ca.pem", authority_certificate.pem())),
+        versions: net::TlsVersions::default(),
     };
     let mut house = House::new();
     let address = house.serve(ReceiverConfig { tls: Some(tls), ..grpc() });

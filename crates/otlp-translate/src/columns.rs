@@ -8,8 +8,8 @@ use std::{
 };
 
 use model::{
-    BaseVector, EncodedTable, HistogramBatch, HistogramChunk, Labels, MetricBatch, MetricChunk, MetricType, ModelError, Presence, SeriesTableBuilder,
-    Timestamps,
+    BaseVector, EncodedTable, HistogramBatch, HistogramChunk, Labels, MetricBatch, MetricChunk, MetricType, ModelError,
+    Presence, SeriesTableBuilder, Timestamps,
 };
 
 /// Tables in one batch at most: what the queue takes in one record.

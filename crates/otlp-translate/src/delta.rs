@@ -32,7 +32,9 @@ impl Sum {
         match self {
             Self::Number(_) => 0,
             Self::Histogram { bounds, counts, .. } => 8 * (bounds.len() + counts.len()),
-            Self::Exponential(of) => size_of::<Exponential>() + 8 * (of.positive.counts.len() + of.negative.counts.len()),
+            Self::Exponential(of) => {
+                size_of::<Exponential>() + 8 * (of.positive.counts.len() + of.negative.counts.len())
+            }
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::{
     delta::{NotAdded, Sum, Sums},
     exponential::Exponential,
     name::{Kind, metric_name, unit_name},
-    resource::{Source, labels, scope_labels},
     native,
+    resource::{Source, labels, scope_labels},
     text::number_text,
 };
 
@@ -132,7 +132,8 @@ impl<'t> Group<'t> {
         let source = Source::new(group.resource.as_ref());
         let identity: Labels = [("job", &source.job), ("instance", &source.instance)].into_iter().collect();
         let stream = identity.prometheus_hash();
-        let (columns, natives, stand_ins) = (Columns::new(stream, said), Columns::new(stream, said), Columns::new(stream, said));
+        let (columns, natives, stand_ins) =
+            (Columns::new(stream, said), Columns::new(stream, said), Columns::new(stream, said));
         let (scope, newest) = (Vec::new(), i64::MIN);
         Self { source, scope, form, columns, natives, stand_ins, newest, now_ms, sums, all, said }
     }

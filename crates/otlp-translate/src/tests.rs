@@ -431,7 +431,8 @@ fn series_of_two_scopes_are_two_series_and_a_request_cannot_contradict_itself() 
         MetricTranslator::default().translate(&request.encode_to_vec(), NOW).unwrap()
     };
     let all = of(vec![vec![scoped("one", 1, 5), scoped("two", 2, 5), scoped("", 3, 5)]]);
-    let labels = |name| format!(r#"a="x",b_c="1",otel_scope_name="{name}",otel_scope_team_name="x",otel_scope_version="1.0""#);
+    let labels =
+        |name| format!(r#"a="x",b_c="1",otel_scope_name="{name}",otel_scope_team_name="x",otel_scope_version="1.0""#);
     assert_eq!(
         shown(&all),
         [

@@ -135,13 +135,8 @@ impl Destination {
         let book = metadata.map(|_| Arc::new(MetadataBook::new(tuning.families)));
         let rewrite =
             Rewrite { external_labels: config.external_labels.clone(), write_relabel: config.write_relabel.clone() };
-        let tables = WireTables::new(
-            rewrite,
-            config.native_histograms,
-            book.clone(),
-            tuning.table_bytes,
-            tuning.table_idle,
-        );
+        let tables =
+            WireTables::new(rewrite, config.native_histograms, book.clone(), tuning.table_bytes, tuning.table_idle);
         let config = Arc::new(config);
         let courier = Arc::new(Courier::new(Arc::clone(&config), authorize, status.clone(), cells.clone()));
         let refused = Probes { min: tuning.probe_min, max: tuning.probe_max };

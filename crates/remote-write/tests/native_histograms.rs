@@ -64,7 +64,8 @@ async fn bodies_of_large_histograms_keep_to_the_limits_and_a_refused_one_is_lost
     let house = House::new(&["a"]);
     let refused = |seen: &Seen| histograms(seen).iter().any(|(_, histogram)| histogram.count == 17);
     let fake =
-        Fake::new(move |_, seen| if refused(seen) { support::refused(400, "bad histogram") } else { status(200) }).await;
+        Fake::new(move |_, seen| if refused(seen) { support::refused(400, "bad histogram") } else { status(200) })
+            .await;
     // About 20 kB each: longer than what is compressed at once, together.
     let encoded: Vec<Vec<u8>> = (1..=100).map(|count| histogram(count, 9000).encode_to_vec()).collect();
     house.append_histograms(2, NOW, &encoded).await;

@@ -289,13 +289,9 @@ impl Stage {
                 self.bytes = self.bytes.saturating_sub(claim.body().len() as u64);
                 claim.settle(match dropped {
                     0 => Outcome::Delivered,
-                    filtered => Outcome::Mixed {
-                        delivered: forwarded,
-                        filtered,
-                        rejected: Vec::new(),
-                        expired: 0,
-                        damaged: 0,
-                    },
+                    filtered => {
+                        Outcome::Mixed { delivered: forwarded, filtered, rejected: Vec::new(), expired: 0, damaged: 0 }
+                    }
                 });
             }
         }

@@ -145,7 +145,6 @@ mod tests {
             let pair = |(at, key): (usize, &String)| KeyValue {
                 key: key.clone(),
                 value: Some(AnyValue { value: Some(Value::Int(at as i64)) }),
-                ..KeyValue::default()
             };
             let list: Vec<KeyValue> = keys.iter().enumerate().map(pair).collect();
             let mut map: BTreeMap<&str, i64> = keys.iter().enumerate().map(|(at, key)| (key.as_str(), at as i64)).collect();

@@ -242,6 +242,7 @@ fn server_options(flags: &RunFlags, plan: &Plan) -> Result<ServerOptions> {
                 tls.client_auth,
                 config::ClientAuthType::RequireAnyClientCert | config::ClientAuthType::RequireAndVerifyClientCert
             ),
+            versions: net::TlsVersions { min: tls.min_version, max: tls.max_version },
         };
         served.check().context("preparing TLS for the HTTP API (server.http_tls_config)")?;
         options.tls = Some(served);

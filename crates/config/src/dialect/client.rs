@@ -164,8 +164,12 @@ fn oauth2(block: &Block<'_>, of_traces: bool) -> Option<HttpAuth> {
         block.error("`oauth2` has neither `client_secret` nor `client_secret_file`", None);
     }
     let token_url = block.required("token_url", "token_url: https://host/oauth2/token").and(block.url("token_url"));
-    let endpoint_params: BTreeMap<_, _> =
-        block.entries("endpoint_params").iter().map(|(k, f)| ((*k).to_owned(), block.reader.texts(f))).collect();
+    let mut endpoint_params = BTreeMap::new();
+    for (name, field) in block.entries("endpoint_params") {
+        let several = of_traces && field.is_list();
+        let values = if several { block.reader.texts(&field) } else { block.reader.text(&field).into_iter().collect() };
+        endpoint_params.insert(name.to_owned(), values);
+    }
     let timeout = if of_traces { block.duration("timeout").filter(|timeout| !timeout.is_zero()) } else { None };
     let own_tls = if of_traces { block.block("tls", TLS_OF_COLLECTOR) } else { None }.map(|b| tls_of_collector(&b));
     if own_tls.is_some() && block.get("tls_config").is_some() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use discovery::{DiscoveryConfig, FileDiscovery, HttpDiscovery, TargetGroup};
+use log_tail::Pattern;
 use model::Labels;
 use net::ProxyConfig;
 
@@ -155,6 +156,19 @@ fn static_groups(job: &Block<'_>, wanted: Targets<'_>) -> Vec<TargetGroup> {
             // Promtail's way: a group without targets is one target.
             if targets.is_empty() {
                 targets.push(Labels::from_iter([("__address__", "localhost")]));
+            }
+            // A rule may still make something of it.
+            let ready = matches!(wanted, Targets::Paths { .. }) && job.get("relabel_configs").is_none();
+            for name in ["__path__", "__path_exclude__"].into_iter().filter(|_| ready) {
+                let Some(text) = labels.get(name).filter(|text| !text.is_empty()) else { continue };
+                if let Err(error) = Pattern::new(text) {
+                    let entries = block.entries("labels");
+                    let field = entries.iter().find(|(key, _)| *key == name).map(|(_, field)| field);
+                    match field {
+                        Some(field) => block.reader.error(field, error.to_string(), None),
+                        None => block.error_at("labels", error.to_string(), None),
+                    }
+                }
             }
             let no_path = labels.get("__path__").is_none_or(str::is_empty);
             if matches!(wanted, Targets::Paths { .. }) && no_path && job.get("relabel_configs").is_none() {

@@ -163,6 +163,7 @@ fn listen_tls(tls: &ListenTls) -> Map {
             Pem::Inline(_) => map.text(key, SECRET),
         };
     }
+    super::client::versions(&mut map, tls.versions.min, tls.versions.max);
     if let Some(ca) = &tls.client_ca {
         map.text("client_ca_file", ca.to_string_lossy());
     }

@@ -79,6 +79,7 @@ pub async fn https(router: Router, (cert, key): (String, String), client_ca: Opt
         key: Pem::Inline(Secret::new(key)),
         require_client_cert: client_ca.is_some(),
         client_ca,
+        versions: net::TlsVersions::default(),
     };
     start(router, ServerOptions { tls: Some(tls), ..ServerOptions::default() }).await
 }

@@ -266,11 +266,18 @@ key_not_of_certificate, Credentials {
 }
 certificate_expired, Credentials {
     verdict: "the certificate {whom} that Roles Anywhere is shown is not valid now",
-    seen: "`the certificate SUBJECT (FILE) expired at ...`, or it is not valid yet; or the same of an intermediate one.",
-    meaning: "Roles Anywhere exchanges only certificates that are valid today, and those between them and the trust anchor must be valid too.",
+    seen: "`the certificate SUBJECT (FILE) expired at ...`, or it is not valid yet.",
+    meaning: "Roles Anywhere exchanges only certificates that are valid today.",
+    steps: ["renew {whom} in {file}; the file is read again by itself", "compare this machine's clock with the real time"],
+    commands: ["openssl x509 -in {file} -noout -subject -dates", "date -u"],
+}
+intermediate_expired, Credentials {
+    verdict: "the intermediate certificate {whom} is not valid now",
+    seen: "`the intermediate certificate SUBJECT (FILE, number 2 of 2 in it) expired at ...`, or it is not valid yet.",
+    meaning: "Every certificate between the one of this machine and the trust anchor must be valid too. The one of this machine may be good.",
     steps: [
-        "renew {whom} in {file}; the file is read again by itself. The command below shows each certificate of that file with its days",
-        "a new intermediate one comes from the authority that has it; it may have to issue the leaf anew",
+        "get a new certificate of {whom} from the authority that has that name, and put it in place of the old one in {file}; the file is read again by itself",
+        "where the authority has a new key too, it has to issue this machine's certificate anew",
         "compare this machine's clock with the real time",
     ],
     commands: [

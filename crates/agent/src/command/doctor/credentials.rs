@@ -76,8 +76,9 @@ impl Told<'_> {
             Fault::HelperStale { ended } => stale(*ended, SystemTime::now(), words::said(self.error)),
             Fault::KeyOfAnotherCertificate => self.finding(cause("key_not_of_certificate")),
             Fault::KeyEncrypted { place } => self.finding(cause("key_encrypted")).with("file", place.clone()),
-            Fault::CertificateOver { whom, file } => {
-                self.finding(cause("certificate_expired")).with("whom", whom.clone()).with("file", file.clone())
+            Fault::CertificateOver { whom, file, is_leaf } => {
+                let found = if *is_leaf { cause("certificate_expired") } else { cause("intermediate_expired") };
+                self.finding(found).with("whom", whom.clone()).with("file", file.clone())
             }
             Fault::KeyKind => self.finding(cause("key_kind")),
             Fault::Broke => self.finding(cause("broke_off")),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use log_tail::Charset;
 use stages::PipelineConfig;
 
 use super::{
@@ -86,7 +87,14 @@ fn job(block: &Block<'_>, place: Place<'_>) -> Option<LogJobPlan> {
     let stages = PipelineConfig { stages };
     check::pipeline(block, &stages, &job_name);
     let relabel = relabel::rules(block, "relabel_configs");
-    let encoding = block.text("encoding");
+    let encoding = block.text("encoding").filter(|name| {
+        let is_known = Charset::from_name(name).is_ok();
+        if !is_known {
+            let help = "an IANA name, such as utf-8, utf-16le, iso-8859-1, windows-1252, shift_jis or gbk";
+            block.error_at("encoding", "`encoding`: no such encoding is known", Some(help));
+        }
+        is_known
+    });
     let decompression = block.block("decompression", DECOMPRESSION).and_then(|b| decompression(&b));
     let source = source(block, &job_name, place)?;
     Some(LogJobPlan { job_name, source, relabel, stages, encoding, decompression })

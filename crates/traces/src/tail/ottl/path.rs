@@ -97,7 +97,8 @@ impl Path {
             (Context::Span, None) => (SPAN, name),
             (Context::Event, None) => (EVENT, name.strip_prefix("spanevent.").unwrap_or(name)),
         };
-        let known = table.iter().find(|(known, _)| *known == own).or_else(|| AROUND.iter().find(|(known, _)| *known == name));
+        let known =
+            table.iter().find(|(known, _)| *known == own).or_else(|| AROUND.iter().find(|(known, _)| *known == name));
         let Some((_, field)) = known else {
             let all: Vec<&str> = table.iter().chain(AROUND).map(|(known, _)| *known).collect();
             return Err(format!("`{name}` is no path here: one of {}", all.join(", ")));
@@ -157,8 +158,12 @@ impl Path {
             Field::ScopeName => text(here.scope.map_or("", |scope| &scope.name)),
             Field::ScopeVersion => text(here.scope.map_or("", |scope| &scope.version)),
             Field::ScopeAttributes => here.scope.map_or(Found::Nil, |scope| self.look_up(&scope.attributes)),
-            Field::ResourceAttributes => here.resource.map_or(Found::Nil, |resource| self.look_up(&resource.attributes)),
-            Field::ResourceDropped => here.resource.map_or(Found::Int(0), |of| number(of.dropped_attributes_count.into())),
+            Field::ResourceAttributes => {
+                here.resource.map_or(Found::Nil, |resource| self.look_up(&resource.attributes))
+            }
+            Field::ResourceDropped => {
+                here.resource.map_or(Found::Int(0), |of| number(of.dropped_attributes_count.into()))
+            }
         }
     }
 

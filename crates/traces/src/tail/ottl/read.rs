@@ -68,7 +68,9 @@ fn truth(found: Expression) -> Result<Expression, Problem> {
         | Expression::Compare(..)
         | Expression::Matches(..)
         | Expression::Call(..) => Ok(found),
-        _ => Err("a value alone is neither true nor false: compare it, as in attributes[\"a\"] == true".to_owned().into()),
+        _ => Err("a value alone is neither true nor false: compare it, as in attributes[\"a\"] == true"
+            .to_owned()
+            .into()),
     }
 }
 
@@ -241,7 +243,9 @@ impl Reader<'_> {
         while self.takes_sign("[") {
             keys.push(match self.take() {
                 Word::Text(key) => Key::Text(key),
-                Word::Int(at) => Key::Number(usize::try_from(at).map_err(|_| "a place in a list is 0 or more".to_owned())?),
+                Word::Int(at) => {
+                    Key::Number(usize::try_from(at).map_err(|_| "a place in a list is 0 or more".to_owned())?)
+                }
                 _ => return Err(format!("`{name}[` is followed by a text in double quotes, or a number").into()),
             });
             if !self.takes_sign("]") {

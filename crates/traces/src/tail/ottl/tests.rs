@@ -42,7 +42,8 @@ fn span() -> Span {
 }
 
 fn ask(text: &str) -> Result<bool, NoAnswer> {
-    let (span, resource) = (span(), Resource { attributes: vec![("service.name", "shop").into()], ..Resource::default() });
+    let (span, resource) =
+        (span(), Resource { attributes: vec![("service.name", "shop").into()], ..Resource::default() });
     let scope = InstrumentationScope { name: "lib".into(), version: "1.2".into(), ..InstrumentationScope::default() };
     let here = Here { resource: Some(&resource), scope: Some(&scope), span: &span, event: None };
     Condition::new("p", text, Context::Span).unwrap_or_else(|error| panic!("{error}")).holds(&here)

@@ -62,7 +62,8 @@ fn every_kind_of_failure_has_its_cause() {
         (Fault::ContainerUnnamed, "container_unnamed"),
         (Fault::MetadataAddress { variable: "AWS_EC2_METADATA_SERVICE_ENDPOINT" }, "imds_address"),
         (Fault::KeyEncrypted { place: p() }, "key_encrypted"),
-        (Fault::CertificateOver { whom: p(), file: p() }, "certificate_expired"),
+        (Fault::CertificateOver { whom: p(), file: p(), is_leaf: true }, "certificate_expired"),
+        (Fault::CertificateOver { whom: p(), file: p(), is_leaf: false }, "intermediate_expired"),
         (Fault::KeyKind, "key_kind"),
         (Fault::Broke, "broke_off"),
     ];
@@ -85,7 +86,8 @@ fn a_service_in_trouble_is_named_and_no_policy_blamed() {
 
 #[test]
 fn the_certificate_that_is_over_is_named_and_looked_for_in_its_whole_file() {
-    let fault = Fault::CertificateOver { whom: "CN=below".to_owned(), file: "/c/bundle.pem".to_owned() };
+    let (whom, file) = ("CN=below".to_owned(), "/c/bundle.pem".to_owned());
+    let fault = Fault::CertificateOver { whom, file, is_leaf: false };
     let found = refusal(&explained("x", "x", Some(fault)), None).unwrap();
     assert!(found.sentence().contains("CN=below"), "{found:?}");
     // `openssl x509` would show the first of the file alone.

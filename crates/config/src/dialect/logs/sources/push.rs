@@ -101,5 +101,6 @@ fn tls(block: &Block<'_>) -> Option<ServerTls> {
         key: Pem::File(tls.key_file),
         client_ca: tls.client_ca_file.map(Pem::File),
         require_client_cert,
+        versions: net::TlsVersions { min: tls.min_version, max: tls.max_version },
     })
 }

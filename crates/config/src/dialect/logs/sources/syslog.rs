@@ -71,7 +71,13 @@ fn tls(block: &Block<'_>) -> Option<ServerTls> {
         block.error("`tls_config` of a listener needs a certificate", Some("add cert_file and key_file"));
     }
     let require_client_cert = config.ca.is_some();
-    Some(ServerTls { cert: config.cert?, key: config.key?, client_ca: config.ca, require_client_cert })
+    Some(ServerTls {
+        cert: config.cert?,
+        key: config.key?,
+        client_ca: config.ca,
+        require_client_cert,
+        versions: net::TlsVersions::default(),
+    })
 }
 
 /// `host:port`, or `:port`.

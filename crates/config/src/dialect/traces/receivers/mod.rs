@@ -287,12 +287,14 @@ fn tls(block: &Block<'_>) -> Option<ListenTls> {
         block.error("TLS of a receiver needs a certificate and its key", Some(help));
     }
     let (min, max) = super::super::client::tls_versions_of_collector(block);
-    let narrower =
-        [("min_version", min == Some(net::TlsVersion::Tls13)), ("max_version", max == Some(net::TlsVersion::Tls12))];
-    let unused = [("cipher_suites", true)].into_iter().chain(narrower).filter(|(_, told)| *told);
-    if let Some(field) = unused.into_iter().find_map(|(key, _)| block.get(key)) {
-        let message = "this key has no effect: TLS 1.2 and 1.3 with the TLS library's choice of ciphers hold";
+    if let Some(field) = block.get("cipher_suites") {
+        let message = "this key has no effect: the TLS library's choice of ciphers holds";
         block.reader.warn(&field, message, None);
     }
-    Some(ListenTls { cert: cert?, key: key?, client_ca: block.path("client_ca_file") })
+    Some(ListenTls {
+        cert: cert?,
+        key: key?,
+        client_ca: block.path("client_ca_file"),
+        versions: net::TlsVersions { min, max },
+    })
 }
