@@ -4,6 +4,7 @@ use anyhow::Result;
 use e2e::{agent::Agent, desk::Desk};
 use sandbox::{Identity, Running, Sandbox, SandboxConfig};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const KEY_ID: &str = "AKIDDOCTOREXAMPLE001";
 const SECRET: &str = "right-secret-MARKER-not-a-real-one";
@@ -104,4 +105,22 @@ traces:
         told["destinations"].as_array().into_iter().flatten().map(|one| &one["verdict"]).collect();
     assert_eq!((verdicts, said.code), (vec![&Value::from("accepts"); 2], Some(0)), "{told:#}");
     agent.stop()
+}
+
+/// By HTTP, at a port that speaks HTTP/2 alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_of_grpc_that_is_spoken_to_by_http_is_told() -> Result<()> {
+    let (listener, desk) = (tokio::net::TcpListener::bind("127.0.0.1:0").await?, Desk::new()?);
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // Settings; then what came is no preface, and it hangs up.
+            let _ = stream.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]).await;
+            let _ = stream.read(&mut [0; 1024]).await;
+        }
+    });
+    let (_, destination) = told(&desk, &format!("{{name: d, endpoint: 'http://127.0.0.1:{port}', protocol: http}}"))?;
+    let text = destination.to_string();
+    assert!(text.contains("this looks like a port of gRPC") && text.contains("protocol: grpc"), "{destination:#}");
+    Ok(())
 }

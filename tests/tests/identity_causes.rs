@@ -172,6 +172,13 @@ async fn a_helper_that_prints_credentials_that_are_over_is_blamed_itself() -> Re
         assert_eq!(cause, "process_stale", "{sigv4}\n{told:#}");
         assert!(words(&told).contains("cache") && words(&told).contains("clock"), "{told:#}");
     }
+    // Beside what else is wrong.
+    let nobody = format!("http://127.0.0.1:{}", e2e::free_port()?);
+    let unreachable = entry(&cloud, &format!("credential_process: \"sh {dead}\""))
+        .replace(&format!("url: \"{}", cloud.url()), &format!("url: \"{nobody}"));
+    let (cause, told) = desk.cause(&unreachable)?;
+    let second = told["causes"][1]["cause"].as_str();
+    assert_eq!((cause.as_str(), second), ("connection_refused", Some("process_stale")), "{told:#}");
     Ok(())
 }
 

@@ -115,7 +115,12 @@ impl SourceState {
         if log.tells(why) {
             let unsaid = std::mem::take(&mut log.unsaid);
             let troubles_not_told = (unsaid > 0).then_some(unsaid);
-            tracing::warn!(source = status.kind, job = status.job_name, troubles_not_told, "a log source is in trouble: {why}");
+            tracing::warn!(
+                source = status.kind,
+                job = status.job_name,
+                troubles_not_told,
+                "a log source is in trouble: {why}"
+            );
         }
         let since = status.trouble.as_ref().map_or_else(now_ms, |(_, since)| *since);
         status.trouble = Some((why.to_owned(), since));

@@ -25,8 +25,8 @@ use crate::{
     record::Record,
     search::Listings,
     staged::ReadyJob,
-    target::Dropped,
     tail_file::{TailFile, Turn},
+    target::Dropped,
     watch::{Bell, Change, Watch},
 };
 
@@ -182,6 +182,8 @@ pub(crate) struct Foreman {
     pub held: HashMap<PathBuf, (Instant, u64)>,
     /// Given out last.
     pub standing: u64,
+    /// Contents whose place is another's since this process looked, and since when: what is left of them is looked for.
+    pub missing: HashMap<u64, Instant>,
     /// Patterns that are none, once told.
     told_patterns: HashSet<String>,
     /// Files that wait at their gates.
@@ -244,6 +246,7 @@ impl Foreman {
             last_survey_ms: 0,
             held: HashMap::new(),
             standing: 0,
+            missing: HashMap::new(),
             told_patterns: HashSet::new(),
             gated: BTreeSet::new(),
             unclear: HashSet::new(),
@@ -489,10 +492,11 @@ impl Foreman {
                 self.polls.push(Reverse((at, id)));
             }
             Turn::Idle => self.rest(file, read, in_place.then_some(looked_ms), links, now),
-            Turn::Replaced if found => {
+            Turn::Replaced if found || slot.detached => {
                 // What came into it is for those who look beside the path again.
                 slot.file = Some(file);
-                let (key, known) = (slot.key.clone(), slot.known.clone());
+                let (key, known, ms) = (slot.key.clone(), slot.known.clone(), now_ms());
+                self.book.note(id, |record| record.lost_ms = record.lost_ms.or(Some(ms)));
                 self.rotated(&key, &known);
                 self.drop_slot(id);
             }

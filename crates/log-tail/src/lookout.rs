@@ -189,7 +189,20 @@ impl Foreman {
                     continue;
                 }
                 self.search_one(at, &record, by_inode);
+                self.tell_missing(&record);
             }
+        }
+    }
+
+    /// Says once that what may be left of a content is nowhere beside its path.
+    fn tell_missing(&mut self, record: &Record) {
+        let patience = self.config.pace.suspicion;
+        let overdue = self.missing.get(&record.id).is_some_and(|since| since.elapsed() >= patience);
+        if self.slots.contains_key(&record.id) {
+            self.missing.remove(&record.id);
+        } else if overdue && self.missing.remove(&record.id).is_some() {
+            tracing::warn!(path = %record.path, offset = record.offset, "another file is in the place of a log file, which is not beside it under any name: what was written to it behind this offset is missing unless it comes back; rotate within the directory");
+            self.metrics.rotated("not_found");
         }
     }
 

@@ -80,7 +80,7 @@ impl TailMetrics {
         );
         registry.register(
             "sigpost_tail_rotations",
-            "Files that were renamed, truncated, found again or given up",
+            "Files that were renamed, truncated, found again, not found where they were looked for, or given up",
             m.rotations.clone(),
         );
         registry.register(

@@ -66,6 +66,9 @@ struct Member {
     standing: u64,
 }
 
+/// A file that is to be read before another, if it is followed, and how far.
+type Before = (Option<u64>, u64);
+
 /// Job, rank, directory and family.
 type Circle = (std::sync::Arc<str>, u32, (PathBuf, String));
 
@@ -105,10 +108,11 @@ impl Foreman {
             for (id, mut after) in older(&members) {
                 let Some(slot) = self.slots.get_mut(&id) else { continue };
                 let gate = slot.gate.get_or_insert_with(Gate::new);
-                let waits_for_search = after.iter().any(|(id, _)| id.is_none())
-                    || self.unclear.contains(Path::new(&slot.known.path));
+                let waits_for_search =
+                    after.iter().any(|(id, _)| id.is_none()) || self.unclear.contains(Path::new(&slot.known.path));
                 after.retain(|(id, _)| id.is_some());
-                gate.unclear = (waits_for_search || gate.empty) && gate.since.elapsed() < limit;
+                // What is empty loses nothing by waiting: a copy may come into it.
+                gate.unclear = gate.empty || waits_for_search && gate.since.elapsed() < limit;
                 gate.after = after.into_iter().filter_map(|(id, upto)| Some((id?, upto))).collect();
                 match gate.after.is_empty() && !gate.unclear {
                     true => begin.push(id),
@@ -117,7 +121,8 @@ impl Foreman {
             }
         }
         // Gates whose slot has no family at all.
-        let lost: Vec<u64> = self.gated.iter().filter(|id| self.slots.get(id).is_none_or(|s| circle(s).is_none())).copied().collect();
+        let lost: Vec<u64> =
+            self.gated.iter().filter(|id| self.slots.get(id).is_none_or(|s| circle(s).is_none())).copied().collect();
         begin.extend(lost);
         for id in begin {
             self.begin_gated(id);
@@ -169,7 +174,8 @@ impl Foreman {
             (false, true, _) => Some(u64::MAX),
             (false, false, file) => {
                 let size = size.min(file.map_or(u64::MAX, |file| file.upto));
-                (size > slot.known.offset || slot.gate.is_some()).then_some(size)
+                let waits = slot.gate.as_ref().is_some_and(|gate| !gate.empty);
+                (size > slot.known.offset || waits).then_some(size)
             }
         };
         let (made, written) = stamps(meta.as_ref());
@@ -253,7 +259,7 @@ fn sort(members: &mut [Member]) {
 }
 
 /// For each that is not begun, what it waits for. Only the nearest older one of each kind: that waits for those before it.
-fn older(members: &[Member]) -> Vec<(u64, Vec<(Option<u64>, u64)>)> {
+fn older(members: &[Member]) -> Vec<(u64, Vec<Before>)> {
     let mut of_path: HashMap<&Path, &Member> = HashMap::new();
     let mut of_base: HashMap<&Path, &Member> = HashMap::new();
     let mut before: Option<&Member> = None;
@@ -264,11 +270,8 @@ fn older(members: &[Member]) -> Vec<(u64, Vec<(Option<u64>, u64)>)> {
             let base = of_base.get(member.base.as_path()).copied();
             // Other names, as of files that are written side by side: only what was not written any more when this was made.
             let ended = before.filter(|older| members.len() <= LARGE_FAMILY && older.written <= member.made);
-            let mut after: Vec<(Option<u64>, u64)> = [path, base, ended]
-                .into_iter()
-                .flatten()
-                .filter_map(|older| Some((older.id, older.unread?)))
-                .collect();
+            let mut after: Vec<Before> =
+                [path, base, ended].into_iter().flatten().filter_map(|older| Some((older.id, older.unread?))).collect();
             after.sort_unstable();
             after.dedup();
             waits.push((id, after));

@@ -279,7 +279,11 @@ impl Foreman {
                 lost.push((job.name.clone(), record));
             }
         }
+        let now = Instant::now();
         for (name, record) in lost {
+            if record.offset > 0 && !record.is_finished() && here.contains_key(Path::new(&record.path)) {
+                self.missing.insert(record.id, now);
+            }
             let (path, real) = (PathBuf::from(&record.path), record.real_path().to_owned());
             let was = vec![(record.device, record.inode)];
             self.look_out(name, record.rank, path, real, record.seen_ms, was);
@@ -568,8 +572,13 @@ impl Foreman {
         self.surveyed = now;
         self.survey_took = now.duration_since(begun);
         let soonest = self.held.values().map(|(since, _)| (since.elapsed() / 2).max(Duration::from_millis(50))).min();
-        let empty = |id: &u64| self.slots.get(id).is_some_and(|slot| slot.gate.as_ref().is_some_and(|gate| gate.empty));
-        let soonest = if self.gated.iter().any(empty) { Some(self.config.pace.min_poll) } else { None }.into_iter().chain(soonest).min();
+        let limit = self.config.pace.suspicion * 3;
+        let is_empty = |gate: &Gate| gate.empty && gate.since.elapsed() < limit;
+        let empty = |id: &u64| self.slots.get(id).and_then(|slot| slot.gate.as_ref()).is_some_and(is_empty);
+        let soonest = if self.gated.iter().any(empty) { Some(self.config.pace.min_poll) } else { None }
+            .into_iter()
+            .chain(soonest)
+            .min();
         let pause = soonest.unwrap_or(self.config.pace.survey).min(self.config.pace.survey);
         self.survey_at = now + pause.max(self.survey_took * 10).min(self.config.pace.survey.max(self.survey_took * 10));
     }

@@ -22,7 +22,9 @@ enum Step {
     /// Copies over the newest rotated file, in place, and cuts the original that many milliseconds later.
     CopyOver(u64),
     /// To a name without a number: renamed, or copied (over the one before) and cut.
-    SetAside { copy: bool },
+    SetAside {
+        copy: bool,
+    },
     /// Compresses the newest rotated file.
     Compress,
     /// Once everything was read: away with it, and begin another.

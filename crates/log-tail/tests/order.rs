@@ -194,7 +194,12 @@ async fn run(pattern: &str, steps: &[Step]) {
                 let when = fs::metadata(house.path("app.log.1")).unwrap().modified().unwrap();
                 house.compress("app.log.1");
                 if *keep {
-                    fs::File::options().append(true).open(house.path("app.log.1.gz")).unwrap().set_modified(when).unwrap();
+                    fs::File::options()
+                        .append(true)
+                        .open(house.path("app.log.1.gz"))
+                        .unwrap()
+                        .set_modified(when)
+                        .unwrap();
                 }
             }
             _ => {}

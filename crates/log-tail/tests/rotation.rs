@@ -411,3 +411,26 @@ async fn what_was_renamed_to_any_name_while_the_agent_was_down_is_finished() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_moved_out_of_the_directory_while_the_agent_was_down_is_counted_as_not_found() {
+    let mut house = House::new("app.log");
+    let all = lines(0, 20);
+    house.append("app.log", text(&all[..10]));
+    house.start();
+    house.expect_all(&all[..10]).await;
+    house.stop().await;
+    fs::create_dir(house.path("archive")).unwrap();
+    house.rename("app.log", "archive/app.log");
+    house.append("app.log", text(&all[10..]));
+    house.start();
+    house.expect_all(&all).await;
+    house
+        .until("it is counted", |house| {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &house.metrics).unwrap();
+            text.lines().any(|line| line.contains("\"not_found\"") && line.ends_with(" 1"))
+        })
+        .await;
+    house.stop().await;
+}

@@ -3,7 +3,7 @@
 use model::otlp::{Signal, check, count};
 
 use crate::{
-    jaeger,
+    ExponentialForm, jaeger,
     refusal::Refusal,
     room::BodyRoom,
     sheaf::Sheaf,
@@ -83,10 +83,13 @@ pub fn jaeger(bytes: &[u8]) {
 /// What passes the receiver's check is translated without a panic, and no more points come out than went in.
 pub fn translate(bytes: &[u8]) {
     if let Ok(items) = check(Signal::Metrics, bytes) {
-        let all = otlp_translate::MetricTranslator::default().translate(bytes, 1);
-        let all = all.unwrap_or_default();
-        let counted = all.points + all.rejected.values().sum::<u64>();
-        assert!(counted <= u64::from(items), "{counted} of {items}");
+        for form in [ExponentialForm::Bounds, ExponentialForm::Native, ExponentialForm::Both] {
+            let all = otlp_translate::MetricTranslator::new(form).translate(bytes, 1).unwrap_or_default();
+            let counted = all.points + all.rejected.values().sum::<u64>();
+            assert!(counted <= u64::from(items), "{counted} of {items}");
+            let natively: u64 = all.histograms.iter().map(|batch| u64::from(batch.borrowed().items())).sum();
+            assert!(natively <= all.points, "{natively} native histograms of {} points", all.points);
+        }
     }
     if let Ok(items) = check(Signal::Logs, bytes) {
         let (batches, rejected) = otlp_translate::log_lines(bytes, 1).unwrap_or_default();

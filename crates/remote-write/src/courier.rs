@@ -17,7 +17,7 @@ use crate::{
     metrics::DestinationMetrics,
     protocol::{Parcel, Protocol},
     traces::OtlpProtocol,
-    verdict::{Verdict, message_of},
+    verdict::{LOOKS_LIKE_GRPC, Verdict, is_no_http1, message_of},
 };
 
 /// An answer's body beyond this is not read: it can only be words.
@@ -197,12 +197,9 @@ impl Post {
         self.metrics.request(None);
         self.status.answered(None, why.clone());
         match error {
-            NetError::Protocol { detail, .. } if self.speaks_otlp_http() && is_no_http1(detail) => Verdict::Hold {
-                why: format!(
-                    "{why}: this looks like a port of gRPC, which speaks HTTP/2 alone: write `protocol: grpc`, or the port of \
-                     OTLP/HTTP (4318)"
-                ),
-            },
+            NetError::Protocol { detail, .. } if self.speaks_otlp_http() && is_no_http1(detail) => {
+                Verdict::Hold { why: format!("{why}: {LOOKS_LIKE_GRPC}") }
+            }
             // A success with a long text: whoever says that does not take data.
             NetError::BodyTooLarge { .. } => {
                 Verdict::Hold { why: format!("{why}; no receiver of data answers so: check the url") }
@@ -224,11 +221,6 @@ impl Post {
         let downgrade = from.scheme() == "https" && to.scheme() != "https";
         (to.host() == from.host() && matches!(to.scheme(), "http" | "https") && !downgrade).then_some(to)
     }
-}
-
-/// Whether the client found no HTTP/1.1 in an answer, or one that came before it asked: servers of HTTP/2 begin with their settings.
-fn is_no_http1(detail: &str) -> bool {
-    ["invalid HTTP version", "received unexpected message"].iter().any(|said| detail.contains(said))
 }
 
 /// What an error means that is ours: a file may appear at any moment, a setting waits for a person.

@@ -51,5 +51,5 @@ pub use metrics::{RemoteLabels, RemoteStorageMetrics};
 pub use probe::{LogPlace, PROBE_METRIC, Probe, ProbeKind, probe};
 pub use replay::{ObjectSource, ReplayConfig, ReplayError, ReplayProgress, replay};
 pub use status::{DestinationSnapshot, DestinationState, DestinationStatus, LastAnswer};
-pub use verdict::{Loss, is_page};
+pub use verdict::{LOOKS_LIKE_GRPC, Loss, is_no_http1, is_page};
 pub use wire::rewrite::Rewrite;

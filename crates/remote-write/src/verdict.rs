@@ -255,6 +255,15 @@ pub fn spoken(message: &[u8]) -> Option<Spoken> {
     Some(if bare && !wrapped { Spoken::RolledBack(loss) } else { Spoken::RestStored(loss) })
 }
 
+/// Whether the client found no HTTP/1.1 in an answer, or one that came before it asked: servers of HTTP/2 begin with their settings.
+/// `detail`: of `NetError::Protocol`.
+pub fn is_no_http1(detail: &str) -> bool {
+    ["invalid HTTP version", "received unexpected message"].iter().any(|said| detail.contains(said))
+}
+
+/// What that means where OTLP over HTTP is spoken, and what to write.
+pub const LOOKS_LIKE_GRPC: &str = "this looks like a port of gRPC, which speaks HTTP/2 alone: write `protocol: grpc`, or the port of OTLP/HTTP (4318)";
+
 /// A web page: what captive portals and login pages answer to everything, and what no receiver of data answers. The type alone
 /// tells nothing: some servers give it to `OK` and to no text at all.
 pub fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {

@@ -26,7 +26,7 @@ impl Settings {
     pub(crate) fn new(job: JobConfig, before: Option<&Self>) -> Result<Self, ScrapeError> {
         let client = match before {
             Some(before) if before.job.client == job.client => before.client.clone(),
-            _ => client(&job)?,
+            _ => client(&job, before.is_none())?,
         };
         let same_samples = |a: &JobConfig, b: &JobConfig| {
             (a.honor_labels, a.honor_timestamps, a.track_timestamps_staleness)
@@ -52,12 +52,12 @@ impl Settings {
     }
 }
 
-/// Certificates that are not there, or are none, are its targets' trouble alone: they are down with the reason until the files are
-/// right.
-fn client(job: &JobConfig) -> Result<Client, ScrapeError> {
+/// Of a job that begins (`may_lack`), certificates that are not there, or are none, are its targets' trouble alone: they are down with
+/// the reason until the files are right. What runs is not changed for that.
+fn client(job: &JobConfig, may_lack: bool) -> Result<Client, ScrapeError> {
     let of_job = |source| ScrapeError::Client { job: job.job_name.clone(), source };
     match Client::new(&job.client, ClientOptions::default()) {
-        Err(net::NetError::File { what, .. }) => {
+        Err(net::NetError::File { what, .. }) if may_lack => {
             tracing::error!(
                 job = job.job_name,
                 error = what,

@@ -171,15 +171,20 @@ fn a_changed_description_reaches_the_table() {
 }
 
 #[test]
-fn without_a_sample_limit_a_body_has_as_many_samples_as_its_size_limit_allows_an_exporter() {
-    let body: String = (0..20).map(|at| format!("a{at} 1\n")).collect();
-    let limits = Limits { body_size: 19 * 64, ..Limits::default() };
-    let error = Target::new(CacheConfig { limits, ..config() }).ingest(&body, 0).unwrap_err();
-    assert!(matches!(error.fault, IngestFault::TooManySamples { found: 20, limit: 19 }), "{error}");
-    for limits in [Limits { body_size: 20 * 64, ..limits }, Limits { samples: 20, ..limits }, Limits::default()] {
-        let counts = Target::new(CacheConfig { limits, ..config() }).ingest(&body, 0).unwrap();
-        assert_eq!(counts.scraped, 20, "{limits:?}");
+fn without_a_sample_limit_a_body_has_a_million_samples_at_most_and_a_small_body_as_many_as_it_holds() {
+    let body = |count: usize| (0..count).map(|at| format!("a{at} 1\n")).collect::<String>();
+    let ingest = |limits, body: &str| Target::new(CacheConfig { limits, ..config() }).ingest(body, 0);
+    let error = ingest(Limits::default(), &body((1 << 20) + 1)).unwrap_err();
+    assert!(matches!(error.fault, IngestFault::TooManySamples { found: 1_048_577, limit: 1_048_576 }), "{error}");
+    let few = body(20);
+    let small = Limits { body_size: few.len() as u64, ..Limits::default() };
+    for limits in [small, Limits { samples: 20, ..small }, Limits::default()] {
+        assert_eq!(ingest(limits, &few).unwrap().scraped, 20, "{limits:?}");
     }
+    assert!(matches!(
+        ingest(Limits { samples: 19, ..small }, &few).unwrap_err().fault,
+        IngestFault::SampleLimit { .. }
+    ));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    BaseVector, DecodedTimestamps, LogBatch, LogBatchView, LogEntries, MAX_LOG_BATCH, ModelError, SERIES_PER_TABLE,
-    SeriesTable, SeriesTableBuilder, decode_batch, read_marks,
+    Audience, BaseVector, DecodedTimestamps, LogBatch, LogBatchView, LogEntries, MAX_LOG_BATCH, ModelError,
+    SERIES_PER_TABLE, SeriesTable, SeriesTableBuilder, decode_batch, read_marks,
 };
 
 /// As it is, and as the body of an uncompressed context of version 1.
@@ -76,6 +76,9 @@ pub fn metric_batch(data: &[u8]) {
             assert_eq!(chunk.indexes().count(), chunk.items());
             assert!(samples.iter().all(|s| s.series < chunk.series), "a sample of no series");
             assert!(samples.windows(2).all(|w| w[0].series < w[1].series), "series out of order");
+            let natively = chunk.audience == Audience::WithHistograms;
+            assert!((0..chunk.items()).all(|at| chunk.histograms.get(at).is_some() == natively));
+            assert_eq!(chunk.histograms.get(chunk.items()), None);
             if let DecodedTimestamps::Each(times) = &chunk.timestamps {
                 assert_eq!(times.len(), chunk.items());
             }

@@ -83,9 +83,11 @@ impl Prepared {
         }
         let mut found = BTreeMap::new();
         for (job, discoveries) in jobs(&plan) {
+            let runs = before.and_then(|route| route.jobs.get(&job.job_name));
+            let may_lack = files == Files::MayBeMissing || runs.is_some_and(|runs| runs.config().client == job.client);
             match check_client(&job.client) {
                 // Its targets are down until the file is right.
-                Err(net::NetError::File { .. }) if files == Files::MayBeMissing => {}
+                Err(net::NetError::File { .. }) if may_lack => {}
                 checked => checked.with_context(|| format!("job {}", job.job_name))?,
             }
             if going_on(before, &plan, job).is_none_or(|j| j.discoveries() != discoveries) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use discovery::{DiscoveryConfig, FileDiscovery, HttpDiscovery, TargetGroup};
-use log_tail::Pattern;
+use log_tail::{Pattern, TailError};
 use model::Labels;
 use net::ProxyConfig;
 
@@ -161,12 +161,13 @@ fn static_groups(job: &Block<'_>, wanted: Targets<'_>) -> Vec<TargetGroup> {
             let ready = matches!(wanted, Targets::Paths { .. }) && job.get("relabel_configs").is_none();
             for name in ["__path__", "__path_exclude__"].into_iter().filter(|_| ready) {
                 let Some(text) = labels.get(name).filter(|text| !text.is_empty()) else { continue };
-                if let Err(error) = Pattern::new(text) {
+                if let Err(error) = Pattern::new(text).map_err(without_value) {
+                    let error = format!("`{name}`: this is no usable pattern: {error}");
                     let entries = block.entries("labels");
                     let field = entries.iter().find(|(key, _)| *key == name).map(|(_, field)| field);
                     match field {
-                        Some(field) => block.reader.error(field, error.to_string(), None),
-                        None => block.error_at("labels", error.to_string(), None),
+                        Some(field) => block.reader.error(field, error, None),
+                        None => block.error_at("labels", error, None),
                     }
                 }
             }
@@ -179,6 +180,14 @@ fn static_groups(job: &Block<'_>, wanted: Targets<'_>) -> Vec<TargetGroup> {
         groups.push(TargetGroup { source: format!("static/{index}"), targets, labels });
     }
     groups
+}
+
+/// What is wrong with a pattern, without its text.
+fn without_value(error: TailError) -> String {
+    match error {
+        TailError::Pattern { why, .. } => why.rsplit("': ").next().unwrap_or_default().to_owned(),
+        _ => "it cannot be read".to_owned(),
+    }
 }
 
 fn file(block: &Block<'_>) -> Option<FileDiscovery> {

@@ -31,7 +31,9 @@ fn look(path: Option<&Path>) -> Option<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(format!(
             "the journal directory {shown} is not there: correct `path`, or mount it if this is a container"
         )),
-        Ok(meta) if !meta.is_dir() => Some(format!("`path` is to be a directory of journal files, and {shown} is none")),
+        Ok(meta) if !meta.is_dir() => {
+            Some(format!("`path` is to be a directory of journal files, and {shown} is none"))
+        }
         _ if holds(path) == Some(false) => Some(format!(
             "there are no journal files in {shown}: is it the right directory? journald writes to /var/log/journal only if \
              that exists or Storage=persistent is set, else to /run/log/journal"

@@ -421,6 +421,15 @@ fn conclude(plan: &DestinationPlan, terms: &Terms, report: &mut Report) {
         report.findings.push(Finding::new(cause("clock_too_slow"), "").with("offset", words::offset(offset)));
     }
     let verifies = !plan.config.client.tls.insecure_skip_verify;
+    // Whatever else refuses: where nothing answered, this machine's clock is the only one there is.
+    let is_way = report.findings.first().is_some_and(|finding| finding.cause.kind == Kind::Network);
+    if report.verdict == Verdict::Refuses
+        && (is_way || report.offset_ms.is_some())
+        && let Some(stale) = stale_helper(report, report.offset_ms, "")
+        && !report.findings.iter().any(|finding| finding.cause.id == stale.cause.id)
+    {
+        report.findings.push(stale);
+    }
     let mut notes: Vec<Finding> = report.survey.as_ref().map_or_else(Vec::new, |s| network::notes(s, is_aws, verifies));
     if let Some(offset) = report.offset_ms.filter(|ms| ms.abs() > CLOCK_NOTE_MS) {
         notes.push(Finding::new(cause("clock_off"), "").with("offset", words::offset(offset)));

@@ -9,7 +9,7 @@ use aws::{CanonicalVerdict, Identity};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use net::{Authorize, Client, ClientOptions, IdentityVerdict, NetError, Reply, service_error::ServiceError};
-use remote_write::{DestinationConfig, Probe, ProtocolConfig, traces::OtlpProtocol};
+use remote_write::{DestinationConfig, LOOKS_LIKE_GRPC, Probe, ProtocolConfig, is_no_http1, traces::OtlpProtocol};
 use tokio::time::Instant;
 
 use super::words;
@@ -70,6 +70,7 @@ pub async fn send(config: &DestinationConfig, identity: Option<&Identity>, probe
     client.follow_redirects = false;
     // As the sender does: a port of gRPC without TLS speaks HTTP/2 from the first byte.
     let grpc = matches!(config.protocol, ProtocolConfig::Otlp(OtlpProtocol::Grpc(_)));
+    let http = matches!(config.protocol, ProtocolConfig::Otlp(OtlpProtocol::Http(_)));
     let options = ClientOptions { connect_timeout: patience / 2, http2_only: grpc, ..ClientOptions::default() };
     let client = match Client::new(&client, options) {
         Ok(client) => client,
@@ -97,6 +98,9 @@ pub async fn send(config: &DestinationConfig, identity: Option<&Identity>, probe
         let left = Duration::from_millis(u64::try_from(tenths).unwrap_or(1).saturating_mul(100));
         let reply = match client.send(request, left, ANSWER_LIMIT).await {
             Ok(reply) => reply,
+            Err(NetError::Protocol { host, detail }) if http && is_no_http1(&detail) => {
+                return Sent::Failed(NetError::Protocol { host, detail: format!("{detail}: {LOOKS_LIKE_GRPC}") });
+            }
             Err(error) => return Sent::Failed(error),
         };
         let verdict = identity.map(|identity| identity.judge(&reply.answer()));
