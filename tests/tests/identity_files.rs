@@ -117,7 +117,12 @@ async fn a_scrape_job_whose_certificate_file_is_missing_holds_up_no_other() -> R
     // What runs like this may be reloaded beside another change; what would begin like this may not.
     let text = std::fs::read_to_string(agent.config_path())?;
     let reload = async || -> Result<u16> {
-        Ok(reqwest::Client::new().post(format!("http://127.0.0.1:{}/-/reload", agent.port)).send().await?.status().as_u16())
+        Ok(reqwest::Client::new()
+            .post(format!("http://127.0.0.1:{}/-/reload", agent.port))
+            .send()
+            .await?
+            .status()
+            .as_u16())
     };
     agent.write_config(&text.replace("scrape_interval: 300ms", "scrape_interval: 400ms"))?;
     assert_eq!(reload().await?, 200, "{}", agent.log());

@@ -16,7 +16,9 @@
 //!    position.
 //! 2. *Same content.* What a record covers that is not in its place any more is looked for among the siblings of its path
 //!    (names that rotation may have made of one another), by device and inode first, then by content: as it is, or as what a
-//!    compressed file unpacks to. The first that holds head and tail is read on from the position. A content of less than 1024
+//!    compressed file unpacks to. One that head and tail name is found by device and inode under any name in
+//!    the directory. The first that holds head and tail is read on from the position; a copy that lacks the end of what was read is
+//!    read on from its own end. A file that was written anew in place is asked the same before it is read from its beginning. A content of less than 1024
 //!    bytes that nothing more was expected of must also end there: many files begin with the same words.
 //! 3. *No record.* A file that matches and that no record knows is new, and is read from its beginning, unless it may be a
 //!    copy. While it holds what a live file holds (or begins as one of which nothing is known yet) it waits: for `suspicion`

@@ -205,7 +205,8 @@ impl JournalReader {
                 }
                 () = tokio::time::sleep_until(quiet_until) => {
                     let why = match self.is_missing_something().await {
-                        None => place::emptiness(&self.config.path).await,
+                        // Nothing ever came: there may be nothing that it could come from.
+                        None if self.cursor.is_none() => place::emptiness(&self.config.path).await,
                         why => why,
                     };
                     if let Some(why) = why {

@@ -135,7 +135,8 @@ fn a_mixed_outcome_that_does_not_sum_is_made_to() {
     let short = Outcome::Mixed { delivered: 3, filtered: 1, rejected: Vec::new(), expired: 0, damaged: 0 };
     let tally = Tally::of(short, 10);
     assert_eq!((tally.delivered, tally.filtered, tally.rejected), (3, 1, 6));
-    let long = Outcome::Mixed { delivered: 8, filtered: 8, rejected: vec![(Reason::new("bad"), 8)], expired: 8, damaged: 8 };
+    let long =
+        Outcome::Mixed { delivered: 8, filtered: 8, rejected: vec![(Reason::new("bad"), 8)], expired: 8, damaged: 8 };
     let tally = Tally::of(long, 10);
     assert_eq!(tally.delivered + tally.filtered + tally.rejected + tally.expired, 10);
     assert_eq!(tally.reasons.iter().map(|(_, items)| items).sum::<u64>(), tally.rejected);
