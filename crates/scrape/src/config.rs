@@ -83,21 +83,6 @@ impl Limits {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_small_body_size_limit_limits_no_samples() {
-        let most = |body_size, samples| Limits { body_size, samples, ..Limits::default() }.most_samples();
-        for body in [0, 60, 20_000, 64 << 20] {
-            assert_eq!(most(body, 0), 1 << 20, "{body}");
-        }
-        assert_eq!(most(640 << 20, 0), 10 << 20);
-        assert_eq!(most(20_000, 7), 7);
-    }
-}
-
 /// A job as the tests use it.
 #[cfg(test)]
 pub(crate) fn test_job() -> JobConfig {
@@ -119,5 +104,20 @@ pub(crate) fn test_job() -> JobConfig {
         client: HttpClientConfig::default(),
         extra_metrics: false,
         fallback_protocol: ScrapeProtocol::PrometheusText0_0_4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_body_size_limit_limits_no_samples() {
+        let most = |body_size, samples| Limits { body_size, samples, ..Limits::default() }.most_samples();
+        for body in [0, 60, 20_000, 64 << 20] {
+            assert_eq!(most(body, 0), 1 << 20, "{body}");
+        }
+        assert_eq!(most(640 << 20, 0), 10 << 20);
+        assert_eq!(most(20_000, 7), 7);
     }
 }
