@@ -7,6 +7,38 @@ use serde_json::Value as Json;
 
 use crate::Value;
 
+/// The text with each `\\uD800` to `\\uDFFF` that is no half of a pair made U+FFFD, as Go reads it: encoders write such a one where
+/// they cut a text in the middle of a character. `None`: there is none.
+pub(crate) fn without_lone_surrogates(text: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let (mut out, mut from, mut at) = (String::new(), 0, 0);
+    while let Some(next) = text.get(at..).and_then(|rest| rest.find('\\')) {
+        at += next;
+        let half = unit(at);
+        let is_pair = matches!(half, Some(0xd800..=0xdbff)) && matches!(unit(at + 6), Some(0xdc00..=0xdfff));
+        match half {
+            Some(0xd800..=0xdfff) if !is_pair => {
+                out.push_str(text.get(from..at)?);
+                out.push_str("\\ufffd");
+                at += 6;
+                from = at;
+            }
+            Some(_) if is_pair => at += 12,
+            Some(_) => at += 6,
+            // An escape of one character, a backslash too.
+            None => at += 2,
+        }
+    }
+    if from == 0 {
+        return None;
+    }
+    out.push_str(text.get(from..)?);
+    Some(out)
+}
+
 /// A quoted JSON string.
 pub(crate) fn push_string(out: &mut String, text: &str) {
     out.push('"');
@@ -138,6 +170,19 @@ pub(crate) fn variable_to_value(variable: &Variable) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_of_pairs_are_replaced_and_pairs_stay() {
+        let mended = |text: &str| without_lone_surrogates(text);
+        assert_eq!(mended(r#"{"a":"x\ud83d"}"#).as_deref(), Some(r#"{"a":"x\ufffd"}"#));
+        assert_eq!(
+            mended(r#""\udc80\ud83d\ude00\uD83D\ud83d\ude00""#).as_deref(),
+            Some(r#""\ufffd\ud83d\ude00\ufffd\ud83d\ude00""#)
+        );
+        for whole in [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""\u00e4\n""#, "ä\\", "\\", "\\u", "\\uä123", ""] {
+            assert_eq!(mended(whole), None, "{whole}");
+        }
+    }
 
     fn print(json: &str) -> String {
         let mut out = String::new();

@@ -179,6 +179,9 @@ impl Reader<'_> {
                 (false, false)
             } else if self.accept("!~") {
                 (false, true)
+            } else if self.rest.starts_with("|>") || self.rest.starts_with("!>") {
+                return self
+                    .fault("patterns (|>, !>) are no test of this program: write a regular expression after |~ or !~");
             } else if self.rest.starts_with('|') {
                 return self.fault(
                     "only the line filters |=, !=, |~ and !~ can follow the selector; use stages to parse and format",
@@ -200,6 +203,10 @@ impl Reader<'_> {
     }
 
     fn line_test(&mut self, is_regex: bool) -> Result<LineTest, StageFault> {
+        if self.rest.starts_with("ip(") {
+            return self
+                .fault("ip() is no test of this program: write the addresses as a regular expression after |~ or !~");
+        }
         let value = self.string()?;
         Ok(if is_regex {
             LineTest::Regex(go_regex_unanchored(&value)?)

@@ -69,6 +69,9 @@ fn stream(raw: &RawValue) -> Result<PushStream<'_>, String> {
     if stream.stream.len() > MAX_LOG_LABELS {
         return Err(format!("more than {MAX_LOG_LABELS} labels"));
     }
+    if let Some((name, _)) = stream.stream.iter().find(|(name, _)| !is_name(&name.0)) {
+        return Err(format!("{:?} is no label name: letters, digits, _ and :, no digit first", name.0));
+    }
     let labels: Labels = stream
         .stream
         .iter()
@@ -80,6 +83,13 @@ fn stream(raw: &RawValue) -> Result<PushStream<'_>, String> {
         entries.push(entry(value).map_err(|why| format!("values[{at}]: {why}"))?);
     }
     Ok(PushStream { labels, entries: PushEntries::Json(entries) })
+}
+
+/// As Loki has it, which refuses the stream.
+fn is_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'))
 }
 
 fn entry(raw: &RawValue) -> Result<JsonEntry<'_>, String> {
@@ -124,6 +134,8 @@ mod tests {
             ("", "not a JSON push request"),
             ("{}", "streams"),
             (r#"{"streams":[{"stream":{},"values":[]}]}"#, "streams[0]: a stream without labels"),
+            (r#"{"streams":[{"stream":{"1bad":"x"},"values":[]}]}"#, "streams[0]: \"1bad\" is no label name"),
+            (r#"{"streams":[{"stream":{"a-b":"x"},"values":[]}]}"#, "streams[0]: \"a-b\" is no label name"),
             (
                 r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"],[1,"x"]]}]}"#,
                 "values[1]: the time is not a string",

@@ -53,6 +53,10 @@ impl Json {
 
     /// Whether the text was JSON; sets `found`, one for each name.
     fn search(&mut self, text: &str) -> bool {
+        self.look(text) || json_text::without_lone_surrogates(text).is_some_and(|text| self.look(&text))
+    }
+
+    fn look(&mut self, text: &str) -> bool {
         self.found.clear();
         self.found.resize(self.names.len(), Some(Value::Null));
         match &self.query {
