@@ -540,6 +540,8 @@ fn a_region_may_come_from_the_environment_or_a_profile() {
     };
     assert!(warned(&none));
     assert!(!warned(&region));
+    let off = |name: &str| (name == "AWS_EC2_METADATA_DISABLED").then(|| "true".to_owned());
+    assert!(load(&text(keys), LoadOptions::new("f", &off)).unwrap_err().errors[0].message.contains("no region"));
     assert!(load(&text(""), LoadOptions::new("f", &none)).is_ok(), "instance metadata may give one");
     assert!(load(&text("profile: p"), LoadOptions::new("f", &none)).is_ok());
 }

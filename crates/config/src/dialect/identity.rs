@@ -173,9 +173,16 @@ fn check_region(block: &Block<'_>, identity: &IdentityConfig, url: Option<&Url>,
                 && block.get("profile").is_none()
                 && !from_environment
             {
-                let message = "no region: the URL's host names none, and neither a profile nor AWS_REGION could give one; instance metadata \
-                               is asked when the agent runs, and outside EC2 this destination waits with an error";
-                block.warn(message, Some("add `region: us-east-1` (the region of the workspace) to this block"));
+                let help = Some("add `region: us-east-1` (the region of the workspace) to this block");
+                let without =
+                    "no region: the URL's host names none, and neither a profile nor AWS_REGION could give one";
+                let off = (block.reader.environment)("AWS_EC2_METADATA_DISABLED");
+                if off.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+                    block.error(without, help);
+                } else {
+                    let asked = "instance metadata is asked when the agent runs, and outside EC2 this destination waits with an error";
+                    block.warn(format!("{without}; {asked}"), help);
+                }
             }
         }
         _ => {}
