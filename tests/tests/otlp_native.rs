@@ -201,7 +201,15 @@ traces:
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() - 10;
     post(http, request(vec![point(now, &[4])], 2, "all")).await?;
     let held = || async { agent.log().contains("send_native_histograms: false").then_some(()) };
-    until("a word of what to do", PATIENCE, held).await.with_context(|| agent.log())?;
+    if let Err(error) = until("a word of what to do", PATIENCE, held).await {
+        // What became of the points: queued, sent, filtered, or never there.
+        let metrics = agent.get("/metrics").await?;
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("sigpost_queue") || line.contains("histogram"))
+            .collect::<Vec<_>>();
+        return Err(error.context(format!("{}\n{}", agent.log(), lines.join("\n"))));
+    }
     agent.write_config(&config(false))?;
     let reload = format!("http://127.0.0.1:{}/-/reload", agent.port);
     ensure!(reqwest::Client::new().post(reload).send().await?.status().is_success(), "{}", agent.log());
