@@ -55,6 +55,7 @@ stored_secret_missing, Credentials {
     meaning: "A value of this destination is kept in Secrets Manager or SSM, and the store does not give it. Vault is `vault_secret_missing`, a missing permission `stored_secret_denied`.",
     steps: [
         "read the store's words above: the name, the region, the credentials of the identity that reads secrets (secrets: {aws: {}} or the standard chain)",
+        "no answer, or no connection: the store's host has to be reachable from here (ssm_endpoint and secretsmanager_endpoint of `secrets`, a VPC endpoint, a proxy, a firewall)",
         "the agent asks again by itself; nothing is lost meanwhile",
     ],
     commands: [],

@@ -276,7 +276,7 @@ pub fn stored_secret(error: &str) -> Finding {
         error.contains("AccessDenied").then(|| by_store.to_owned())
     });
     let Some(action) = denied else { return told(cause("stored_secret_missing")) };
-    let resource = word("on resource: ").unwrap_or_else(|| "THE SECRET'S ARN".to_owned());
+    let resource = word("on resource: ").unwrap_or_else(|| "SECRET-ARN".to_owned());
     let finding = told(cause("stored_secret_denied")).with("action", action).with("resource", resource);
     match word("User: ") {
         Some(caller) => finding.with("principal", words::principal(&caller)),
