@@ -83,7 +83,12 @@ impl Agent {
                 _ => None,
             }
         });
-        ready.await.with_context(|| self.log())
+        ready.await.with_context(|| self.log())?;
+        // Somebody else's answer would not do.
+        if let Some(status) = self.process()?.has_exited()? {
+            bail!("the agent ended with {status} and somebody else answers at {url}:\n{}", self.log());
+        }
+        Ok(())
     }
 
     pub fn pid(&self) -> Option<u32> {

@@ -10,12 +10,10 @@ pub mod ledger;
 pub mod lines;
 pub mod metadata;
 pub mod peers;
+pub mod ports;
 pub mod process;
 pub mod receiver;
 pub mod spans;
 pub mod usage;
 
-/// A TCP port that was free a moment ago on loopback.
-pub fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
+pub use ports::free_port;

@@ -20,8 +20,7 @@ struct Ports {
 }
 
 fn agent(collector: u16) -> Result<(Agent, Ports)> {
-    let udp = || -> Result<u16> { Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port()) };
-    let ports = Ports { grpc: free_port()?, http: free_port()?, compact: udp()?, binary: udp()? };
+    let ports = Ports { grpc: free_port()?, http: free_port()?, compact: free_port()?, binary: free_port()? };
     let Ports { grpc, http, compact, binary } = ports;
     let agent = Agent::prepare(&format!(
         "queue: {{max_bytes: 256MiB, min_free: 1MiB}}
