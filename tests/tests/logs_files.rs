@@ -265,3 +265,57 @@ async fn a_reload_that_changes_files_reads_on_where_it_stood() -> Result<()> {
     assert_eq!(twice, None, "{}", agent.log());
     Ok(())
 }
+
+/// What came to destinations whose name begins like this, in the order of arrival, as one text.
+fn together(sandbox: &Running, destination: &str) -> String {
+    let records = sandbox.records(None, None);
+    let texts = records.iter().filter(|r| r.destination.starts_with(destination)).map(|record| {
+        match serde_json::from_str::<serde_json::Value>(&record.text) {
+            Ok(json) => json["line"].as_str().unwrap_or_default().to_owned(),
+            Err(_) => record.text.trim_end_matches('\n').to_owned(),
+        }
+    });
+    texts.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_longer_than_a_destination_takes_arrives_there_in_parts() -> Result<()> {
+    let sandbox = sandbox().await?;
+    let clients = loki("first", &sandbox)
+        + &cloudwatch(&sandbox, SECRET)
+        + &firehose(&sandbox)
+        + &firehose(&sandbox).replace("name: fh", "name: fj, format: json").replace(": lines", ": objects")
+        + &firehose(&sandbox)
+            .replace("name: fh", "name: ki")
+            .replace("firehose.", "kinesis.")
+            .replace("delivery_stream: lines", "stream_name: lines, partition_key: one");
+    // A stage makes the tail hand lines of several MiB over in one piece.
+    let stages = "          pipeline_stages: [{static_labels: {staged: yes}}]\n";
+    let mut agent = agent(&clients)?;
+    agent.write_config(&(config(&clients) + stages))?;
+    agent.start_ready().await?;
+    // Quotes and characters of several bytes, so that no part is as long in JSON as it is in the file.
+    let line: String = (0..).map(|n| format!("\"é{n}\" ")).take(300_000).collect();
+    assert!(line.len() > 3 << 20 && line.len() < 4 << 20);
+    fs::write(agent.dir.path().join("logs/app.log"), format!("{line}\nafter\n"))?;
+    let expected = line + "after";
+    for destination in ["loki:", "logs:/app/varlogs:", "firehose:lines", "firehose:objects", "kinesis:lines"] {
+        until(destination, PATIENCE, || async { together(&sandbox, destination).ends_with("after").then_some(()) })
+            .await
+            .with_context(|| agent.log())?;
+        let found = together(&sandbox, destination);
+        let same = found.bytes().zip(expected.bytes()).take_while(|(a, b)| a == b).count();
+        assert_eq!((same, found.len()), (expected.len(), expected.len()), "{destination}\n{}", agent.log());
+    }
+    // A line in parts is one line in the books.
+    until("two lines delivered to each", PATIENCE, || async {
+        let page = agent.get("/metrics").await.ok()?;
+        let delivered = page.lines().filter(|line| line.starts_with("sigpost_queue_delivered_items_total{"));
+        let delivered: Vec<_> = delivered.filter_map(|line| line.rsplit(' ').next()).collect();
+        (delivered == ["2.0"; 5]).then_some(())
+    })
+    .await
+    .with_context(|| agent.log())?;
+    assert!(sandbox.state().recent_refusals.is_empty(), "{:?}", sandbox.state().recent_refusals);
+    agent.stop()
+}

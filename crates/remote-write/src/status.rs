@@ -315,6 +315,17 @@ impl DestinationStatus {
         );
     }
 
+    /// A part of a long line was refused for good; the counts are the caller's.
+    pub(crate) fn part_lost(&self, loss: Loss, message: &str) {
+        let destination = self.0.board.lock().snapshot.name.clone();
+        tracing::warn!(
+            destination,
+            reason = loss.as_str(),
+            answer = message,
+            "a part of a long line is lost: the destination refuses it for good"
+        );
+    }
+
     fn enter(&self, mut board: parking_lot::MutexGuard<'_, Board>, state: DestinationState) {
         let changed = board.snapshot.state.word() != state.word();
         let news = gist(&board.snapshot.state) != gist(&state);

@@ -22,6 +22,12 @@ pub struct LogEntry<'a> {
 }
 
 impl<'a> LogEntry<'a> {
+    /// The same with another text: its time and its metadata.
+    #[must_use]
+    pub fn with_line(self, line: &'a str) -> Self {
+        Self { line, ..self }
+    }
+
     /// Structured metadata: name and value, in the order of writing. Broken pairs end the walk.
     pub fn metadata(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut fields = Fields(Cursor::new(self.bytes, PART));

@@ -78,12 +78,15 @@ impl<'a> Book<'a> {
             }
             Cargo::Rows(rows) => {
                 for run in rows.chunk_by(|a, b| a.lot == b.lot) {
-                    let run_lines = u32::try_from(run.len()).unwrap_or(u32::MAX);
+                    let run_lines = run.iter().map(|row| row.items).sum();
                     let took = u32::try_from(left).unwrap_or(u32::MAX).min(run_lines);
                     left -= u64::from(took);
                     if let Some(row) = run.first() {
                         self.split(row.lot, took, run_lines - took, lost);
                     }
+                }
+                if let Some((loss, message)) = lost.filter(|_| stored == 0) {
+                    rows.iter().for_each(|row| self.part_lost(address, row, loss, message));
                 }
                 rows.iter().map(|row| row.entry.timestamp_ns).max()
             }
@@ -106,17 +109,18 @@ impl<'a> Book<'a> {
             let loss = loss_of(index);
             match loss {
                 None => {
-                    self.split(row.lot, 1, 0, None);
-                    stored += 1;
+                    self.split(row.lot, row.items, 0, None);
+                    stored += u64::from(row.items);
                     bytes += row.entry.line.len() as u64;
                     newest_ns = newest_ns.max(Some(row.entry.timestamp_ns));
                 }
                 Some(loss) => {
-                    self.split(row.lot, 0, 1, Some((loss, message)));
-                    let length = row.entry.line.len() as u64;
+                    self.split(row.lot, 0, row.items, Some((loss, message)));
+                    self.part_lost(address, row, loss, message);
+                    let (items, length) = (u64::from(row.items), row.entry.line.len() as u64);
                     match reasons.iter_mut().find(|(known, ..)| *known == loss) {
-                        Some((_, count, bytes)) => (*count, *bytes) = (*count + 1, *bytes + length),
-                        None => reasons.push((loss, 1, length)),
+                        Some((_, count, bytes)) => (*count, *bytes) = (*count + items, *bytes + length),
+                        None => reasons.push((loss, items, length)),
                     }
                 }
             }
@@ -124,6 +128,14 @@ impl<'a> Book<'a> {
         self.told(address, stored, 0, bytes, newest_ns, None);
         for (loss, count, bytes) in reasons {
             self.told(address, 0, count, bytes, None, Some((loss, message)));
+        }
+    }
+
+    /// A part of a line that is not its last does not arrive. The line itself is booked by its last part.
+    fn part_lost(&self, address: &Address, row: &Row<'_>, loss: Loss, message: &str) {
+        if row.items == 0 {
+            self.cells.cut(&address.first, row.entry.line.len() as u64);
+            self.status.part_lost(loss, message);
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use model::{Labels, LogBatch, LogBatchView, LogEntries};
 
 use super::{
+    apart::apart,
     head::{Head, Heads},
     sheaf::{Piece, Row},
     wire::Wire,
@@ -39,9 +40,9 @@ pub(crate) fn with_rows<T>(wire: &Wire, lines: &[Line<'_>], work: impl FnOnce(&[
     }
     let mut rows = Vec::new();
     for (head, raw) in &raws {
-        rows.extend(LogEntries::new(raw).map(|entry| Row { lot: 0, head, entry: entry.unwrap() }));
+        rows.extend(LogEntries::new(raw).map(|entry| Row { lot: 0, head, entry: entry.unwrap(), items: 1 }));
     }
-    work(&rows)
+    work(&apart(rows, wire))
 }
 
 /// The same as packed streams.

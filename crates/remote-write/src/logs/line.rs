@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    apart::apart,
     book::Book,
     found::found,
     head::{Address, Heads},
@@ -167,18 +168,18 @@ impl Group<'_> {
                 let cutoff = self.cutoff_ns();
                 rows.retain(|row| {
                     if cutoff.is_some_and(|cutoff| row.entry.timestamp_ns < cutoff) {
-                        self.book.expired(row.lot, 1);
+                        self.book.expired(row.lot, row.items);
                         return false;
                     }
                     match self.road.wire.screen(row) {
                         Some(loss) => {
-                            self.book.lost(row.lot, 1, loss, "the service takes no line with such a time");
+                            self.book.lost(row.lot, row.items, loss, "the service takes no line with such a time");
                             false
                         }
                         None => true,
                     }
                 });
-                rows
+                apart(rows, &self.road.wire)
             });
             let mut left = rows.as_slice();
             while !left.is_empty() {
@@ -193,7 +194,7 @@ impl Group<'_> {
 
     fn encode(&self, cargo: &Cargo<'_>) -> Letter {
         off_reactor(cargo.bytes() > LONG, || match cargo {
-            Cargo::Packed(pieces) => Letter { body: self.road.wire.splice(pieces), lines: 0, ..Letter::default() },
+            Cargo::Packed(pieces) => Letter { body: self.road.wire.splice(pieces), lines: 0 },
             Cargo::Rows(rows) => self.road.wire.encode(rows),
         })
     }
@@ -207,7 +208,7 @@ impl Group<'_> {
         number: u32,
     ) -> Result<(), Stopped> {
         // Halving between the streams of packed ones is free, since each is looked at once; within rows it is bounded.
-        let mut isolations = isolation_budget(cargo.lines());
+        let mut isolations = isolation_budget(cargo.records());
         let mut ready = letter;
         let mut stack = vec![cargo];
         while let Some(mut cargo) = stack.pop() {
@@ -271,7 +272,7 @@ impl Group<'_> {
             match cargo.trim(self.lots, self.cutoff_ns(), self.book) {
                 None => {}
                 Some(false) => return Ok(Carried::Look),
-                Some(true) if cargo.lines() == 0 => return Ok(Carried::Done),
+                Some(true) if cargo.records() == 0 => return Ok(Carried::Done),
                 Some(true) => letter = self.encode(cargo),
             }
             let turn = async {
@@ -286,9 +287,9 @@ impl Group<'_> {
                 permit = turn => permit,
                 () = self.oldest_given_up(cargo) => continue,
             };
-            let lines = cargo.lines();
+            let (lines, records) = (cargo.lines(), cargo.records());
             let verdict = tokio::select! {
-                verdict = self.attempt(address, &letter, lines) => verdict,
+                verdict = self.attempt(address, &letter, records) => verdict,
                 () = grace(stop, tuning.stop_grace) => return Err(Stopped),
             };
             let verdict = match verdict {
@@ -319,10 +320,9 @@ impl Group<'_> {
                         way.working(true);
                         cells.encoded(letter.body.len() as u64);
                         metrics.bytes.inc_by(letter.body.len() as u64);
-                        cells.cut(&address.first, letter.cuts);
                         return Ok(Carried::Done);
                     }
-                    if cargo.lines() < lines {
+                    if cargo.records() < records {
                         backoff = Backoff::new(config.backoff.min, config.backoff.max);
                     } else {
                         pace.pressed();
@@ -354,7 +354,6 @@ impl Group<'_> {
                     if accepted {
                         metrics.bytes.inc_by(letter.body.len() as u64);
                         cells.encoded(letter.body.len() as u64);
-                        cells.cut(&address.first, letter.cuts);
                     }
                     pace.eased();
                     way.working(accepted);
@@ -379,15 +378,15 @@ impl Group<'_> {
         }
     }
 
-    async fn attempt(&self, address: &Address, letter: &Letter, lines: u64) -> LogVerdict {
+    async fn attempt(&self, address: &Address, letter: &Letter, records: u64) -> LogVerdict {
         let wire = &self.road.wire;
-        let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+        let records = usize::try_from(records).unwrap_or(usize::MAX);
         let began = Instant::now();
         let request = || wire.request(address, letter, self.extent.as_ref());
         let answer = self
             .road
             .post
-            .exchange(request, |status, headers, body| (status, wire.judge(status, headers, body, lines)))
+            .exchange(request, |status, headers, body| (status, wire.judge(status, headers, body, records)))
             .await;
         let seconds = began.elapsed().as_secs_f64();
         match answer {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use model::{Labels, LogBatchView};
 
 use super::{
+    apart::apart,
     head::Heads,
     sheaf::{Piece, Unpacked, rows},
     wire::{Order, Wire},
@@ -49,7 +50,7 @@ impl Encoder {
         let order = self.wire.order();
         let merge = order == Order::Arrival && pieces.len() > 1;
         let unpacked: Vec<_> = batch.streams.iter().map(|stream| Unpacked::new(stream, merge)).collect();
-        let rows = rows(&pieces, &unpacked, order, |_| {});
+        let rows = apart(rows(&pieces, &unpacked, order, |_| {}), &self.wire);
         let mut left = rows.as_slice();
         while !left.is_empty() {
             let letter = self.wire.encode(left);

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{RemoteStorageMetrics, logs::wire::Cuts, verdict::Loss};
+use crate::{RemoteStorageMetrics, verdict::Loss};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HostLabels {
@@ -85,8 +85,12 @@ impl LogDeliveryMetrics {
         r.register("encoded_bytes", "Bytes of requests that were taken, as sent", all.encoded_bytes.clone());
         r.register("dropped_entries", "Log lines that were refused for good", all.dropped_entries.clone());
         r.register("dropped_bytes", "Bytes of log lines that were refused for good", all.dropped_bytes.clone());
-        r.register("mutated_entries", "Log lines that were cut to be taken", all.mutated_entries.clone());
-        r.register("mutated_bytes", "Bytes that log lines lost when they were cut", all.mutated_bytes.clone());
+        r.register(
+            "mutated_entries",
+            "Parts of long log lines that were refused while the rest was taken",
+            all.mutated_entries.clone(),
+        );
+        r.register("mutated_bytes", "Bytes of parts of long log lines that were refused", all.mutated_bytes.clone());
         r.register("batch_retries", "Requests of log lines that had to be repeated", all.retries.clone());
         r.register("request_duration_seconds", "Time of one attempt to send log lines", all.duration.clone());
         all
@@ -138,12 +142,11 @@ impl LogCells {
         }
     }
 
-    pub(crate) fn cut(&self, tenant: &str, cuts: Cuts) {
-        if cuts.lines > 0 {
-            let labels = self.drop_labels(tenant, Loss::LineTooLong);
-            self.all.mutated_entries.get_or_create_owned(&labels).inc_by(cuts.lines);
-            self.all.mutated_bytes.get_or_create_owned(&labels).inc_by(cuts.bytes);
-        }
+    /// A line arrives without so many bytes of it.
+    pub(crate) fn cut(&self, tenant: &str, bytes: u64) {
+        let labels = self.drop_labels(tenant, Loss::LineTooLong);
+        self.all.mutated_entries.get_or_create_owned(&labels).inc();
+        self.all.mutated_bytes.get_or_create_owned(&labels).inc_by(bytes);
     }
 
     pub(crate) fn retried(&self, tenant: &str) {

@@ -10,6 +10,7 @@
 //! and the status. It refuses: to look at a line that can travel as it lies in the queue (Loki), and to make lines of
 //! different addresses wait for each other.
 
+pub(crate) mod apart;
 mod book;
 mod config;
 mod destination;

@@ -211,8 +211,10 @@ fn line(config: &DestinationConfig, wire: &Wire, labels: &Labels, line_ms: i64, 
         return nothing();
     }
     let head: std::sync::Arc<Head> = heads.of(wire, &stream.labels, now_ms);
-    let rows: Vec<Row<'_>> =
-        LogEntries::new(&raw).filter_map(Result::ok).map(|entry| Row { lot: 0, head: &head, entry }).collect();
+    let rows: Vec<Row<'_>> = LogEntries::new(&raw)
+        .filter_map(Result::ok)
+        .map(|entry| Row { lot: 0, head: &head, entry, items: 1 })
+        .collect();
     (Address::clone(&head.address), wire.encode(&rows))
 }
 

@@ -47,7 +47,10 @@ pub(crate) struct Sheaf {
 pub(crate) struct Row<'a> {
     pub(crate) lot: usize,
     pub(crate) head: &'a Head,
+    /// A line, or a part of one.
     pub(crate) entry: LogEntry<'a>,
+    /// Lines that it stands for in the books: one; none for the parts of a line before its last.
+    pub(crate) items: u32,
 }
 
 /// What one request carries.
@@ -149,7 +152,7 @@ pub(crate) fn rows<'a>(
             let mut sound = true;
             let found = LogEntries::new(&unpacked.raw).map_while(|entry| {
                 sound &= entry.is_ok();
-                Some(Row { lot: piece.lot, head: &piece.head, entry: entry.ok()? })
+                Some(Row { lot: piece.lot, head: &piece.head, entry: entry.ok()?, items: 1 })
             });
             let lines = piece.lines as usize;
             match &unpacked.places {
@@ -186,6 +189,14 @@ impl Cargo<'_> {
     pub(crate) fn lines(&self) -> u64 {
         match self {
             Self::Packed(pieces) => pieces.iter().map(|piece| u64::from(piece.lines)).sum(),
+            Self::Rows(rows) => rows.iter().map(|row| u64::from(row.items)).sum(),
+        }
+    }
+
+    /// What a request of it has: lines, and parts of lines.
+    pub(crate) fn records(&self) -> u64 {
+        match self {
+            Self::Packed(_) => self.lines(),
             Self::Rows(rows) => rows.len() as u64,
         }
     }
@@ -250,7 +261,7 @@ impl Cargo<'_> {
                 rows.to_mut().retain(|row| {
                     let leaves = leaves(row);
                     if leaves && !gone(row.lot) {
-                        book.expired(row.lot, 1);
+                        book.expired(row.lot, row.items);
                     }
                     !leaves
                 });

@@ -49,6 +49,16 @@ pub(crate) fn put_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// How many bytes [`put_escaped`] makes of these.
+pub(crate) fn escaped_len(bytes: &[u8]) -> usize {
+    let more = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    bytes.len() + bytes.iter().map(more).sum::<usize>()
+}
+
 /// How many bytes at the beginning stand for themselves: 32 at a time, which the compiler turns into a few instructions.
 fn plain(bytes: &[u8]) -> usize {
     let special = |byte: &u8| u8::from(*byte < 0x20) | u8::from(*byte == b'"') | u8::from(*byte == b'\\');
@@ -115,25 +125,26 @@ impl LineWriter {
         Self { format, second: i64::MIN, prefix: String::new() }
     }
 
-    /// Appends the line and a line feed.
-    pub(crate) fn put(&mut self, out: &mut Vec<u8>, row: &Row<'_>) {
-        self.put_cut(out, row, row.entry.line, "");
+    /// Whether lines are written as JSON strings.
+    pub(crate) fn escapes(&self) -> bool {
+        self.format == LogFormat::Json
     }
 
-    /// The same with another text for the line, and something after it.
-    pub(crate) fn put_cut(&mut self, out: &mut Vec<u8>, row: &Row<'_>, line: &str, marker: &str) {
+    /// Appends the line and a line feed.
+    pub(crate) fn put(&mut self, out: &mut Vec<u8>, row: &Row<'_>) {
+        self.put_text(out, row, row.entry.line);
+    }
+
+    /// The same with another text for the line.
+    pub(crate) fn put_text(&mut self, out: &mut Vec<u8>, row: &Row<'_>, line: &str) {
         match self.format {
-            LogFormat::Text => {
-                out.extend_from_slice(line.as_bytes());
-                out.extend_from_slice(marker.as_bytes());
-            }
+            LogFormat::Text => out.extend_from_slice(line.as_bytes()),
             LogFormat::Json => {
                 out.reserve(line.len() + row.head.labels.len() + 80);
                 out.extend_from_slice(b"{\"timestamp\":\"");
                 self.put_time(out, row.entry.timestamp_ns);
                 out.extend_from_slice(b"\",\"line\":\"");
                 put_escaped(out, line);
-                put_escaped(out, marker);
                 out.extend_from_slice(b"\",\"labels\":");
                 out.extend_from_slice(&row.head.labels);
                 let mut metadata = row.entry.metadata().peekable();
@@ -164,15 +175,6 @@ impl LineWriter {
         out.extend_from_slice(&digits);
         out.push(b'Z');
     }
-}
-
-/// What takes the place of the end of a line that is too long.
-pub(crate) const CUT: &str = "[Truncated...]";
-
-/// The longest beginning of `line` that has at most `bytes` bytes with [`CUT`] behind it.
-pub(crate) fn cut(line: &str, bytes: usize) -> &str {
-    let end = line.floor_char_boundary(bytes.saturating_sub(CUT.len()));
-    line.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -220,11 +222,5 @@ mod tests {
             writer.put_time(&mut out, at);
             assert_eq!(std::str::from_utf8(&out).unwrap(), text);
         }
-    }
-
-    #[test]
-    fn a_line_is_cut_between_characters() {
-        assert_eq!(cut("ééé", CUT.len() + 3), "é");
-        assert_eq!(cut("abc", 1), "");
     }
 }

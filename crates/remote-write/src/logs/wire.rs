@@ -9,6 +9,7 @@ use model::Labels;
 
 use super::{
     LogProtocol,
+    apart::Room,
     head::Address,
     sheaf::{Piece, Row},
 };
@@ -38,22 +39,6 @@ pub(crate) struct Letter {
     pub(crate) body: Bytes,
     /// How many of the rows it was given are in it: from the first on. At least one.
     pub(crate) lines: usize,
-    pub(crate) cuts: Cuts,
-}
-
-/// Lines of a body that were cut to fit, and the bytes that they lost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Cuts {
-    pub(crate) lines: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Cuts {
-    /// One line, of which so many bytes are not sent; none: it is whole.
-    pub(crate) fn note(&mut self, lost: usize) {
-        self.lines += u64::from(lost > 0);
-        self.bytes += lost as u64;
-    }
 }
 
 /// What an answer means for the lines of a request.
@@ -178,6 +163,25 @@ impl Wire {
         }
     }
 
+    /// A line of so many bytes fits with any labels that are worth talking of; `None`: any line does.
+    pub(crate) fn surely_fits(&self) -> Option<usize> {
+        match self {
+            Self::CloudWatch(_) => Some(crate::protocol::cloudwatch::EVENT_BYTES),
+            Self::Firehose(_) | Self::Kinesis(_) => Some(128 << 10),
+            Self::Loki(_) | Self::Objects(_) | Self::Otlp(_) => None,
+        }
+    }
+
+    /// How much of a line goes into one record; `None`: all of it.
+    pub(crate) fn room(&self, row: &Row<'_>) -> Option<Room> {
+        match self {
+            Self::CloudWatch(_) => Some(Room { bytes: crate::protocol::cloudwatch::EVENT_BYTES, escaped: false }),
+            Self::Firehose(wire) => Some(wire.room(row)),
+            Self::Kinesis(wire) => Some(wire.room(row)),
+            Self::Loki(_) | Self::Objects(_) | Self::Otlp(_) => None,
+        }
+    }
+
     /// One body of packed streams.
     pub(crate) fn splice(&self, pieces: &[Piece]) -> Bytes {
         crate::protocol::loki::splice(pieces)
@@ -216,11 +220,7 @@ impl Wire {
     pub(crate) fn probe(&self) -> Result<Request<Bytes>, http::Error> {
         let address = self.address(&Labels::new(), 0);
         // An empty message is a snappy block of length 0.
-        let empty = if self.packs() {
-            Letter { body: self.splice(&[]), lines: 0, cuts: Cuts::default() }
-        } else {
-            self.encode(&[])
-        };
+        let empty = if self.packs() { Letter { body: self.splice(&[]), lines: 0 } } else { self.encode(&[]) };
         self.request(&address, &empty, None)
     }
 

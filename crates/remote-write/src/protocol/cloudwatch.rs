@@ -2,7 +2,7 @@
 //!
 //! Keeps true: within a request events are in order of time, span less than 24 hours, number at most 10,000 and weigh at
 //! most 1 MiB as the service counts (UTF-8 bytes and 26 for each), since it refuses the whole of a request otherwise. An
-//! empty line becomes a space and one over 1 MiB is cut, since the service takes neither.
+//! empty line becomes a space, since the service takes none; one over 1 MiB has to be parted before.
 
 use std::io::Write;
 
@@ -18,8 +18,8 @@ use crate::{
         CloudWatchConfig,
         head::Address,
         sheaf::Row,
-        text::{CUT, cut, put_escaped, put_json_string, put_number},
-        wire::{Cuts, Letter, Limits, LogVerdict},
+        text::{put_escaped, put_json_string, put_number},
+        wire::{Letter, Limits, LogVerdict},
     },
     verdict::{Loss, Verdict, described, error_code, is_page, judge_common},
 };
@@ -29,7 +29,7 @@ const REQUEST_BYTES: usize = 1_048_576;
 const REQUEST_EVENTS: usize = 10_000;
 const EVENT_OVERHEAD: usize = 26;
 /// Raised from 256 KiB in 2025.
-const EVENT_BYTES: usize = REQUEST_BYTES - EVENT_OVERHEAD;
+pub(crate) const EVENT_BYTES: usize = REQUEST_BYTES - EVENT_OVERHEAD;
 /// One less than 24 hours.
 const SPAN_MS: i64 = 86_400_000 - 1;
 /// The service stores what it unpacks, so the only gain is the way there: the quickest level.
@@ -76,12 +76,12 @@ impl CloudWatch {
         out.extend_from_slice(b",\"logStreamName\":");
         put_json_string(&mut out, address.map_or("", |address| &address.second));
         out.extend_from_slice(b",\"logEvents\":[");
-        let (mut lines, mut bytes, mut cuts) = (0, 0, Cuts::default());
+        let (mut lines, mut bytes) = (0, 0);
         let first_ms = rows.first().map_or(0, |row| row.entry.timestamp_ns.div_euclid(1_000_000));
         for row in rows {
             let at_ms = row.entry.timestamp_ns.div_euclid(1_000_000);
             let line = row.entry.line;
-            let weight = line.len().clamp(1, EVENT_BYTES) + EVENT_OVERHEAD;
+            let weight = line.len().max(1) + EVENT_OVERHEAD;
             let full = lines >= REQUEST_EVENTS.min(self.limits.lines)
                 || bytes + weight > most
                 || at_ms.saturating_sub(first_ms) > SPAN_MS;
@@ -93,11 +93,6 @@ impl CloudWatch {
             out.extend_from_slice(b",\"message\":\"");
             if line.is_empty() {
                 out.push(b' ');
-            } else if line.len() > EVENT_BYTES {
-                let kept = cut(line, EVENT_BYTES);
-                put_escaped(&mut out, kept);
-                put_escaped(&mut out, CUT);
-                cuts.note(line.len() - kept.len());
             } else {
                 put_escaped(&mut out, line);
             }
@@ -107,7 +102,7 @@ impl CloudWatch {
         }
         out.extend_from_slice(b"]}");
         let body = if self.config.gzip { gzip(&out, GZIP_LEVEL) } else { out };
-        Letter { body: body.into(), lines, cuts }
+        Letter { body: body.into(), lines }
     }
 
     pub(crate) fn request(&self, letter: &Letter) -> Result<Request<Bytes>, http::Error> {
@@ -363,14 +358,17 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_more_than_a_megabyte_is_cut_and_says_so() {
+    fn a_line_of_more_than_a_megabyte_comes_in_parts() {
         let line = "é".repeat(600_000);
         let (letter, body) = encode(&[(0, &line), (0, "next")]);
-        assert_eq!((letter.lines, letter.cuts.lines), (1, 1), "it fills the request alone");
-        let message = body["logEvents"][0]["message"].as_str().unwrap();
-        let lost = line.len() - (message.len() - CUT.len());
-        assert_eq!(letter.cuts.bytes, lost as u64);
-        assert!(message.ends_with("é[Truncated...]") && message.len() <= 1_048_550, "{}", message.len());
+        assert_eq!(letter.lines, 1, "it fills the request alone");
+        assert_eq!(body["logEvents"][0]["message"].as_str().unwrap().len(), 1_048_550);
+        let wire = wire(false);
+        let lines = [(&[("job", "a")][..], 0, line.as_str(), &[][..]), (&[("job", "a")][..], 0, "next", &[][..])];
+        let parts = with_rows(&wire, &lines, |rows| {
+            rows.iter().map(|row| (row.entry.line.len(), row.items)).collect::<Vec<_>>()
+        });
+        assert_eq!(parts, [(1_048_550, 0), (151_450, 1), (4, 1)]);
     }
 
     #[test]

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use url::Url;
 
-use super::records::{judge_records, put_record};
+use super::records::judge_records;
 use crate::logs::{
     FirehoseConfig,
+    apart::Room,
     sheaf::Row,
     text::{LineWriter, put_json_string},
-    wire::{Cuts, Letter, Limits, LogVerdict},
+    wire::{Letter, Limits, LogVerdict},
 };
 
 const RECORDS: usize = 500;
@@ -34,6 +35,11 @@ impl Firehose {
         Self { address, config, limits }
     }
 
+    /// What a record leaves for the text of this line.
+    pub(crate) fn room(&self, row: &Row<'_>) -> Room {
+        Room::beside(&mut LineWriter::new(self.config.format), row, RECORD_BYTES)
+    }
+
     pub(crate) fn encode(&self, rows: &[Row<'_>]) -> Letter {
         let most = REQUEST_BYTES.min(self.limits.bytes);
         let mut writer = LineWriter::new(self.config.format);
@@ -43,21 +49,21 @@ impl Firehose {
         let mut out = String::from_utf8(head).unwrap_or_default();
         out.push_str(",\"Records\":[");
         let mut scratch = Vec::new();
-        let (mut lines, mut bytes, mut cuts) = (0, 0, Cuts::default());
+        let (mut lines, mut bytes) = (0, 0);
         for row in rows.iter().take(RECORDS.min(self.limits.lines)) {
-            let lost = put_record(&mut writer, &mut scratch, row, RECORD_BYTES);
+            scratch.clear();
+            writer.put(&mut scratch, row);
             if lines > 0 && bytes + scratch.len() > most {
                 break;
             }
             bytes += scratch.len();
-            cuts.note(lost);
             out.push_str(if lines == 0 { "{\"Data\":\"" } else { ",{\"Data\":\"" });
             STANDARD.encode_string(&scratch, &mut out);
             out.push_str("\"}");
             lines += 1;
         }
         out.push_str("]}");
-        Letter { body: out.into(), lines, cuts }
+        Letter { body: out.into(), lines }
     }
 
     pub(crate) fn request(&self, letter: &Letter) -> Result<Request<Bytes>, http::Error> {

@@ -10,12 +10,13 @@ use http::{HeaderMap, Request, StatusCode, header};
 use model::Labels;
 use url::Url;
 
-use super::records::{judge_records, put_record};
+use super::records::judge_records;
 use crate::logs::{
     KinesisConfig,
+    apart::Room,
     sheaf::Row,
     text::{LineWriter, put_json_string},
-    wire::{Cuts, Letter, Limits, LogVerdict},
+    wire::{Letter, Limits, LogVerdict},
 };
 
 const RECORDS: usize = 500;
@@ -47,6 +48,11 @@ impl Kinesis {
         if key.is_empty() { format!("{:016x}", labels.prometheus_hash()) } else { key }
     }
 
+    /// What a record leaves for the text of this line.
+    pub(crate) fn room(&self, row: &Row<'_>) -> Room {
+        Room::beside(&mut LineWriter::new(self.config.format), row, RECORD_BYTES.saturating_sub(row.head.key.len()))
+    }
+
     pub(crate) fn encode(&self, rows: &[Row<'_>]) -> Letter {
         let most = REQUEST_BYTES.min(self.limits.bytes);
         let mut writer = LineWriter::new(self.config.format);
@@ -54,16 +60,16 @@ impl Kinesis {
         put_json_string(&mut out, &self.config.stream_name);
         out.extend_from_slice(b",\"Records\":[");
         let (mut scratch, mut text) = (Vec::new(), String::new());
-        let (mut lines, mut bytes, mut cuts) = (0, 0, Cuts::default());
+        let (mut lines, mut bytes) = (0, 0);
         for row in rows.iter().take(RECORDS.min(self.limits.lines)) {
             let key = row.head.key.as_str();
-            let lost = put_record(&mut writer, &mut scratch, row, RECORD_BYTES - key.len());
+            scratch.clear();
+            writer.put(&mut scratch, row);
             let weight = scratch.len() + key.len();
             if lines > 0 && bytes + weight > most {
                 break;
             }
             bytes += weight;
-            cuts.note(lost);
             out.extend_from_slice(if lines == 0 { b"{\"Data\":\"" } else { b",{\"Data\":\"" });
             text.clear();
             STANDARD.encode_string(&scratch, &mut text);
@@ -74,7 +80,7 @@ impl Kinesis {
             lines += 1;
         }
         out.extend_from_slice(b"]}");
-        Letter { body: out.into(), lines, cuts }
+        Letter { body: out.into(), lines }
     }
 
     pub(crate) fn request(&self, letter: &Letter) -> Result<Request<Bytes>, http::Error> {

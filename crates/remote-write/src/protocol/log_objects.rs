@@ -66,7 +66,7 @@ impl LogObjects {
             // Compressing memory does not fail.
             LogCompression::Zstd => zstd::bulk::compress(&out, ZSTD_LEVEL).unwrap_or_default(),
         };
-        Letter { body: body.into(), lines: rows.len(), ..Letter::default() }
+        Letter { body: body.into(), lines: rows.len() }
     }
 
     pub(crate) fn request(
@@ -142,7 +142,7 @@ mod tests {
     fn an_object_is_named_by_prefix_and_place_and_must_not_exist() {
         let wire = wire(LogFormat::Json, LogCompression::Gzip);
         let labels: Labels = [("job", "a b/../c")].into_iter().collect();
-        let letter = Letter { body: Bytes::from_static(b"x"), lines: 3, ..Letter::default() };
+        let letter = Letter { body: Bytes::from_static(b"x"), lines: 3 };
         let request = wire.request(&wire.address(&labels, 1_700_000_000_000), &letter, Some(&extent())).unwrap();
         assert_eq!(request.method(), "PUT");
         assert_eq!(

@@ -111,7 +111,7 @@ impl OtlpLogs {
             }
         }
         let body = if self.config.gzip { gzip(&message, GZIP_LEVEL) } else { message };
-        Letter { body: body.into(), lines, ..Letter::default() }
+        Letter { body: body.into(), lines }
     }
 
     pub(crate) fn request(&self, address: &Address, letter: &Letter) -> Result<Request<Bytes>, http::Error> {

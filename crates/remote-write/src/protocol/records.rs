@@ -1,36 +1,14 @@
 //! What Firehose and Kinesis have in common: lines as base64 records, and answers that name the records at fault.
 //!
-//! Keeps true: a record ends with a line feed, so that objects made of records have a line each; a record that would be too
-//! large is cut in its line, never in its JSON.
+//! Keeps true: a record ends with a line feed, so that objects made of records have a line each.
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::{
-    logs::{
-        sheaf::Row,
-        text::{CUT, LineWriter, cut},
-        wire::LogVerdict,
-    },
+    logs::wire::LogVerdict,
     verdict::{Loss, Verdict, described, error_code, judge_common, message_of},
 };
-
-/// Writes a row's record of at most `most` bytes into `scratch`. Gives the bytes that the line lost for it.
-pub(super) fn put_record(writer: &mut LineWriter, scratch: &mut Vec<u8>, row: &Row<'_>, most: usize) -> usize {
-    scratch.clear();
-    writer.put(scratch, row);
-    let line = row.entry.line;
-    let mut keep = line.len();
-    while scratch.len() > most && keep > 0 {
-        // What escaping adds is known only when it is written: up to six bytes for one.
-        let over = scratch.len() - most;
-        keep = keep.saturating_sub((over / 6).max(keep / 16).max(1));
-        scratch.clear();
-        writer.put_cut(scratch, row, cut(line, keep), CUT);
-    }
-    let kept = if keep < line.len() { cut(line, keep).len() } else { keep };
-    line.len() - kept
-}
 
 /// An answer: `failed` names its count of failed records, `list` its list with one entry for each.
 pub(super) fn judge_records(
@@ -108,13 +86,19 @@ mod tests {
         Wire::Kinesis(Kinesis::new(Url::parse("https://kinesis.x.amazonaws.com/").unwrap(), config, LIMITS))
     }
 
+    /// What the records of a body hold.
+    fn data(body: &[u8]) -> Vec<String> {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let data = |record: &Value| STANDARD.decode(record["Data"].as_str().unwrap()).unwrap();
+        body["Records"].as_array().unwrap().iter().map(|r| String::from_utf8(data(r)).unwrap()).collect()
+    }
+
     fn records(wire: &Wire, lines: &[Line<'_>]) -> Vec<(String, Value)> {
         let letter = with_rows(wire, lines, |rows| wire.encode(rows));
         let body: Value = serde_json::from_slice(&letter.body).unwrap();
-        let records = body["Records"].as_array().unwrap();
+        let records = body["Records"].as_array().unwrap().clone();
         assert_eq!(records.len(), letter.lines);
-        let data = |record: &Value| STANDARD.decode(record["Data"].as_str().unwrap()).unwrap();
-        records.iter().map(|r| (String::from_utf8(data(r)).unwrap(), r.clone())).collect()
+        data(&letter.body).into_iter().zip(records).collect()
     }
 
     #[test]
@@ -154,14 +138,48 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_would_be_too_large_is_cut_within_its_line() {
-        for line in ["y".repeat(1_100_000), "\u{1}".repeat(400_000)] {
-            let lines = [(&[("a", "b")][..], 1, line.as_str(), &[][..])];
-            let found = records(&firehose(LogFormat::Json), &lines);
-            assert!(found[0].0.len() <= 1_024_000 && found[0].0.len() > 800_000, "{}", found[0].0.len());
-            let json: Value = serde_json::from_str(&found[0].0).unwrap();
-            assert!(json["line"].as_str().unwrap().ends_with(CUT));
+    fn a_line_too_long_for_a_record_comes_in_several() {
+        for line in ["y".repeat(1_100_000), "\u{1}".repeat(400_000), "\"é".repeat(700_000)] {
+            let lines = [(&[("a", "b")][..], 1, line.as_str(), &[("m", "v")][..])];
+            for (wire, most) in [
+                (firehose(LogFormat::Json), 1_024_000),
+                (firehose(LogFormat::Text), 1_024_000),
+                (kinesis(None), 1 << 20),
+            ] {
+                let found = with_rows(&wire, &lines, |rows| {
+                    assert_eq!(rows.iter().map(|row| row.items).sum::<u32>(), 1, "one line in the books");
+                    let (mut left, mut found) = (rows, Vec::new());
+                    while !left.is_empty() {
+                        let letter = wire.encode(left);
+                        assert!(letter.body.len() < 7 << 20);
+                        found.extend(data(&letter.body));
+                        left = &left[letter.lines..];
+                    }
+                    found
+                });
+                assert!(found.len() > 1 || line.len() < most);
+                assert!(found.iter().all(|record| record.len() <= most && record.ends_with('\n')));
+                assert!(
+                    found.iter().rev().skip(1).all(|record| record.len() > most - 32),
+                    "no more parts than it takes"
+                );
+                let text = |record: &String| match serde_json::from_str::<Value>(record) {
+                    Ok(json) => {
+                        assert_eq!(json["metadata"]["m"], "v");
+                        json["line"].as_str().unwrap().to_owned()
+                    }
+                    Err(_) => record.trim_end_matches('\n').to_owned(),
+                };
+                assert!(found.iter().map(text).collect::<String>() == line, "{}", found.len());
+            }
         }
+    }
+
+    #[test]
+    fn labels_that_leave_no_room_are_left_to_the_service() {
+        let long = "v".repeat(1_022_000);
+        let lines = [(&[("a", "b")][..], 1, &*"x".repeat(200_000), &[("m", long.as_str())][..])];
+        assert_eq!(records(&firehose(LogFormat::Json), &lines).len(), 1);
     }
 
     #[test]
