@@ -22,6 +22,10 @@ use e2e::{agent::Agent, free_port, process::until};
 use prost::Message;
 use sandbox::{Identity, Running, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
+use tokio_rustls::rustls::{
+    SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
 
 const KEY_ID: &str = "AKIDEXAMPLE000000003";
 const SECRET: &str = "not-a-real-secret";
@@ -336,12 +340,13 @@ const HEAD: &str = "<165>1 2003-10-11T22:14:15.003Z web-1 app 7 ID1 -";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn syslog_comes_over_tcp_tls_and_udp_through_stages_and_a_reload() -> Result<()> {
     let sandbox = sandbox().await?;
-    let (tcp, tls, udp) = (free_port()?, free_port()?, free_port()?);
+    let (tcp, tls, udp, new) = (free_port()?, free_port()?, free_port()?, free_port()?);
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let secure = ", tls_config: {cert_file: '{dir}/cert.pem', key_file: '{dir}/key.pem'}";
     let jobs = |renamed: &str| {
         syslog_job("plain", tcp, "").replace("job: plain", &format!("job: {renamed}"))
             + &syslog_job("secure", tls, secure)
+            + &syslog_job("strict", new, &secure.replace("'}", "', min_version: TLS13}"))
             + &syslog_job("datagrams", udp, ", listen_protocol: udp")
     };
     let mut agent = Agent::prepare(&config(&sandbox, &jobs("plain")))?;
@@ -356,8 +361,11 @@ async fn syslog_comes_over_tcp_tls_and_udp_through_stages_and_a_reload() -> Resu
     assert_eq!((label("job"), label("host"), label("level")), (Some("plain"), Some("web-1"), Some("notice")));
     UdpSocket::bind("127.0.0.1:0")?.send_to(format!("{HEAD} by udp").as_bytes(), ("127.0.0.1", udp))?;
     arrives(&agent, &sandbox, "by udp").await?;
-    say_by_tls(tls, &made.cert, &format!("{HEAD} by tls\n")).await?;
+    say_by_tls(tls, &TLS12, &made.cert, &format!("{HEAD} by tls\n")).await?;
     arrives(&agent, &sandbox, "by tls").await?;
+    assert!(say_by_tls(new, &TLS12, &made.cert, "x").await.is_err(), "it wants TLS 1.3");
+    say_by_tls(new, &TLS13, &made.cert, &format!("{HEAD} by newer tls\n")).await?;
+    arrives(&agent, &sandbox, "by newer tls").await?;
 
     // Nonsense is counted, and nobody suffers from it.
     for bytes in [&b"\xff\xfe\x00\x01\x02"[..], b"99999999999 x", b"\x16\x03\x01\x02\x00", &[b'<'; 100_000]] {
@@ -390,10 +398,7 @@ async fn syslog_comes_over_tcp_tls_and_udp_through_stages_and_a_reload() -> Resu
         format!("missing {missing:?}\n{}", agent.log())
     })?;
     let kinds: Vec<_> = targets(&agent).await?.iter().map(|t| (t["type"].clone(), t["target_group"].clone())).collect();
-    assert_eq!(
-        kinds,
-        [("Syslog", "datagrams"), ("Syslog", "plain"), ("Syslog", "secure")].map(|(a, b)| (a.into(), b.into()))
-    );
+    assert_eq!(kinds, ["datagrams", "plain", "secure", "strict"].map(|name| ("Syslog".into(), name.into())));
 
     // A port that cannot be had leaves everything as it was.
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -408,13 +413,18 @@ async fn syslog_comes_over_tcp_tls_and_udp_through_stages_and_a_reload() -> Resu
     agent.stop()
 }
 
-async fn say_by_tls(port: u16, certificate: &rcgen::Certificate, text: &str) -> Result<()> {
+async fn say_by_tls(
+    port: u16,
+    version: &'static SupportedProtocolVersion,
+    certificate: &rcgen::Certificate,
+    text: &str,
+) -> Result<()> {
     use tokio::io::AsyncWriteExt;
     use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
     let mut roots = RootCertStore::empty();
     roots.add(certificate.der().clone())?;
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(&[version])?
         .with_root_certificates(roots)
         .with_no_client_auth();
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;

@@ -282,6 +282,36 @@ fn a_fault_in_a_stage_is_told_at_its_key() {
 }
 
 #[test]
+fn an_endpoint_with_the_path_of_its_url_is_told() {
+    let warned = |endpoint: &str| {
+        let file = client(&format!("{{url: 'http://h/v1/logs', endpoint_url: '{endpoint}'}}"));
+        plan(&file).warnings.iter().any(|w| w.to_string().contains("requests go to /v1/logs/v1/logs"))
+    };
+    assert!(warned("http://127.0.0.1:4318/v1/logs"));
+    assert!(!warned("http://127.0.0.1:4318") && !warned("http://127.0.0.1:4318/base"));
+}
+
+#[test]
+fn a_mistake_in_a_stage_is_told_once() {
+    for text in ["- json: {}\n", "- match: {selector: '{a=\"b\"}'}\n", "- tenant: {}\n", "- multiline: {}\n"] {
+        let said = messages(&stages(text).expect_err(text));
+        assert_eq!(said.matches("pipeline_stages[0]").count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_of_a_stage_is_told_once() {
+    for text in
+        ["- regex: {expresion: 'a'}\n", "- replace: {expresion: 'a'}\n", "- timestamp: {sorce: a, format: Unix}\n"]
+    {
+        let error = stages(text).expect_err(text);
+        let said = messages(&error);
+        assert_eq!(said.matches("pipeline_stages[0]").count(), said.matches("did you mean").count(), "{said}");
+        assert_eq!(said.matches("did you mean").count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn sources_that_are_not_ours_say_what_to_use() {
     let job =
         |source: &str| client("{url: 'http://h/p'}").replace("static_configs: [{labels: {__path__: /l}}]", source);

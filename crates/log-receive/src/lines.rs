@@ -17,7 +17,7 @@ impl LineSplitter {
         Self { limit, line: Vec::new(), full: false, cut: 0 }
     }
 
-    /// Takes bytes; whole lines go to `out` without their line ends. Empty lines are none.
+    /// Takes bytes; whole lines go to `out` without their line ends.
     pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Vec<Vec<u8>>) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
@@ -28,19 +28,23 @@ impl LineSplitter {
             }
             self.line.extend_from_slice(text.get(..room).unwrap_or(text));
             if ends {
-                out.extend(self.end());
+                out.push(self.line());
             }
         }
     }
 
     /// The last line, if it has no line end.
     pub(crate) fn end(&mut self) -> Option<Vec<u8>> {
+        (!self.line.is_empty()).then(|| self.line())
+    }
+
+    fn line(&mut self) -> Vec<u8> {
         self.full = false;
         let mut line = std::mem::take(&mut self.line);
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        (!line.is_empty()).then_some(line)
+        line
     }
 
     /// Lines that were cut so far.
@@ -62,7 +66,7 @@ mod tests {
                 splitter.push(part, &mut out);
             }
             out.extend(splitter.end());
-            assert_eq!(out, [&b"one"[..], b"two", b"three", b"four"]);
+            assert_eq!(out, [&b"one"[..], b"two", b"", b"three", b"four"]);
             assert_eq!(splitter.cut(), 1);
         }
     }

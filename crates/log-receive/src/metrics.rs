@@ -1,5 +1,13 @@
 //! What sources count, under Promtail's names where it has one that no other part of the agent uses.
 
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
@@ -25,7 +33,18 @@ pub struct ReceiveMetrics {
     docker_entries: Counter,
     docker_errors: Counter,
     instance: String,
+    told: Arc<Mutex<BTreeMap<ReasonLabels, Told>>>,
 }
+
+/// When the log last spoke of refusals for one reason, and how many there were since.
+#[derive(Debug, Default)]
+struct Told {
+    at: Option<Instant>,
+    since: u64,
+}
+
+/// The log speaks of refusals at one source for one reason no more often.
+const QUIET: Duration = Duration::from_secs(60);
 
 impl ReceiveMetrics {
     /// Counters of a registry.
@@ -133,6 +152,23 @@ impl SourceCounts {
     /// `reason` is a word known at compile time, so that there are few.
     pub(crate) fn fault(&self, reason: &'static str) {
         self.all.faults.get_or_create(&self.with(reason)).inc();
+    }
+
+    /// The same where somebody sent what cannot be taken: the log names the sender and says why, once in a while.
+    pub(crate) fn refused(&self, reason: &'static str, from: &dyn Display, why: &dyn Display) {
+        self.fault(reason);
+        let refusals = {
+            let mut told = self.all.told.lock();
+            let told = told.entry(self.with(reason)).or_default();
+            told.since += 1;
+            if told.at.is_some_and(|at| at.elapsed() < QUIET) {
+                return;
+            }
+            told.at = Some(Instant::now());
+            std::mem::take(&mut told.since)
+        };
+        let [(_, instance), (_, source), (_, job)] = &self.labels;
+        tracing::warn!(logs_config = instance, source, job, %from, reason, refusals, "what a sender sent is not taken: {why}");
     }
 
     /// A line that was given up.

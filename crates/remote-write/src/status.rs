@@ -108,6 +108,8 @@ struct Board {
     unsaid: u32,
     /// What the last line said.
     said: Option<DestinationState>,
+    /// When a line last said that it is held.
+    held_said_at: Option<Instant>,
     /// Somebody waits to say the present state when a line comes back.
     catching_up: bool,
     losses: BTreeMap<Loss, LossLine>,
@@ -117,6 +119,11 @@ struct Board {
 struct LossLine {
     said_at: Option<Instant>,
     unsaid: u64,
+    what: &'static str,
+    /// Of the last answer.
+    message: String,
+    /// Somebody waits to say the rest.
+    due: bool,
 }
 
 /// One order of requests: a shard, and the address that it sends to where it sends to several.
@@ -159,6 +166,8 @@ impl Drop for Way<'_> {
 /// Changes of state that are told at once, before they are told one each [`PAUSE`].
 const AT_ONCE: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(180);
+/// A destination that comes to be held needs a person: that is told however often its state changed, but no more often than this.
+const HELD_AGAIN: Duration = Duration::from_secs(30);
 /// The log says the same kind of loss no more often than this.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -193,6 +202,7 @@ impl DestinationStatus {
             counted_at: Instant::now(),
             unsaid: 0,
             said: None,
+            held_said_at: None,
             catching_up: false,
             losses: BTreeMap::new(),
         };
@@ -267,6 +277,11 @@ impl DestinationStatus {
         let mut board = self.0.board.lock();
         board.snapshot.state = DestinationState::Stopped;
         board.snapshot.since = SystemTime::now();
+        let losses: Vec<Loss> = board.losses.keys().copied().collect();
+        drop(board);
+        for loss in losses {
+            self.say_loss(self.0.board.lock(), loss);
+        }
         self.0.metrics.held.set(0);
         self.0.metrics.shards.set(0);
     }
@@ -292,14 +307,39 @@ impl DestinationStatus {
         self.0.metrics.rejected(loss.as_str(), samples);
         let mut board = self.0.board.lock();
         *board.snapshot.rejected.entry(loss.as_str()).or_default() += samples;
-        let name = board.snapshot.name.clone();
         let line = board.losses.entry(loss).or_default();
         line.unsaid += samples;
-        if line.said_at.is_some_and(|at| at.elapsed() < QUIET) {
+        line.what = what;
+        message.clone_into(&mut line.message);
+        if line.said_at.is_none_or(|at| at.elapsed() >= QUIET) {
+            self.say_loss(board, loss);
+            return;
+        }
+        // The rest is told too, even if nothing more is lost.
+        if let (false, Ok(runtime)) = (line.due, tokio::runtime::Handle::try_current()) {
+            line.due = true;
+            let shared = Arc::downgrade(&self.0);
+            runtime.spawn(async move {
+                tokio::time::sleep(QUIET).await;
+                if let Some(shared) = shared.upgrade() {
+                    let status = Self(shared);
+                    status.say_loss(status.0.board.lock(), loss);
+                }
+            });
+        }
+    }
+
+    /// What was lost for this reason and not told yet.
+    fn say_loss(&self, mut board: parking_lot::MutexGuard<'_, Board>, loss: Loss) {
+        let name = board.snapshot.name.clone();
+        let Some(line) = board.losses.get_mut(&loss) else { return };
+        line.due = false;
+        let items = std::mem::take(&mut line.unsaid);
+        if items == 0 {
             return;
         }
         line.said_at = Some(Instant::now());
-        let items = std::mem::take(&mut line.unsaid);
+        let (what, message) = (line.what, std::mem::take(&mut line.message));
         drop(board);
         if matches!(loss, Loss::Damaged | Loss::Undecodable) {
             // Nobody was asked.
@@ -341,7 +381,9 @@ impl DestinationStatus {
             board.snapshot.since = SystemTime::now();
             self.0.metrics.held.set(i64::from(matches!(board.snapshot.state, DestinationState::Held { .. })));
         }
-        if board.allowance() > 0 {
+        let due = matches!(board.snapshot.state, DestinationState::Held { .. })
+            && board.held_said_at.is_none_or(|at| at.elapsed() >= HELD_AGAIN);
+        if board.allowance() > 0 || due {
             self.say(board);
             return;
         }
@@ -375,6 +417,9 @@ impl DestinationStatus {
     fn say(&self, mut board: parking_lot::MutexGuard<'_, Board>) {
         board.allowance = board.allowance.saturating_sub(1);
         board.said = Some(board.snapshot.state.clone());
+        if matches!(board.snapshot.state, DestinationState::Held { .. }) {
+            board.held_said_at = Some(Instant::now());
+        }
         let unsaid = std::mem::take(&mut board.unsaid);
         let changes_not_told = (unsaid > 0).then_some(unsaid);
         let snapshot = board.snapshot.clone();
@@ -504,12 +549,47 @@ mod tests {
             status.retrying(0, "reset");
             status.working(0, true);
         }
-        status.held("403".to_owned());
+        status.retrying(0, "reset");
         let said = |status: &DestinationStatus| status.0.board.lock().said.clone();
         assert_ne!(said(&status), Some(status.state()), "a flood of lines was told");
         tokio::time::sleep(PAUSE * 2).await;
-        assert_eq!(said(&status), Some(DestinationState::Held { why: "403".into() }));
+        assert_eq!(said(&status), Some(DestinationState::Retrying { why: "reset".into() }));
         assert_eq!(status.0.board.lock().unsaid, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_it_is_held_is_told_however_often_the_state_changed() {
+        let status = status();
+        let unsaid = |status: &DestinationStatus| status.0.board.lock().unsaid;
+        for _ in 0..20 {
+            status.retrying(0, "reset");
+            status.working(0, true);
+        }
+        status.held("403".to_owned());
+        assert_eq!(status.0.board.lock().said, Some(DestinationState::Held { why: "403".into() }));
+        for _ in 0..20 {
+            status.working(0, true);
+            status.held("403".to_owned());
+        }
+        assert_eq!(unsaid(&status), 40, "and it is no flood");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_loss_is_told_in_the_end() {
+        let status = status();
+        let unsaid = |status: &DestinationStatus| status.0.board.lock().losses[&Loss::BadRequest].unsaid;
+        for _ in 0..6 {
+            status.lost_items("spans", Loss::BadRequest, 1, "no");
+        }
+        assert_eq!(unsaid(&status), 5);
+        tokio::time::sleep(QUIET * 2).await;
+        assert_eq!(unsaid(&status), 0);
+        for _ in 0..3 {
+            status.lost_items("spans", Loss::BadRequest, 1, "no");
+        }
+        assert_eq!(unsaid(&status), 2);
+        status.stopped();
+        assert_eq!(unsaid(&status), 0);
     }
 
     #[test]

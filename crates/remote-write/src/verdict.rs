@@ -302,9 +302,15 @@ pub fn judge_common(status: StatusCode, headers: &HeaderMap, body: &[u8], retry_
         return Some(Verdict::TooLarge { message: why });
     }
     if matches!(status.as_u16(), 401 | 403) || code.is_some_and(is_about_access) {
-        return Some(Verdict::Hold {
-            why: format!("{why}; check this destination's credentials and what they may do"),
-        });
+        let advice = match code {
+            Some("ResourceNotFoundException" | "NoSuchBucket") => {
+                "make what it does not find, or write the name of one that is there"
+            }
+            Some("PermanentRedirect" | "IllegalLocationConstraintException") => "write the bucket's own region",
+            Some(code) if code.starts_with("KMS.") || code == "InvalidKMSResource" => "check the key and its policy",
+            _ => "check this destination's credentials and what they may do",
+        };
+        return Some(Verdict::Hold { why: format!("{why}; {advice}") });
     }
     if status.is_server_error() || matches!(status.as_u16(), 408 | 421 | 425) || code.is_some_and(is_transient) {
         let pressure = matches!(status.as_u16(), 503 | 504 | 408);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ::remote_write::ProtocolConfig;
+use url::Url;
 
 use crate::{
     OnFull,
@@ -19,6 +20,19 @@ pub(super) const SSE: Shape = Shape { name: "remote_write[].sse", keys: &[&["typ
 /// Keys of a destination that writes objects.
 pub(super) const S3_KEYS: &[&str] =
     &["batch", "compression", "format", "storage_class", "sse", "expected_bucket_owner"];
+
+/// `endpoint_url`: scheme, host and port to send to, and what comes before the path of `url`.
+pub(super) fn endpoint(block: &Block<'_>, url: Option<&Url>) -> Option<Url> {
+    let endpoint = block.url("endpoint_url");
+    if let (Some(url), Some(found), Some(field)) = (url, &endpoint, block.get("endpoint_url")) {
+        let (path, own) = (url.path().trim_end_matches('/'), found.path().trim_end_matches('/'));
+        if !path.is_empty() && own.ends_with(path) {
+            let message = format!("`endpoint_url` goes before the path of the address: requests go to {own}{path}");
+            block.reader.warn(&field, message, Some("write its scheme, host and port alone"));
+        }
+    }
+    endpoint
+}
 
 /// A destination's own `queue:` block.
 #[derive(Debug, Default)]

@@ -303,7 +303,7 @@ impl S3Reader {
         if message.receives() > queue.config.max_receives {
             self.counts.fault("message_parked");
             tracing::warn!(
-                message = message.message_id,
+                message_id = message.message_id,
                 receives = message.receives(),
                 "a message failed too often and is left to the queue's dead-letter rule"
             );
@@ -313,7 +313,7 @@ impl S3Reader {
             Notice::Nothing => return queue.delete(&message.receipt_handle).await.map_err(NotTaken::Call),
             Notice::Unknown(why) => {
                 self.counts.fault("message_unknown");
-                tracing::warn!(message = message.message_id, "a message of the queue is left alone: {why}");
+                tracing::warn!(message_id = message.message_id, "a message of the queue is left alone: {why}");
                 return Ok(());
             }
             Notice::Objects(objects) => objects,

@@ -95,16 +95,16 @@ fn entries(stream: &[u8]) -> impl Iterator<Item = Result<LogEntry<'_>, String>> 
     })
 }
 
-struct Field<'a> {
-    number: u64,
+pub(super) struct Field<'a> {
+    pub number: u64,
     /// Of a length-delimited field.
-    bytes: Option<&'a [u8]>,
+    pub bytes: Option<&'a [u8]>,
     /// With its tag and length.
-    whole: &'a [u8],
+    pub whole: &'a [u8],
 }
 
 /// The fields of a message. An error ends it.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, String>;
@@ -142,6 +142,21 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Appends a length-delimited field.
+pub(super) fn put(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+    put_varint(out, number << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0u64;
     for (place, byte) in bytes.iter().take(10).enumerate() {
@@ -164,34 +179,23 @@ pub(super) mod tests {
 
     use super::*;
 
-    fn put(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-        out.push(tag);
-        let mut len = bytes.len();
-        while len >= 0x80 {
-            out.push((len & 0x7f) as u8 | 0x80);
-            len >>= 7;
-        }
-        out.push(len as u8);
-        out.extend_from_slice(bytes);
-    }
-
     /// A request with one stream; each line at its second.
     pub(in crate::push) fn request(labels: &str, lines: &[(u8, &str)]) -> Vec<u8> {
         let mut stream = Vec::new();
-        put(&mut stream, 0x0a, labels.as_bytes());
+        put(&mut stream, 1, labels.as_bytes());
         for (second, line) in lines {
             let mut entry = Vec::new();
-            put(&mut entry, 0x0a, &[0x08, *second]);
-            put(&mut entry, 0x12, line.as_bytes());
+            put(&mut entry, 1, &[0x08, *second]);
+            put(&mut entry, 2, line.as_bytes());
             let mut pair = Vec::new();
-            put(&mut pair, 0x0a, b"trace");
-            put(&mut pair, 0x12, b"7");
-            put(&mut entry, 0x1a, &pair);
-            put(&mut stream, 0x12, &entry);
+            put(&mut pair, 1, b"trace");
+            put(&mut pair, 2, b"7");
+            put(&mut entry, 3, &pair);
+            put(&mut stream, 2, &entry);
         }
         stream.extend_from_slice(&[0x18, 9]);
         let mut body = Vec::new();
-        put(&mut body, 0x0a, &stream);
+        put(&mut body, 1, &stream);
         body
     }
 

@@ -7,6 +7,7 @@
 mod body;
 mod json;
 mod labels;
+mod mend;
 mod message;
 mod receiver;
 mod routes;

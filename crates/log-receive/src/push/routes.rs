@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     PushLimits,
     body::{self, Format, Refusal},
+    mend::mend,
 };
 use crate::{Forward, ReceiveError, forward::Admitted, metrics::SourceCounts};
 
@@ -55,7 +56,7 @@ async fn push(State(door): State<Arc<Door>>, headers: HeaderMap, request: Body) 
             pipeline::off_reactor(packed.len() > 64 << 10, || body::unpack(packed, &headers, Some(format), limit))?;
         door.take(&headers, &plain, Some(format)).await
     };
-    door.answer(result.await)
+    door.answer(result.await, &headers)
 }
 
 async fn raw(State(door): State<Arc<Door>>, headers: HeaderMap, request: Body) -> Response {
@@ -66,7 +67,7 @@ async fn raw(State(door): State<Arc<Door>>, headers: HeaderMap, request: Body) -
         let plain = pipeline::off_reactor(packed.len() > 64 << 10, || body::unpack(packed, &headers, None, limit))?;
         door.take(&headers, &plain, None).await
     };
-    door.answer(result.await)
+    door.answer(result.await, &headers)
 }
 
 fn later() -> Refusal {
@@ -78,16 +79,21 @@ impl Door {
         self.under_way.try_acquire().map_err(|_| later())
     }
 
-    fn answer(&self, result: Result<(), Refusal>) -> Response {
+    fn answer(&self, result: Result<(), Refusal>, headers: &HeaderMap) -> Response {
         let Err((status, why)) = result else {
             return StatusCode::NO_CONTENT.into_response();
         };
-        self.counts.fault(match status {
-            StatusCode::TOO_MANY_REQUESTS => "no_room",
-            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
-            StatusCode::SERVICE_UNAVAILABLE => "stopping",
-            _ => "bad_request",
-        });
+        let client = || {
+            let name = headers.get(header::USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or("a client");
+            name.chars().take(100).collect::<String>()
+        };
+        match status {
+            // It will come again.
+            StatusCode::TOO_MANY_REQUESTS => self.counts.fault("no_room"),
+            StatusCode::SERVICE_UNAVAILABLE => self.counts.fault("stopping"),
+            StatusCode::PAYLOAD_TOO_LARGE => self.counts.refused("too_large", &client(), &why),
+            _ => self.counts.refused("bad_request", &client(), &why),
+        }
         let mut answer = (status, format!("{why}\n")).into_response();
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             answer.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("5"));
@@ -97,10 +103,17 @@ impl Door {
 
     /// Takes all lines of a request, and returns when they are on disk. `format` of `None`: plain lines.
     async fn take(&self, headers: &HeaderMap, body: &[u8], format: Option<Format>) -> Result<(), Refusal> {
+        let mended;
         let streams = match format {
             Some(format) => {
                 let long = body.len() > 256 << 10;
-                Some(pipeline::off_reactor(long, || body::parse(body, format))?)
+                Some(match pipeline::off_reactor(long, || body::parse(body, format)) {
+                    Ok(streams) => streams,
+                    Err(refusal) => {
+                        mended = pipeline::off_reactor(long, || mend(body, format)).ok_or(refusal)?;
+                        pipeline::off_reactor(long, || body::parse(&mended, format))?
+                    }
+                })
             }
             None => None,
         };

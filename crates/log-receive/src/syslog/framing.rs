@@ -4,7 +4,8 @@
 //! passed over.
 
 /// What is wrong with a stream beyond repair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a length that is no number, or too large: neither octet counting nor lines")]
 pub(super) struct BadFrame;
 
 /// A message taken from the stream.

@@ -184,7 +184,11 @@ async fn hand_on(
         let now = forward.time();
         let Some(message) = parse(&text, config.format, now) else {
             counts.syslog_error();
-            counts.fault("not_rfc5424");
+            counts.refused(
+                "not_rfc5424",
+                &peer,
+                &"not a message of RFC 5424; `syslog_format: either` takes others too",
+            );
             continue;
         };
         if message.text.is_empty() && !config.use_whole_message {
@@ -322,10 +326,9 @@ async fn streams(
             match shaken {
                 Ok(Ok(stream)) => converse(stream, from, &config, &sender, &end, &counts).await,
                 Ok(Err(error)) => {
-                    counts.fault("tls_handshake");
-                    tracing::debug!(%peer, %error, "a syslog sender's TLS handshake failed");
+                    counts.refused("tls_handshake", &from, &format_args!("the TLS handshake failed: {error}"));
                 }
-                Err(_) => counts.fault("tls_handshake"),
+                Err(_) => counts.refused("tls_handshake", &from, &"the TLS handshake took too long"),
             }
         });
     }
@@ -374,9 +377,9 @@ async fn converse(
             }
             Some(len) => {
                 let result = framing.push(piece.get(..len).unwrap_or_default(), &mut found);
-                if result.is_err() {
+                if let Err(bad) = &result {
                     counts.syslog_error();
-                    counts.fault("bad_frame");
+                    counts.refused("bad_frame", &from, bad);
                 }
                 result.is_err()
             }

@@ -63,7 +63,10 @@ fn tag<'a>(rest: &'a str, message: &mut SyslogMessage<'a>) {
     message.text = text.strip_prefix(' ').unwrap_or(text);
 }
 
-/// `Oct 11 22:14:15 `, in local time and of the year that puts it nearest to now.
+/// What a clock of another time zone, or a wrong one, may be ahead.
+const AHEAD_NS: i64 = 2 * 86_400_000_000_000;
+
+/// `Oct 11 22:14:15 `, in local time and of the latest year in which it is not ahead of us.
 fn bsd_time(text: &str, now_ns: i64) -> Option<(i64, &str)> {
     let (head, rest) = text.split_at_checked(15)?;
     if !head.is_ascii() || !(rest.is_empty() || rest.starts_with(' ')) {
@@ -84,9 +87,7 @@ fn bsd_time(text: &str, now_ns: i64) -> Option<(i64, &str)> {
         let time = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
         i64::try_from(zone.to_timestamp(time).ok()?.as_nanosecond()).ok()
     };
-    let nearest = [year.checked_sub(1)?, year, year.checked_add(1)?]
-        .into_iter()
-        .filter_map(of)
-        .min_by_key(|at| at.abs_diff(now_ns))?;
-    Some((nearest, rest.strip_prefix(' ').unwrap_or(rest)))
+    let years = [year.checked_add(1)?, year, year.checked_sub(1)?];
+    let written = years.into_iter().filter_map(of).find(|at| *at <= now_ns.saturating_add(AHEAD_NS))?;
+    Some((written, rest.strip_prefix(' ').unwrap_or(rest)))
 }

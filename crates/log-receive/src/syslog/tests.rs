@@ -92,11 +92,20 @@ fn the_dialects_of_rfc_3164_are_read() {
 }
 
 #[test]
-fn a_time_without_a_year_is_of_the_year_that_is_nearest() {
+fn a_time_without_a_year_is_of_the_latest_year_that_is_not_ahead() {
+    let day = 86_400_000_000_000;
+    let at = |text: &str, now: i64| {
+        let text = format!("<13>{text} h a: b");
+        let message = parse(&text, SyslogFormat::Rfc3164, now).unwrap();
+        (message.timestamp_ns.unwrap() - now).div_euclid(day)
+    };
     // Now is the first second of 2024; the message was written in the last one of 2023.
     let now = 1_704_067_200_000_000_000;
-    let message = parse("<13>Dec 31 23:59:59 h a: b", SyslogFormat::Rfc3164, now).unwrap();
-    assert!(message.timestamp_ns.unwrap().abs_diff(now) < 86_400_000_000_000);
+    assert!((-2..=0).contains(&at("Dec 31 23:59:59", now)));
+    // The last second of 2023, by a clock that is a little ahead.
+    assert!((-1..=1).contains(&at("Jan  1 00:00:30", now - 1_000_000_000)));
+    // 2023-11-22: of the past February, and not of the coming one.
+    assert!((-292..=-288).contains(&at("Feb  5 10:00:00", 1_700_611_200_000_000_000)));
 }
 
 #[test]

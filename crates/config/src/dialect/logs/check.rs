@@ -3,21 +3,30 @@
 //! Keeps true: a fault is told at the key that the stages name, in the list the person wrote.
 
 use prometheus_client::registry::Registry;
-use stages::{Pipeline, PipelineConfig, StageMetrics};
+use stages::{Pipeline, PipelineConfig, StageFault, StageMetrics};
 
 use crate::{
     block::{Block, Field},
     node::{Node, Value},
 };
 
-/// Makes the pipeline and reports why it cannot be made.
-pub(super) fn pipeline(job: &Block<'_>, stages: &PipelineConfig, job_name: &str) {
+/// Makes the pipeline and reports why it cannot be made. `faulty`: reading the stages found errors.
+pub(super) fn pipeline(job: &Block<'_>, stages: &PipelineConfig, job_name: &str, faulty: bool) {
     let Some(list) = job.get("pipeline_stages") else { return };
     // What was refused already is not among the stages, so their numbers would be others.
     if job.reader.items(&list).len() != stages.stages.len() {
         return;
     }
     if let Err(error) = Pipeline::new(stages, job_name, &StageMetrics::registered(&mut Registry::default())) {
+        // A key that is missing because it is misspelt was told.
+        let follows = match &error.fault {
+            StageFault::Required | StageFault::Empty | StageFault::Combination(_) => true,
+            StageFault::Choice { given, .. } => given.is_empty(),
+            _ => false,
+        };
+        if faulty && follows {
+            return;
+        }
         let below = error.path.strip_prefix("pipeline_stages").unwrap_or(&error.path);
         let field = find(&list, below);
         job.reader.error(&field, error.fault.to_string(), None);

@@ -63,7 +63,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
     }
     let block = Block::open(reader, CLIENT, field)?;
     let url = block.required("url", "url: https://host/loki/api/v1/push").and(block.url("url"));
-    let endpoint_url = block.url("endpoint_url");
+    let endpoint_url = destination::endpoint(&block, url.as_ref());
     let host = url.as_ref().and_then(aws::parse_host);
     let service = host.as_ref().and_then(|h| h.service.as_deref());
     let identity = identity::read(&block, url.as_ref(), host.as_ref());

@@ -83,9 +83,10 @@ pub(super) fn jobs(instance: &Block<'_>, place: Place<'_>) -> Vec<LogJobPlan> {
 fn job(block: &Block<'_>, place: Place<'_>) -> Option<LogJobPlan> {
     let job_name = block.required("job_name", "job_name: varlogs").unwrap_or_default();
     let list = block.get("pipeline_stages");
+    let before = block.reader.errors();
     let stages = list.as_ref().map(|list| pipeline::read(block.reader, list)).unwrap_or_default();
     let stages = PipelineConfig { stages };
-    check::pipeline(block, &stages, &job_name);
+    check::pipeline(block, &stages, &job_name, block.reader.errors() > before);
     let relabel = relabel::rules(block, "relabel_configs");
     let encoding = block.text("encoding").filter(|name| {
         let is_known = Charset::from_name(name).is_ok();

@@ -97,7 +97,7 @@ pub(super) fn read<'a>(
     }
     let block = Block::open(reader, REMOTE_WRITE, field)?;
     let url = endpoint(&block);
-    let endpoint_url = block.url("endpoint_url");
+    let endpoint_url = destination::endpoint(&block, url.as_ref());
     let host = url.as_ref().and_then(aws::parse_host);
     let service = host.as_ref().and_then(|h| h.service.as_deref());
     let identity = identity::read(&block, url.as_ref(), host.as_ref());

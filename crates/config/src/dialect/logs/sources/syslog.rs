@@ -61,7 +61,7 @@ pub(super) fn read(block: &Block<'_>) -> Option<SyslogConfig> {
 
 /// A certificate of ours; with `ca` senders need one of that authority.
 fn tls(block: &Block<'_>) -> Option<ServerTls> {
-    for key in ["server_name", "insecure_skip_verify", "min_version", "max_version"] {
+    for key in ["server_name", "insecure_skip_verify"] {
         if let Some(field) = block.get(key) {
             block.reader.warn(&field, format!("`{key}` has no effect on a listener"), None);
         }
@@ -76,7 +76,7 @@ fn tls(block: &Block<'_>) -> Option<ServerTls> {
         key: config.key?,
         client_ca: config.ca,
         require_client_cert,
-        versions: net::TlsVersions::default(),
+        versions: net::TlsVersions { min: config.min_version, max: config.max_version },
     })
 }
 
