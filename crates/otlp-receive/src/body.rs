@@ -52,6 +52,33 @@ where
     }
 }
 
+/// What is thrown away of a refused request at most, and how long that may take.
+const DISCARDED: usize = 32 << 20;
+const DISCARDING: Duration = Duration::from_secs(3);
+
+/// Reads on after a refusal: who writes a whole request before it reads the answer would see a broken connection in its
+/// place. Not for who waits to be asked (`Expect`), nor over HTTP/2, whose answers do not depend on the rest of a request.
+pub(crate) async fn discard<B>(mut body: B, parts: &http::request::Parts)
+where
+    B: Body<Data = bytes::Bytes> + Unpin,
+{
+    let waits = parts.headers.contains_key(http::header::EXPECT) || parts.version > http::Version::HTTP_11;
+    if waits || body.size_hint().lower() > DISCARDED as u64 {
+        return;
+    }
+    let rest = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, bytes::Bytes::len);
+            if discarded > DISCARDED {
+                return;
+            }
+        }
+    };
+    // It was refused before; what is not read by then stays unread.
+    let _ = tokio::time::timeout(DISCARDING, rest).await;
+}
+
 async fn arrive<B>(mut body: B, limits: Limits, room: &BodyRoom) -> Result<Arrived, Refusal>
 where
     B: Body<Data = bytes::Bytes> + Unpin,

@@ -2,13 +2,13 @@
 //!
 //! Source: the OTLP specification, "OTLP/HTTP": paths, content types, what a failure says and what it looks like.
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
 use model::otlp::Signal;
 
 use crate::{
     answer::{AnswerBody, response_json, response_message, status_json, status_message},
-    body::{Limits, read},
+    body::{Limits, discard, read},
     config::{Cors, HttpPaths},
     cors,
     door::{Door, Writing},
@@ -48,10 +48,12 @@ pub(crate) async fn answer(
     }
     let allowed = cors.and_then(|cors| cors::allowed(cors, request.headers()));
     let form = form(request.headers());
-    let mut answer = match export(door, paths, form, request).await {
+    let (parts, mut body) = request.into_parts();
+    let mut answer = match export(door, paths, form, &parts, &mut body).await {
         Ok((signal, taken)) => done(form, signal, &taken),
         Err(refusal) => {
             door.counts.refused(&refusal);
+            discard(body, &parts).await;
             refused(&refusal, form)
         }
     };
@@ -65,10 +67,11 @@ async fn export(
     door: &Door,
     paths: &HttpPaths,
     form: Form,
-    request: Request<Incoming>,
+    parts: &Parts,
+    body: &mut Incoming,
 ) -> Result<(Signal, Taken), Refusal> {
-    let signal = signal(paths, request.uri().path())?;
-    if request.method() != Method::POST {
+    let signal = signal(paths, parts.uri.path())?;
+    if parts.method != Method::POST {
         return Err(Refusal::Method);
     }
     let writing = match form {
@@ -79,11 +82,11 @@ async fn export(
             return Err(Refusal::Unsupported(why));
         }
     };
-    let packing = request.headers().get(header::CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
+    let packing = parts.headers.get(header::CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
     let packing = Packing::named(packing)?;
     door.admits(signal)?;
     let limits = Limits { bytes: door.max_request, time: door.request_time, head: 0 };
-    let arrived = read(request.into_body(), limits, &door.room).await?;
+    let arrived = read(body, limits, &door.room).await?;
     Ok((signal, door.take(signal, arrived, packing, writing).await?))
 }
 

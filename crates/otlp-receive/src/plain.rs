@@ -2,14 +2,14 @@
 //!
 //! Keeps true: 202 means that all spans of the request are on disk, translated.
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use model::otlp::Signal;
 use pipeline::off_reactor;
 
 use crate::{
     answer::AnswerBody,
-    body::{Limits, read},
+    body::{Limits, discard, read},
     config::Cors,
     cors,
     door::{Door, LONG},
@@ -49,7 +49,8 @@ pub(crate) async fn answer(
         return answer;
     }
     let allowed = cors.and_then(|cors| cors::allowed(cors, request.headers()));
-    let mut answer = match take(door, tongue, request).await {
+    let (parts, mut body) = request.into_parts();
+    let mut answer = match take(door, tongue, &parts, &mut body).await {
         Ok(()) => {
             let mut accepted = Response::new(AnswerBody::default());
             *accepted.status_mut() = StatusCode::ACCEPTED;
@@ -57,6 +58,7 @@ pub(crate) async fn answer(
         }
         Err(refusal) => {
             door.counts.refused(&refusal);
+            discard(body, &parts).await;
             refused(&refusal, Form::Text)
         }
     };
@@ -66,17 +68,17 @@ pub(crate) async fn answer(
     answer
 }
 
-async fn take(door: &Door, tongue: Tongue, request: Request<Incoming>) -> Result<(), Refusal> {
-    let header = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap_or("?"));
+async fn take(door: &Door, tongue: Tongue, parts: &Parts, body: &mut Incoming) -> Result<(), Refusal> {
+    let header = |name| parts.headers.get(name).map_or("", |value| value.to_str().unwrap_or("?"));
     let content_type = header(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let writing = writing(tongue, request.uri().path(), &content_type)?;
-    if request.method() != Method::POST {
+    let writing = writing(tongue, parts.uri.path(), &content_type)?;
+    if parts.method != Method::POST {
         return Err(Refusal::Method);
     }
     let packing = Packing::named(header(header::CONTENT_ENCODING))?;
     door.admits(Signal::Traces)?;
     let limits = Limits { bytes: door.max_request, time: door.request_time, head: 0 };
-    let mut arrived = door.unpacked(read(request.into_body(), limits, &door.room).await?, packing)?;
+    let mut arrived = door.unpacked(read(body, limits, &door.room).await?, packing)?;
     let size = arrived.bytes.len();
     // One span at a time is in memory as it was read.
     arrived.held.more(size.min(LARGEST_SPAN))?;

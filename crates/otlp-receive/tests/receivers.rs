@@ -316,6 +316,34 @@ async fn what_is_wrong_is_told_in_the_clients_own_terms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_writes_a_whole_request_before_reading_gets_the_refusal_and_no_broken_connection() {
+    use std::io::{Read, Write};
+    let mut house = House::new();
+    let small = ReceiverConfig { max_request: 10_000, ..http() };
+    let address = house.open(small, Signals::ALL, BodyRoom::default());
+    for (path, length) in [("/v1/traces", 17 << 20), ("/nowhere", 3 << 20)] {
+        let answer = tokio::task::spawn_blocking(move || -> std::io::Result<String> {
+            let mut stream = std::net::TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes())?;
+            let piece = vec![b' '; 1 << 20];
+            for _ in 0..length >> 20 {
+                stream.write_all(&piece)?;
+            }
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        });
+        let answer = answer.await.unwrap().unwrap();
+        let code = if path == "/nowhere" { "404" } else { "413" };
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_memory_and_a_full_queue_are_told_with_a_time_to_come_again() {
     use tokio::io::AsyncWriteExt;
     let mut house = House::new();
