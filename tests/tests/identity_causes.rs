@@ -439,6 +439,8 @@ async fn a_service_that_takes_the_question_and_stays_silent_is_named() -> Result
     let told = examined(&desk, &entry(&cloud, &anywhere), "")?;
     assert_eq!(told["cause"], "anywhere_unreachable", "{told:#}");
     assert!(words(&told).contains(silent.trim_start_matches("http://")), "{told:#}");
+    let commands = told["causes"][0]["commands"].to_string();
+    assert!(commands.contains(&silent) && !commands.contains("amazonaws"), "{told:#}");
     assert_eq!(told["identity"]["region"], "us-east-1", "{told:#}");
     Ok(())
 }

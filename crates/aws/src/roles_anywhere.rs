@@ -58,7 +58,7 @@ pub(crate) async fn fetch(
     let within = |e: FetchError| e.told(|words| format!("Roles Anywhere, role {}: {words}", config.role_arn));
     let failed = |what: String| within(FetchError::failed(what));
     let over = |over: FetchError, more: String| within(over.told(|words| format!("{words}{more}")));
-    let endpoint = endpoint(config, switches).map_err(&failed)?;
+    let endpoint = config.asked_at(switches).map_err(&failed)?;
     let send = async |now: SystemTime| -> Result<(net::Reply, Vec<Link>), FetchError> {
         // Reads files, and signs with what may be a long RSA key.
         let (config, to) = (config.clone(), endpoint.clone());
@@ -147,15 +147,18 @@ fn region(config: &RolesAnywhereConfig) -> Result<String, String> {
     Ok(config.region.clone().unwrap_or(anchor))
 }
 
-fn endpoint(config: &RolesAnywhereConfig, switches: &StsConfig) -> Result<Url, String> {
-    if let Some(url) = &config.endpoint {
-        return Ok(url.clone());
+impl RolesAnywhereConfig {
+    /// Where sessions are asked for: `endpoint`, or AWS's of the region. Errors: the trust anchor's ARN names no region.
+    pub fn asked_at(&self, switches: &StsConfig) -> Result<Url, String> {
+        if let Some(url) = &self.endpoint {
+            return Ok(url.clone());
+        }
+        let region = region(self)?;
+        let name = if switches.use_fips { "rolesanywhere-fips" } else { "rolesanywhere" };
+        let suffix = endpoint_suffix(&region, switches.use_dualstack);
+        Url::parse(&format!("https://{name}.{region}.{suffix}/"))
+            .map_err(|e| format!("no endpoint for region {region:?}: {e}"))
     }
-    let region = region(config)?;
-    let name = if switches.use_fips { "rolesanywhere-fips" } else { "rolesanywhere" };
-    let suffix = endpoint_suffix(&region, switches.use_dualstack);
-    Url::parse(&format!("https://{name}.{region}.{suffix}/"))
-        .map_err(|e| format!("no endpoint for region {region:?}: {e}"))
 }
 
 /// A certificate that is sent, and where it was read.

@@ -279,7 +279,7 @@ fn by_address(case: &Case<'_>) -> Finding {
         return Finding::new(cause("wrong_service"), "").with("right_service", "aps");
     }
     if !case.is_amp() || is_amp_path(path) {
-        return Finding::new(cause("unsigned"), "");
+        return Finding::new(cause("signature_removed"), "");
     }
     let mut right = case.config.url.clone();
     if is_amp_path(path.trim_end_matches('/')) {

@@ -276,12 +276,19 @@ unknown_key, Signature {
 unsigned, Signature {
     verdict: "the request arrives without a signature",
     seen: "`Missing Authentication Token` at an address that is right.",
-    meaning: "The destination has no sigv4 block, or something on the way removes the Authorization header.",
-    steps: [
-        "add sigv4: {} to this destination (the standard credential chain)",
-        "if it has one, look for a proxy that removes Authorization",
-    ],
+    meaning: "The destination has no sigv4 block.",
+    steps: ["add sigv4: {} to this destination (the standard credential chain)"],
     commands: [],
+}
+signature_removed, Signature {
+    verdict: "the request leaves here signed and arrives without a signature",
+    seen: "`Missing Authentication Token` at an address that is right, although the destination has a sigv4 block.",
+    meaning: "Something on the way removes the Authorization header, or another service answers at that address.",
+    steps: [
+        "look for a proxy, a load balancer or a gateway on the way that removes Authorization",
+        "do url and endpoint_url name the service itself?",
+    ],
+    commands: ["curl -sS -m 5 -i -H 'Authorization: probe' {url} | head -c 600"],
 }
 trailing_slash, Signature {
     verdict: "the URL ends in a slash, and Amazon Managed Prometheus knows no such path",

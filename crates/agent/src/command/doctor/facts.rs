@@ -29,6 +29,11 @@ pub fn known(plan: &DestinationPlan, terms: &Terms, report: &Report) -> Facts {
     of_protocol(&plan.config.protocol, &mut facts);
     if let Some(block) = &plan.identity {
         of_source(&block.source, &mut facts);
+        if let CredentialSource::RolesAnywhere(config) = &block.source
+            && let Ok(asked) = config.asked_at(&block.sts)
+        {
+            facts.insert("anywhere", net::masked(&asked));
+        }
     }
     if let Some(account) = account(plan, report) {
         facts.insert("account", account);

@@ -181,7 +181,7 @@ anywhere_unreachable, Credentials {
         "let the firewall or proxy carry HTTPS to rolesanywhere in the trust anchor's region (HTTPS_PROXY holds for it)",
         "or name a reachable one: roles_anywhere.endpoint (an interface endpoint of com.amazonaws.REGION.rolesanywhere)",
     ],
-    commands: ["curl -sS -m 5 -o /dev/null -w '%{http_code}\\n' https://rolesanywhere.{region}.amazonaws.com/"],
+    commands: ["curl -sS -m 5 -o /dev/null -w '%{http_code}\\n' {anywhere}"],
 }
 imds_address, Credentials {
     verdict: "{variable} does not name a metadata service",

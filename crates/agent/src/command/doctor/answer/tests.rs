@@ -104,7 +104,7 @@ fn every_answer_to_a_signed_probe_has_its_cause() {
         (AMP, 403, "AccessDeniedException", not_allowed, Some("missing_permission")),
         (AMP, 403, "AccessDeniedException", &denied, Some("explicit_deny")),
         (S3, 403, "AccessDenied", "Access Denied", Some("missing_permission")),
-        (AMP, 403, "MissingAuthenticationToken", no_path, Some("unsigned")),
+        (AMP, 403, "MissingAuthenticationToken", no_path, Some("signature_removed")),
         (&slash, 403, "MissingAuthenticationToken", no_path, Some("trailing_slash")),
         (
             "https://aps-workspaces.us-east-1.amazonaws.com/ws-1/write",
@@ -358,7 +358,7 @@ fn an_endpoint_with_a_path_is_blamed_where_it_doubles_the_urls() {
         (format!("https://vpce.example{path}"), 403, "MissingAuthenticationToken", "endpoint_path"),
         (format!("https://vpce.example{path}/"), 404, "", "endpoint_path"),
         ("https://vpce.example/prefix".to_owned(), 403, "MissingAuthenticationToken", "endpoint_path"),
-        ("https://vpce.example/".to_owned(), 403, "MissingAuthenticationToken", "unsigned"),
+        ("https://vpce.example/".to_owned(), 403, "MissingAuthenticationToken", "signature_removed"),
     ] {
         let config = DestinationConfig { endpoint_url: Some(Url::parse(&endpoint).unwrap()), ..config(AMP) };
         let case = Case { sent_to: Some("https://vpce.example/there"), ..case(&config, Some(&identity)) };
