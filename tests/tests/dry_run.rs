@@ -116,3 +116,22 @@ fn encodings_and_the_longest_line_are_shown_as_the_agent_has_them() -> Result<()
     }
     Ok(())
 }
+
+#[test]
+fn traces_are_named_as_what_is_not_shown() -> Result<()> {
+    let dir = prepare()?;
+    let traces = "traces:
+  configs:
+    - name: default
+      receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0'}}}}
+      remote_write: [{endpoint: 'http://127.0.0.1:9/v1/traces', protocol: http}]
+";
+    let said = "traces.configs is not shown: it collects nothing, its receivers wait for what others send";
+    for (config, told) in [(traces.to_owned(), true), (format!("{CONFIG}{traces}"), true), (CONFIG.to_owned(), false)] {
+        let config = config.replace("{dir}", &dir.path().display().to_string());
+        fs::write(dir.path().join("agent.yaml"), config)?;
+        let (code, text) = command(&["dry-run", "agent.yaml"], &[], dir.path())?;
+        assert_eq!((code, text.lines().any(|line| line == said)), (Some(0), told), "{text}");
+    }
+    Ok(())
+}

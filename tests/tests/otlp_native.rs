@@ -27,7 +27,8 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    fn start(dir: &Path, features: &[&str]) -> Result<Self> {
+    /// Starts it and waits until it takes samples: what is refused before that says nothing of them.
+    async fn start(dir: &Path, features: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let config = dir.join("prometheus.yml");
         std::fs::write(&config, "global: {}\n")?;
@@ -40,6 +41,11 @@ impl Prometheus {
         ];
         arguments.extend(features.iter().map(|feature| format!("--enable-feature={feature}")));
         let process = Process::start(peers::find("prometheus")?, &arguments, &[], &dir.join("prometheus.log"))?;
+        let ready = || async {
+            let answer = reqwest::get(format!("http://127.0.0.1:{port}/-/ready")).await.ok()?;
+            answer.status().is_success().then_some(())
+        };
+        until("prometheus to be ready", PATIENCE, ready).await.with_context(|| process.output())?;
         Ok(Self { port, process })
     }
 
@@ -98,7 +104,7 @@ async fn post(http: u16, body: Vec<u8>) -> Result<ExportMetricsServiceResponse> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exponential_histograms_are_native_ones_in_prometheus_and_have_bounds_elsewhere() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let prometheus = Prometheus::start(dir.path(), &["native-histograms"])?;
+    let prometheus = Prometheus::start(dir.path(), &["native-histograms"]).await?;
     let samples = Receiver::start(true).await?;
     let http = free_port()?;
     let backoff = "queue_config: {min_backoff: 50ms, max_backoff: 200ms}";
@@ -179,7 +185,7 @@ traces:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prometheus_without_native_histograms_holds_until_the_file_says_so() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let prometheus = Prometheus::start(dir.path(), &[])?;
+    let prometheus = Prometheus::start(dir.path(), &[]).await?;
     let http = free_port()?;
     let config = |natively: bool| {
         format!(
@@ -218,5 +224,53 @@ traces:
     let arrived = || async { prometheus.value("all_seconds_count", now + 1).await.ok() };
     ensure!(until("bounds", PATIENCE, arrived).await.with_context(|| agent.log())? == 9.0);
     ensure!(prometheus.value("all_gauge", now + 1).await? == 7.0);
+    agent.stop()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sdks_exponential_histogram_is_a_native_one() -> Result<()> {
+    let Some(python) = peers::python_of_the_sdk()? else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
+    let prometheus = Prometheus::start(dir.path(), &["native-histograms"]).await?;
+    let (grpc, http) = (free_port()?, free_port()?);
+    let mut agent = Agent::prepare(&format!(
+        "queue: {{max_bytes: 256MiB, min_free: 1MiB}}
+metrics:
+  configs:
+    - name: mine
+      remote_write: [{{name: native, url: 'http://127.0.0.1:{}/api/v1/write', send_native_histograms: true}}]
+traces:
+  configs:
+    - name: default
+      receivers:
+        otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{grpc}'}}, http: {{endpoint: '127.0.0.1:{http}'}}}}}}
+",
+        prometheus.port
+    ))?;
+    agent.start_ready().await?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/otlp_exponential.py");
+    for transport in ["grpc", "http"] {
+        let endpoint =
+            if transport == "grpc" { format!("127.0.0.1:{grpc}") } else { format!("http://127.0.0.1:{http}") };
+        let mut command = tokio::process::Command::new(&python);
+        command.arg(&script).args([transport, &endpoint, "0", "1.5", "1.5", "3", "100"]).env("NO_PROXY", "127.0.0.1");
+        let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await;
+        let output = output.context("the SDK did not end")??;
+        ensure!(output.status.success(), "the SDK: {}", String::from_utf8_lossy(&output.stderr));
+        let series = format!("e2e_duration_seconds{{job=\"sdk-{transport}\"}}");
+        let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|at| at.as_secs() + 1);
+        let of = async |function: &str| prometheus.value(&function.replace("it", &series), now()?).await;
+        let arrived = || async { of("histogram_count(it)").await.ok() };
+        let count = until("the histogram", PATIENCE, arrived).await.with_context(|| agent.log())?;
+        assert_eq!((count, of("histogram_sum(it)").await?), (5.0, 106.0), "{transport}");
+        // Five values: zero, two of 1.5, 3 and 100, each within its bucket.
+        assert!(of("histogram_quantile(0.1, it)").await?.abs() < 1e-100, "it is in the zero bucket");
+        for (function, wanted) in [("histogram_quantile(0.5, it)", 1.5), ("histogram_quantile(1, it)", 100.0)] {
+            let found = of(function).await?;
+            assert!((found / wanted - 1.0).abs() < 0.05, "{transport}: {function} is {found}");
+        }
+        let above = of("histogram_fraction(2, 200, it)").await?;
+        assert!((above - 0.4).abs() < 1e-9, "{above}");
+    }
     agent.stop()
 }

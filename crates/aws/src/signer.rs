@@ -6,6 +6,7 @@
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
+use aws_lc_rs::digest;
 use aws_sigv4::{
     http_request::{
         PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
@@ -84,13 +85,10 @@ fn signature_headers(
         .map_err(|e| format!("cannot sign: {e}"))?
         .into();
     let uri = request.uri().to_string();
-    let signable = SignableRequest::new(
-        request.method().as_str(),
-        &uri,
-        headers.iter().copied(),
-        SignableBody::Bytes(request.body()),
-    )
-    .map_err(|e| format!("cannot sign this request: {e}"))?;
+    // By a library that takes little more than half the time of the one behind the signature: bodies are large.
+    let body = SignableBody::Precomputed(hex::encode(digest::digest(&digest::SHA256, request.body())));
+    let signable = SignableRequest::new(request.method().as_str(), &uri, headers.iter().copied(), body)
+        .map_err(|e| format!("cannot sign this request: {e}"))?;
     let (instructions, _signature) =
         sign(signable, &params).map_err(|e| format!("cannot sign this request: {e}"))?.into_parts();
     let (added, _query) = instructions.into_parts();

@@ -134,6 +134,17 @@ fn each_protocol_has_its_keys_and_defaults() {
 }
 
 #[test]
+fn a_client_may_take_a_part_of_the_lines() {
+    let rules = "[{source_labels: [__tenant_id__], regex: loud, action: keep}]";
+    let found = plan(&client(&format!("{{url: 'http://h/loki/api/v1/push', write_relabel_configs: {rules}}}")));
+    let rule = &found.logs[0].destinations[0].config.write_relabel[0];
+    assert_eq!((rule.source().source_labels[0].as_str(), rule.source().regex.as_str()), ("__tenant_id__", "loud"));
+    assert!(found.render_masked().contains("__tenant_id__"));
+    let bad = "{url: 'http://h/', write_relabel_configs: [{source_labels: [a], regex: '(', action: keep}]}";
+    assert!(messages(&try_plan(&client(bad)).unwrap_err()).contains("regex"));
+}
+
+#[test]
 fn what_is_wrong_with_a_client_is_said_with_what_to_write() {
     for (text, wanted) in [
         (

@@ -102,3 +102,10 @@ traces: {configs: [{name: t, receivers: {otlp: {protocols: {grpc: }}}, remote_wr
     assert!(told.contains("`logs_instance` names `x`, and no entry of `logs.configs` has that name"), "{told}");
     assert_eq!(told.matches("names `x`").count(), 1, "{told}");
 }
+
+#[test]
+fn the_largest_request_is_shown_as_it_is_documented() {
+    let text = spans("{otlp: {protocols: {http: {}}}, zipkin: }", "");
+    let shown = plan(&text).render_masked();
+    assert_eq!(shown.matches("max_request_body_size: 16MiB").count(), 2, "{shown}");
+}

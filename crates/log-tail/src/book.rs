@@ -84,10 +84,46 @@ struct Pages {
     handed: HashMap<u64, Record>,
 }
 
+/// What carries the marks. In a rehearsal no queue does, so that it says itself what is durable.
+enum Lane {
+    Queue(MarkLane),
+    #[cfg(test)]
+    Rehearsed(Arc<crate::rehearsal::Frames>),
+}
+
+impl Lane {
+    fn durable_end(&self) -> Result<u64, TailError> {
+        match self {
+            Self::Queue(lane) => Ok(lane.durable_end()?),
+            #[cfg(test)]
+            Self::Rehearsed(frames) => Ok(frames.durable_end()),
+        }
+    }
+
+    fn replay(&self, from: u64, each: impl FnMut(SourceMark)) -> Result<(), TailError> {
+        match self {
+            Self::Queue(lane) => Ok(lane.replay(from, each)?),
+            #[cfg(test)]
+            Self::Rehearsed(frames) => {
+                frames.replay(from).into_iter().for_each(each);
+                Ok(())
+            }
+        }
+    }
+
+    fn keep_from(&self, floor: u64) -> Result<(), TailError> {
+        match self {
+            Self::Queue(lane) => Ok(lane.keep_from(floor)?),
+            #[cfg(test)]
+            Self::Rehearsed(_) => Ok(()),
+        }
+    }
+}
+
 /// The positions of a route. Shared by its sources.
 pub struct Book {
     config: PositionsConfig,
-    lane: MarkLane,
+    lane: Lane,
     pages: Mutex<Pages>,
     writing: Mutex<()>,
 }
@@ -95,6 +131,15 @@ pub struct Book {
 impl Book {
     /// Reads what there is: the state file and the marks behind it, or Promtail's file if there is neither. Blocking.
     pub fn open(config: PositionsConfig, lane: MarkLane) -> Result<Arc<Self>, TailError> {
+        Self::over(config, Lane::Queue(lane))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rehearsed(config: PositionsConfig, frames: Arc<crate::rehearsal::Frames>) -> Arc<Self> {
+        Self::over(config, Lane::Rehearsed(frames)).unwrap()
+    }
+
+    fn over(config: PositionsConfig, lane: Lane) -> Result<Arc<Self>, TailError> {
         let mut pages = Pages::default();
         let (mut from, mut known) = (0, false);
         if let Some(written) = load(&config.state_file)? {
@@ -234,7 +279,11 @@ impl Book {
 
     /// Changes when positions are to be written at once.
     pub fn pressed(&self) -> Result<tokio::sync::watch::Receiver<u64>, TailError> {
-        Ok(self.lane.pressed()?)
+        match &self.lane {
+            Lane::Queue(lane) => Ok(lane.pressed()?),
+            #[cfg(test)]
+            Lane::Rehearsed(_) => Ok(tokio::sync::watch::channel(0).1),
+        }
     }
 
     /// Writes the state file, raises the floor, writes Promtail's file. Blocking.

@@ -67,6 +67,7 @@ mod error;
 mod family;
 mod foreman;
 mod glob;
+mod homecoming;
 mod likeness;
 mod lines;
 mod lookout;
@@ -79,7 +80,10 @@ mod promtail;
 mod reader;
 mod readership;
 mod record;
+#[cfg(test)]
+mod rehearsal;
 mod search;
+mod slot;
 mod staged;
 mod status;
 mod survey;

@@ -2,13 +2,17 @@
 //!
 //! Looks at contents through [`Candidate`]; changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     family::family,
     foreman::Foreman,
-    record::{HEAD, Record},
+    record::{HEAD, Record, hash},
     search::{Candidate, Match, begin_of, covers, related},
+    slot::Slot,
 };
 
 /// More files than rotation makes of one.
@@ -43,8 +47,10 @@ impl Foreman {
             let near = akin(&record, &candidate.path);
             (if near { &mut records } else { &mut others }).push(record);
         }
-        // Copies have any name; but where many files come and go the names decide.
-        records.extend(others.into_iter().filter(|record| record.offset >= TELLING).take(LARGE_FAMILY));
+        // Copies have any name. Where many files come and go only those that begin alike are compared.
+        let begin = Beginning::of(candidate);
+        let others = others.into_iter().filter(|record| record.offset >= TELLING && begin.fits(record));
+        records.extend(others.take(LARGE_FAMILY));
         for record in records {
             match candidate.holds(&record) {
                 Match::Same if beyond(candidate, &record) => {}
@@ -132,12 +138,40 @@ impl Foreman {
         each.max().unwrap_or(Likeness::None).max(beside)
     }
 
+    /// Whether all that is in it is the beginning of a file that is followed, and was read there: as long as that is so, no
+    /// line in it is news.
+    pub(crate) fn is_whole_copy(&self, candidate: &Candidate, job: &str, rank: u32) -> bool {
+        let begin = Beginning::of(candidate);
+        if begin.unknown || begin.bytes.len() < HEAD {
+            return false;
+        }
+        let near = self.neighbours.near(&candidate.path, begin.head());
+        let slots = near.into_iter().filter_map(|id| self.slots.get(&id));
+        let mut slots = slots.filter(|slot| {
+            (&*slot.key.0, slot.key.1) == (job, rank)
+                && (slot.key.2, slot.key.3) != (candidate.device, candidate.inode)
+                && !slot.known.packed
+                && slot.known.offset >= candidate.size
+                && begin.fits(&slot.known)
+        });
+        slots.any(|slot| {
+            let file = slot.open().filter(|file| covers(file, &slot.known).unwrap_or(false));
+            file.is_some_and(|file| candidate.is_beginning_of(&file).unwrap_or(false))
+        })
+    }
+
     /// The same for files of the directory whose names are no kin of the candidate's: only what tells.
     fn beside(&self, candidate: &Candidate, job: &str, rank: u32, kin: &[u64], but: Option<u64>) -> Likeness {
-        let directory = candidate.path.parent().and_then(|directory| self.by_directory.get(directory));
-        let ids = directory.filter(|ids| ids.len() <= LARGE_FAMILY).into_iter().flatten();
-        let others = ids.filter(|id| !kin.contains(id) && but != Some(**id)).filter_map(|id| self.slots.get(id));
-        let each = others.filter(|slot| (&*slot.key.0, slot.key.1) == (job, rank) && !slot.known.packed).map(|slot| {
+        let head = Beginning::of(candidate).head();
+        let is_kin = |id: &u64, slot: &Slot| match kin.len() <= LARGE_FAMILY {
+            true => kin.contains(id),
+            false => akin(&slot.known, &candidate.path) || related(&slot.place, &candidate.path),
+        };
+        let near = self.neighbours.near(&candidate.path, head).into_iter().filter(|id| but != Some(*id));
+        let others = near.filter_map(|id| Some((id, self.slots.get(&id)?)));
+        let others = others
+            .filter(|(id, slot)| (&*slot.key.0, slot.key.1) == (job, rank) && !slot.known.packed && !is_kin(id, slot));
+        let each = others.map(|(_, slot)| {
             if slot.known.offset < TELLING && slot.file.is_none() {
                 return Likeness::Copy;
             }
@@ -157,6 +191,78 @@ impl Foreman {
             }
         });
         each.max().unwrap_or(Likeness::None)
+    }
+}
+
+/// Files that are followed, by directory: which of them are worth a comparison with one beside them. In a directory of many
+/// that are those whose head is the same, or of which nothing is known yet, if these are few.
+#[derive(Default)]
+pub(crate) struct Neighbours {
+    all: HashMap<PathBuf, Vec<u64>>,
+    unread: HashMap<PathBuf, Vec<u64>>,
+    /// By directory and the hash of a whole head.
+    heads: HashMap<(PathBuf, u64), Vec<u64>>,
+}
+
+impl Neighbours {
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn note(&mut self, directory: &Path, id: u64, known: &Record) {
+        let ids = self.all.entry(directory.to_owned()).or_default();
+        if ids.last() == Some(&id) {
+            return;
+        }
+        ids.push(id);
+        if known.offset < TELLING {
+            self.unread.entry(directory.to_owned()).or_default().push(id);
+        } else if known.head_len as usize == HEAD {
+            self.heads.entry((directory.to_owned(), known.head)).or_default().push(id);
+        }
+    }
+
+    /// Those in the directory of `path` that may hold what a file does whose head is that.
+    fn near(&self, path: &Path, head: Option<u64>) -> Vec<u64> {
+        let few = |ids: &&Vec<u64>| ids.len() <= LARGE_FAMILY;
+        let Some((directory, all)) = path.parent().and_then(|directory| self.all.get_key_value(directory)) else {
+            return Vec::new();
+        };
+        if few(&all) {
+            return all.clone();
+        }
+        let alike = head.and_then(|head| self.heads.get(&(directory.clone(), head))).into_iter().flatten();
+        let unread = self.unread.get(directory).filter(few).into_iter().flatten();
+        alike.take(LARGE_FAMILY).chain(unread).copied().collect()
+    }
+}
+
+/// How a file begins that is compared with many records, so that each costs no look at the file.
+struct Beginning {
+    bytes: Vec<u8>,
+    /// Of a compressed file its bytes say nothing.
+    unknown: bool,
+    whole: u64,
+}
+
+impl Beginning {
+    fn of(candidate: &Candidate) -> Self {
+        let bytes = begin_of(&candidate.file);
+        Self { unknown: candidate.packing().is_some(), whole: hash(&bytes), bytes }
+    }
+
+    /// Its hash, if there is as much of it as heads have at most.
+    fn head(&self) -> Option<u64> {
+        (!self.unknown && self.bytes.len() == HEAD).then_some(self.whole)
+    }
+
+    /// Whether a record's content begins so.
+    fn fits(&self, record: &Record) -> bool {
+        let same = |head: &[u8]| match head.len() == self.bytes.len() {
+            true => self.whole == record.head,
+            false => hash(head) == record.head,
+        };
+        self.unknown || record.packed || self.bytes.get(..record.head_len as usize).is_some_and(same)
     }
 }
 

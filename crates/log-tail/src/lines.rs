@@ -12,7 +12,7 @@ use crate::{
     Charset, Limits,
     config::{LONGEST_LINE, LONGEST_STAGED_LINE},
     staged::Staged,
-    tail_file::BATCH,
+    tail_file::is_full,
 };
 
 /// What became of some lines.
@@ -135,7 +135,7 @@ impl Lines<'_> {
 
     /// No more lines now: the batch is full, or the file has to wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.batch.bytes() >= BATCH
+        is_full(self.batch.bytes())
             || self.wait_ns > self.now_ns
             || self.staged.as_ref().is_some_and(|staged| staged.is_waiting() || staged.waits(self.now_ns).is_some())
     }

@@ -14,11 +14,12 @@ use std::{
 
 use crate::{
     family::Making,
-    foreman::{Foreman, Met},
+    foreman::Foreman,
     likeness::Likeness,
     reader::now_ms,
     record::Record,
     search::{Candidate, Match, made_of, times},
+    slot::{Came, Key, Lookout, Met},
     survey::Found,
 };
 
@@ -40,6 +41,61 @@ fn last_seen(records: &[Record]) -> Option<i64> {
 type ByPath = HashMap<(u32, String), Vec<Record>>;
 
 impl Foreman {
+    /// The path of a content leads to another one now.
+    pub(crate) fn rotated(&mut self, key: &Key, known: &Record) {
+        let was = vec![(key.2, key.3)];
+        let (path, real) = (PathBuf::from(&known.path), known.real_path().to_owned());
+        self.look_out(key.0.clone(), key.1, path, real, known.seen_ms, was);
+        self.survey_soon();
+    }
+
+    /// Looks for what came into a path since then, for a while.
+    pub(crate) fn look_out(
+        &mut self,
+        job: Arc<str>,
+        rank: u32,
+        path: PathBuf,
+        real: PathBuf,
+        since_ms: i64,
+        was: Vec<(u64, u64)>,
+    ) {
+        let pace = &self.config.pace;
+        let until = Instant::now() + pace.survey * 2 + pace.suspicion;
+        let lookouts = self.lookouts.entry(path).or_default();
+        let same = |held: &&mut Lookout| held.job == job && held.rank == rank && held.real == real;
+        match lookouts.iter_mut().find(same) {
+            Some(held) => {
+                held.since_ms = held.since_ms.min(since_ms);
+                held.until = until;
+                held.searches = 0;
+                held.was.extend(was);
+                held.was.sort_unstable();
+                held.was.dedup();
+            }
+            None => lookouts.push(Lookout { job, rank, real, since_ms, was, until, searches: 0 }),
+        }
+    }
+
+    /// When a path was seen, if it was seen then: while something that came before is looked for, or is followed and
+    /// nothing of it is durable, no later than that came.
+    pub(crate) fn seen(&self, job: &str, rank: u32, path: &Path, ms: i64) -> i64 {
+        let pending = self.lookouts.get(path).into_iter().flatten();
+        let pending = pending.filter(|lookout| *lookout.job == *job && lookout.rank == rank);
+        let ms = pending.map(|lookout| lookout.since_ms).fold(ms, i64::min);
+        let came = self.came.get(path).into_iter().flatten();
+        let came = came.filter(|came| *came.job == *job && came.rank == rank && self.book.is_unread(came.id));
+        came.map(|came| came.since_ms).fold(ms, i64::min)
+    }
+
+    /// A content came into a path that was last looked at then.
+    pub(crate) fn note_came(&mut self, record: &Record, since_ms: i64) {
+        let came = self.came.entry(PathBuf::from(&record.path)).or_default();
+        came.retain(|came| came.id != record.id);
+        came.push(Came { id: record.id, job: Arc::from(record.job.as_str()), rank: record.rank, since_ms });
+        // Its device and inode find it again even where clocks do not.
+        self.sync_soon();
+    }
+
     /// Paths that match for the first time since the start, and were read before it: what came into them meanwhile, and
     /// rotated away again, is looked for.
     pub(crate) fn meet_paths(&mut self, found: &[Found]) {

@@ -18,8 +18,9 @@ use std::{
 use crate::{
     FileState,
     family::{Age, age},
-    foreman::{Foreman, Slot},
+    foreman::Foreman,
     likeness::{LARGE_FAMILY, kin},
+    slot::Slot,
 };
 
 /// Why a file that was taken up is not read yet.
@@ -30,7 +31,7 @@ pub(crate) struct Gate {
     /// A file that may be older is looked at, or no survey has said anything yet.
     pub unclear: bool,
     pub since: Instant,
-    /// It is a file that was followed and that was cut or written anew.
+    /// It is a file that was followed and that was cut or written anew, or one that was empty when it was met.
     pub renewed: bool,
     /// Such a one, and nothing is in it.
     pub empty: bool,
@@ -44,6 +45,11 @@ impl Gate {
     /// Of a file that was cut or written anew.
     pub(crate) fn of_renewed() -> Self {
         Self { renewed: true, ..Self::new() }
+    }
+
+    /// Of a file in which nothing is yet: what comes may be a copy of another's.
+    pub(crate) fn of_empty() -> Self {
+        Self { empty: true, ..Self::of_renewed() }
     }
 }
 
@@ -88,13 +94,17 @@ impl Foreman {
             let Some(circle) = circle(slot).filter(|circle| wanted.contains(circle)) else { continue };
             circles.entry(circle).or_default().push(self.member(*id, slot));
         }
+        let mut unclear: HashMap<(PathBuf, String), Vec<&Path>> = HashMap::new();
         for path in &self.unclear {
-            let Some(of) = kin(path) else { continue };
-            for (_, members) in circles.iter_mut().filter(|((_, _, kin), _)| *kin == of) {
-                members.extend(strange(path));
+            if let Some(of) = kin(path) {
+                unclear.entry(of).or_default().push(path);
             }
         }
+        for ((_, _, of), members) in &mut circles {
+            members.extend(unclear.get(of).into_iter().flatten().filter_map(|path| strange(path)));
+        }
         let limit = self.config.pace.suspicion * 3;
+        self.behind.clear();
         let mut begin = Vec::new();
         let mut look = Vec::new();
         for mut members in circles.into_values() {
@@ -114,6 +124,9 @@ impl Foreman {
                 // What is empty loses nothing by waiting: a copy may come into it.
                 gate.unclear = gate.empty || waits_for_search && gate.since.elapsed() < limit;
                 gate.after = after.into_iter().filter_map(|(id, upto)| Some((id?, upto))).collect();
+                for (older, _) in &gate.after {
+                    self.behind.entry(*older).or_default().push(id);
+                }
                 match gate.after.is_empty() && !gate.unclear {
                     true => begin.push(id),
                     false => look.extend(gate.after.iter().map(|(id, _)| *id)),
@@ -139,14 +152,19 @@ impl Foreman {
         if self.gated.is_empty() {
             return;
         }
-        let mut begin = Vec::new();
-        for gated in &self.gated {
-            let Some(gate) = self.slots.get_mut(gated).and_then(|slot| slot.gate.as_mut()) else { continue };
+        let (mut begin, mut stay) = (Vec::new(), Vec::new());
+        for gated in self.behind.remove(&id).unwrap_or_default() {
+            let Some(gate) = self.slots.get_mut(&gated).and_then(|slot| slot.gate.as_mut()) else { continue };
             let before = gate.after.len();
             gate.after.retain(|(older, upto)| *older != id || !over && offset < *upto);
-            if before > 0 && gate.after.is_empty() && !gate.unclear {
-                begin.push(*gated);
+            if gate.after.iter().any(|(older, _)| *older == id) {
+                stay.push(gated);
+            } else if before > 0 && gate.after.is_empty() && !gate.unclear {
+                begin.push(gated);
             }
+        }
+        if !stay.is_empty() {
+            self.behind.insert(id, stay);
         }
         for id in begin {
             self.begin_gated(id);

@@ -58,6 +58,9 @@ impl Queue {
                 if line.1 == Hours::Open {
                     return Some(file);
                 }
+                if file.is_orphan() {
+                    return Some(file);
+                }
                 if file.holds() {
                     file.ending = true;
                     return Some(file);
@@ -68,6 +71,12 @@ impl Queue {
             }
             self.wake.wait(&mut line);
         }
+    }
+
+    /// The next one, if there is one.
+    #[cfg(test)]
+    pub(crate) fn try_pop(&self) -> Option<Box<TailFile>> {
+        self.line.lock().0.pop_front()
     }
 
     fn hours(&self) -> Hours {
@@ -95,6 +104,9 @@ pub(crate) struct Done {
     /// Names it still has.
     pub links: u64,
 }
+
+/// Between two tries to read on where a stage says wait.
+const FAREWELL_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// Positions on their way into the book, in the order in which they were handed over.
 pub(crate) type Settling = (Option<(Receipt, Ticket)>, SourceMark);
@@ -125,12 +137,16 @@ impl Reader {
         let mut desk = Desk::default();
         while let Some(mut file) = self.queue.pop() {
             let Some((mut turn, mut read)) = self.turn(&mut file, &mut desk) else {
-                return;
+                return self.tell_unread(&file);
             };
-            while matches!(self.queue.hours(), Hours::Ending | Hours::LastCall)
-                && file.holds()
-                && !(file.ending && matches!(turn, Turn::Idle | Turn::Waits(_)))
-            {
+            if self.ends() && !file.ending && file.is_orphan() {
+                match self.bid_farewell(&mut file, &mut desk) {
+                    Some(last) => turn = last,
+                    None => return self.tell_unread(&file),
+                }
+                self.tell_unread(&file);
+            }
+            while self.ends() && file.holds() && !(file.ending && matches!(turn, Turn::Idle | Turn::Waits(_))) {
                 file.ending = true;
                 match self.turn(&mut file, &mut desk) {
                     Some((next, more)) => (turn, read) = (next, read || more),
@@ -143,6 +159,36 @@ impl Reader {
             let links = file.metadata().map_or(0, |meta| std::os::unix::fs::MetadataExt::nlink(&meta));
             give_back(Done { file, turn, read, in_place, looked_ms, links });
         }
+    }
+
+    fn ends(&self) -> bool {
+        matches!(self.queue.hours(), Hours::Ending | Hours::LastCall)
+    }
+
+    /// Reads a file that nobody can open again to its end, as long as there is time. `None`: as [`turn`](Self::turn).
+    fn bid_farewell(&self, file: &mut TailFile, desk: &mut Desk) -> Option<Turn> {
+        file.farewell = true;
+        loop {
+            let (turn, _) = self.turn(file, desk)?;
+            match turn {
+                _ if !self.ends() => return Some(turn),
+                Turn::More => {}
+                Turn::Waits(_) => std::thread::sleep(FAREWELL_PAUSE),
+                // The last line comes as it is, and what stages hold with it.
+                Turn::Idle if !file.last => file.last = true,
+                _ => return Some(turn),
+            }
+        }
+    }
+
+    /// Says what is lost of a file that nobody can open again.
+    fn tell_unread(&self, file: &TailFile) {
+        let bytes = file.unread();
+        if !self.ends() && self.queue.hours() != Hours::Closed || bytes == 0 || !file.is_orphan() {
+            return;
+        }
+        tracing::warn!(path = %file.record.path, bytes, offset = file.record.offset, "a log file that was removed, or moved away, could not be read to its end before the stop: the rest is lost unless it is found again");
+        self.metrics.rotated("given_up");
     }
 
     /// One batch at most. `None`: the queue is closed, or the tail ends.

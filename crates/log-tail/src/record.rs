@@ -118,13 +118,13 @@ impl Record {
         Path::new(self.real.as_deref().unwrap_or(&self.path))
     }
 
-    /// As a batch carries it. Behind the job: when it was last seen in its place, and where links lead.
+    /// As a batch carries it. Behind the job: when it was last seen in its place, where links lead, and earlier positions.
     pub(crate) fn mark(&self) -> SourceMark {
         let packed = u8::from(self.packed);
         SourceMark {
             key: self.path.clone(),
             cursor: format!(
-                "{:016x}.{:016x}.{}.{packed}{}.{}.{}\0{:x}\0{}",
+                "{:016x}.{:016x}.{}.{packed}{}.{}.{}\0{:x}\0{}\0{}",
                 self.id,
                 self.tail,
                 self.tail_len,
@@ -132,7 +132,8 @@ impl Record {
                 self.rank,
                 self.job,
                 self.seen_ms,
-                self.real.as_deref().unwrap_or_default()
+                self.real.as_deref().unwrap_or_default(),
+                way_text(&self.way),
             ),
             file: Some(FileMark {
                 device: self.device,
@@ -158,6 +159,7 @@ impl Record {
         let job = rest.next()?;
         let seen_ms = rest.next().and_then(|ms| i64::from_str_radix(ms, 16).ok()).unwrap_or_default();
         let real = rest.next().filter(|real| !real.is_empty()).map(str::to_owned);
+        let way = rest.next().map(|text| way_of(text, file.offset)).unwrap_or_default();
         Some(Self {
             id,
             head: file.head,
@@ -169,6 +171,7 @@ impl Record {
             packed,
             seen_ms,
             real,
+            way,
             ..Self::fresh(job, rank, Path::new(&mark.key), file.device, file.inode)
         })
     }
@@ -189,15 +192,34 @@ impl Record {
             lost_ms: self.lost_ms,
             finished_at: self.finished_at,
             packed_size: self.packed_size,
-            way: self.way_to(later.offset),
+            way: match later.way.is_empty() {
+                true => self.way_to(later.offset),
+                false => later.way.clone(),
+            },
             ..later.clone()
         };
+    }
+
+    /// Notes earlier positions before the position moves on: the present one, or where nothing was read before, some within
+    /// `new`, which is what is read now.
+    pub(crate) fn pass(&mut self, new: &[u8]) {
+        let offset = self.offset + new.len() as u64;
+        if self.offset == 0 {
+            let halves = std::iter::successors(Some(new.len() / 2), |at| Some(at / 2));
+            let points = halves.take_while(|at| *at >= HEAD).filter_map(|at| {
+                let tail = new.get(at.saturating_sub(TAIL)..at)?;
+                Some((at as u64, hash(tail), u32::try_from(tail.len()).ok()?))
+            });
+            self.way = points.collect();
+            self.way.reverse();
+        }
+        self.way = self.way_to(offset);
     }
 
     /// The way with the present position in it, for a later one.
     fn way_to(&mut self, offset: u64) -> Vec<(u64, u64, u32)> {
         let mut way = std::mem::take(&mut self.way);
-        if self.offset > 0 && self.offset < offset {
+        if self.offset > 0 && self.offset < offset && way.last().is_none_or(|last| last.0 < self.offset) {
             way.push((self.offset, self.tail, self.tail_len));
         }
         while way.len() > WAYPOINTS {
@@ -213,6 +235,29 @@ impl Record {
         }
         way
     }
+}
+
+/// For each earlier position where it lies, the hash of what lay before it, and of how many bytes.
+fn way_text(way: &[(u64, u64, u32)]) -> String {
+    let mut text = String::new();
+    for (offset, tail, tail_len) in way {
+        let comma = if text.is_empty() { "" } else { "," };
+        let _ = write!(text, "{comma}{offset:x}-{tail:x}-{tail_len:x}");
+    }
+    text
+}
+
+/// None at all if any of them cannot be one.
+fn way_of(text: &str, offset: u64) -> Vec<(u64, u64, u32)> {
+    let mut before = 0;
+    let points = text.split(',').map(|point| {
+        let mut parts = point.splitn(3, '-').map(|part| u64::from_str_radix(part, 16).ok());
+        let at = parts.next()??;
+        let (tail, tail_len) = (parts.next()??, u32::try_from(parts.next()??).ok()?);
+        let sound = std::mem::replace(&mut before, at) < at && at < offset && tail_len as usize <= TAIL;
+        (sound && u64::from(tail_len) <= at).then_some((at, tail, tail_len))
+    });
+    points.take(WAYPOINTS + 1).collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
 /// `h` and, for each stretch, how far before the position it begins and how long it is; nothing if there is none.
@@ -253,9 +298,32 @@ mod tests {
         (record.offset, record.packed, record.seen_ms) = (99, true, 1_700_000_000_000);
         record.real = Some("/data/x.1.log".to_owned());
         assert_eq!(Record::from_mark(&record.mark()), Some(record.clone()));
+        record.way = vec![(10, 5, 10), (70, u64::MAX, 64)];
+        assert_eq!(Record::from_mark(&record.mark()), Some(record.clone()));
         record.held = vec![(3, 10), (40, 99)];
         assert_eq!(Record::from_mark(&record.mark()), Some(record.clone()));
         assert_eq!((record.safe_offset(), record.is_finished()), (3, false));
+    }
+
+    #[test]
+    fn earlier_positions_of_which_one_cannot_be_are_left_out() {
+        for text in ["", "5", "5-1", "5-1-1,4-1-1", "64-1-1", "5-1-41", "5-1-6", "g-1-1", "5-1-1-1"] {
+            assert_eq!(way_of(text, 100), Vec::new(), "{text}");
+        }
+        assert_eq!(way_of("5-1-5,63-2-40", 100), [(5, 1, 5), (99, 2, 64)]);
+    }
+
+    #[test]
+    fn of_what_is_read_first_some_positions_are_noted() {
+        let mut record = Record::fresh("job", 0, Path::new("/var/log/x.log"), 7, 8);
+        let text: Vec<u8> = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
+        record.pass(&text);
+        assert!(!record.way.is_empty() && record.way.len() <= WAYPOINTS);
+        for (at, tail, tail_len) in &record.way {
+            let at = usize::try_from(*at).unwrap();
+            assert_eq!(*tail, hash(&text[at - *tail_len as usize..at]));
+        }
+        assert!(record.way.iter().any(|point| point.0 < 100_000) && record.way.iter().any(|point| point.0 > 300_000));
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub(crate) struct Candidate {
     pub upto: u64,
 }
 
+/// Bytes at the beginning, and at the end, of a large file that is compared with another.
+const COMPARED: u64 = 8 << 20;
+const COMPARED_AT_ONCE: usize = 64 << 10;
+
 /// What a comparison came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Match {
@@ -46,6 +50,8 @@ pub(crate) enum Match {
 impl Candidate {
     /// Opens a regular file.
     pub(crate) fn open(path: &Path, wanted: Option<Packing>) -> io::Result<Option<Self>> {
+        #[cfg(test)]
+        crate::rehearsal::moment("a look");
         // Opening a pipe would wait for its writer.
         if !fs::metadata(path)?.is_file() {
             return Ok(None);
@@ -55,6 +61,8 @@ impl Candidate {
         let mut head = [0; 16];
         let n = read_at(&file, &mut head, 0)?;
         let head = head.get(..n).unwrap_or_default();
+        #[cfg(test)]
+        crate::rehearsal::moment("a comparison");
         Ok(Some(Self {
             path: path.to_owned(),
             device: meta.dev(),
@@ -134,6 +142,25 @@ impl Candidate {
             }
         };
         Some(n > 0 && mine.get(..n) == bytes.get(..n))
+    }
+
+    /// Whether another file begins with all of it; of a large one the beginning and the end are compared.
+    pub(crate) fn is_beginning_of(&self, other: &File) -> io::Result<bool> {
+        let (mut mine, mut theirs) = (vec![0; COMPARED_AT_ONCE], vec![0; COMPARED_AT_ONCE]);
+        let mut at = 0;
+        while at < self.size {
+            if at == COMPARED && self.size > 2 * COMPARED {
+                at = self.size - COMPARED;
+            }
+            let want = usize::try_from(self.size - at).unwrap_or(usize::MAX).min(COMPARED_AT_ONCE);
+            let (mine, theirs) = (mine.get_mut(..want), theirs.get_mut(..want));
+            let (Some(mine), Some(theirs)) = (mine, theirs) else { return Ok(false) };
+            if read_at(&self.file, mine, at)? < want || read_at(other, theirs, at)? < want || mine != theirs {
+                return Ok(false);
+            }
+            at += want as u64;
+        }
+        Ok(true)
     }
 
     /// Whether it may become, as text that is still being written, what a file that is followed holds, which begins so.

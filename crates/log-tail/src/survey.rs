@@ -16,15 +16,22 @@ use std::{
 
 use crate::{
     FileState, FileStatus, Packing,
-    foreman::{Foreman, Key, Slot},
+    foreman::Foreman,
     likeness::{Likeness, kin},
     order::Gate,
     packing::LOOKS_COMPRESSED,
     reader::now_ms,
     record::Record,
     search::{Candidate, Match},
+    slot::{Key, Slot},
     tail_file::TailFile,
 };
+
+/// What holds nothing but what was read of another file waits so many times longer for that to be cut.
+const WHOLE_COPY: u32 = 30;
+
+/// Files at gates from which on an empty one is begun like any other: each is opened in each survey.
+const MOST_EMPTY: usize = 512;
 
 /// A path that matches.
 pub(crate) struct Found {
@@ -48,12 +55,14 @@ impl Foreman {
             !came.is_empty()
         });
         self.by_kin.clear();
-        self.by_directory.clear();
+        self.neighbours.clear();
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.note_kin(id);
         }
         let mut directories = BTreeSet::new();
         let found = self.find(&mut directories);
+        #[cfg(test)]
+        crate::rehearsal::moment("a list");
         // Only for paths that were met before this survey: what lay beside the others is none of ours.
         self.note_names();
         self.meet_paths(&found);
@@ -345,6 +354,11 @@ impl Foreman {
                 self.begin(candidate, found, Some(size));
                 return;
             }
+            // All of it was read: nobody has to wait for it.
+            Some((_, Match::Shorter)) => {
+                aside.insert(found.path.clone(), (name.to_string(), FileState::Waiting));
+                return;
+            }
             Some((_, _)) if wait(held, &self.held) < self.config.pace.suspicion => {
                 self.unclear.insert(found.path.clone());
                 aside.insert(found.path.clone(), (name.to_string(), FileState::Waiting));
@@ -360,9 +374,13 @@ impl Foreman {
             return;
         }
         let likeness = self.likeness(&candidate, &name, found.rank);
+        let suspicion = self.config.pace.suspicion;
         let patience = match (candidate.wanted.is_some(), settings.decompression) {
             _ if likeness == Likeness::Copy => Duration::MAX,
-            _ if likeness == Likeness::Perhaps => self.config.pace.suspicion,
+            _ if likeness == Likeness::Perhaps => {
+                let whole = wait(held, &self.held) >= suspicion && self.is_whole_copy(&candidate, &name, found.rank);
+                if whole { suspicion * WHOLE_COPY } else { suspicion }
+            }
             (true, Some(packed)) => packed.initial_delay,
             _ => Duration::ZERO,
         };
@@ -392,10 +410,12 @@ impl Foreman {
         if self.gated.is_empty() {
             return copies;
         }
+        let mut seen = HashSet::new();
         for found in found {
             let Some(id) = self.by_key.get(&self.key(found)).copied().filter(|id| self.gated.contains(id)) else {
                 continue;
             };
+            seen.insert(id);
             let renewed = self.slots.get(&id).is_some_and(|slot| slot.gate.as_ref().is_some_and(|gate| gate.renewed));
             let Some(job) = self.jobs.get(found.job).filter(|_| renewed) else {
                 continue;
@@ -419,6 +439,12 @@ impl Foreman {
                 self.drop_slot(id);
                 self.book.forget(id);
                 copies.push(found);
+            }
+        }
+        // One that has no name any more that matches is looked at by nobody else: its reader finds out what became of it.
+        for id in self.gated.iter().filter(|id| !seen.contains(id)) {
+            if let Some(gate) = self.slots.get_mut(id).and_then(|slot| slot.gate.as_mut()) {
+                gate.empty = false;
             }
         }
         copies
@@ -491,6 +517,9 @@ impl Foreman {
         if done {
             file.close();
         }
+        // What comes into it may be a copy of another.
+        let empty = !detached && candidate.size == 0 && record.offset == 0 && self.gated.len() < MOST_EMPTY;
+        let gate = if empty { Gate::of_empty() } else { Gate::new() };
         let slot = Slot {
             key: key.clone(),
             place,
@@ -506,7 +535,7 @@ impl Foreman {
             poll_at: None,
             state,
             size: if done { candidate.size } else { 0 },
-            gate: (!done).then(Gate::new),
+            gate: (!done).then_some(gate),
             standing: u64::MAX,
         };
         self.config.readership.begins((key.2, key.3), &slot.place, &self.route, &key.0);
@@ -524,10 +553,7 @@ impl Foreman {
             return;
         };
         for (directory, family) in [kin(&slot.place), kin(slot.known.real_path())].into_iter().flatten() {
-            let ids = self.by_directory.entry(directory.clone()).or_default();
-            if ids.last() != Some(&id) {
-                ids.push(id);
-            }
+            self.neighbours.note(&directory, id, &slot.known);
             let ids = self.by_kin.entry((directory, family)).or_default();
             if ids.last() != Some(&id) {
                 ids.push(id);
@@ -550,7 +576,11 @@ impl Foreman {
                 job: slot.key.0.to_string(),
                 path: slot.known.path.clone(),
                 place: slot.place.clone(),
-                state: if slot.gate.is_some() { FileState::Waiting } else { slot.state.clone() },
+                // In an empty one there is nothing to wait for.
+                state: match &slot.gate {
+                    Some(gate) if !gate.empty => FileState::Waiting,
+                    _ => slot.state.clone(),
+                },
                 offset: slot.known.offset,
                 size: slot.size,
             })

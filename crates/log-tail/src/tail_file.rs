@@ -10,8 +10,8 @@ mod held;
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read},
-    os::unix::fs::{FileExt, MetadataExt},
-    path::PathBuf,
+    os::unix::fs::{DirEntryExt, FileExt, MetadataExt},
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
 
@@ -30,6 +30,15 @@ use crate::{
 const CHUNK: usize = 256 << 10;
 /// A batch is handed over when it holds this much.
 pub(crate) const BATCH: usize = 512 << 10;
+/// A batch that holds this much takes no more lines.
+pub(crate) fn is_full(bytes: usize) -> bool {
+    #[cfg(test)]
+    let most = crate::rehearsal::appetite();
+    #[cfg(not(test))]
+    let most = BATCH;
+    bytes >= most
+}
+
 /// Read in one turn at most, bytes, where batches do not fill.
 const LONGEST_TURN: u64 = 4 << 20;
 /// Of one stretch of held lines, bytes: what stages hold at most.
@@ -83,6 +92,8 @@ pub(crate) struct TailFile {
     pub last: bool,
     /// Read nothing more; only let go of what stages hold back.
     pub ending: bool,
+    /// Nobody can open it again: it is read to its end at once, whatever limits say.
+    pub farewell: bool,
     /// It follows a truncation: zero bytes at its beginning are a hole that its writer left.
     pub reborn: bool,
     /// Bytes behind the position that hold no line end.
@@ -137,6 +148,7 @@ impl TailFile {
             last_ns: 0,
             last: false,
             ending: false,
+            farewell: false,
             reborn: false,
             waiting: 0,
             size: 0,
@@ -215,6 +227,27 @@ impl TailFile {
     /// When it is to be looked at even if nothing comes, nanoseconds since the epoch.
     pub(crate) fn due_ns(&self) -> Option<i64> {
         self.staged.as_ref()?.due_ns()
+    }
+
+    /// Whether it is found under no name, neither in its place nor beside its path, once it is closed.
+    pub(crate) fn is_orphan(&self) -> bool {
+        let readable = self.packing.is_none() || self.unpacked.is_some();
+        let Some(meta) = self.metadata().ok().filter(|_| readable) else {
+            return false;
+        };
+        let is_beside = |path: &Path| {
+            let names =
+                path.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().flatten();
+            let mut files = names.filter(|entry| entry.ino() == meta.ino()).filter_map(|entry| entry.metadata().ok());
+            files.any(|file| file.dev() == meta.dev())
+        };
+        meta.nlink() == 0 || !self.is_in_place() && !is_beside(self.record.real_path()) && !is_beside(&self.place)
+    }
+
+    /// Bytes behind the position, as stored. Of compressed files that is not known.
+    pub(crate) fn unread(&self) -> u64 {
+        let size = self.metadata().map_or(0, |meta| meta.len().min(self.upto));
+        if self.packing.is_some() { 0 } else { size.saturating_sub(self.record.offset) }
     }
 
     /// Whether `place` still leads to this file.
@@ -296,13 +329,13 @@ impl TailFile {
             stream,
             labels: &self.labels,
             staged: self.staged.as_deref_mut(),
-            gate: self.job.gate.as_ref(),
+            gate: self.job.gate.as_ref().filter(|_| !self.farewell),
             charset: self.charset,
             limits: self.job.limits,
             decoded,
             now_ns,
             last_ns: self.last_ns,
-            wait_ns: self.wait_ns,
+            wait_ns: if self.farewell { 0 } else { self.wait_ns },
             cut: self.cut,
             counts: Counts::default(),
         })
@@ -361,6 +394,8 @@ impl TailFile {
             if hash(tail) != self.record.tail && tail_len > 0 {
                 break Chunk::Replaced;
             }
+            #[cfg(test)]
+            crate::rehearsal::moment("a read");
             // Lines of equal length may well end alike. Asked behind the read: what was read before a cut came of the old content.
             if start > 0 && !has_head(file, &self.record)? {
                 break Chunk::Replaced;
@@ -457,6 +492,9 @@ impl TailFile {
         let new = read.get(tail_len..).unwrap_or_default();
         if new.is_empty() {
             return;
+        }
+        if self.packing.is_none() {
+            self.record.pass(new);
         }
         if let Some(head) = &mut self.head {
             let room = HEAD.saturating_sub(head.len()).min(new.len());

@@ -56,6 +56,13 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new() -> io::Result<Self> {
+        let ears = ears::Ears::new().inspect_err(|error| {
+            tracing::warn!(%error, "the kernel tells nothing of changes (fs.inotify.max_user_instances?): files are polled");
+        });
+        Self::with(ears.ok())
+    }
+
+    fn with(ears: Option<ears::Ears>) -> io::Result<Self> {
         let (read, write) = rustix::pipe::pipe()?;
         for end in [&read, &write] {
             rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
@@ -63,11 +70,14 @@ impl Watch {
         rustix::io::ioctl_fionbio(&read, true)?;
         rustix::io::ioctl_fionbio(&write, true)?;
         let bell = Bell { pipe: Arc::new(write), rung: Arc::default() };
-        let ears = ears::Ears::new().inspect_err(|error| {
-            tracing::warn!(%error, "the kernel tells nothing of changes (fs.inotify.max_user_instances?): files are polled");
-        });
         let heard = Instant::now();
-        Ok(Self { ears: ears.ok(), directories: HashMap::new(), pipe: read, bell, heard, complained: false })
+        Ok(Self { ears, directories: HashMap::new(), pipe: read, bell, heard, complained: false })
+    }
+
+    /// One that hears nothing, as on a network file system.
+    #[cfg(test)]
+    pub(crate) fn deaf() -> io::Result<Self> {
+        Self::with(None)
     }
 
     pub(crate) fn bell(&self) -> Bell {

@@ -29,6 +29,8 @@ enum Step {
     Compress,
     /// Once everything was read: away with it, and begin another.
     DeleteRecreate,
+    /// Away with it while that many lines of it are unread, and a stop.
+    DeleteUnread(usize),
     CatchUp,
     Kill,
     Stop,
@@ -46,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(|copy| Step::SetAside { copy }),
         1 => Just(Step::Compress),
         1 => Just(Step::DeleteRecreate),
+        1 => (1usize..2000).prop_map(Step::DeleteUnread),
         1 => Just(Step::CatchUp),
         2 => Just(Step::Kill),
         1 => Just(Step::Stop),
@@ -189,6 +192,14 @@ impl Writer {
                     fs::remove_file(self.house.path("app.log")).unwrap();
                     self.write(1);
                 }
+            }
+            Step::DeleteUnread(count) => {
+                // Only one that is followed can be read without a name.
+                self.write(1);
+                self.catch_up().await;
+                self.write(count);
+                fs::remove_file(self.house.path("app.log")).unwrap();
+                self.house.stop().await;
             }
             Step::CatchUp => {
                 self.end_half();

@@ -166,7 +166,8 @@ impl ReceiverConfig {
     /// The same over HTTP.
     pub fn http(listen: &str) -> Self {
         let speech = Speech::Http { paths: HttpPaths::default(), cors: None };
-        Self { speech, max_request: pipeline::MAX_OTLP_REQUEST, ..Self::grpc(listen) }
+        // Sixty-four bytes of it are the record's: see `Prepared::open`.
+        Self { speech, max_request: 16 << 20, ..Self::grpc(listen) }
     }
 
     /// Zipkin at this address, everything else as documented.

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use model::{Labels, MetricType, stale_marker};
 use prost::Message;
-use proto::otlp_metrics::{
-    Data, ExponentialHistogramDataPoint, ExportMetricsServiceRequest, HistogramDataPoint, Metric, NO_RECORDED_VALUE,
-    Number, NumberDataPoint, ResourceMetrics, SummaryDataPoint,
+use proto::{
+    otlp_common::KeyValue,
+    otlp_metrics::{
+        Data, ExponentialHistogramDataPoint, ExportMetricsServiceRequest, HistogramDataPoint, Metric,
+        NO_RECORDED_VALUE, Number, NumberDataPoint, ResourceMetrics, SummaryDataPoint,
+    },
 };
 
 use crate::{
@@ -282,9 +285,13 @@ impl<'t> Group<'t> {
         point: &HistogramDataPoint,
         delta: Result<bool, Reason>,
     ) -> Result<(), Reason> {
-        let (own, time) = (labels(point.attributes.iter()), self.time(point.time_unix_nano));
+        let (own, time) = (labels_without("le", &point.attributes), self.time(point.time_unix_nano));
         let (mut bounds, mut counts) = (point.explicit_bounds.clone(), point.bucket_counts.clone());
         if !counts.is_empty() && counts.len() != bounds.len() + 1 || !bounds.is_sorted() {
+            return Err("malformed_histogram");
+        }
+        let in_buckets = counts.iter().try_fold(0_u64, |all, count| all.checked_add(*count));
+        if !counts.is_empty() && in_buckets != Some(point.count) && !is_stale(point.flags) {
             return Err("malformed_histogram");
         }
         let (mut count, mut sum) = (point.count, point.sum);
@@ -304,7 +311,7 @@ impl<'t> Group<'t> {
         point: &ExponentialHistogramDataPoint,
         delta: Result<bool, Reason>,
     ) -> Result<(), Reason> {
-        let (own, time) = (labels(point.attributes.iter()), self.time(point.time_unix_nano));
+        let (own, time) = (labels_without("le", &point.attributes), self.time(point.time_unix_nano));
         let stale = is_stale(point.flags);
         let mut read = Exponential::read(point);
         let natively = self.form != ExponentialForm::Bounds;
@@ -376,7 +383,7 @@ impl<'t> Group<'t> {
     }
 
     fn summary(&mut self, common: Common<'_>, point: &SummaryDataPoint) -> Result<(), Reason> {
-        let (own, time) = (labels(point.attributes.iter()), self.time(point.time_unix_nano));
+        let (own, time) = (labels_without("quantile", &point.attributes), self.time(point.time_unix_nano));
         let stale = is_stale(point.flags);
         let value = |number: f64| (time, if stale { stale_marker() } else { number });
         self.put(common, "_sum", &own, None, value(point.sum))?;
@@ -387,6 +394,22 @@ impl<'t> Group<'t> {
         }
         Ok(())
     }
+}
+
+/// A point's labels. One of the name that tells a metric's series apart would be on some of them only: it is called
+/// `exported_` on all, as scraped labels are that a target's own stand in the way of.
+fn labels_without(taken: &str, attributes: &[KeyValue]) -> Vec<(String, String)> {
+    let mut own = labels(attributes.iter());
+    let Some(at) = own.iter().position(|(name, _)| name == taken) else { return own };
+    let mut name = format!("exported_{taken}");
+    while own.iter().any(|(other, _)| *other == name) {
+        name.insert_str(0, "exported_");
+    }
+    if let Some(label) = own.get_mut(at) {
+        label.0 = name;
+    }
+    own.sort_by(|a, b| a.0.cmp(&b.0));
+    own
 }
 
 fn not_taken(why: NotTaken) -> Reason {

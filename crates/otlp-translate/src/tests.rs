@@ -195,6 +195,68 @@ fn a_histogram_becomes_buckets_that_count_upwards() {
 }
 
 #[test]
+fn a_histogram_whose_buckets_contradict_its_count_is_refused() {
+    let told = |count, bucket_counts: Vec<u64>, flags| {
+        let explicit_bounds = (1..bucket_counts.len()).map(|bound| bound as f64).collect();
+        let point = HistogramDataPoint { count, bucket_counts, explicit_bounds, flags, ..Default::default() };
+        let all = [1, 2].map(|aggregation_temporality| {
+            let data = Histogram { data_points: vec![point.clone()], aggregation_temporality };
+            let all = translated(vec![metric("h", "", Data::Histogram(data))]);
+            (all.points, all.rejected.get("malformed_histogram").copied())
+        });
+        assert_eq!(all[0], all[1], "whatever its temporality");
+        all[0]
+    };
+    assert_eq!(told(6, vec![1, 2, 3], 0), (1, None));
+    for (count, buckets) in [(1, vec![1, 2, 3]), (7, vec![1, 2, 3]), (0, vec![u64::MAX, 1]), (1, vec![0])] {
+        assert_eq!(told(count, buckets, 0), (0, Some(1)));
+    }
+    // Without buckets there is nothing to contradict; nor is there where no value was recorded.
+    assert_eq!(told(5, vec![], 0), (1, None));
+    assert_eq!(told(0, vec![1, 2], NO_RECORDED_VALUE), (1, None));
+}
+
+#[test]
+fn attributes_named_as_a_bucket_or_quantile_is_stay_on_all_series_of_the_metric_under_another_name() {
+    let attributes = vec![word("le", "evil"), word("quantile", "q"), word("exported_le", "before")];
+    let histogram = HistogramDataPoint {
+        time_unix_nano: 5_000_000_000,
+        count: 1,
+        bucket_counts: vec![1, 0],
+        explicit_bounds: vec![1.0],
+        attributes: attributes.clone(),
+        ..Default::default()
+    };
+    let summary = SummaryDataPoint {
+        time_unix_nano: 5_000_000_000,
+        count: 3,
+        quantile_values: vec![ValueAtQuantile { quantile: 0.5, value: 0.1 }],
+        attributes: attributes.clone(),
+        ..Default::default()
+    };
+    let gauge = NumberDataPoint { attributes, ..point(5, Number::Int(1)) };
+    let all = translated(vec![
+        metric("h", "", Data::Histogram(Histogram { data_points: vec![histogram], aggregation_temporality: 2 })),
+        metric("s", "", Data::Summary(Summary { data_points: vec![summary] })),
+        metric("g", "", Data::Gauge(Gauge { data_points: vec![gauge] })),
+    ]);
+    let of_histogram = r#"exported_exported_le="evil",exported_le="before""#;
+    let of_summary = r#"exported_le="before",exported_quantile="q",le="evil""#;
+    assert_eq!(
+        shown(&all)[..7],
+        [
+            format!(r#"h_count{{{of_histogram},quantile="q"}} 1 @5000"#),
+            format!(r#"h_bucket{{{of_histogram},le="1",quantile="q"}} 1 @5000"#),
+            format!(r#"h_bucket{{{of_histogram},le="+Inf",quantile="q"}} 1 @5000"#),
+            format!(r#"s_sum{{{of_summary}}} 0 @5000"#),
+            format!(r#"s_count{{{of_summary}}} 3 @5000"#),
+            r#"s{exported_le="before",exported_quantile="q",le="evil",quantile="0.5"} 0.1 @5000"#.to_owned(),
+            r#"g{exported_le="before",le="evil",quantile="q"} 1 @5000"#.to_owned(),
+        ]
+    );
+}
+
+#[test]
 fn an_exponential_histogram_gets_bounds_of_its_own() {
     let point = ExponentialHistogramDataPoint {
         time_unix_nano: 5_000_000_000,

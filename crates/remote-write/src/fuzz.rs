@@ -9,7 +9,7 @@ use crate::{
     DestinationConfig,
     protocol::Protocol,
     replay::splice::Entries,
-    traces::{Cargo, Limits, Piece, joined, pack, translated},
+    traces::{Cargo, Limits, Piece, documents::texts, joined, pack},
     verdict::Verdict,
 };
 
@@ -52,12 +52,10 @@ pub fn parts(signal: Signal, request: &[u8], count: u32, items: usize, bytes: us
         Cargo::Pieces(pieces) => (pieces.iter().map(|piece| piece.items).sum(), joined(&pieces).into_owned()),
         Cargo::Spans(_) => (0, Vec::new()),
     };
-    pack(vec![whole], signal, Limits { items, bytes }).into_iter().map(part).collect()
+    pack(vec![whole], signal, Limits { items, bytes }).map(part).collect()
 }
 
 /// The segment documents of a received request.
 pub fn documents(request: &[u8]) -> Vec<String> {
-    let options = xray::Options::default();
-    let spans = translated(0, request, &options).map(|(made, _)| made).unwrap_or_default();
-    spans.into_iter().flat_map(|span| span.documents).map(|document| document.json).collect()
+    texts(request, &xray::Options::default())
 }

@@ -3,9 +3,15 @@
 //! It decides and waits; it sends nothing. It keeps true: at most `window` attempts are under way; while held, one at a
 //! time and only at probe times. The window halves on overload and grows by one per window of successes (AIMD), so the far
 //! side is not met by the whole backlog the moment it comes back.
+//!
+//! Where a destination has several addresses (tenants, log groups, prefixes), one whose last answer was not good is *set
+//! aside* as long as the far end takes data for another: it has few places of its own and takes none of the window, and a
+//! refusal holds it alone. When nobody is served, all of that is the destination's trouble again. All refused addresses
+//! together are probed no more often than one held destination is at first.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
@@ -43,7 +49,36 @@ struct State {
     window: f64,
     active: u32,
     held: Option<Held>,
+    /// Addresses whose last answer was good, and when it came, the newest last.
+    good: VecDeque<(u64, Instant)>,
+    /// Addresses whose last answer was not.
+    troubled: HashMap<u64, Trouble>,
+    /// Addresses that came into trouble since the last good answer.
+    strikes: usize,
+    /// Attempts for addresses that are set aside.
+    aside: u32,
+    /// Before this no refused address is probed.
+    next_aside: Option<Instant>,
+    /// Who waits for a turn: ticket and address, in the order in which they came.
+    waiting: VecDeque<(u64, u64)>,
+    tickets: u64,
 }
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Trouble {
+    /// It was refused, and is not tried again before this.
+    next: Option<Instant>,
+    failures: u32,
+}
+
+/// Good addresses remembered.
+const GOOD: usize = 8;
+/// What was good longer ago says nothing of now.
+const GOOD_FOR: Duration = Duration::from_secs(300);
+/// So many addresses in trouble one after the other, and no good answer between them: it is not the addresses.
+const STRIKES: usize = 8;
+/// Addresses in trouble remembered.
+const TROUBLED: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
@@ -56,12 +91,115 @@ struct Held {
 
 /// The right to make one attempt; dropping it gives the place back.
 #[derive(Debug)]
-pub(crate) struct Permit(Pace);
+pub(crate) struct Permit {
+    pace: Pace,
+    aside: bool,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.0.state.lock().active -= 1;
-        self.0.0.changed.notify_waiters();
+        let mut state = self.pace.0.state.lock();
+        if self.aside {
+            state.aside -= 1;
+        } else {
+            state.active -= 1;
+        }
+        drop(state);
+        self.pace.0.changed.notify_waiters();
+    }
+}
+
+/// A place among those who wait.
+struct Ticket<'p> {
+    pace: &'p Pace,
+    number: u64,
+    address: u64,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.pace.0.state.lock().waiting.retain(|(number, _)| *number != self.number);
+        self.pace.0.changed.notify_waiters();
+    }
+}
+
+/// What an attempt may do.
+enum Turn {
+    Now {
+        aside: bool,
+    },
+    At(Instant),
+    /// When something changes.
+    Later,
+}
+
+impl State {
+    fn turn(&mut self, ticket: &Ticket<'_>, now: Instant, most: f64) -> Turn {
+        let own = self.troubled.get(&ticket.address).and_then(|trouble| trouble.next);
+        let refused = own.is_some();
+        if let Some(held) = self.held {
+            let at = own.map_or(held.next, |own| own.max(held.next));
+            return match self.active + self.aside {
+                0 if at > now => Turn::At(at),
+                0 if self.is_first(ticket, now, false) => {
+                    self.active += 1;
+                    self.held = Some(Held { probing: true, ..held });
+                    Turn::Now { aside: false }
+                }
+                _ => Turn::Later,
+            };
+        }
+        let aside = self.is_aside(ticket.address);
+        let at = if aside && refused { own.max(self.next_aside) } else { own };
+        if let Some(at) = at.filter(|at| *at > now) {
+            return Turn::At(at);
+        }
+        if aside {
+            let room = f64::from(self.aside) + 1.0 <= (most / 4.0).max(1.0);
+            if !room || (refused && !self.is_first(ticket, now, true)) {
+                return Turn::Later;
+            }
+            self.aside += 1;
+            return Turn::Now { aside };
+        }
+        if f64::from(self.active) + 1.0 > self.window {
+            return Turn::Later;
+        }
+        self.active += 1;
+        Turn::Now { aside }
+    }
+
+    /// Whether the next probe is for this one: addresses that were not in trouble before go first, then who came first.
+    fn is_first(&self, ticket: &Ticket<'_>, now: Instant, refused_only: bool) -> bool {
+        let rank = |&(number, address): &(u64, u64)| match self.troubled.get(&address) {
+            None if refused_only => None,
+            None => Some((false, number)),
+            Some(Trouble { next: None, .. }) if refused_only => None,
+            Some(trouble) if trouble.next.is_some_and(|next| next > now) => None,
+            Some(_) => Some((true, number)),
+        };
+        self.waiting.iter().filter_map(rank).min().is_none_or(|(_, number)| number == ticket.number)
+    }
+
+    fn is_aside(&self, address: u64) -> bool {
+        !self.good.is_empty() && self.troubled.contains_key(&address)
+    }
+
+    /// Notes that an answer was not good. True if that before was not either.
+    fn trouble(&mut self, address: u64) -> bool {
+        self.good.retain(|(good, at)| *good != address && at.elapsed() < GOOD_FOR);
+        if self.troubled.contains_key(&address) {
+            return true;
+        }
+        if self.troubled.len() >= TROUBLED {
+            self.troubled.clear();
+        }
+        self.troubled.insert(address, Trouble::default());
+        self.strikes += 1;
+        if self.strikes >= STRIKES {
+            self.good.clear();
+        }
+        false
     }
 }
 
@@ -69,51 +207,72 @@ impl Pace {
     /// `most` attempts at once; how often a held destination is probed depends on the cause.
     pub(crate) fn new(most: u32, refused: Probes, unready: Probes) -> Self {
         let most = f64::from(most.max(1));
-        let state = Mutex::new(State { window: most, active: 0, held: None });
-        Self(Arc::new(Shared { state, changed: Notify::new(), most, refused, unready }))
+        let state = State {
+            window: most,
+            active: 0,
+            held: None,
+            good: VecDeque::new(),
+            troubled: HashMap::new(),
+            strikes: 0,
+            aside: 0,
+            next_aside: None,
+            waiting: VecDeque::new(),
+            tickets: 0,
+        };
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), most, refused, unready }))
     }
 
     /// Waits for a place. Cancel-safe.
     pub(crate) async fn acquire(&self) -> Permit {
+        self.acquire_for(0).await
+    }
+
+    /// The same for one of several addresses.
+    pub(crate) async fn acquire_for(&self, address: u64) -> Permit {
+        let ticket = self.ticket(address);
         loop {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let probe_at = {
-                let mut state = self.0.state.lock();
-                let now = Instant::now();
-                let State { active, window, held } = &mut *state;
-                match held {
-                    None if f64::from(*active) + 1.0 <= *window => {
-                        *active += 1;
-                        return Permit(self.clone());
-                    }
-                    Some(held) if *active == 0 && held.next <= now => {
-                        *active += 1;
-                        held.probing = true;
-                        return Permit(self.clone());
-                    }
-                    Some(held) if *active == 0 => Some(held.next),
-                    _ => None,
-                }
-            };
-            match probe_at {
-                Some(at) => tokio::select! {
+            let turn = self.0.state.lock().turn(&ticket, Instant::now(), self.0.most);
+            match turn {
+                Turn::Now { aside } => return Permit { pace: self.clone(), aside },
+                Turn::At(at) => tokio::select! {
                     () = changed => {}
                     () = tokio::time::sleep_until(at) => {}
                 },
-                None => changed.await,
+                Turn::Later => changed.await,
             }
         }
     }
 
+    fn ticket(&self, address: u64) -> Ticket<'_> {
+        let mut state = self.0.state.lock();
+        let number = state.tickets;
+        state.tickets += 1;
+        state.waiting.push_back((number, address));
+        Ticket { pace: self, number, address }
+    }
+
     /// The far end took data: no longer held, and room for a little more.
     pub(crate) fn eased(&self) {
+        self.eased_for(0);
+    }
+
+    /// The same for one of several addresses, which is no longer in trouble.
+    pub(crate) fn eased_for(&self, address: u64) {
         let mut state = self.0.state.lock();
         let was_held = state.held.take().is_some();
+        let was_troubled = state.troubled.remove(&address).is_some();
+        state.strikes = 0;
+        state.good.retain(|(good, _)| *good != address);
+        state.good.push_back((address, Instant::now()));
+        if state.good.len() > GOOD {
+            state.good.pop_front();
+        }
         state.window = (state.window + 1.0 / state.window).min(self.0.most);
         drop(state);
-        if was_held {
+        if was_held || was_troubled {
             self.0.changed.notify_waiters();
         }
     }
@@ -126,16 +285,44 @@ impl Pace {
 
     /// An attempt failed on its way. Nothing changes, but that a probe of a held destination has been used up.
     pub(crate) fn missed(&self) {
-        let held = self.0.state.lock().held;
-        if let Some(held) = held {
-            self.hold(held.cause);
+        self.missed_for(0, false);
+    }
+
+    /// The same for one of several addresses; `pressure`: the far end is overloaded, if it is so for everyone.
+    pub(crate) fn missed_for(&self, address: u64, pressure: bool) {
+        let mut state = self.0.state.lock();
+        state.trouble(address);
+        let (held, aside) = (state.held, state.is_aside(address));
+        let refused = state.troubled.get(&address).is_some_and(|trouble| trouble.next.is_some());
+        if pressure && !aside {
+            state.window = (state.window / 2.0).max(1.0);
+        }
+        drop(state);
+        match held {
+            Some(held) => drop(self.hold_for(address, held.cause)),
+            None if refused && aside => drop(self.hold_for(address, Cause::Refused)),
+            None => {}
         }
     }
 
     /// No attempt can succeed for now. Returns when the next one is made.
     pub(crate) fn hold(&self, cause: Cause) -> Duration {
+        self.hold_for(0, cause)
+    }
+
+    /// The same for one of several addresses: it is held alone if others are served.
+    pub(crate) fn hold_for(&self, address: u64, cause: Cause) -> Duration {
         let mut state = self.0.state.lock();
         let now = Instant::now();
+        let again = state.trouble(address);
+        if cause == Cause::Refused && state.is_aside(address) {
+            state.held = None;
+            state.next_aside = Some(now + self.0.refused.min);
+            let trouble = state.troubled.entry(address).or_default();
+            let wait = self.0.refused.wait(trouble.failures);
+            *trouble = Trouble { next: Some(now + wait), failures: trouble.failures.saturating_add(1) };
+            return wait;
+        }
         // Several attempts were under way when the first of them was refused: that is one refusal.
         if let Some(held) = state.held.filter(|held| held.cause == cause && !held.probing) {
             return held.next.saturating_duration_since(now);
@@ -145,18 +332,32 @@ impl Pace {
             Cause::Refused => self.0.refused,
             Cause::Unready => self.0.unready,
         };
-        let doubled = probes.min.saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
-        // Between half and all of it: probes of many agents spread out, yet none comes early.
-        let wait = doubled.min(probes.max).mul_f64(0.5 + fastrand::f64() / 2.0);
+        // An address that was not tried before may be one that is taken: it does not make the next probe later.
+        let failures = if again { failures } else { failures.min(1) };
+        let wait = probes.wait(failures);
         let failures = failures.saturating_add(1);
         state.held = Some(Held { cause, next: now + wait, failures, probing: false });
         state.window = 1.0;
         wait
     }
 
+    /// Whether others are served and this one is not.
+    pub(crate) fn is_aside(&self, address: u64) -> bool {
+        self.0.state.lock().is_aside(address)
+    }
+
     /// Shards that may send at once.
     pub(crate) fn window(&self) -> u32 {
         self.0.state.lock().window as u32
+    }
+}
+
+impl Probes {
+    /// Until the next probe after so many that failed. Between half and all of it: probes of many agents spread out, yet none
+    /// comes early.
+    fn wait(&self, failures: u32) -> Duration {
+        let doubled = self.min.saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
+        doubled.min(self.max).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
@@ -278,6 +479,150 @@ mod tests {
             async move { drop(pace.acquire().await) }
         });
         tokio::task::yield_now().await;
+        drop(first);
+        waiting.await.unwrap();
+    }
+
+    fn free_for(pace: &Pace, address: u64) -> Option<Permit> {
+        pace.acquire_for(address).now_or_never()
+    }
+
+    /// Address 1 is served.
+    fn serving() -> Pace {
+        let pace = pace();
+        pace.eased_for(1);
+        pace
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_refused_is_held_alone_while_another_is_served() {
+        let pace = serving();
+        pace.hold_for(2, Cause::Refused);
+        assert!(pace.is_aside(2) && !pace.is_aside(1));
+        assert!(free_for(&pace, 2).is_none(), "it waits");
+        let all: Vec<_> = (0..4).map(|_| free_for(&pace, 1).unwrap()).collect();
+        assert!(free_for(&pace, 1).is_none(), "and takes no place, and lends none");
+        drop(all);
+        pace.eased_for(2);
+        assert!(free_for(&pace, 2).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_addresses_are_probed_no_more_often_together_than_one() {
+        let pace = serving();
+        let most = Duration::from_secs(60);
+        let tasks: Vec<_> = (10..60)
+            .map(|address| {
+                let pace = pace.clone();
+                pace.hold_for(address, Cause::Refused);
+                pace.eased_for(1);
+                tokio::spawn(async move {
+                    let mut probes = 0;
+                    loop {
+                        let permit = pace.acquire_for(address).await;
+                        probes += 1;
+                        pace.hold_for(address, Cause::Refused);
+                        drop(permit);
+                        if probes == 2 {
+                            return;
+                        }
+                    }
+                })
+            })
+            .collect();
+        let served = tokio::spawn({
+            let pace = pace.clone();
+            async move {
+                loop {
+                    pace.eased_for(1);
+                    tokio::time::sleep(Duration::from_secs(60)).await;
+                }
+            }
+        });
+        let began = Instant::now();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        served.abort();
+        let probes = 50 * 2;
+        assert!(began.elapsed() >= Duration::from_secs(5) * (probes - 1), "{:?}", began.elapsed());
+        assert!(began.elapsed() <= Duration::from_secs(5) * probes + most, "each has its turn: {:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_refuses_everybody_holds_the_destination() {
+        let pace = serving();
+        pace.hold_for(1, Cause::Refused);
+        assert!(!pace.is_aside(1), "nobody else is served");
+        assert!(free_for(&pace, 1).is_none() && free_for(&pace, 2).is_none());
+        let pace = serving();
+        for address in 2..2 + STRIKES as u64 {
+            assert!(free_for(&pace, 1).is_some());
+            pace.hold_for(address, Cause::Refused);
+        }
+        assert!(free_for(&pace, 1).is_none(), "so many at once is no matter of addresses");
+        let pace = serving();
+        pace.hold_for(2, Cause::Unready);
+        assert!(free_for(&pace, 1).is_none(), "nobody can be asked for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_served_long_ago_is_no_sign_that_others_are() {
+        let pace = serving();
+        tokio::time::advance(GOOD_FOR).await;
+        pace.hold_for(2, Cause::Refused);
+        assert!(!pace.is_aside(2) && free_for(&pace, 1).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_probe_of_a_held_destination_is_for_who_was_not_refused() {
+        let pace = pace();
+        pace.hold_for(2, Cause::Refused);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let tasks: Vec<_> = [2, 2, 1, 2]
+            .map(|address| {
+                let (pace, order) = (pace.clone(), Arc::clone(&order));
+                tokio::spawn(async move {
+                    let permit = pace.acquire_for(address).await;
+                    order.lock().push(address);
+                    pace.eased_for(address);
+                    drop(permit);
+                })
+            })
+            .into();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(order.lock()[0], 1);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_throttled_takes_no_places_from_others() {
+        let pace = of(8, Duration::from_secs(5), Duration::from_secs(60));
+        pace.eased_for(1);
+        for _ in 0..10 {
+            pace.missed_for(2, true);
+        }
+        assert_eq!(pace.window(), 8);
+        let aside: Vec<_> = (0..2).map(|_| free_for(&pace, 2).unwrap()).collect();
+        assert!(free_for(&pace, 2).is_none());
+        let all: Vec<_> = (0..8).map(|_| free_for(&pace, 1).unwrap()).collect();
+        drop((aside, all));
+        pace.missed_for(1, true);
+        assert_eq!(pace.window(), 4, "nobody is served: the far end is overloaded");
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_leaves_the_probe_to_the_next() {
+        let pace = of(4, Duration::from_millis(1), Duration::from_millis(1));
+        pace.hold_for(2, Cause::Refused);
+        let first = pace.ticket(2);
+        let waiting = tokio::spawn({
+            let pace = pace.clone();
+            async move { drop(pace.acquire_for(2).await) }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!waiting.is_finished());
         drop(first);
         waiting.await.unwrap();
     }

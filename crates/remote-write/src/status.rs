@@ -120,6 +120,8 @@ struct LossLine {
     said_at: Option<Instant>,
     unsaid: u64,
     what: &'static str,
+    /// Whether the far end was, the last time.
+    asked: bool,
     /// Of the last answer.
     message: String,
     /// Somebody waits to say the rest.
@@ -301,6 +303,15 @@ impl DestinationStatus {
 
     /// The same for what is called otherwise.
     pub(crate) fn lost_items(&self, what: &'static str, loss: Loss, samples: u64, message: &str) {
+        self.lose(what, loss, samples, message, true);
+    }
+
+    /// The same for what nobody was asked about: it cannot be sent.
+    pub(crate) fn lost_unasked(&self, what: &'static str, loss: Loss, items: u64, message: &str) {
+        self.lose(what, loss, items, message, false);
+    }
+
+    fn lose(&self, what: &'static str, loss: Loss, samples: u64, message: &str, asked: bool) {
         if samples == 0 {
             return;
         }
@@ -309,7 +320,7 @@ impl DestinationStatus {
         *board.snapshot.rejected.entry(loss.as_str()).or_default() += samples;
         let line = board.losses.entry(loss).or_default();
         line.unsaid += samples;
-        line.what = what;
+        (line.what, line.asked) = (what, asked);
         message.clone_into(&mut line.message);
         if line.said_at.is_none_or(|at| at.elapsed() >= QUIET) {
             self.say_loss(board, loss);
@@ -339,10 +350,9 @@ impl DestinationStatus {
             return;
         }
         line.said_at = Some(Instant::now());
-        let (what, message) = (line.what, std::mem::take(&mut line.message));
+        let (what, asked, message) = (line.what, line.asked, std::mem::take(&mut line.message));
         drop(board);
-        if matches!(loss, Loss::Damaged | Loss::Undecodable) {
-            // Nobody was asked.
+        if !asked || matches!(loss, Loss::Damaged | Loss::Undecodable) {
             tracing::warn!(destination = name, items, reason = loss.as_str(), why = message, "{what} lost");
             return;
         }

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
-use proto::otlp_traces::{Event, Span, SpanKind, StatusCode};
+use proto::otlp_traces::SpanKind;
 
 use crate::{
     attributes::{Attributes, shown},
     id::Id,
+    known::key,
     name::is_aws_api,
     place::Place,
+    read::{Event, Span},
     segment::{Cause, Exception},
     stack,
 };
@@ -25,16 +27,12 @@ pub(crate) struct Ending {
 }
 
 /// By the HTTP status, else by the span's.
-pub(crate) fn ending(span: &Span, http_status: Option<i64>) -> Ending {
+pub(crate) fn ending(span: &Span<'_>, http_status: Option<i64>) -> Ending {
     match http_status {
         Some(status @ 400..=499) => Ending { error: true, throttle: status == 429, fault: false },
         Some(500..=599) => Ending { fault: true, ..Ending::default() },
-        _ => Ending { fault: has_failed(span), ..Ending::default() },
+        _ => Ending { fault: span.status.failed, ..Ending::default() },
     }
-}
-
-fn has_failed(span: &Span) -> bool {
-    span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
 }
 
 /// A block and stacks that could not be taken apart.
@@ -47,7 +45,15 @@ pub(crate) struct Found<'a> {
 }
 
 /// The block; `http.status_text` is taken where it has to do for a message.
-pub(crate) fn cause<'a>(span: &'a Span, attributes: &mut Attributes<'a>, place: &Place<'a>) -> Found<'a> {
+pub(crate) fn cause<'a>(
+    span: &Span<'a>,
+    attributes: &mut Attributes<'a>,
+    of_event: &mut Attributes<'a>,
+    place: &Place<'a>,
+) -> Found<'a> {
+    if span.events.is_empty() && !span.status.failed {
+        return Found::default();
+    }
     let to_aws = is_aws_api(attributes);
     let mut ids = Ids { span, made: 1 };
     let mut found = Found::default();
@@ -62,18 +68,21 @@ pub(crate) fn cause<'a>(span: &'a Span, attributes: &mut Attributes<'a>, place: 
         events += 1;
         if exceptions.len() >= MOST {
             found.left_out += 1;
-        } else if is_exception {
-            let raised = raised(event, span, place, &mut ids);
+            continue;
+        }
+        of_event.fill(span.of_event(event));
+        if is_exception {
+            let raised = raised(of_event, span, place, &mut ids);
             found.unread_stack = found.unread_stack.or(raised.unread_stack);
             exceptions.extend(raised.exceptions);
         } else {
-            exceptions.extend(attempt(event, &mut ids));
+            exceptions.extend(attempt(event, of_event, &mut ids));
         }
     }
-    if events == 0 && has_failed(span) {
+    if events == 0 && span.status.failed {
         // Without exceptions the status' words are the cause.
-        let said = span.status.as_ref().map(|status| status.message.as_str()).filter(|message| !message.is_empty());
-        let text = attributes.take_text("http.status_text");
+        let said = Some(span.status.message).filter(|message| !message.is_empty());
+        let text = attributes.take_text(key!("http.status_text"));
         if let Some(message) = said.or(text) {
             exceptions.push(exception(ids.next(), Cow::Borrowed(""), Cow::Borrowed(message), false));
         }
@@ -83,15 +92,15 @@ pub(crate) fn cause<'a>(span: &'a Span, attributes: &mut Attributes<'a>, place: 
 }
 
 /// Gives ids to exceptions. 0 is a service segment's.
-struct Ids<'a> {
-    span: &'a Span,
+struct Ids<'s, 'a> {
+    span: &'s Span<'a>,
     made: u64,
 }
 
-impl Ids<'_> {
+impl Ids<'_, '_> {
     fn next(&mut self) -> Id {
         self.made += 1;
-        Id::made(&self.span.trace_id, &self.span.span_id, self.made)
+        Id::made(self.span.trace_id, self.span.span_id, self.made)
     }
 }
 
@@ -105,14 +114,17 @@ struct Raised<'a> {
 }
 
 /// An exception and those that led to it, which its stack's text tells of.
-fn raised<'a>(event: &'a Event, span: &Span, place: &Place<'a>, ids: &mut Ids<'_>) -> Raised<'a> {
-    let attributes = Attributes::of(&event.attributes);
+fn raised<'a>(attributes: &Attributes<'a>, span: &Span<'a>, place: &Place<'a>, ids: &mut Ids<'_, '_>) -> Raised<'a> {
     let text = |key| attributes.text(key).unwrap_or_default();
     let remote = matches!(span.kind(), SpanKind::Client | SpanKind::Producer);
-    let first =
-        exception(ids.next(), Cow::Borrowed(text("exception.type")), Cow::Borrowed(text("exception.message")), remote);
+    let first = exception(
+        ids.next(),
+        Cow::Borrowed(text(key!("exception.type"))),
+        Cow::Borrowed(text(key!("exception.message"))),
+        remote,
+    );
     let mut exceptions = vec![first];
-    let trace = text("exception.stacktrace");
+    let trace = text(key!("exception.stacktrace"));
     if trace.is_empty() {
         return Raised { exceptions, unread_stack: None };
     }
@@ -137,10 +149,9 @@ fn raised<'a>(event: &'a Event, span: &Span, place: &Place<'a>, ids: &mut Ids<'_
 }
 
 /// One attempt of the AWS SDK that failed: `status@time@message`.
-fn attempt<'a>(event: &'a Event, ids: &mut Ids<'_>) -> Option<Exception<'a>> {
-    let attributes = Attributes::of(&event.attributes);
-    let status = shown(attributes.get("http.response.status_code")?)?;
-    let message = attributes.text("aws.http.error_message")?;
+fn attempt<'a>(event: &Event<'a>, attributes: &Attributes<'a>, ids: &mut Ids<'_, '_>) -> Option<Exception<'a>> {
+    let status = shown(attributes.get(key!("http.response.status_code"))?)?;
+    let message = attributes.text(key!("aws.http.error_message"))?;
     let micros = event.time_unix_nano / 1000;
     let message = format!("{status}@{}.{:06}@{message}", micros / 1_000_000, micros % 1_000_000);
     Some(exception(ids.next(), Cow::Borrowed("aws.http.error.event"), Cow::Owned(message), true))

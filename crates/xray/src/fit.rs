@@ -5,12 +5,13 @@
 
 use std::borrow::Cow;
 
-use proto::otlp_common::Value;
-use serde::Serialize;
-
 use crate::{
+    metadata::{Meta, Note},
     name::cut,
-    segment::{Meta, Note, Segment},
+    place::Rendered,
+    read::Value,
+    segment::Segment,
+    sheet::Sheet,
 };
 
 /// No limit is smaller: what never goes fits into it.
@@ -34,6 +35,19 @@ pub struct Shed {
 }
 
 impl Shed {
+    /// With what another lost.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self {
+            frames: self.frames + other.frames,
+            exceptions: self.exceptions + other.exceptions,
+            metadata: self.metadata + other.metadata,
+            texts: self.texts + other.texts,
+            links: self.links + other.links,
+            annotations: self.annotations + other.annotations,
+            blocks: self.blocks + other.blocks,
+        }
+    }
+
     /// Pieces of any kind.
     pub fn total(&self) -> usize {
         let Self { frames, exceptions, metadata, texts, links, annotations, blocks } = self;
@@ -41,9 +55,17 @@ impl Shed {
     }
 }
 
-/// The document, and what went.
-pub(crate) fn fit(mut segment: Segment<'_>, most: usize) -> (String, Shed) {
+/// Writes the document at the end of `text`, and tells what went.
+pub(crate) fn fit(segment: &mut Segment<'_>, of_resource: Option<&Rendered>, most: usize, text: &mut Vec<u8>) -> Shed {
+    let mut sheet = Sheet::at_end_of(text);
+    segment.write(of_resource, &mut sheet);
     let most = most.max(LEAST);
+    if sheet.len() <= most { Shed::default() } else { shorten(segment, of_resource, most, &mut sheet) }
+}
+
+#[cold]
+fn shorten(segment: &mut Segment<'_>, of_resource: Option<&Rendered>, most: usize, sheet: &mut Sheet<'_>) -> Shed {
+    segment.metadata.gather();
     let mut shed = Shed::default();
     let steps: [fn(&mut Segment<'_>, usize, &mut Shed); 8] = [
         |segment, _, shed| frames(segment, 32, shed),
@@ -59,29 +81,29 @@ pub(crate) fn fit(mut segment: Segment<'_>, most: usize) -> (String, Shed) {
             texts(segment, 256, shed);
         },
         |segment, over, shed| {
-            shed.metadata += segment.metadata.values().map(std::collections::BTreeMap::len).sum::<usize>();
+            shed.metadata += segment.metadata.values();
             segment.metadata.clear();
             metadata(segment, over, shed);
         },
         |segment, _, shed| bare(segment, shed),
     ];
-    let mut text = json(&segment);
     for step in steps {
-        if text.len() <= most {
+        if sheet.len() <= most {
             break;
         }
-        step(&mut segment, text.len() - most, &mut shed);
-        text = json(&segment);
+        step(segment, sheet.len() - most, &mut shed);
+        sheet.clear();
+        segment.write(of_resource, sheet);
     }
-    (text, shed)
+    shed
 }
 
-fn json(part: &impl Serialize) -> String {
-    // As large as most documents are.
-    let mut text = Vec::with_capacity(1024);
-    // Writing to memory: only a map with keys that are no texts could fail, and there is none.
-    let _ = serde_json::to_writer(&mut text, part);
-    String::from_utf8(text).unwrap_or_default()
+/// Bytes of a part of a document.
+fn size(write: impl FnOnce(&mut Sheet<'_>)) -> usize {
+    let mut text = Vec::new();
+    let mut sheet = Sheet::at_end_of(&mut text);
+    write(&mut sheet);
+    sheet.len()
 }
 
 fn frames(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {
@@ -107,39 +129,61 @@ fn exceptions(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {
     }
 }
 
+/// Bytes of a long text that stay.
+const KEPT: usize = 256;
+
 /// The largest values of metadata go until `over` bytes are saved; of long texts the beginning stays.
 fn metadata(segment: &mut Segment<'_>, over: usize, shed: &mut Shed) {
-    const KEPT: usize = 256;
     let mut sizes = Vec::new();
-    for (namespace, values) in &segment.metadata {
+    for (namespace, values) in &segment.metadata.others {
         for (key, value) in values {
-            sizes.push((json(value).len(), namespace.clone().into_owned(), key.clone().into_owned()));
+            sizes.push((size(|sheet| value.write(sheet)), namespace.clone().into_owned(), key.clone()));
         }
     }
     sizes.sort_by(|a, b| b.cmp(a));
     let mut saved = 0;
-    for (size, namespace, key) in sizes {
-        if saved >= over || size <= KEPT {
+    for (size_before, namespace, key) in sizes {
+        if saved >= over || size_before <= KEPT {
             break;
         }
-        let Some(values) = segment.metadata.get_mut(namespace.as_str()) else { continue };
-        let beginning = match values.get(key.as_str()) {
-            Some(Meta::Value(Value::String(text))) => Some(beginning(text, KEPT)),
-            Some(Meta::Text(text)) => Some(beginning(text, KEPT)),
-            _ => None,
-        };
-        match beginning {
-            Some(text) => {
+        let Some(values) = segment.metadata.others.get_mut(namespace.as_str()) else { continue };
+        let Ok(at) = values.binary_search_by(|(other, _)| other.cmp(&key)) else { continue };
+        let value = values.get_mut(at).map(|(_, value)| value);
+        match value {
+            Some(value @ (Meta::Value(Value::Text(_)) | Meta::Text(_))) => {
+                let text = match value {
+                    Meta::Value(Value::Text(text)) => *text,
+                    Meta::Text(text) => &**text,
+                    _ => "",
+                };
+                let (text, size_after) = shortened(text, size_before, size_before.saturating_sub(over - saved));
                 // Escapes may make a short text long.
-                saved += size.saturating_sub(json(&text).len());
-                values.insert(Cow::Owned(key), Meta::Text(Cow::Owned(text)));
+                saved += size_before.saturating_sub(size_after);
+                *value = Meta::Text(Cow::Owned(text));
             }
-            None => {
-                saved += size;
-                values.remove(key.as_str());
+            _ => {
+                saved += size_before;
+                values.remove(at);
             }
         }
         shed.metadata += 1;
+    }
+}
+
+/// The beginning of a text that has `size_before` bytes as JSON, so that it has about `wanted`, or as short as any becomes; and how
+/// many it has then.
+fn shortened(text: &str, mut size_before: usize, wanted: usize) -> (String, usize) {
+    let mut most = text.len();
+    loop {
+        // As if each character took as many bytes as the others; at least a fiftieth less than the last time.
+        let guess = u128::from(most as u64) * u128::from(wanted as u64) / u128::from(size_before.max(1) as u64);
+        most = usize::try_from(guess).unwrap_or(most).saturating_sub(8).clamp(KEPT, (most - most / 50).max(KEPT));
+        let short = beginning(text, most);
+        let after = size(|sheet| sheet.text(&short));
+        if after <= wanted || most <= KEPT {
+            return (short, after);
+        }
+        size_before = after;
     }
 }
 
@@ -185,7 +229,7 @@ fn texts(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {
         }
     }
     segment.user.iter_mut().for_each(&mut shorten);
-    for note in segment.annotations.values_mut() {
+    for (_, note) in &mut segment.annotations {
         if let Note::Text(text) = note {
             shorten(text);
         }
@@ -194,12 +238,12 @@ fn texts(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {
 
 /// Links lose their attributes, and as many go as it takes to save `over` bytes, but for the first [`LINKS`].
 fn as_many_links(segment: &mut Segment<'_>, over: usize, shed: &mut Shed) {
-    let before: usize = segment.links.iter().map(|link| json(link).len()).sum();
+    let before: usize = segment.links.iter().map(|link| size(|sheet| link.write(sheet))).sum();
     links(segment, usize::MAX, shed);
-    let mut saved = before.saturating_sub(segment.links.iter().map(|link| json(link).len()).sum());
+    let mut saved = before.saturating_sub(segment.links.iter().map(|link| size(|sheet| link.write(sheet))).sum());
     while saved < over && segment.links.len() > LINKS {
         // And its comma.
-        saved += segment.links.pop().map_or(0, |link| json(&link).len() + 1);
+        saved += segment.links.pop().map_or(0, |link| size(|sheet| link.write(sheet)) + 1);
         shed.links += 1;
     }
 }
@@ -217,10 +261,8 @@ fn links(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {
 }
 
 fn annotations(segment: &mut Segment<'_>, most: usize, shed: &mut Shed) {
-    while segment.annotations.len() > most {
-        segment.annotations.pop_last();
-        shed.annotations += 1;
-    }
+    shed.annotations += segment.annotations.len().saturating_sub(most);
+    segment.annotations.truncate(most);
 }
 
 /// Only what X-Ray needs to draw the map.

@@ -2,15 +2,17 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use proto::otlp_traces::{Span, SpanKind};
+use proto::otlp_traces::SpanKind;
 
 use crate::{
-    attributes::{Attributes, number, shown},
+    attributes::{Attributes, shown},
+    known::{Key, Keys, key, keys},
+    read::Span,
     segment::{Http, HttpRequest, HttpResponse},
 };
 
 /// Attributes that speak of HTTP: without any of them there is no block.
-const HTTP: [&str; 17] = [
+const HTTP: Keys = Keys::of([
     "http.client_ip",
     "http.host",
     "http.method",
@@ -28,9 +30,9 @@ const HTTP: [&str; 17] = [
     "url.query",
     "url.scheme",
     "user_agent.original",
-];
+]);
 /// Attributes that go into the block with them.
-const NETWORK: [&str; 10] = [
+const NETWORK: Keys = Keys::of([
     "client.address",
     "host.name",
     "net.host.name",
@@ -41,9 +43,9 @@ const NETWORK: [&str; 10] = [
     "network.peer.port",
     "server.address",
     "server.port",
-];
+]);
 /// Without one of these there is no address.
-const ADDRESS: [&str; 10] = [
+const ADDRESS: Keys = Keys::of([
     "http.url",
     "url.full",
     "http.host",
@@ -54,69 +56,78 @@ const ADDRESS: [&str; 10] = [
     "net.peer.ip",
     "network.peer.address",
     "server.address",
-];
+]);
 
 /// The block, whose attributes are taken.
-pub(crate) fn http<'a>(span: &'a Span, attributes: &mut Attributes<'a>) -> Option<Http<'a>> {
-    if !HTTP.iter().any(|key| attributes.has(key)) {
+pub(crate) fn http<'a>(
+    span: &Span<'a>,
+    attributes: &mut Attributes<'a>,
+    of_event: &mut Attributes<'a>,
+) -> Option<Http<'a>> {
+    if !attributes.has_any(HTTP) {
         return None;
     }
-    let first = |keys: &[&str]| keys.iter().find_map(|key| attributes.text(key));
+    let first = |keys: [Key; 2]| keys.into_iter().find_map(|key| attributes.text(key));
     let ip = |key| attributes.text(key).filter(|text| text.parse::<IpAddr>().is_ok());
-    let given = attributes.text("http.client_ip").or_else(|| ip("client.address"));
-    let peer = attributes.text("net.peer.ip").or_else(|| ip("network.peer.address"));
-    let url = ADDRESS.iter().any(|key| attributes.has(key)).then(|| url(span.kind(), attributes));
+    let given = attributes.text(key!("http.client_ip")).or_else(|| ip(key!("client.address")));
+    let peer = attributes.text(key!("net.peer.ip")).or_else(|| ip(key!("network.peer.address")));
+    let url = attributes.has_any(ADDRESS).then(|| url(span.kind(), attributes));
     let request = HttpRequest {
-        method: first(&["http.method", "http.request.method"]).map(Cow::Borrowed),
+        method: first(keys!["http.method", "http.request.method"]).map(Cow::Borrowed),
         url,
-        user_agent: first(&["http.user_agent", "user_agent.original"]).map(Cow::Borrowed),
+        user_agent: first(keys!["http.user_agent", "user_agent.original"]).map(Cow::Borrowed),
         client_ip: given.or(peer).map(Cow::Borrowed),
         // Not seen on the connection: somebody on the way said it.
         x_forwarded_for: given.is_some() && peer.is_none(),
     };
-    let response = HttpResponse { status: status(attributes), content_length: content_length(span, attributes) };
-    for key in HTTP.iter().chain(&NETWORK) {
-        attributes.remove(key);
-    }
+    let response =
+        HttpResponse { status: status(attributes), content_length: content_length(span, attributes, of_event) };
+    attributes.remove_all(HTTP);
+    attributes.remove_all(NETWORK);
     Some(Http { request, response })
 }
 
 /// The answer's status.
 pub(crate) fn status(attributes: &Attributes<'_>) -> Option<i64> {
-    ["http.status_code", "http.response.status_code"].into_iter().find_map(|key| attributes.number(key))
+    keys!["http.status_code", "http.response.status_code"].into_iter().find_map(|key| attributes.number(key))
 }
 
 /// The answer's size, where the span or one of its events tells it.
-fn content_length(span: &Span, attributes: &Attributes<'_>) -> Option<i64> {
+fn content_length<'a>(span: &Span<'a>, attributes: &Attributes<'a>, of_event: &mut Attributes<'a>) -> Option<i64> {
     let told = |attributes: &Attributes<'_>| {
-        let received = attributes.text("message.type") == Some("RECEIVED");
-        let keys = ["messaging.message_payload_size_bytes", "messaging.message.body.size"];
-        keys.iter().filter(|_| received).find_map(|key| attributes.number(key))
+        let received = attributes.text(key!("message.type")) == Some("RECEIVED");
+        let keys = keys!["messaging.message_payload_size_bytes", "messaging.message.body.size"];
+        keys.into_iter().filter(|_| received).find_map(|key| attributes.number(key))
     };
-    let plain = ["http.response.body.size", "http.response_content_length"];
-    let size = told(attributes).or_else(|| plain.iter().find_map(|key| attributes.get(key).and_then(number)));
-    size.or_else(|| span.events.iter().find_map(|event| told(&Attributes::of(&event.attributes))))
-        .filter(|size| *size > 0)
+    let plain = keys!["http.response.body.size", "http.response_content_length"];
+    let size = told(attributes).or_else(|| plain.into_iter().find_map(|key| attributes.number(key)));
+    let mut of_events = span.events.iter().map(|event| {
+        of_event.fill(span.of_event(event));
+        told(of_event)
+    });
+    size.or_else(|| of_events.find_map(|size| size)).filter(|size| *size > 0)
 }
 
 /// The address, assembled as the conventions for clients and servers say.
 fn url<'a>(kind: SpanKind, attributes: &Attributes<'a>) -> Cow<'a, str> {
-    let shown = |key: &&str| attributes.get(key).and_then(shown);
-    let first = |keys: &[&str]| keys.iter().find_map(shown);
-    if let Some(url) = first(&["http.url", "url.full"]) {
+    let first = |keys: &[Key]| keys.iter().find_map(|key| attributes.get(*key).and_then(shown));
+    if let Some(url) = first(&keys!["http.url", "url.full"]) {
         return url;
     }
-    let scheme = first(&["http.scheme", "url.scheme"]).unwrap_or(Cow::Borrowed("http"));
-    let (hosts, ports): (&[&str], &[&str]) = if kind == SpanKind::Server {
-        (&["http.server_name", "net.host.name", "host.name", "server.address"], &["net.host.port", "server.port"])
+    let scheme = first(&keys!["http.scheme", "url.scheme"]).unwrap_or(Cow::Borrowed("http"));
+    let (hosts, ports): (&[Key], &[Key]) = if kind == SpanKind::Server {
+        (
+            &keys!["http.server_name", "net.host.name", "host.name", "server.address"],
+            &keys!["net.host.port", "server.port"],
+        )
     } else {
         // The port of a proxy or of the resolved address is no part of the name that was asked for.
         (
-            &["net.peer.name", "server.address", "net.peer.ip", "network.peer.address"],
-            &["net.peer.port", "server.port", "network.peer.port"],
+            &keys!["net.peer.name", "server.address", "net.peer.ip", "network.peer.address"],
+            &keys!["net.peer.port", "server.port", "network.peer.port"],
         )
     };
-    let (host, port) = match first(&["http.host"]) {
+    let (host, port) = match first(&keys!["http.host"]) {
         Some(host) => (host, None),
         None => (first(hosts).unwrap_or_default(), first(ports)),
     };
@@ -132,12 +143,12 @@ fn url<'a>(kind: SpanKind, attributes: &Attributes<'a>) -> Cow<'a, str> {
         url.push(':');
         url.push_str(&port);
     }
-    if let Some(target) = first(&["http.target"]) {
+    if let Some(target) = first(&keys!["http.target"]) {
         url.push_str(&target);
         return Cow::Owned(url);
     }
-    url.push_str(first(&["url.path"]).as_deref().unwrap_or("/"));
-    if let Some(query) = first(&["url.query"]) {
+    url.push_str(first(&keys!["url.path"]).as_deref().unwrap_or("/"));
+    if let Some(query) = first(&keys!["url.query"]) {
         if !query.starts_with('?') {
             url.push('?');
         }

@@ -1,14 +1,14 @@
-//! Ids: X-Ray's form of trace and span ids, and ids for what has none.
+//! Ids of traces and spans, and ids for what has none.
 //!
 //! It keeps true: an id that is made up follows from the span's own ids, so the same span has the same ones each time.
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use crate::sheet::hexadecimal;
 
 /// A span's id: 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Id([u8; 8]);
+pub struct Id([u8; 8]);
 
 impl Id {
     /// `None`: not eight bytes, or all zero, which OTLP calls invalid.
@@ -17,11 +17,13 @@ impl Id {
         (id != [0; 8]).then_some(Self(id))
     }
 
-    fn digits(self) -> [u8; 16] {
-        let mut digits = [0; 16];
-        // Twice as many digits as bytes.
-        let _ = hex::encode_to_slice(self.0, &mut digits);
-        digits
+    /// Whether it is written so.
+    pub fn is(&self, text: &str) -> bool {
+        self.to_string() == text
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 8] {
+        &self.0
     }
 
     /// The `number`th id that is made up for a span.
@@ -39,7 +41,9 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
+        let mut digits = Vec::with_capacity(16);
+        hexadecimal(&self.0, &mut digits);
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 
@@ -49,21 +53,9 @@ impl fmt::Debug for Id {
     }
 }
 
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
-    }
-}
-
-/// `1-<8 digits>-<24 digits>`. `None`: not sixteen bytes, or all zero.
-pub(crate) fn trace_id(bytes: &[u8]) -> Option<String> {
-    if bytes.len() != 16 || bytes.iter().all(|byte| *byte == 0) {
-        return None;
-    }
-    let mut digits = [0; 32];
-    let _ = hex::encode_to_slice(bytes, &mut digits);
-    let (first, rest) = std::str::from_utf8(&digits).ok()?.split_at(8);
-    Some(["1-", first, "-", rest].concat())
+/// `None`: not sixteen bytes, or all zero.
+pub(crate) fn trace_id(bytes: &[u8]) -> Option<&[u8; 16]> {
+    <&[u8; 16]>::try_from(bytes).ok().filter(|id| **id != [0; 16])
 }
 
 #[cfg(test)]
@@ -71,9 +63,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_id_is_cut_after_its_first_four_bytes() {
-        let bytes = hex::decode("58406520a006649127e371903a2de979").unwrap();
-        assert_eq!(trace_id(&bytes).unwrap(), "1-58406520-a006649127e371903a2de979");
+    fn a_trace_id_has_sixteen_bytes_that_are_not_all_zero() {
+        assert_eq!(trace_id(&[1; 16]), Some(&[1; 16]));
         for wrong in [&[][..], &[1; 15], &[1; 17], &[0; 16], &[1; 3]] {
             assert_eq!(trace_id(wrong), None, "{wrong:?}");
         }

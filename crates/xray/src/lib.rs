@@ -1,8 +1,9 @@
 //! OTLP spans as X-Ray segment documents: pure functions, no IO, no clock, no randomness.
 //!
 //! ```text
+//! ExportTraceServiceRequest, encoded + Options -> [`Reading`]: span after span at the end of a list of bytes
 //! Resource -> Place (origin, account, ec2 | ecs | eks | elastic_beanstalk, log groups, sdk: once for all of its spans)
-//! Span + Place + Options -> [`Document`]s: one, or two for a local root that calls away
+//! Span + Place -> Segment, borrowed from the request -> text of JSON within a text of JSON, in one pass
 //! ```
 //!
 //! The rules are those of AWS's OpenTelemetry exporter (awsxrayexporter) and of the segment document schema ("AWS X-Ray
@@ -15,9 +16,10 @@
 //!
 //! Invariants:
 //! - a document is valid JSON of at most [`Options::max_bytes`] bytes, whatever the span; what had to go for it is in
-//!   [`Document::shed`];
+//!   [`Made::shed`];
 //! - the same span gives the same document, made-up ids included, so that one that is sent twice is stored once;
-//! - nothing in a span makes it panic or recurse deeper than the span's decoder allows.
+//! - nothing in a span makes it panic or recurse deeper than protobuf's own readers allow;
+//! - an ordinary span takes no memory of its own but for what is written.
 
 #![cfg_attr(
     not(test),
@@ -36,14 +38,20 @@ mod cause;
 mod fit;
 mod http;
 mod id;
+mod known;
+mod metadata;
 mod name;
 mod notes;
 mod place;
+mod read;
 mod segment;
+mod sheet;
 mod span;
 mod sql;
 mod stack;
+mod wire;
+mod write;
 
 pub use fit::Shed;
-pub use place::Place;
-pub use span::{Document, Options, Refusal, documents};
+pub use id::Id;
+pub use span::{Made, Options, Reading, Refusal};

@@ -2,10 +2,15 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use proto::otlp_traces::{Span, SpanKind};
+use proto::otlp_traces::SpanKind;
 use regex::Regex;
 
-use crate::{attributes::Attributes, place::Place};
+use crate::{
+    attributes::Attributes,
+    known::{key, keys},
+    place::Place,
+    read::Span,
+};
 
 /// Letters, digits, space and `_.:/%&#=+-@` (X-Ray developer guide, "segment documents"); as the exporter reads it.
 static REFUSED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[^ 0-9\p{L}_.:/%&#=+\-@]").ok());
@@ -13,41 +18,43 @@ static REFUSED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[^ 0-9\p
 const LONGEST: usize = 200;
 
 pub(crate) fn is_aws_api(attributes: &Attributes<'_>) -> bool {
-    attributes.text("rpc.system") == Some("aws-api") || attributes.text("rpc.system.name") == Some("aws-api")
+    attributes.text(key!("rpc.system")) == Some("aws-api")
+        || attributes.text(key!("rpc.system.name")) == Some("aws-api")
 }
 
 /// The name and, unless it is one's own, whose it is: `aws` or `remote`.
 pub(crate) fn name<'a>(
-    span: &'a Span,
+    span: &Span<'a>,
     attributes: &Attributes<'a>,
     place: &Place<'a>,
 ) -> (Cow<'a, str>, Option<&'static str>) {
     let kind = span.kind();
     let text = |key| attributes.text(key);
-    let is_local_root = text("aws.span.kind") == Some("LOCAL_ROOT");
+    let is_local_root = text(key!("aws.span.kind")) == Some("LOCAL_ROOT");
     let mut namespace = is_aws_api(attributes).then_some("aws");
     let by_role = match kind {
-        SpanKind::Server => text("aws.local.service"),
-        SpanKind::Internal if is_local_root => text("aws.local.service"),
+        SpanKind::Server => text(key!("aws.local.service")),
+        SpanKind::Internal if is_local_root => text(key!("aws.local.service")),
         SpanKind::Client | SpanKind::Producer | SpanKind::Consumer => {
-            text("aws.remote.service").map(|name| bare_service(name, attributes))
+            text(key!("aws.remote.service")).map(|name| bare_service(name, attributes))
         }
         SpanKind::Internal | SpanKind::Unspecified => None,
     };
-    let database = || text("db.name").or_else(|| text("db.namespace")).map(|name| database_name(name, attributes));
-    let name = if let Some(name) = by_role.or_else(|| text("peer.service")) {
+    let database =
+        || text(key!("db.name")).or_else(|| text(key!("db.namespace"))).map(|name| database_name(name, attributes));
+    let name = if let Some(name) = by_role.or_else(|| text(key!("peer.service"))) {
         Cow::Borrowed(name)
-    } else if let Some(service) = text("aws.service") {
+    } else if let Some(service) = text(key!("aws.service")) {
         namespace = Some("aws");
         Cow::Borrowed(service)
     } else if let Some(name) = database() {
         name
     } else {
         let own = if kind == SpanKind::Server { place.service_name } else { None };
-        let elsewhere = ["rpc.service", "http.host", "net.peer.name"].into_iter().find_map(text);
+        let elsewhere = keys!["rpc.service", "http.host", "net.peer.name"].into_iter().find_map(text);
         // What newer conventions call `net.peer.name`; of a server span it is the server itself.
-        let server = || if kind == SpanKind::Client { text("server.address") } else { None };
-        Cow::Borrowed(own.or(elsewhere).or_else(server).unwrap_or(&span.name))
+        let server = || if kind == SpanKind::Client { text(key!("server.address")) } else { None };
+        Cow::Borrowed(own.or(elsewhere).or_else(server).unwrap_or(span.name))
     };
     if namespace.is_none() && kind == SpanKind::Client {
         namespace = Some("remote");
@@ -65,7 +72,7 @@ pub(crate) fn bare_service<'a>(name: &'a str, attributes: &Attributes<'_>) -> &'
 
 /// `<database>@<host>`.
 fn database_name<'a>(name: &'a str, attributes: &Attributes<'a>) -> Cow<'a, str> {
-    match attributes.text("db.connection_string").and_then(host) {
+    match attributes.text(key!("db.connection_string")).and_then(host) {
         Some(host) => Cow::Owned(format!("{name}@{host}")),
         None => Cow::Borrowed(name),
     }
@@ -85,10 +92,16 @@ fn host(url: &str) -> Option<&str> {
 
 /// A name as X-Ray takes it; `span` where nothing is left.
 pub(crate) fn clean(name: Cow<'_, str>) -> Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" _.:/%&#=+-@".contains(&byte);
-    let name = match &*REFUSED {
-        Some(refused) if !name.bytes().all(plain) => Cow::Owned(refused.replace_all(&name, "").into_owned()),
-        _ => name,
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b' ' | b'_' | b'.' | b':' | b'/' | b'%' | b'&' | b'#' | b'=' | b'+' | b'-' | b'@')
+    };
+    let name = if name.bytes().all(plain) {
+        name
+    } else if name.is_ascii() {
+        Cow::Owned(name.chars().filter(|c| u8::try_from(*c).is_ok_and(plain)).collect())
+    } else {
+        REFUSED.as_ref().map(|refused| Cow::Owned(refused.replace_all(&name, "").into_owned())).unwrap_or(name)
     };
     if name.trim().is_empty() {
         return Cow::Borrowed("span");

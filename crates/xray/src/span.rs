@@ -1,21 +1,25 @@
-//! A span as its documents.
+//! A received request's spans, one after the other, as their documents.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
-use proto::otlp_traces::{Span, SpanKind};
+use proto::otlp_traces::SpanKind;
 
 use crate::{
-    attributes::{Attributes, Plain},
+    attributes::Attributes,
     aws::aws,
     cause::{cause, ending},
     fit::{Shed, fit},
     http,
     id::{Id, trace_id},
+    known::{Keys, key},
+    metadata::{Annotations, Meta, Metadata, Name, Values},
     name::{bare_service, clean, name},
     notes::{index_taken, note},
     place::Place,
-    segment::{Meta, Segment, SpanLink},
+    read::{Span, Value, resource},
+    segment::{Aws, Segment, SpanLink},
     sql::sql,
+    wire::{Broken, Fields, Wire},
 };
 
 /// What a person may choose.
@@ -38,12 +42,14 @@ impl Default for Options {
     }
 }
 
-/// A segment document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
-    /// Of the segment: 16 hexadecimal digits, as X-Ray names the ones it does not take.
-    pub id: String,
-    pub json: String,
+/// A span that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// The segment's, as X-Ray names the ones it does not take.
+    pub id: Id,
+    /// Of a second document: a local root (`aws.span.kind`) that is a call to another service, whose own segment had to be
+    /// made up.
+    pub second: Option<Id>,
     /// What had to go to make it fit.
     pub shed: Shed,
 }
@@ -57,72 +63,161 @@ pub enum Refusal {
     SpanId,
     #[error("a span has no start time")]
     StartTime,
+    /// There is nothing more after this.
+    #[error("a request cannot be decoded from here on")]
+    Undecodable,
+}
+
+impl From<Broken> for Refusal {
+    fn from(_: Broken) -> Self {
+        Self::Undecodable
+    }
 }
 
 /// Attributes that speak of the one that is called, not of the caller.
-const OF_REMOTE: [&str; 4] = ["aws.remote.service", "aws.remote.operation", "remoteTarget", "K8s.RemoteNamespace"];
+const OF_REMOTE: Keys = Keys::of(["aws.remote.service", "aws.remote.operation", "remoteTarget", "K8s.RemoteNamespace"]);
 
-/// The documents of a span: one; two for a local root (`aws.span.kind`) that is a call to another service, whose own
-/// segment has to be made up.
-///
-/// # Errors
-/// A span that X-Ray could not place.
-pub fn documents<'a>(span: &'a Span, place: &'a Place<'a>, options: &'a Options) -> Result<Vec<Document>, Refusal> {
-    let trace = trace_id(&span.trace_id).ok_or(Refusal::TraceId)?;
-    let id = Id::of(&span.span_id).ok_or(Refusal::SpanId)?;
-    if span.start_time_unix_nano == 0 {
-        return Err(Refusal::StartTime);
+/// See the file's head. It takes memory once, for its largest span.
+pub struct Reading<'a> {
+    options: &'a Options,
+    /// What is left of the request, of the resource's group and of the scope.
+    groups: Fields<'a>,
+    scopes: Fields<'a>,
+    spans: Fields<'a>,
+    place: Place<'a>,
+    room: Room<'a>,
+}
+
+/// Lists that are used again for each span.
+#[derive(Default)]
+struct Room<'a> {
+    span: Span<'a>,
+    attributes: Attributes<'a>,
+    of_event: Attributes<'a>,
+    annotations: Annotations<'a>,
+    metadata: Values<'a>,
+}
+
+impl std::fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("options", self.options).finish_non_exhaustive()
     }
-    let attributes = Attributes::of(&span.attributes);
-    let parent = Id::of(&span.parent_span_id);
-    let kind = span.kind();
-    let is_local_root = attributes.text("aws.span.kind") == Some("LOCAL_ROOT");
-    let calls_away = !matches!(kind, SpanKind::Server | SpanKind::Internal);
-    let draft = Draft { span, place, options, trace: &trace };
-    let document = |segment: Segment<'_>| {
-        let id = segment.id.to_string();
-        let (json, shed) = fit(segment, options.max_bytes);
-        Document { id, json, shed }
-    };
-    if is_local_root && calls_away {
-        let service = Id::made(&span.trace_id, &span.span_id, 0);
-        let dependency = draft.dependency(id, service, attributes.clone());
-        let service = draft.service(service, parent, attributes);
-        return Ok(vec![document(dependency), document(service)]);
+}
+
+impl<'a> Reading<'a> {
+    /// Of an `ExportTraceServiceRequest`.
+    pub fn of(request: &'a [u8], options: &'a Options) -> Self {
+        let (scopes, spans) = (Fields::default(), Fields::default());
+        let place = Place::of(Attributes::default(), options);
+        Self { options, groups: Fields::of(request), scopes, spans, place, room: Room::default() }
     }
-    let is_segment = is_local_root || kind == SpanKind::Server || parent.is_none();
-    let remote = attributes.text("aws.remote.service").is_some();
-    let mut segment = draft.segment(id, parent, is_segment, attributes);
-    if is_local_root {
-        segment.namespace = None;
-    } else if calls_away && kind != SpanKind::Unspecified && !is_segment && remote {
-        segment.namespace = segment.namespace.or(Some("remote"));
+
+    /// Writes the next span at the end of `text`: one document, or two with a comma between them, each as a text of JSON.
+    /// `None`: there is no further one. Where it is refused, nothing was written.
+    pub fn next(&mut self, text: &mut Vec<u8>) -> Option<Result<Made, Refusal>> {
+        let made = self.next_span().transpose()?.and_then(|span| self.write(span, text));
+        if made == Err(Refusal::Undecodable) {
+            (self.groups, self.scopes, self.spans) = (Fields::default(), Fields::default(), Fields::default());
+        }
+        Some(made)
     }
-    Ok(vec![document(segment)])
+
+    fn next_span(&mut self) -> Result<Option<&'a [u8]>, Refusal> {
+        loop {
+            if let Some(span) = next_message(&mut self.spans, 2)? {
+                return Ok(Some(span));
+            }
+            if let Some(scope) = next_message(&mut self.scopes, 2)? {
+                self.spans = Fields::of(scope);
+            } else if let Some(group) = next_message(&mut self.groups, 1)? {
+                // The resource may stand behind its spans.
+                self.place = Place::of(resource(group)?, self.options);
+                self.scopes = Fields::of(group);
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &'a [u8], text: &mut Vec<u8>) -> Result<Made, Refusal> {
+        let Self { options, place, room, .. } = self;
+        let Room { span, attributes, of_event, annotations, metadata } = room;
+        span.read(bytes, attributes)?;
+        let trace = trace_id(span.trace_id).ok_or(Refusal::TraceId)?;
+        let id = Id::of(span.span_id).ok_or(Refusal::SpanId)?;
+        if span.start_time_unix_nano == 0 {
+            return Err(Refusal::StartTime);
+        }
+        let mut draft = Draft { span, place, options, trace, of_event, annotations, metadata };
+        let parent = Id::of(span.parent_span_id);
+        let kind = span.kind();
+        let is_local_root = attributes.text(key!("aws.span.kind")) == Some("LOCAL_ROOT");
+        let calls_away = !matches!(kind, SpanKind::Server | SpanKind::Internal);
+        if is_local_root && calls_away {
+            let service = Id::made(span.trace_id, span.span_id, 0);
+            let dependency = draft.dependency(id, service, attributes);
+            let first = draft.put(dependency, text);
+            text.push(b',');
+            attributes.anew(OF_REMOTE);
+            let segment = draft.service(service, parent, attributes);
+            let shed = draft.put(segment, text);
+            return Ok(Made { id, second: Some(service), shed: first.and(&shed) });
+        }
+        let is_segment = is_local_root || kind == SpanKind::Server || parent.is_none();
+        let remote = attributes.text(key!("aws.remote.service")).is_some();
+        let mut segment = draft.segment(id, parent, is_segment, attributes);
+        if is_local_root {
+            segment.namespace = None;
+        } else if calls_away && kind != SpanKind::Unspecified && !is_segment && remote {
+            segment.namespace = segment.namespace.or(Some("remote"));
+        }
+        Ok(Made { id, second: None, shed: draft.put(segment, text) })
+    }
+}
+
+/// The next field with this number, which is a message.
+fn next_message<'a>(fields: &mut Fields<'a>, wanted: u64) -> Result<Option<&'a [u8]>, Broken> {
+    for field in fields {
+        match field? {
+            (number, Wire::Bytes(message)) if number == wanted => return Ok(Some(message)),
+            (number, _) if number == wanted => return Err(Broken),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// What all documents of a span are made of.
-struct Draft<'a> {
-    span: &'a Span,
-    place: &'a Place<'a>,
+struct Draft<'s, 'a> {
+    span: &'s Span<'a>,
+    place: &'s Place<'a>,
     options: &'a Options,
-    trace: &'a str,
+    trace: &'a [u8; 16],
+    of_event: &'s mut Attributes<'a>,
+    annotations: &'s mut Annotations<'a>,
+    metadata: &'s mut Values<'a>,
 }
 
-impl<'a> Draft<'a> {
-    fn segment(&self, id: Id, parent: Option<Id>, is_segment: bool, mut attributes: Attributes<'a>) -> Segment<'a> {
-        let Self { span, place, options, trace } = *self;
-        let all = attributes.clone();
-        let (name, namespace) = name(span, &all, place);
-        let ending = ending(span, http::status(&all));
-        let http = http::http(span, &mut attributes);
-        let cause = cause(span, &mut attributes, place);
-        let aws = aws(&mut attributes, place);
-        let sql = sql(span, &mut attributes);
+impl<'a> Draft<'_, 'a> {
+    fn segment(
+        &mut self,
+        id: Id,
+        parent: Option<Id>,
+        is_segment: bool,
+        attributes: &mut Attributes<'a>,
+    ) -> Segment<'a> {
+        let Self { span, place, options, trace, .. } = *self;
+        let (name, namespace) = name(span, attributes, place);
+        let ending = ending(span, http::status(attributes));
+        let http = http::http(span, attributes, self.of_event);
+        let cause = cause(span, attributes, self.of_event, place);
+        let aws = aws(attributes, place);
+        let sql = sql(span, attributes);
         let in_progress = span.end_time_unix_nano == 0
-            || matches!(attributes.take("aws.xray.inprogress"), Some(proto::otlp_common::Value::Bool(true)));
+            || matches!(attributes.take(key!("aws.xray.inprogress")), Some(Value::Bool(true)));
         // A clock that was set back during the call.
         let end = span.end_time_unix_nano.max(span.start_time_unix_nano);
+        let metadata = Metadata { default: std::mem::take(self.metadata), ..Metadata::default() };
         let mut segment = Segment {
             name,
             id,
@@ -130,9 +225,8 @@ impl<'a> Draft<'a> {
             parent_id: parent,
             kind: (!is_segment).then_some("subsegment"),
             namespace,
-            start_time: seconds(span.start_time_unix_nano),
-            end_time: (!in_progress).then(|| seconds(end)),
-            in_progress,
+            start: span.start_time_unix_nano,
+            end: (!in_progress).then_some(end),
             error: ending.error,
             throttle: ending.throttle,
             fault: ending.fault,
@@ -144,22 +238,20 @@ impl<'a> Draft<'a> {
             sql,
             cause: cause.cause,
             links: links(span),
-            annotations: BTreeMap::new(),
-            metadata: BTreeMap::new(),
+            annotations: std::mem::take(self.annotations),
+            metadata,
         };
         if let Some(stack) = cause.unread_stack {
-            let default = segment.metadata.entry(Cow::Borrowed("default")).or_default();
-            default.insert(Cow::Borrowed("exception.stacktrace"), Meta::Text(Cow::Borrowed(stack)));
+            segment.metadata.default.push((Name::Own("exception.stacktrace"), Meta::Text(Cow::Borrowed(stack))));
         }
-        let resource = if is_segment { place.prefixed.as_slice() } else { &[] };
-        note(&mut segment, attributes, resource, options);
-        index_taken(&mut segment, &all, options);
+        note(&mut segment, attributes, is_segment.then_some(&place.attributes), options);
+        index_taken(&mut segment, attributes, options);
         segment
     }
 
     /// The call of a local root: a subsegment of the service's segment.
-    fn dependency(&self, id: Id, service: Id, attributes: Attributes<'a>) -> Segment<'a> {
-        let remote = attributes.text("aws.remote.service").map(|name| bare_service(name, &attributes));
+    fn dependency(&mut self, id: Id, service: Id, attributes: &mut Attributes<'a>) -> Segment<'a> {
+        let remote = attributes.text(key!("aws.remote.service")).map(|name| bare_service(name, attributes));
         let mut segment = self.segment(id, Some(service), false, attributes);
         segment.namespace = segment.namespace.or(Some("remote"));
         if let Some(name) = remote {
@@ -172,42 +264,40 @@ impl<'a> Draft<'a> {
     }
 
     /// The segment of a local root's own service, which has none of the call's particulars.
-    fn service(&self, id: Id, parent: Option<Id>, mut attributes: Attributes<'a>) -> Segment<'a> {
-        OF_REMOTE.iter().for_each(|key| attributes.remove(key));
-        let own = attributes.text("aws.local.service");
+    fn service(&mut self, id: Id, parent: Option<Id>, attributes: &mut Attributes<'a>) -> Segment<'a> {
+        let own = attributes.text(key!("aws.local.service"));
         let mut segment = self.segment(id, parent, true, attributes);
         if let Some(name) = own.or(self.place.service_name) {
             segment.name = clean(Cow::Borrowed(name));
         }
         segment.http = None;
         segment.namespace = None;
-        if let Some(aws) = segment.aws.take() {
-            segment.aws = Some(crate::segment::Aws { place: aws.place, ..crate::segment::Aws::default() });
-        }
-        for values in segment.metadata.values_mut() {
-            values.retain(|key, _| key.starts_with("otel.resource."));
-        }
-        segment.metadata.retain(|_, values| !values.is_empty());
+        segment.aws = segment.aws.map(|_| Aws::default());
+        segment.metadata.keep_resource();
         if self.span.kind() != SpanKind::Consumer {
             segment.links.clear();
         }
         segment
     }
+
+    /// Writes it, and takes its lists back.
+    fn put(&mut self, mut segment: Segment<'a>, text: &mut Vec<u8>) -> Shed {
+        text.push(b'"');
+        let shed = fit(&mut segment, self.place.aws.as_ref(), self.options.max_bytes, text);
+        text.push(b'"');
+        let Segment { mut annotations, metadata: Metadata { default: mut metadata, .. }, .. } = segment;
+        annotations.clear();
+        metadata.clear();
+        (*self.annotations, *self.metadata) = (annotations, metadata);
+        shed
+    }
 }
 
 /// Links to what has valid ids.
-fn links(span: &Span) -> Vec<SpanLink<'_>> {
-    let link = |link: &'_ proto::otlp_traces::Link| Some((trace_id(&link.trace_id)?, Id::of(&link.span_id)?));
-    let links = span.links.iter().filter_map(|one| {
-        let (trace_id, id) = link(one)?;
-        let attributes = Attributes::of(&one.attributes);
-        let attributes = attributes.iter().map(|(key, value)| (key, Plain(value))).collect();
-        Some(SpanLink { trace_id, id, attributes })
+fn links<'a>(span: &Span<'a>) -> Vec<SpanLink<'a>> {
+    let links = span.links.iter().filter_map(|link| {
+        let (trace_id, id) = (trace_id(link.trace_id)?, Id::of(link.span_id)?);
+        Some(SpanLink { trace_id, id, attributes: Attributes::of(span.of_link(link)) })
     });
     links.collect()
-}
-
-/// Microseconds are what a double holds of today's times, and what X-Ray asks for.
-fn seconds(nanoseconds: u64) -> f64 {
-    (nanoseconds / 1000) as f64 / 1e6
 }

@@ -2,13 +2,13 @@
 
 mod fixture;
 
-use fixture::{all_with, exception, one, one_with, pair, span};
+use fixture::{all_with, documents, exception, one, one_with, pair, span};
 use proto::{
     otlp_common::{AnyValue, ArrayValue, KeyValueList, Value as Any},
-    otlp_traces::{Event, Link, ResourceSpans, Span, SpanKind, Status, StatusCode},
+    otlp_traces::{Event, Link, Span, SpanKind, Status, StatusCode},
 };
 use serde_json::{Value, json};
-use xray::{Options, Place, Refusal, documents};
+use xray::{Options, Refusal};
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -544,6 +544,40 @@ fn a_local_root_that_calls_away_is_a_service_and_its_dependency() {
 }
 
 #[test]
+fn a_connection_string_names_the_server_and_no_password() {
+    let connected = |attributes: &[(&str, &str)]| {
+        let attributes = attributes.iter().map(|(key, value)| pair(key, *value));
+        let attributes = attributes.chain([pair("db.system", "mysql"), pair("db.namespace", "n")]).collect();
+        let document = one(&span(SpanKind::Client, true, attributes), vec![]);
+        document["sql"]["connection_string"].as_str().unwrap().strip_suffix("/n").unwrap().to_owned()
+    };
+    for (given, shown) in [
+        ("mysql://db:3306", "mysql://db:3306"),
+        ("mysql://shop@db:3306", "mysql://shop@db:3306"),
+        ("mysql://shop:hidden@db:3306", "mysql://shop@db:3306"),
+        ("jdbc:postgresql://shop:hid@den@db/x", "jdbc:postgresql://shop@db/x"),
+        ("jdbc:mysql://db/x?user=u&password=hidden&ssl=true", "jdbc:mysql://db/x?user=u&ssl=true"),
+        ("jdbc:mysql://db/x?user=u&password=hidden", "jdbc:mysql://db/x?user=u"),
+        ("Server=db;Uid=u;Pwd=hidden;Pooling=1", "Server=db;Uid=u;Pooling=1"),
+        ("Server=db;PASSWORD = \"hid;den\";Uid=u", "Server=db;Uid=u"),
+        ("Server=db;Password='hid den", "Server=db"),
+        ("host=db password=hidden user=u passwd=hidden", "host=db user=u"),
+        ("jdbc:sqlserver://db;password={hid;den};user=u", "jdbc:sqlserver://db;user=u"),
+        ("jdbc:oracle:thin:scott/hidden@//db:1521/x", "jdbc:oracle:thin:scott@//db:1521/x"),
+        ("shop:hidden@tcp(db:3306)/x", "shop@tcp(db:3306)/x"),
+        ("nopassword=1;passwords=2", "nopassword=1;passwords=2"),
+        ("Pwd=hidden", ""),
+    ] {
+        assert_eq!(connected(&[("db.connection_string", given)]), shown, "{given}");
+    }
+    assert_eq!(connected(&[]), "localhost");
+    assert_eq!(connected(&[("server.address", "db2")]), "db2");
+    assert_eq!(connected(&[("server.address", "db2"), ("server.port", "3306")]), "db2:3306");
+    assert_eq!(connected(&[("server.address", "::1"), ("server.port", "3306")]), "[::1]:3306");
+    assert_eq!(connected(&[("server.address", "db2"), ("db.connection_string", "db3")]), "db3");
+}
+
+#[test]
 fn a_span_that_has_not_ended_is_in_progress() {
     let mut span = span(SpanKind::Server, false, vec![]);
     span.end_time_unix_nano = 0;
@@ -561,11 +595,10 @@ fn spans_that_x_ray_cannot_place_are_refused() {
     let refusal = |change: fn(&mut Span)| {
         let mut span = span(SpanKind::Server, false, vec![]);
         change(&mut span);
-        let (group, options) = (ResourceSpans::default(), Options::default());
-        documents(&span, &Place::of(&group, &options), &options).unwrap_err()
+        documents(&span, vec![], &Options::default()).err()
     };
-    assert_eq!(refusal(|span| span.trace_id = vec![1; 8]), Refusal::TraceId);
-    assert_eq!(refusal(|span| span.trace_id = vec![0; 16]), Refusal::TraceId);
-    assert_eq!(refusal(|span| span.span_id.clear()), Refusal::SpanId);
-    assert_eq!(refusal(|span| span.start_time_unix_nano = 0), Refusal::StartTime);
+    assert_eq!(refusal(|span| span.trace_id = vec![1; 8]), Some(Refusal::TraceId));
+    assert_eq!(refusal(|span| span.trace_id = vec![0; 16]), Some(Refusal::TraceId));
+    assert_eq!(refusal(|span| span.span_id.clear()), Some(Refusal::SpanId));
+    assert_eq!(refusal(|span| span.start_time_unix_nano = 0), Some(Refusal::StartTime));
 }

@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use fixture::{all_with, exception, pair, span};
+use fixture::{all_with, documents, exception, pair, span};
 use proptest::prelude::*;
 use proto::{
     otlp_common::{AnyValue, ArrayValue, KeyValue, KeyValueList, Value as Any},
@@ -54,6 +54,28 @@ fn long_queries_and_many_annotations_are_cut_and_counted() {
     let options = Options { annotate_all: true, max_bytes: SMALL, ..Options::default() };
     let documents = all_with(&span(SpanKind::Client, true, attributes), vec![], &options);
     assert!(documents[0].json.len() <= SMALL && documents[0].shed.annotations > 0);
+}
+
+#[test]
+fn of_what_is_too_large_no_more_goes_than_has_to() {
+    for piece in ["plain text ", "\"\\", "\u{1}", "ü\"\n"] {
+        let long =
+            |times: usize| (0..40).map(move |n| pair(&format!("key{n:02}"), piece.repeat(times).as_str())).collect();
+        for times in [300, 1000, 20_000] {
+            let attributes: Vec<KeyValue> = long(times);
+            let before: usize = attributes.len() * serde_json::to_string(&piece.repeat(times)).unwrap().len();
+            let (document, shed) = shed_of(&span(SpanKind::Client, true, attributes), vec![], 64_000);
+            let len = document.to_string().len();
+            assert!(len > 63_000 || before < 64_000, "{len} bytes are left of {before}, {shed:?}");
+            assert_eq!(document["metadata"]["default"].as_object().unwrap().len(), 40);
+        }
+    }
+    // One that is longer than all others loses most.
+    let attributes = vec![pair("short", "s".repeat(2000).as_str()), pair("long", "l".repeat(100_000).as_str())];
+    let (document, shed) = shed_of(&span(SpanKind::Client, true, attributes), vec![], 64_000);
+    assert_eq!((shed.metadata, shed.total()), (1, 1));
+    assert_eq!(document["metadata"]["default"]["short"].as_str().unwrap().len(), 2000);
+    assert!(document["metadata"]["default"]["long"].as_str().unwrap().len() > 61_000);
 }
 
 #[test]
@@ -202,12 +224,7 @@ proptest! {
         max_bytes in prop_oneof![Just(64_000usize), 2048..20_000usize],
     ) {
         let options = Options { annotate_all, max_bytes, annotations: vec!["http.url".into()], log_groups: vec!["g".into()] };
-        let group = proto::otlp_traces::ResourceSpans {
-            resource: Some(proto::otlp_common::Resource { attributes: resource, ..Default::default() }),
-            ..Default::default()
-        };
-        let place = xray::Place::of(&group, &options);
-        if let Ok(documents) = xray::documents(&span, &place, &options) {
+        if let Ok(documents) = documents(&span, resource, &options) {
             prop_assert!((1..=2).contains(&documents.len()));
             for document in documents {
                 prop_assert!(document.json.len() <= max_bytes, "{} bytes", document.json.len());

@@ -198,7 +198,7 @@ mod test {
         assert_eq!(suggest(shape, "metrics_paht"), "did you mean `metrics_path`?");
         assert_eq!(
             suggest(shape, "write_relabel_configs"),
-            "this key belongs in `remote_write[]`; check the indentation"
+            "this key belongs in `remote_write[]` or `clients[]`; check the indentation"
         );
         assert!(suggest(shape, "zzz").starts_with("keys of `scrape_configs[]` are"));
     }

@@ -102,6 +102,7 @@ fn destination(plan: &DestinationPlan) -> Map {
         map.word("drop_rate_limited_batches", true);
     }
     map.put("external_labels", labels(Some(&config.external_labels)));
+    map.put("write_relabel_configs", rules(&config.write_relabel));
     if let Some(config) = &plan.identity {
         map.always("sigv4", identity(config));
     }

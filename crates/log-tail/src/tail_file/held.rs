@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{BATCH, Desk, MOST_HELD, TailFile, Turn, Until, gone, read_at, take};
+use super::{Desk, MOST_HELD, TailFile, Turn, Until, gone, is_full, read_at, take};
 use crate::{lines::Counts, record::hash, staged::Staged};
 
 impl TailFile {
@@ -29,10 +29,11 @@ impl TailFile {
     /// How the turn ends if no line may be taken now.
     pub(super) fn pause(&self, desk: &Desk, now_ns: i64) -> Option<Turn> {
         let staged = self.staged.as_ref();
-        let until_ns = staged.and_then(|staged| staged.waits(now_ns)).max(Some(self.wait_ns));
+        let own_ns = if self.farewell { 0 } else { self.wait_ns };
+        let until_ns = staged.and_then(|staged| staged.waits(now_ns)).max(Some(own_ns));
         match until_ns.filter(|until| *until > now_ns) {
             Some(until_ns) => Some(Turn::Waits(until_ns)),
-            None if desk.batch.bytes() >= BATCH || staged.is_some_and(|staged| staged.is_waiting()) => Some(Turn::More),
+            None if is_full(desk.batch.bytes()) || staged.is_some_and(|staged| staged.is_waiting()) => Some(Turn::More),
             None => None,
         }
     }

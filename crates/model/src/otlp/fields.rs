@@ -53,7 +53,20 @@ pub fn fields(message: &[u8]) -> Fields<'_> {
 }
 
 impl<'a> Fields<'a> {
-    #[inline]
+    /// Most fields: of a number below 16, with text, bytes or a message of less than 128 bytes.
+    #[inline(always)]
+    fn short(&mut self) -> Option<Field<'a>> {
+        let before = self.cursor.rest();
+        let [key @ 0x08..=0x7f, len @ 0..=0x7f, rest @ ..] = before else { return None };
+        if key & 7 != 2 {
+            return None;
+        }
+        let (bytes, rest) = rest.split_at_checked(usize::from(*len))?;
+        self.cursor = Cursor::new(rest, PART);
+        let (raw, _) = before.split_at_checked(bytes.len() + 2)?;
+        Some(Field { tag: u32::from(key >> 3), value: Value::Bytes(bytes), raw })
+    }
+
     fn read(&mut self) -> Result<Field<'a>, ModelError> {
         let before = self.cursor.rest();
         let key = self.cursor.varint()?;
@@ -82,6 +95,9 @@ impl<'a> Iterator for Fields<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.cursor.is_empty() {
             return None;
+        }
+        if let Some(field) = self.short() {
+            return Some(Ok(field));
         }
         let field = self.read();
         if field.is_err() {

@@ -51,7 +51,7 @@ const SPAN_ID: Kind = Id("a span id", 8);
 
 macro_rules! messages {
     ($($ident:ident $name:literal [$($kind:expr),* $(,)?];)*) => {
-        $(static $ident: Message = Message { name: $name, fields: &[$($kind),*] };)*
+        $(pub(super) static $ident: Message = Message { name: $name, fields: &[$($kind),*] };)*
     };
 }
 

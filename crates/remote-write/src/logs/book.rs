@@ -2,36 +2,32 @@
 //!
 //! It keeps true: a line is booked once; what is booked here sums to the lots' items when a group is through.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 
 use super::{
     head::Address,
-    metrics::LogCells,
+    line::Road,
     sheaf::{Cargo, Row},
 };
-use crate::{DestinationStatus, lot::Tally, metrics::DestinationMetrics, verdict::Loss};
+use crate::{lot::Tally, verdict::Loss};
 
 /// See the file's head.
 #[derive(Debug)]
-pub(crate) struct Book<'a> {
+pub(crate) struct Book {
     tallies: Mutex<Vec<Tally>>,
-    status: &'a DestinationStatus,
-    metrics: &'a DestinationMetrics,
-    cells: &'a LogCells,
+    road: Arc<Road>,
 }
 
-impl<'a> Book<'a> {
-    pub(crate) fn new(
-        lots: usize,
-        status: &'a DestinationStatus,
-        metrics: &'a DestinationMetrics,
-        cells: &'a LogCells,
-    ) -> Self {
-        Self { tallies: Mutex::new((0..lots).map(|_| Tally::default()).collect()), status, metrics, cells }
+impl Book {
+    pub(crate) fn new(lots: usize, road: Arc<Road>) -> Self {
+        Self { tallies: Mutex::new((0..lots).map(|_| Tally::default()).collect()), road }
     }
 
-    pub(crate) fn into_tallies(self) -> Vec<Tally> {
-        self.tallies.into_inner()
+    /// Closes it.
+    pub(crate) fn take_tallies(&mut self) -> Vec<Tally> {
+        std::mem::take(self.tallies.get_mut())
     }
 
     fn with(&self, lot: usize, work: impl FnOnce(&mut Tally)) {
@@ -43,22 +39,22 @@ impl<'a> Book<'a> {
     /// Dropped by relabelling.
     pub(crate) fn filtered(&self, lot: usize, lines: u32) {
         self.with(lot, |tally| tally.filtered += lines);
-        self.status.count(0, u64::from(lines), 0);
-        self.metrics.dropped("dropped_series", u64::from(lines));
+        self.road.status.count(0, u64::from(lines), 0);
+        self.road.metrics.dropped("dropped_series", u64::from(lines));
     }
 
     /// Older than the destination wants.
     pub(crate) fn expired(&self, lot: usize, lines: u32) {
         self.with(lot, |tally| tally.expired += lines);
-        self.status.count(0, 0, u64::from(lines));
-        self.metrics.dropped("too_old", u64::from(lines));
+        self.road.status.count(0, 0, u64::from(lines));
+        self.road.metrics.dropped("too_old", u64::from(lines));
     }
 
     /// Lost before it was sent.
     pub(crate) fn lost(&self, lot: usize, lines: u32, loss: Loss, message: &str) {
         if lines > 0 {
             self.with(lot, |tally| tally.reject(loss, lines));
-            self.status.lost_items("lines", loss, u64::from(lines), message);
+            self.road.status.lost_items("lines", loss, u64::from(lines), message);
         }
     }
 
@@ -134,8 +130,8 @@ impl<'a> Book<'a> {
     /// A part of a line that is not its last does not arrive. The line itself is booked by its last part.
     fn part_lost(&self, address: &Address, row: &Row<'_>, loss: Loss, message: &str) {
         if row.items == 0 {
-            self.cells.cut(&address.first, row.entry.line.len() as u64);
-            self.status.part_lost(loss, message);
+            self.road.cells.cut(&address.first, row.entry.line.len() as u64);
+            self.road.status.part_lost(loss, message);
         }
     }
 
@@ -155,19 +151,19 @@ impl<'a> Book<'a> {
         newest_ns: Option<i64>,
         lost: Option<(Loss, &str)>,
     ) {
-        self.status.count(stored, 0, 0);
-        self.metrics.samples.inc_by(stored + refused);
+        self.road.status.count(stored, 0, 0);
+        self.road.metrics.samples.inc_by(stored + refused);
         let part = |lines: u64| (bytes * lines).checked_div(stored + refused).unwrap_or(0);
-        self.cells.sent(stored, part(stored));
+        self.road.cells.sent(stored, part(stored));
         if let Some((loss, message)) = lost {
-            self.metrics.failed.inc_by(refused);
-            self.status.lost_items("lines", loss, refused, message);
-            self.cells.dropped(&address.first, loss, refused, part(refused));
+            self.road.metrics.failed.inc_by(refused);
+            self.road.status.lost_items("lines", loss, refused, message);
+            self.road.cells.dropped(&address.first, loss, refused, part(refused));
         }
         if stored > 0
             && let Some(newest) = newest_ns
         {
-            self.metrics.queue_highest_sent.note(newest.div_euclid(1_000_000));
+            self.road.metrics.queue_highest_sent.note(newest.div_euclid(1_000_000));
         }
     }
 }

@@ -134,12 +134,31 @@ async fn deal(road: Arc<Road>, mut outlet: LogOutlet, dealer: Dealer<Dealt>, roo
     }
 }
 
-/// Gathers frames for `batchwait`, or until there is `batchsize` of lines, and sends them.
+/// Gathers frames for `batchwait`, or until there is `batchsize` of lines, and sends them. What waits for an address that has
+/// to be tried again goes on beside that.
 async fn shard(road: Arc<Road>, number: u32, seat: Seat<Dealt>) {
     let mut line = LogLine::new(Arc::clone(&road), number);
     let wait = road.config.batching.max_age.max(road.tuning.linger);
+    let most = road.config.batching.max_bytes.max(1) as u64;
     loop {
-        if !gather(&road.stop, &seat, wait).await {
+        let more = {
+            let gathered = gather(&road.stop, &seat, wait);
+            tokio::pin!(gathered);
+            loop {
+                let ended = tokio::select! {
+                    biased;
+                    more = &mut gathered => break more,
+                    ended = line.send_waiting() => ended,
+                };
+                // What was kept for the sake of the address may leave now.
+                if ended.is_err() || line.send_kept(most).await.is_err() {
+                    return;
+                }
+            }
+        };
+        if !more {
+            // At a stop, the rest stays on disk.
+            let _ = line.finish().await;
             return;
         }
         let mut bytes = 0;
@@ -147,7 +166,7 @@ async fn shard(road: Arc<Road>, number: u32, seat: Seat<Dealt>) {
             bytes += dealt.bytes;
             line.push(LogLot::new(dealt, Some(binding), &road.metrics.pending));
         }
-        if line.send().await.is_err() {
+        if line.send_apart(most).await.is_err() {
             return;
         }
         seat.sent(bytes, 0);
@@ -156,40 +175,53 @@ async fn shard(road: Arc<Road>, number: u32, seat: Seat<Dealt>) {
 
 /// Frames in one group of objects at most, half of what a destination may claim by default.
 const FRAMES_PER_GROUP: usize = 128;
+/// With so many that wait, there is room for another group, and where it ends is still up to its frames alone.
+const FRAMES_THAT_WAIT: usize = 112;
 
 /// A lane on its way into a bucket: groups of consecutive frames, one object for each address in a group.
 ///
 /// Where a group ends is a function of its frames alone (their ingest times in steps of `batching.max_age`, their sizes,
 /// their number), and the clock only says that no more frames of a step can come. So after a crash, when the cursor stands
 /// at the beginning of a group, the same objects are made again, and are found stored.
-async fn lane(road: Arc<Road>, number: u32, mut outlet: LogOutlet) {
+async fn lane(road: Arc<Road>, number: u32, outlet: LogOutlet) {
+    let mut line = LogLine::new(Arc::clone(&road), number);
+    if groups(&road, &mut line, outlet).await.is_err() {
+        // What is under way may end; what is gathered stays on disk.
+        line.forget();
+        let _ = line.finish().await;
+    }
+}
+
+async fn groups(road: &Road, line: &mut LogLine, mut outlet: LogOutlet) -> Result<(), Stopped> {
     let batching = road.config.batching;
     let step_ms = i64::try_from(batching.max_age.as_millis()).unwrap_or(i64::MAX).max(1);
     let most = batching.max_bytes.max(1) as u64;
     let in_flight = road.config.max_in_flight_bytes / 2;
     let step_of = |claim: &LogClaim| claim.frame().ingest_ms.div_euclid(step_ms);
-    let mut line = LogLine::new(Arc::clone(&road), number);
+    let lot = |claim, bytes| LogLot::new(Dealt { claim, bytes, room: None }, None, &road.metrics.pending);
     let mut over: Option<LogClaim> = None;
     loop {
+        loop {
+            let (frames, bytes) = line.span();
+            if frames <= FRAMES_THAT_WAIT && bytes <= in_flight / 2 {
+                break;
+            }
+            line.send_waiting().await?;
+        }
         let first = match over.take() {
             Some(claim) => claim,
-            None => match next_claim(&road.config.name, &road.stop, &mut outlet).await {
-                Ok(claim) => claim,
-                Err(Stopped) => return,
-            },
+            None => next_meanwhile(road, line, &mut outlet).await?,
         };
         let step = step_of(&first);
-        let (mut frames, mut raw, mut packed) = (1, measure(&road, &first), first.payload().len() as u64);
-        let lot = |claim, bytes| LogLot::new(Dealt { claim, bytes, room: None }, None, &road.metrics.pending);
+        let (mut frames, mut raw, mut packed) = (1, measure(road, &first), first.payload().len() as u64);
         line.push(lot(first, raw));
         let deadline = step_end(step, step_ms, road.tuning.late);
         while over.is_none() && raw < most {
             let claim = tokio::select! {
-                claim = next_claim(&road.config.name, &road.stop, &mut outlet) => claim,
+                claim = next_meanwhile(road, line, &mut outlet) => claim?,
                 () = tokio::time::sleep_until(deadline) => break,
             };
-            let Ok(claim) = claim else { return };
-            let bytes = measure(&road, &claim);
+            let bytes = measure(road, &claim);
             frames += 1;
             raw += bytes;
             packed += claim.payload().len() as u64;
@@ -199,8 +231,16 @@ async fn lane(road: Arc<Road>, number: u32, mut outlet: LogOutlet) {
                 over = Some(claim);
             }
         }
-        if line.send().await.is_err() {
-            return;
+        line.send().await?;
+    }
+}
+
+/// The next claim; meanwhile, what waits to be tried again goes on. Cancel-safe.
+async fn next_meanwhile(road: &Road, line: &mut LogLine, outlet: &mut LogOutlet) -> Result<LogClaim, Stopped> {
+    loop {
+        tokio::select! {
+            claim = next_claim(&road.config.name, &road.stop, outlet) => return claim,
+            ended = line.send_waiting() => ended?,
         }
     }
 }

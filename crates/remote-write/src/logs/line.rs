@@ -1,39 +1,31 @@
 //! One sequence of claims of lines on its way out: a shard of a log destination, or a lane of a bucket.
 //!
-//! It parts a group of lots by address, makes requests, has them carried until each line has come to an end, and settles
-//! lots whole. It does not read the queue and judges no answer. It keeps true: requests of one address follow each other,
-//! those of different addresses do not wait for each other; every line is booked in one column; what is not booked when it
-//! stops comes back.
+//! It says which part of which group is sent when. It does not read the queue and sends nothing itself. It keeps true: parts
+//! of one address follow each other, over groups too; those of different addresses do not wait for each other, nor does the
+//! next group wait for an address that has to be tried again; a lot is settled when all its lines came to an end.
 
-use std::{borrow::Cow, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{Arc, Weak},
+    task::Poll,
+};
 
-use futures_util::{StreamExt, stream};
-use net::Backoff;
-use pipeline::{AgeClock, off_reactor};
-use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use hashbrown::HashMap;
+use pipeline::AgeClock;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    apart::apart,
-    book::Book,
-    found::found,
+    group::{Group, Part, Waits},
     head::{Address, Heads},
     lot::LogLot,
     metrics::LogCells,
-    sheaf::{Cargo, Piece, Sheaf, rows, sort, unpack},
-    wire::{Letter, LogVerdict, Wire},
+    sheaf::has_other,
+    wire::Wire,
 };
 use crate::{
-    DestinationConfig, DestinationStatus, Tuning,
-    courier::Post,
-    line::{Stopped, grace},
-    load::isolation_budget,
-    metrics::DestinationMetrics,
-    pace::{Cause, Pace},
-    protocol::Extent,
-    status::Way,
-    verdict::{Loss, Verdict},
+    DestinationConfig, DestinationStatus, Tuning, courier::Post, line::Stopped, metrics::DestinationMetrics, pace::Pace,
 };
 
 /// What the lines of one destination share.
@@ -54,411 +46,206 @@ pub(crate) struct Road {
     pub(crate) stop: CancellationToken,
 }
 
+/// A part that was under way, by its address.
+type Ended = (Arc<Address>, Result<(), Stopped>);
+
 /// See the file's head.
 pub(crate) struct LogLine {
     road: Arc<Road>,
     number: u32,
+    /// Of no group yet.
     lots: Vec<LogLot>,
+    /// One for each address at most.
+    under_way: FuturesUnordered<BoxFuture<'static, Ended>>,
+    waits: HashMap<Arc<Address>, Waits>,
+    /// Behind what is under way to the same address.
+    behind: HashMap<Arc<Address>, VecDeque<Part>>,
+    /// For lack of places.
+    ready: VecDeque<Part>,
+    /// Groups with their frames and bytes, the oldest of them not settled.
+    departed: VecDeque<(Weak<Group>, usize, u64)>,
+    /// Parts that ended.
+    ended: u64,
+    stopped: bool,
 }
 
-/// Addresses of one line that are sent to at once.
+/// Addresses of one line that are sent to at once, beside those that wait to be tried again.
 pub(crate) const ADDRESSES: u32 = 8;
-/// Unpacking and encoding more than this takes more than about a millisecond.
-const LONG: u64 = 256 << 10;
-/// A stream of one frame that is larger than this is not sent in one piece: receivers take about 4 MiB.
-const LARGE_PIECE: usize = 2 << 20;
 
 impl LogLine {
     pub(crate) fn new(road: Arc<Road>, number: u32) -> Self {
-        Self { road, number, lots: Vec::new() }
+        Self {
+            road,
+            number,
+            lots: Vec::new(),
+            under_way: FuturesUnordered::new(),
+            waits: HashMap::new(),
+            behind: HashMap::new(),
+            ready: VecDeque::new(),
+            departed: VecDeque::new(),
+            ended: 0,
+            stopped: false,
+        }
     }
 
     pub(crate) fn push(&mut self, lot: LogLot) {
         self.lots.push(lot);
     }
 
-    /// Brings every line of every lot to an end, and settles the lots, newest first: the queue's cursor passes the group in
-    /// one step.
+    /// Sends what was pushed, in one group. Comes back when all came to an end, or when the rest waits for addresses that have to
+    /// be tried again.
     pub(crate) async fn send(&mut self) -> Result<(), Stopped> {
+        self.depart();
+        self.drive(|line| line.waiting() == line.under_way.len()).await
+    }
+
+    /// The same in groups of about `most` bytes. What all goes to addresses that wait is kept until they do not: it would wait
+    /// as well, and leaves in fuller requests later.
+    pub(crate) async fn send_apart(&mut self, most: u64) -> Result<(), Stopped> {
+        loop {
+            let waits = |address: &Address| self.waits.contains_key(address);
+            if self.is_idle() || has_other(&self.lots, &self.road.heads, &self.road.wire, waits) {
+                self.depart_in(most);
+            }
+            self.drive(|line| line.waiting() == line.under_way.len()).await?;
+            if self.lots.is_empty() || !self.is_idle() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The same with what was kept, if there is something.
+    pub(crate) async fn send_kept(&mut self, most: u64) -> Result<(), Stopped> {
+        if self.lots.is_empty() { Ok(()) } else { self.send_apart(most).await }
+    }
+
+    /// Gives back what is of no group yet.
+    pub(crate) fn forget(&mut self) {
+        self.lots.clear();
+    }
+
+    /// Goes on with what waits to be tried again, until something of it came to an end. For ever, if nothing waits. Cancel-safe.
+    pub(crate) async fn send_waiting(&mut self) -> Result<(), Stopped> {
+        if self.is_idle() {
+            return std::future::pending().await;
+        }
+        let before = self.ended;
+        self.drive(|line| line.ended != before).await
+    }
+
+    /// Brings all to an end, or to a stop.
+    pub(crate) async fn finish(&mut self) -> Result<(), Stopped> {
+        loop {
+            self.drive(|_| false).await?;
+            if self.lots.is_empty() {
+                return Ok(());
+            }
+            self.depart();
+        }
+    }
+
+    /// Frames from the oldest that is not settled on, and their bytes.
+    pub(crate) fn span(&mut self) -> (usize, u64) {
+        while self.departed.front().is_some_and(|(group, ..)| group.strong_count() == 0) {
+            self.departed.pop_front();
+        }
+        self.departed.iter().fold((0, 0), |(frames, bytes), (_, more, size)| (frames + more, bytes + size))
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    fn waiting(&self) -> usize {
+        self.waits.values().filter(|waits| waits.get()).count()
+    }
+
+    /// In groups of about so many bytes.
+    fn depart_in(&mut self, most: u64) {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        for lot in std::mem::take(&mut self.lots) {
+            if bytes > 0 && bytes + lot.bytes() > most {
+                self.lots = std::mem::take(&mut group);
+                self.depart();
+                bytes = 0;
+            }
+            bytes += lot.bytes();
+            group.push(lot);
+        }
+        self.lots = group;
+        self.depart();
+        // Forgets what is settled.
+        self.span();
+    }
+
+    fn depart(&mut self) {
         let lots = std::mem::take(&mut self.lots);
-        let road = &*self.road;
-        let book = Book::new(lots.len(), &road.status, &road.metrics, &road.cells);
-        let sheaves = sort(&lots, &road.heads, &road.wire, &book);
-        let extent = if road.wire.names_by_place() { extent(&lots) } else { None };
-        let group = Group { road, lots: &lots, book: &book, extent };
-        let sends = sheaves.into_iter().zip((0..ADDRESSES).cycle()).map(|(sheaf, place)| {
-            let (group, number) = (&group, self.number * ADDRESSES + place);
-            async move { group.deliver(sheaf, number).await }
-        });
-        let ends: Vec<Result<(), Stopped>> = stream::iter(sends).buffer_unordered(ADDRESSES as usize).collect().await;
-        let stopped = ends.contains(&Err(Stopped));
-        // A group that is named by its place begins again where it began.
-        if !(stopped && road.wire.names_by_place()) {
-            for (lot, tally) in lots.into_iter().zip(book.into_tallies()).rev() {
-                lot.settle(&tally);
+        if !lots.is_empty() {
+            let (frames, bytes) = (lots.len(), lots.iter().map(|lot| lot.claim.payload().len() as u64).sum());
+            let parts = Group::part(&self.road, self.number, lots);
+            if let Some(part) = parts.first() {
+                self.departed.push_back((Arc::downgrade(&part.group), frames, bytes));
             }
+            self.ready.extend(parts);
+            self.start();
         }
-        if stopped { Err(Stopped) } else { Ok(()) }
-    }
-}
-
-/// Lots that are sent together.
-struct Group<'g> {
-    road: &'g Road,
-    lots: &'g [LogLot],
-    book: &'g Book<'g>,
-    extent: Option<Extent>,
-}
-
-/// What became of a cargo.
-enum Carried {
-    /// Every line of it is booked.
-    Done,
-    /// Some lines of it are too old by now: it has to be looked at line by line.
-    Look,
-    /// `Accepted`, `Partial`, `TooLarge` or `Refused`.
-    Judged(Verdict),
-}
-
-impl Group<'_> {
-    /// Brings the lines of one address to their ends.
-    async fn deliver(&self, sheaf: Sheaf, number: u32) -> Result<(), Stopped> {
-        let address = &*sheaf.address;
-        if !self.road.wire.packs() {
-            return self.by_rows(address, &sheaf.pieces, number).await;
-        }
-        let limits = self.road.wire.packed_limits();
-        let (mut load, mut bytes, mut lines) = (Vec::new(), 0, 0);
-        for piece in sheaf.pieces {
-            let long = piece.raw_len > LARGE_PIECE.max(limits.bytes) || piece.lines as usize > limits.lines;
-            let look = long || self.cutoff_ns().is_some_and(|cutoff| piece.first_ns < cutoff);
-            let more = bytes + piece.raw_len > limits.bytes || lines + piece.lines as usize > limits.lines;
-            if (look || more) && !load.is_empty() {
-                self.bring(address, Cargo::Packed(std::mem::take(&mut load)), None, number).await?;
-                (bytes, lines) = (0, 0);
-            }
-            if look {
-                self.by_rows(address, &[piece], number).await?;
-            } else {
-                bytes += piece.raw_len;
-                lines += piece.lines as usize;
-                load.push(piece);
-            }
-        }
-        if load.is_empty() { Ok(()) } else { self.bring(address, Cargo::Packed(load), None, number).await }
     }
 
-    /// The same, line by line.
-    fn by_rows<'b>(
-        &'b self,
-        address: &'b Address,
-        pieces: &'b [Piece],
-        number: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'b>> {
-        Box::pin(async move {
-            let order = self.road.wire.order();
-            let raw: usize = pieces.iter().map(|piece| piece.raw_len).sum();
-            let long = raw as u64 > LONG;
-            let unpacked = off_reactor(long, || unpack(self.lots, pieces, order, self.book));
-            let rows = off_reactor(long, || {
-                let mut rows = rows(pieces, &unpacked, order, |piece| {
-                    let message = "a queued stream of lines is not what its head says";
-                    self.book.lost(piece.lot, piece.lines, Loss::Undecodable, message);
-                });
-                let cutoff = self.cutoff_ns();
-                rows.retain(|row| {
-                    if cutoff.is_some_and(|cutoff| row.entry.timestamp_ns < cutoff) {
-                        self.book.expired(row.lot, row.items);
-                        return false;
-                    }
-                    match self.road.wire.screen(row) {
-                        Some(loss) => {
-                            self.book.lost(row.lot, row.items, loss, "the service takes no line with such a time");
-                            false
-                        }
-                        None => true,
-                    }
-                });
-                apart(rows, &self.road.wire)
-            });
-            let mut left = rows.as_slice();
-            while !left.is_empty() {
-                let letter = off_reactor(long, || self.road.wire.encode(left));
-                let (these, rest) = left.split_at(letter.lines.clamp(1, left.len()));
-                self.bring(address, Cargo::Rows(Cow::Borrowed(these)), Some(letter), number).await?;
-                left = rest;
-            }
-            Ok(())
-        })
-    }
-
-    fn encode(&self, cargo: &Cargo<'_>) -> Letter {
-        off_reactor(cargo.bytes() > LONG, || match cargo {
-            Cargo::Packed(pieces) => Letter { body: self.road.wire.splice(pieces), lines: 0 },
-            Cargo::Rows(rows) => self.road.wire.encode(rows),
-        })
-    }
-
-    /// Brings one request's lines to their ends, in halves where the far end wants less or refuses a part.
-    async fn bring(
-        &self,
-        address: &Address,
-        cargo: Cargo<'_>,
-        letter: Option<Letter>,
-        number: u32,
-    ) -> Result<(), Stopped> {
-        // Halving between the streams of packed ones is free, since each is looked at once; within rows it is bounded.
-        let mut isolations = isolation_budget(cargo.records());
-        let mut ready = letter;
-        let mut stack = vec![cargo];
-        while let Some(mut cargo) = stack.pop() {
-            let letter = ready.take().unwrap_or_else(|| self.encode(&cargo));
-            let verdict = match self.carry(address, &mut cargo, letter, number).await? {
-                Carried::Done => continue,
-                Carried::Look => {
-                    if let Cargo::Packed(pieces) = cargo {
-                        self.by_rows(address, &pieces, number).await?;
-                    }
-                    continue;
-                }
-                Carried::Judged(verdict) => verdict,
-            };
-            let (loss, message, halve) = match verdict {
-                Verdict::Partial { written, loss, message } => {
-                    self.book.ended(address, &cargo, written.unwrap_or(0), Some((loss, &message)));
-                    continue;
-                }
-                Verdict::TooLarge { message } => (Loss::TooLarge, message, true),
-                Verdict::Refused { loss, message, isolate } => {
-                    let rows = matches!(cargo, Cargo::Rows(_));
-                    let halve = isolate && (isolations > 0 || !rows);
-                    isolations -= u32::from(halve && rows);
-                    (loss, message, halve)
-                }
-                Verdict::Accepted | Verdict::Retry { .. } | Verdict::Hold { .. } | Verdict::Unready { .. } => {
-                    self.book.ended(address, &cargo, cargo.lines(), None);
-                    continue;
-                }
-            };
-            if !halve {
-                self.book.ended(address, &cargo, 0, Some((loss, &message)));
+    /// Starts what has a place, in order.
+    fn start(&mut self) {
+        while self.under_way.len() - self.waiting() < ADDRESSES as usize
+            && let Some(part) = self.ready.pop_front()
+        {
+            let address = Arc::clone(&part.sheaf.address);
+            if self.waits.contains_key(&address) {
+                self.behind.entry(address).or_default().push_back(part);
                 continue;
             }
-            match cargo.halve() {
-                Ok((first, rest)) => stack.extend([rest, first]),
-                Err(Cargo::Packed(pieces)) if pieces.iter().any(|piece| piece.lines > 1) => {
-                    self.by_rows(address, &pieces, number).await?;
-                }
-                Err(single) => self.book.ended(address, &single, 0, Some((loss, &message))),
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends one request until the far end says something final about all of it.
-    async fn carry(
-        &self,
-        address: &Address,
-        cargo: &mut Cargo<'_>,
-        mut letter: Letter,
-        number: u32,
-    ) -> Result<Carried, Stopped> {
-        let Road { config, tuning, pace, status, metrics, cells, stop, .. } = self.road;
-        let way = status.way(number, address.number());
-        let mut backoff = Backoff::new(config.backoff.min, config.backoff.max);
-        let (mut earliest, mut founded) = (None, false);
-        loop {
-            // It may have waited for long: what is too old by now, or was given up by the queue, is not sent.
-            match cargo.trim(self.lots, self.cutoff_ns(), self.book) {
-                None => {}
-                Some(false) => return Ok(Carried::Look),
-                Some(true) if cargo.records() == 0 => return Ok(Carried::Done),
-                Some(true) => letter = self.encode(cargo),
-            }
-            let turn = async {
-                if let Some(earliest) = earliest {
-                    tokio::time::sleep_until(earliest).await;
-                }
-                pace.acquire().await
-            };
-            let permit = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Stopped),
-                permit = turn => permit,
-                () = self.oldest_given_up(cargo) => continue,
-            };
-            let (lines, records) = (cargo.lines(), cargo.records());
-            let verdict = tokio::select! {
-                verdict = self.attempt(address, &letter, records) => verdict,
-                () = grace(stop, tuning.stop_grace) => return Err(Stopped),
-            };
-            let verdict = match verdict {
-                LogVerdict::Missing { group, why } => match self.road.wire.founder() {
-                    Some(founder) => {
-                        let made = tokio::select! {
-                            made = found(&self.road.post, founder, address, group) => made,
-                            () = grace(stop, tuning.stop_grace) => return Err(Stopped),
-                        };
-                        match made {
-                            Ok(()) if !founded => {
-                                founded = true;
-                                continue;
-                            }
-                            // What was just made is not seen everywhere at once.
-                            Ok(()) => Verdict::Retry { after: None, pressure: false, why }.into(),
-                            Err(verdict) => verdict.into(),
-                        }
-                    }
-                    None => Verdict::Hold { why }.into(),
-                },
-                other => other,
-            };
-            let wait = match verdict {
-                LogVerdict::Each { lost, again, message } => {
-                    pace.eased();
-                    if self.part(address, cargo, &lost, &again, &message) {
-                        way.working(true);
-                        cells.encoded(letter.body.len() as u64);
-                        metrics.bytes.inc_by(letter.body.len() as u64);
-                        return Ok(Carried::Done);
-                    }
-                    if cargo.records() < records {
-                        backoff = Backoff::new(config.backoff.min, config.backoff.max);
-                    } else {
-                        pace.pressed();
-                    }
-                    metrics.retried.inc_by(cargo.lines());
-                    way.retrying(&message);
-                    cells.retried(&address.first);
-                    letter = self.encode(cargo);
-                    backoff.next_delay()
-                }
-                LogVerdict::Whole(Verdict::Retry { after, pressure, why }) => {
-                    if pressure {
-                        pace.pressed();
-                    }
-                    pace.missed();
-                    metrics.retried.inc_by(lines);
-                    way.retrying(&why);
-                    cells.retried(&address.first);
-                    match after {
-                        Some(wish) => backoff.next_delay_after(wish.min(tuning.longest_wish)),
-                        None => backoff.next_delay(),
-                    }
-                }
-                LogVerdict::Whole(Verdict::Hold { why }) => self.held(&way, lines, why, Cause::Refused),
-                LogVerdict::Whole(Verdict::Unready { why }) => self.held(&way, lines, why, Cause::Unready),
-                LogVerdict::Missing { why, .. } => self.held(&way, lines, why, Cause::Refused),
-                LogVerdict::Whole(verdict) => {
-                    let accepted = verdict == Verdict::Accepted;
-                    if accepted {
-                        metrics.bytes.inc_by(letter.body.len() as u64);
-                        cells.encoded(letter.body.len() as u64);
-                    }
-                    pace.eased();
-                    way.working(accepted);
-                    return Ok(Carried::Judged(verdict));
-                }
-            };
-            metrics.shards.set(i64::from(pace.window()));
-            drop(permit);
-            earliest = Some(Instant::now() + wait);
+            let waits = Waits::default();
+            self.waits.insert(Arc::clone(&address), waits.clone());
+            self.under_way.push(Box::pin(async move {
+                let ended = part.deliver(waits).await;
+                (address, ended)
+            }));
         }
     }
 
-    /// Resolves when the queue gives up the oldest frame of a cargo; it takes the oldest first.
-    async fn oldest_given_up(&self, cargo: &Cargo<'_>) {
-        let first = match cargo {
-            Cargo::Packed(pieces) => pieces.iter().map(|piece| piece.lot).min(),
-            Cargo::Rows(rows) => rows.iter().map(|row| row.lot).min(),
-        };
-        match first.and_then(|lot| self.lots.get(lot)) {
-            Some(lot) => lot.claim.evicted_wait().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn attempt(&self, address: &Address, letter: &Letter, records: u64) -> LogVerdict {
-        let wire = &self.road.wire;
-        let records = usize::try_from(records).unwrap_or(usize::MAX);
-        let began = Instant::now();
-        let request = || wire.request(address, letter, self.extent.as_ref());
-        let answer = self
-            .road
-            .post
-            .exchange(request, |status, headers, body| (status, wire.judge(status, headers, body, records)))
-            .await;
-        let seconds = began.elapsed().as_secs_f64();
-        match answer {
-            Ok((status, verdict)) => {
-                self.road.cells.took(Some(status.as_u16()), seconds);
-                verdict
+    /// Lets all that is under way go on until `enough`, or until nothing is.
+    async fn drive(&mut self, enough: impl Fn(&Self) -> bool + Send) -> Result<(), Stopped> {
+        poll_fn(|context| {
+            loop {
+                let ended = self.under_way.poll_next_unpin(context);
+                if let Poll::Ready(Some((address, ended))) = &ended {
+                    self.stopped |= ended.is_err();
+                    self.ended += 1;
+                    self.waits.remove(address);
+                    let next = self.behind.get_mut(address).and_then(VecDeque::pop_front);
+                    match next {
+                        // Ahead of all that came later, so that the order of the address holds.
+                        Some(part) => self.ready.push_front(part),
+                        None => drop(self.behind.remove(address)),
+                    }
+                }
+                if self.stopped {
+                    self.ready.clear();
+                    self.behind.clear();
+                }
+                let before = self.under_way.len();
+                self.start();
+                let started = self.under_way.len() > before;
+                match ended {
+                    Poll::Ready(None) if !started => {
+                        return Poll::Ready(if self.stopped { Err(Stopped) } else { Ok(()) });
+                    }
+                    Poll::Pending if !started => {
+                        return if enough(self) && !self.stopped { Poll::Ready(Ok(())) } else { Poll::Pending };
+                    }
+                    _ => {}
+                }
             }
-            Err(Verdict::Unready { why }) => Verdict::Unready { why }.into(),
-            Err(verdict) => {
-                self.road.cells.took(None, seconds);
-                verdict.into()
-            }
-        }
+        })
+        .await
     }
-
-    /// Books the lines that an answer names, and leaves those in the cargo that have to be sent once more. True if none are.
-    fn part(
-        &self,
-        address: &Address,
-        cargo: &mut Cargo<'_>,
-        lost: &[(std::ops::Range<usize>, Loss)],
-        again: &[usize],
-        message: &str,
-    ) -> bool {
-        let Cargo::Rows(rows) = cargo else { return true };
-        let loss_of = |at: usize| lost.iter().find(|(range, _)| range.contains(&at)).map(|(_, loss)| *loss);
-        let mut again = again.iter().copied().peekable();
-        let (mut ended, mut losses, mut left) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, row) in rows.iter().enumerate() {
-            if again.next_if_eq(&at).is_some() {
-                left.push(*row);
-            } else {
-                ended.push(*row);
-                losses.push(loss_of(at));
-            }
-        }
-        self.book.ended_each(address, &ended, |at| losses.get(at).copied().flatten(), message);
-        let through = left.is_empty();
-        *rows = Cow::Owned(left);
-        through
-    }
-
-    /// Lines with an older timestamp are not sent.
-    fn cutoff_ns(&self) -> Option<i64> {
-        let max_age = self.road.config.max_age?;
-        let age = i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX);
-        Some(self.road.clock.now_ms().saturating_mul(1_000_000).saturating_sub(age))
-    }
-
-    /// The destination is held for all lines; the pace says when it is tried again.
-    fn held(&self, way: &Way<'_>, lines: u64, why: String, cause: Cause) -> Duration {
-        self.road.metrics.retried.inc_by(lines);
-        way.held(why);
-        self.road.pace.hold(cause);
-        Duration::ZERO
-    }
-}
-
-/// Where a group of lots of one lane lies in the queue.
-fn extent(lots: &[LogLot]) -> Option<Extent> {
-    let (first, last) = (lots.first()?.claim.frame(), lots.last()?.claim.frame());
-    let mut digest = Sha256::new();
-    for lot in lots {
-        digest.update(lot.claim.payload());
-    }
-    let mut short = [0; 8];
-    short.copy_from_slice(&digest.finalize()[..8]);
-    Some(Extent {
-        lane: first.lane.clone(),
-        first_item: first.first_item,
-        last_item: (last.first_item + u64::from(last.items)).saturating_sub(1),
-        ingest_ms: first.ingest_ms,
-        digest: short,
-    })
 }

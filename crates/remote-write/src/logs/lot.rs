@@ -15,6 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct LogLot {
     pub(crate) claim: LogClaim,
+    bytes: u64,
     _room: Option<OwnedSemaphorePermit>,
     _binding: Option<Binding<Dealt>>,
     _pending: Pending,
@@ -30,13 +31,18 @@ pub(crate) struct Dealt {
 
 impl LogLot {
     pub(crate) fn new(dealt: Dealt, binding: Option<Binding<Dealt>>, pending: &Gauge) -> Self {
-        let Dealt { claim, room, .. } = dealt;
+        let Dealt { claim, bytes, room } = dealt;
         let pending = Pending::new(pending, claim.frame().items);
-        Self { claim, _room: room, _binding: binding, _pending: pending }
+        Self { claim, bytes, _room: room, _binding: binding, _pending: pending }
     }
 
     pub(crate) fn items(&self) -> u32 {
         self.claim.frame().items
+    }
+
+    /// Bytes of its lines.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Tells the queue where every line ended, if all came to an end.

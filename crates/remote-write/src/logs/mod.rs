@@ -1,10 +1,13 @@
 //! Log destinations: one worker each, from a lane of log batches to Loki, CloudWatch, Firehose, Kinesis, a bucket or OTLP.
 //!
 //! ```text
-//! LogOutlet -> LogLot (claim) -> LogLine: sort by address -> Sheaf -> Cargo -> Wire (body, request) -> Post (sign, send)
-//!      ^                              |  packed streams as they are, or rows         |
-//!      +---- settle, whole lots ------+<---- Book (every line in one column) <- LogVerdict
+//! LogOutlet -> LogLot (claim) -> LogLine -> Group: sort by address -> Sheaf -> Cargo -> Wire (body) -> Post (sign, send)
+//!      ^                                      |  packed streams as they are, or rows       |
+//!      +-------- settle, whole lots ----------+<---- Book (every line in one column) <- LogVerdict
 //! ```
+//!
+//! A line takes the next group when all that is left of the one before waits to be tried again, so an address that is refused
+//! keeps nothing from others; [`crate::pace`] tells such an address from a destination that serves nobody.
 //!
 //! It shares with metrics what does not know what a sample is: the post (client, identity), the pace, the roster, verdicts
 //! and the status. It refuses: to look at a line that can travel as it lies in the queue (Loki), and to make lines of
@@ -17,6 +20,7 @@ mod destination;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod found;
+mod group;
 pub(crate) mod head;
 mod line;
 mod lot;
@@ -35,4 +39,5 @@ pub use config::{
 };
 pub use destination::LogDestination;
 pub use metrics::LogDeliveryMetrics;
+pub(crate) use template::shortened;
 pub use template::{Template, TemplateError};

@@ -61,7 +61,7 @@ pub(crate) enum Cargo<'a> {
 }
 
 /// Sorts the streams of all lots by where they go. What relabelling drops, and what cannot be read, is booked.
-pub(crate) fn sort(lots: &[LogLot], heads: &Heads, wire: &Wire, book: &Book<'_>) -> Vec<Sheaf> {
+pub(crate) fn sort(lots: &[LogLot], heads: &Heads, wire: &Wire, book: &Book) -> Vec<Sheaf> {
     let mut sheaves: Vec<Sheaf> = Vec::new();
     let mut known: HashMap<Arc<Address>, usize> = HashMap::new();
     for (index, lot) in lots.iter().enumerate() {
@@ -96,6 +96,18 @@ pub(crate) fn sort(lots: &[LogLot], heads: &Heads, wire: &Wire, book: &Book<'_>)
     sheaves
 }
 
+/// Whether some lines of these lots go to an address that is none of `these`.
+pub(crate) fn has_other(lots: &[LogLot], heads: &Heads, wire: &Wire, these: impl Fn(&Address) -> bool) -> bool {
+    lots.iter().any(|lot| {
+        let batch = lot.claim.batch().ok();
+        let streams = batch.iter().flat_map(|batch| &batch.streams);
+        streams.map(|stream| heads.of(wire, &stream.labels, lot.claim.frame().ingest_ms)).any(|head| {
+            // What is dropped goes nowhere, and that at once.
+            !head.kept || !these(&head.address)
+        })
+    })
+}
+
 /// A piece's unpacked entries, and the places of its lines among those of its batch.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
@@ -114,7 +126,7 @@ impl Unpacked {
 }
 
 /// Unpacks each piece; `None` where that fails, which is booked.
-pub(crate) fn unpack(lots: &[LogLot], pieces: &[Piece], order: Order, book: &Book<'_>) -> Vec<Option<Unpacked>> {
+pub(crate) fn unpack(lots: &[LogLot], pieces: &[Piece], order: Order, book: &Book) -> Vec<Option<Unpacked>> {
     let mut all = Vec::with_capacity(pieces.len());
     for of_lot in pieces.chunk_by(|a, b| a.lot == b.lot) {
         let batch = of_lot.first().and_then(|piece| lots.get(piece.lot)).and_then(|lot| lot.claim.batch().ok());
@@ -235,7 +247,7 @@ impl Cargo<'_> {
 
     /// Lets go of lines whose lots the queue gave up, and books lines older than `cutoff_ns` as expired. `None`: it did not
     /// change. `Some(false)`: packed streams have to be looked at line by line now.
-    pub(crate) fn trim(&mut self, lots: &[LogLot], cutoff_ns: Option<i64>, book: &Book<'_>) -> Option<bool> {
+    pub(crate) fn trim(&mut self, lots: &[LogLot], cutoff_ns: Option<i64>, book: &Book) -> Option<bool> {
         let gone = |lot: usize| lots.get(lot).is_none_or(|lot| lot.claim.evicted());
         let old = |at: i64| cutoff_ns.is_some_and(|cutoff| at < cutoff);
         match self {

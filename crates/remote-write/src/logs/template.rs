@@ -4,6 +4,7 @@
 //! the time at which the frame entered the queue, so a retry after a restart goes to the same place.
 
 use model::Labels;
+use sha2::{Digest, Sha256};
 
 /// See the file's head. `{hostname}` is filled in when it is made; `{year}`, `{month}`, `{day}` and `{hour}` are UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,9 +125,37 @@ impl Template {
     }
 }
 
+/// A name of at most `most`, as `length` counts its characters. What is longer ends in a hash of all of it, so that two long names
+/// stay two, and one stays the same at every start. `most` is more than 17.
+pub(crate) fn shortened(name: String, most: usize, length: impl Fn(char) -> usize) -> String {
+    if name.chars().map(&length).sum::<usize>() <= most {
+        return name;
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let mut left = most.saturating_sub(17);
+    let fits = |c: &char| {
+        let taken = length(*c);
+        let fits = taken <= left;
+        left = left.saturating_sub(taken);
+        fits
+    };
+    let begin: String = name.chars().take_while(fits).collect();
+    format!("{begin}-{}", hex::encode(&digest[..8]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_keeps_its_beginning_and_stays_apart_from_others() {
+        let long = |end: &str| shortened(format!("{}{end}", "é😀".repeat(300)), 100, char::len_utf16);
+        assert_eq!(long("a"), long("a"));
+        assert_ne!(long("a"), long("b"));
+        assert!(long("a").encode_utf16().count() <= 100 && long("a").starts_with("é😀é😀"));
+        assert_eq!(shortened("x".repeat(100), 100, char::len_utf8), "x".repeat(100));
+        assert_eq!(shortened("x".repeat(101), 100, char::len_utf8).len(), 100);
+    }
 
     fn fill(text: &str) -> String {
         let labels: Labels = [("job", "varlogs"), ("filename", "/var/log/a b")].into_iter().collect();

@@ -12,6 +12,7 @@ use super::{
     apart::Room,
     head::Address,
     sheaf::{Piece, Row},
+    shortened,
 };
 use crate::{
     Batching, DestinationConfig,
@@ -132,6 +133,19 @@ impl Wire {
             Self::Firehose(_) | Self::Kinesis(_) => Address::default(),
             Self::Objects(wire) => wire.address(labels, at_ms),
             Self::Otlp(wire) => wire.address(labels, at_ms),
+        }
+    }
+
+    /// What people call an address, if the protocol has any.
+    pub(crate) fn name_of(&self, address: &Address) -> Option<String> {
+        let short = |name: &str| shortened(name.to_owned(), 120, char::len_utf8);
+        let (first, second) = (short(&address.first), short(&address.second));
+        match self {
+            _ if first.is_empty() => None,
+            Self::Loki(_) => Some(format!("tenant {first}")),
+            Self::CloudWatch(_) | Self::Otlp(_) => Some(format!("log group {first}, stream {second}")),
+            Self::Objects(_) => Some(format!("prefix {first}")),
+            Self::Firehose(_) | Self::Kinesis(_) => None,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
         CloudWatchConfig,
         head::Address,
         sheaf::Row,
+        shortened,
         text::{put_escaped, put_json_string, put_number},
         wire::{Letter, Limits, LogVerdict},
     },
@@ -182,18 +183,25 @@ fn taken(body: &[u8], lines: usize) -> LogVerdict {
     LogVerdict::Each { lost, again: Vec::new(), message: message.to_owned() }
 }
 
-/// 1 to 512 of `[.\-_/#A-Za-z0-9]`.
+/// The longest name of a log group or stream, in characters; of those outside the basic plane each counts as two.
+const NAME: usize = 512;
+
+/// 1 to 512 of `[.\-_/#A-Za-z0-9]`, and not beginning with `aws/` in any case of its letters, which are AWS's own
+/// (`CreateLogGroup`).
 pub(super) fn group_name(text: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || ".-_/#".contains(c) { c } else { '_' };
-    let name: String = text.chars().map(keep).take(512).collect();
-    if name.is_empty() { "sigpost".to_owned() } else { name }
+    let mut name: String = text.chars().map(keep).collect();
+    if name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws/")) {
+        name.replace_range(3..4, "_");
+    }
+    if name.is_empty() { "sigpost".to_owned() } else { shortened(name, NAME, char::len_utf16) }
 }
 
-/// 1 to 512 characters but `:` and `*`.
+/// 1 to 512 characters but `:` and `*` (`CreateLogStream`).
 pub(super) fn stream_name(text: &str) -> String {
     let keep = |c: char| if c.is_control() || ":*".contains(c) { '_' } else { c };
-    let name: String = text.chars().map(keep).take(512).collect();
-    if name.is_empty() { "default".to_owned() } else { name }
+    let name: String = text.chars().map(keep).collect();
+    if name.is_empty() { "default".to_owned() } else { shortened(name, NAME, char::len_utf16) }
 }
 
 pub(super) fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {
@@ -375,7 +383,17 @@ mod tests {
     fn names_are_cleaned_to_what_the_service_takes() {
         assert_eq!(group_name("/a b/ü#1"), "/a_b/_#1");
         assert_eq!(group_name(""), "sigpost");
+        for taken in ["aws/x", "AWS/x", "aWs/x/aws/y"] {
+            let name = group_name(taken);
+            assert!(name.get(..4).unwrap().eq_ignore_ascii_case("aws_"), "{name}");
+            assert!(name.ends_with(&taken[4..]));
+        }
+        for free in ["aws", "aws_x", "/aws/x", "aws.x", "awsome/x"] {
+            assert_eq!(group_name(free), free);
+        }
         assert_eq!(group_name(&"x".repeat(600)).len(), 512);
+        assert_ne!(group_name(&"x".repeat(600)), group_name(&"x".repeat(601)));
+        assert_eq!(stream_name(&"😀".repeat(600)).encode_utf16().count(), 511);
         assert_eq!(stream_name("h:/var/*.log\n"), "h_/var/_.log_");
         assert_eq!(stream_name(""), "default");
     }

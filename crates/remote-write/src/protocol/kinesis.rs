@@ -15,6 +15,7 @@ use crate::logs::{
     KinesisConfig,
     apart::Room,
     sheaf::Row,
+    shortened,
     text::{LineWriter, put_json_string},
     wire::{Letter, Limits, LogVerdict},
 };
@@ -41,10 +42,10 @@ impl Kinesis {
         self.config.partition_key.as_ref().is_some_and(crate::logs::Template::is_dated)
     }
 
-    /// 1 to 256 characters.
+    /// 1 to 256 characters of any kind; those outside the basic plane count as two.
     pub(crate) fn key(&self, labels: &Labels, at_ms: i64) -> String {
         let filled = self.config.partition_key.as_ref().map(|key| key.fill(labels, at_ms, str::to_owned));
-        let key: String = filled.unwrap_or_default().chars().take(KEY_CHARS).collect();
+        let key = shortened(filled.unwrap_or_default(), KEY_CHARS, char::len_utf16);
         if key.is_empty() { format!("{:016x}", labels.prometheus_hash()) } else { key }
     }
 

@@ -15,6 +15,7 @@ use crate::{
         LogCompression, LogFormat, LogObjectsConfig,
         head::Address,
         sheaf::Row,
+        shortened,
         text::LineWriter,
         wire::{Letter, LogVerdict},
     },
@@ -25,11 +26,22 @@ use crate::{
 const GZIP_LEVEL: u32 = 4;
 const ZSTD_LEVEL: i32 = 3;
 
+/// What S3 takes for a key, as UTF-8.
+const KEY_BYTES: usize = 1024;
+/// A lane's name of 128 bytes, the hour, two item numbers, the digest and the ending.
+const NAME_BYTES: usize = 128 + 15 + 58 + 9;
+/// Of a key between slashes.
+const PART_BYTES: usize = 255;
+/// Of a prefix, so much is kept whatever stands before it.
+const SHORTEST: usize = 64;
+
 /// See the file's head.
 #[derive(Debug)]
 pub(crate) struct LogObjects {
     bucket: s3::S3,
     config: LogObjectsConfig,
+    /// Bytes of a prefix.
+    longest: usize,
 }
 
 impl LogObjects {
@@ -40,7 +52,9 @@ impl LogObjects {
             ("x-amz-server-side-encryption", config.sse.clone()),
             ("x-amz-server-side-encryption-aws-kms-key-id", config.sse_kms_key_id.clone()),
         ];
-        Self { bucket: s3::S3::new(address, headers), config }
+        // The bucket counts where it is in the path: that is a little less than fits, and the same everywhere.
+        let longest = KEY_BYTES.saturating_sub(address.path().len() + 1 + NAME_BYTES).max(SHORTEST);
+        Self { bucket: s3::S3::new(address, headers), config, longest }
     }
 
     pub(crate) fn is_dated(&self) -> bool {
@@ -49,6 +63,8 @@ impl LogObjects {
 
     pub(crate) fn address(&self, labels: &Labels, at_ms: i64) -> Address {
         let prefix = self.config.prefix.as_ref().map(|prefix| prefix.fill(labels, at_ms, clean)).unwrap_or_default();
+        let prefix = shortened(parts(prefix.trim_matches('/')), self.longest, char::len_utf8);
+        // Where it was cut there may be a slash.
         Address { first: prefix.trim_matches('/').to_owned(), second: String::new() }
     }
 
@@ -108,8 +124,16 @@ impl LogObjects {
 /// A label's value within a key: what no tool stumbles over.
 fn clean(text: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || "!-_.*'()=/".contains(c) { c } else { '_' };
-    let text: String = text.chars().map(keep).collect();
-    let part = |part: &str| if part.chars().all(|c| c == '.') { "_".repeat(part.len()) } else { part.to_owned() };
+    text.chars().map(keep).collect()
+}
+
+/// No part between slashes is all dots: URLs have a meaning for such, whoever wrote the dots. None is longer than file systems
+/// take, on which some stores keep their objects.
+fn parts(text: &str) -> String {
+    let part = |part: &str| match part.chars().all(|c| c == '.') {
+        true => "_".repeat(part.len()),
+        false => shortened(part.to_owned(), PART_BYTES, char::len_utf8),
+    };
     text.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
@@ -155,6 +179,42 @@ mod tests {
         assert_eq!(request.headers()["x-amz-storage-class"], "STANDARD_IA");
         assert_eq!(request.headers()["x-amz-meta-lines"], "3");
         assert!(!request.headers().contains_key("content-encoding"));
+    }
+
+    #[test]
+    fn whatever_a_label_brings_is_a_key_that_s3_takes_and_the_name_stays_whole() {
+        let lane = LaneId::new(&"l".repeat(128)).unwrap();
+        let extent = Extent { lane, ..extent() };
+        let config = |prefix: &str| LogObjectsConfig {
+            prefix: Some(Template::parse(prefix, "h").unwrap()),
+            format: LogFormat::Json,
+            compression: LogCompression::Zstd,
+            storage_class: None,
+            expected_bucket_owner: None,
+            sse: None,
+            sse_kms_key_id: None,
+        };
+        let key = |url: &str, prefix: &str, u: &str| {
+            let wire = Wire::Objects(LogObjects::new(Url::parse(url).unwrap(), config(prefix)));
+            let labels: Labels = [("u", u), ("dot", ".")].into_iter().collect();
+            let request = wire.request(&wire.address(&labels, 0), &Letter::default(), Some(&extent)).unwrap();
+            request.uri().path().trim_start_matches('/').to_owned()
+        };
+        let url = "https://b.s3.eu-west-1.amazonaws.com/logs/";
+        let name = s3::object_name_with(&extent, "json.zst");
+        for u in ["x", "../../..", ".", "//", "a/\u{0}\n\u{7f}%2e?#é", &"x".repeat(2000), &"../é".repeat(900)] {
+            let key = key(url, "{u}", u);
+            assert!(key.len() <= 1024 && key.starts_with("logs/") && key.ends_with(&name), "{key}");
+            let plain = |c: char| c.is_ascii_alphanumeric() || "!-_.*'()=/".contains(c);
+            assert!(key.chars().all(plain) && key.split('/').all(|part| part != "." && part != ".."), "{key}");
+        }
+        let long = |end: &str| key(url, "{u}", &format!("{}{end}", "x".repeat(2000)));
+        assert!(long("a") == long("a") && long("a") != long("b"), "two prefixes stay two");
+        assert!(long("a").len() < 600 && long("a").split('/').all(|part| part.len() <= 255));
+        assert!(key(url, "{u}", &"xy/".repeat(700)).len() > 900, "no shorter than need be");
+        assert_eq!(key(url, "{dot}{dot}/a", ""), format!("logs/__/a/{name}"), "two labels make no way up either");
+        let deep = format!("https://s3.eu-west-1.amazonaws.com/bucket/{}", "d/".repeat(300));
+        assert!(key(&deep, "{u}", &"x".repeat(2000)).len() <= 1024 + "bucket/".len());
     }
 
     #[test]

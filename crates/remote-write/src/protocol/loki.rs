@@ -17,6 +17,7 @@ use crate::{
         LokiConfig,
         head::Address,
         sheaf::{Piece, Row},
+        shortened,
         wire::{Letter, Limits, LogVerdict},
     },
     verdict::{Loss, Verdict, described, judge_common, message_of},
@@ -33,6 +34,8 @@ pub(crate) struct Loki {
 
 /// The label that names a stream's tenant.
 const TENANT: &str = "__tenant_id__";
+/// Far more than any receiver takes, and less than makes a header too large.
+const TENANT_BYTES: usize = 1024;
 
 impl Loki {
     pub(crate) fn new(address: Url, config: LokiConfig, limits: Limits, retry_on_429: bool) -> Self {
@@ -44,7 +47,7 @@ impl Loki {
     }
 
     pub(crate) fn address(&self, labels: &Labels) -> Address {
-        let tenant = labels.get(TENANT).unwrap_or(&self.tenant).to_owned();
+        let tenant = labels.get(TENANT).map_or_else(|| self.tenant.clone(), tenant_name);
         Address { first: tenant, second: String::new() }
     }
 
@@ -113,6 +116,14 @@ impl Loki {
         // what is sent once more with the same time and text is known to Loki and stored once.
         Verdict::Refused { loss: loss.unwrap_or(Loss::BadRequest), message, isolate: true }.into()
     }
+}
+
+/// What a header can hold; the receiver says which of that is a tenant (Loki: at most 150 of `A-Za-z0-9!-_.*'()`, and 400 to
+/// others).
+fn tenant_name(text: &str) -> String {
+    let keep = |c: char| if c.is_ascii() && !c.is_ascii_control() { c } else { '_' };
+    let name: String = text.chars().map(keep).collect();
+    shortened(name.trim().to_owned(), TENANT_BYTES, char::len_utf8)
 }
 
 /// What Loki's words say is wrong with a line (`pkg/validation`, `pkg/ingester` of grafana/loki).
@@ -264,6 +275,21 @@ mod tests {
     fn decode(body: &[u8]) -> PushRequest {
         let raw = snap::raw::Decoder::new().decompress_vec(body).unwrap();
         PushRequest::decode(&*raw).unwrap()
+    }
+
+    #[test]
+    fn a_tenant_from_a_line_is_one_that_a_header_can_hold() {
+        let limits = Limits { lines: usize::MAX, bytes: usize::MAX };
+        let wire = Loki::new(Url::parse("http://h/").unwrap(), LokiConfig::default(), limits, true);
+        let tenant = |text: &str| {
+            let labels: Labels = [(TENANT, text)].into_iter().collect();
+            let request = wire.request(&wire.address(&labels), &Letter::default()).unwrap();
+            request.headers().get("x-scope-orgid").map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(tenant("team-a|b").as_deref(), Some("team-a|b"));
+        assert_eq!(tenant(" a\r\nX-Evil: é\u{0} ").as_deref(), Some("a__X-Evil: __"));
+        assert_eq!(tenant(" "), None);
+        assert_eq!(tenant(&"x".repeat(1 << 20)).map(|tenant| tenant.len()), Some(1024));
     }
 
     #[test]

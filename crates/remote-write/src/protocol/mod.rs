@@ -10,6 +10,7 @@ pub(crate) mod loki;
 mod message;
 pub(crate) mod otlp_grpc;
 pub(crate) mod otlp_http;
+mod otlp_line;
 pub(crate) mod otlp_logs;
 pub(crate) mod otlp_objects;
 mod prometheus;

@@ -66,11 +66,14 @@ impl OtlpLogs {
 
     pub(crate) fn address(&self, labels: &Labels, at_ms: i64) -> Address {
         let fill = |template: &Option<Template>| Some(template.as_ref()?.fill(labels, at_ms, str::to_owned));
-        // Headers are ASCII.
-        let ascii = |name: String| name.chars().map(|c| if c.is_ascii() { c } else { '_' }).collect::<String>();
+        // Headers are ASCII, and blanks at their ends are no part of them.
+        let ascii = |text: String| {
+            let text = text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '_' });
+            text.collect::<String>().trim().to_owned()
+        };
         Address {
             first: fill(&self.config.log_group).map(|text| group_name(&text)).unwrap_or_default(),
-            second: fill(&self.config.log_stream).map(|text| ascii(stream_name(&text))).unwrap_or_default(),
+            second: fill(&self.config.log_stream).map(|text| stream_name(&ascii(text))).unwrap_or_default(),
         }
     }
 
@@ -255,6 +258,21 @@ mod tests {
         assert_eq!(request.headers()["x-aws-log-stream"], "s-_");
         assert_eq!(request.headers()["content-type"], "application/x-protobuf");
         assert_eq!(request.uri(), AWS);
+        let long = "ü ".repeat(600);
+        for (stream, expected) in
+            [(" a\n:b\t", "a__b_"), (" ", "default"), ("\u{7f}\u{85}", "__"), (long.as_str(), "_ _")]
+        {
+            let url = Url::parse(AWS).unwrap();
+            let log_stream = Some(Template::parse("{s}", "h").unwrap());
+            let (log_group, create, gzip) = (Some(Template::parse("{s}", "h").unwrap()), true, false);
+            let config = OtlpLogsConfig { log_group, log_stream, create, retention_days: None, gzip };
+            let limits = Limits { lines: usize::MAX, bytes: usize::MAX };
+            let wire = OtlpLogs::new(url.clone(), &url, config, limits);
+            let labels: Labels = [("s", stream)].into_iter().collect();
+            let request = wire.request(&wire.address(&labels, 0), &letter).unwrap();
+            let found = request.headers()["x-aws-log-stream"].to_str().unwrap();
+            assert!(found.starts_with(expected) && found.len() <= 512, "{found}");
+        }
     }
 
     #[test]

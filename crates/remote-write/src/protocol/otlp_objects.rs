@@ -3,15 +3,15 @@
 //! Keeps true: an object's name is a function of its frames' place in the queue and of their bytes, as with metrics
 //! ([`super::s3`]), so what is sent again after a crash is found stored.
 
+use std::io::{self, BufWriter, Write};
+
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, Request, StatusCode, header};
 use model::otlp::Signal;
-use prost::Message;
-use proto::{otlp_logs::ExportLogsServiceRequest, otlp_traces::ExportTraceServiceRequest};
-use serde::Serialize;
 use url::Url;
 
-use super::{Extent, cloudwatch::gzip, s3};
+use super::{Extent, otlp_line, s3};
 use crate::{
     logs::wire::LogVerdict,
     traces::{OtlpCompression, OtlpFormat, OtlpObjectsConfig, Piece},
@@ -42,21 +42,38 @@ impl OtlpObjects {
 
     /// All of the pieces: where an object ends was decided before.
     pub(crate) fn encode(&self, signal: Signal, pieces: &[Piece<'_>]) -> Bytes {
-        let mut out = Vec::new();
+        // What is written is compressed at once: of plain JSON there is never more than this.
+        const PART: usize = 32 << 10;
+        // Writing into memory and compressing it do not fail.
+        let done = match self.config.compression {
+            OtlpCompression::None => {
+                let mut out = Vec::new();
+                self.write(signal, pieces, &mut out);
+                Ok(out)
+            }
+            OtlpCompression::Gzip => {
+                let mut out = BufWriter::with_capacity(PART, GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL)));
+                self.write(signal, pieces, &mut out);
+                out.into_inner().map_err(io::Error::from).and_then(GzEncoder::finish)
+            }
+            OtlpCompression::Zstd => zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).and_then(|packer| {
+                let mut out = BufWriter::with_capacity(PART, packer);
+                self.write(signal, pieces, &mut out);
+                out.into_inner().map_err(io::Error::from).and_then(zstd::Encoder::finish)
+            }),
+        };
+        done.unwrap_or_default().into()
+    }
+
+    fn write(&self, signal: Signal, pieces: &[Piece<'_>], out: &mut impl Write) {
         for piece in pieces {
             match self.config.format {
-                OtlpFormat::Protobuf => out.extend_from_slice(&piece.body),
+                OtlpFormat::Protobuf => drop(out.write_all(&piece.body)),
                 OtlpFormat::JsonLines => {
-                    json(signal, &piece.body, &mut out);
-                    out.push(b'\n');
+                    let _ = otlp_line::write(signal, &piece.body, out);
+                    let _ = out.write_all(b"\n");
                 }
             }
-        }
-        match self.config.compression {
-            OtlpCompression::None => out.into(),
-            OtlpCompression::Gzip => gzip(&out, GZIP_LEVEL).into(),
-            // Compressing memory does not fail.
-            OtlpCompression::Zstd => zstd::bulk::compress(&out, ZSTD_LEVEL).unwrap_or_default().into(),
         }
     }
 
@@ -92,25 +109,13 @@ impl OtlpObjects {
     }
 }
 
-/// One request as a line. It was checked when it was received, so it can be read.
-fn json(signal: Signal, body: &[u8], out: &mut Vec<u8>) {
-    fn write<M: Message + Default + Serialize>(body: &[u8], out: &mut Vec<u8>) {
-        // Writing into memory does not fail.
-        let _ = M::decode(body).map(|message| serde_json::to_writer(out, &message));
-    }
-    match signal {
-        Signal::Traces => write::<ExportTraceServiceRequest>(body, out),
-        Signal::Logs => write::<ExportLogsServiceRequest>(body, out),
-        Signal::Metrics => write::<proto::otlp_metrics::ExportMetricsServiceRequest>(body, out),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
 
     use pipeline::LaneId;
-    use proto::otlp_traces::{ResourceSpans, ScopeSpans, Span};
+    use prost::Message;
+    use proto::otlp_traces::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span};
 
     use super::*;
 

@@ -124,6 +124,10 @@ mod tests {
         let by_labels = records(&kinesis(None), &lines)[0].1["PartitionKey"].as_str().unwrap().to_owned();
         assert_eq!(by_labels.len(), 16);
         assert_eq!(records(&kinesis(Some("{none}")), &lines)[0].1["PartitionKey"], by_labels.as_str());
+        let long = "😀\n".repeat(400);
+        let lines = [(&[("job", long.as_str())][..], 1, "x", &[][..])];
+        let key = records(&kinesis(Some("{job}")), &lines)[0].1["PartitionKey"].as_str().unwrap().to_owned();
+        assert!(key.starts_with("😀\n😀") && (240..=256).contains(&key.encode_utf16().count()), "{key}");
     }
 
     #[test]

@@ -10,12 +10,9 @@ use url::Url;
 
 use crate::{
     logs::wire::LogVerdict,
-    traces::{SpanDocuments, XRayConfig},
+    traces::{XRayConfig, documents::SpanDocuments},
     verdict::{Loss, Verdict, described, error_code, is_throttle, is_transient, judge_common, message_of},
 };
-
-/// Documents in a request at most ("Exceeding maximum segment count: 50").
-pub(crate) const DOCUMENTS: usize = 50;
 
 /// See the file's head.
 #[derive(Debug)]
@@ -51,22 +48,6 @@ impl XRay {
 
     pub(crate) fn options(&self) -> &xray::Options {
         &self.options
-    }
-
-    pub(crate) fn encode(&self, spans: &[SpanDocuments]) -> Bytes {
-        let documents: usize = spans.iter().flat_map(|span| &span.documents).map(|document| document.json.len()).sum();
-        // Each quote takes a byte more.
-        let mut body = Vec::with_capacity(documents + documents / 4 + 64);
-        body.extend_from_slice(b"{\"TraceSegmentDocuments\":[");
-        for (index, document) in spans.iter().flat_map(|span| &span.documents).enumerate() {
-            if index > 0 {
-                body.push(b',');
-            }
-            // Writing into memory does not fail.
-            let _ = serde_json::to_writer(&mut body, &document.json);
-        }
-        body.extend_from_slice(b"]}");
-        body.into()
     }
 
     pub(crate) fn request(&self, body: &Bytes) -> Result<Request<Bytes>, http::Error> {
@@ -112,9 +93,7 @@ fn unprocessed(body: &[u8], spans: &[SpanDocuments]) -> LogVerdict {
             message = message_of(format!("{code}: {words}").as_bytes());
         }
         let named = one.id.filter(|id| !id.is_empty());
-        let place = named
-            .and_then(|id| spans.iter().position(|span| span.documents.iter().any(|document| document.id == id)))
-            .and_then(|at| fates.get_mut(at));
+        let place = named.and_then(|id| spans.iter().position(|span| span.has(&id))).and_then(|at| fates.get_mut(at));
         match place {
             // A span of two documents is lost with one of them.
             Some(fate) => *fate = Some(fate.flatten().or(loss)),
@@ -151,37 +130,32 @@ fn loss_of(code: &str, words: &str) -> Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traces::documents::tests::{documents, names, request};
 
     fn wire() -> XRay {
         XRay::new(Url::parse("https://xray.us-east-1.amazonaws.com").unwrap(), XRayConfig::default())
     }
 
-    fn spans(ids: &[&[&str]]) -> Vec<SpanDocuments> {
-        let document = |id: &&str| xray::Document {
-            id: (*id).to_owned(),
-            json: format!("{{\"id\":\"{id}\"}}"),
-            shed: xray::Shed::default(),
-        };
-        ids.iter().map(|ids| SpanDocuments { lot: 0, documents: ids.iter().map(document).collect() }).collect()
-    }
-
+    /// Of three spans, the second of which has two documents: `a`, `b` and `c`, `d` in the answer are their ids.
     fn judge(status: u16, body: &str) -> LogVerdict {
-        let spans = spans(&[&["a"], &["b", "c"], &["d"]]);
-        wire().judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes(), &spans)
+        let documents = documents(&request(&[1, 101, 3])).remove(0);
+        let ids = names(&documents.body());
+        assert_eq!(ids.len(), 4);
+        let body = ["\"a\"", "\"b\"", "\"c\"", "\"d\""]
+            .iter()
+            .zip(&ids)
+            .fold(body.to_owned(), |body, (name, id)| body.replace(name, id));
+        let status = StatusCode::from_u16(status).unwrap();
+        wire().judge(status, &HeaderMap::new(), body.as_bytes(), &documents.spans)
     }
 
     #[test]
-    fn documents_are_texts_in_a_list() {
-        let wire = wire();
-        let body = wire.encode(&spans(&[&["a"], &["b", "c"]]));
-        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({"TraceSegmentDocuments": ["{\"id\":\"a\"}", "{\"id\":\"b\"}", "{\"id\":\"c\"}"]})
-        );
-        let request = wire.request(&body).unwrap();
+    fn documents_are_posted_as_json() {
+        let body = documents(&request(&[1])).remove(0).body();
+        let request = wire().request(&body).unwrap();
         assert_eq!(request.uri(), "https://xray.us-east-1.amazonaws.com/TraceSegments");
         assert_eq!(request.headers()["content-type"], "application/json");
+        assert_eq!(request.body(), &body);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl<'a> Book<'a> {
     pub(crate) fn lost(&mut self, lot: usize, items: u32, loss: Loss, message: &str) {
         self.split(lot, 0, items, loss);
         self.cells.failed(self.signal, u64::from(items));
-        self.status.lost_items(items_of(self.signal), loss, u64::from(items), message);
+        self.status.lost_unasked(items_of(self.signal), loss, u64::from(items), message);
     }
 
     /// A request came to its end: its first `stored` items count as stored, the others as lost.

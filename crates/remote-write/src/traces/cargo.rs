@@ -5,23 +5,17 @@
 use std::borrow::Cow;
 
 use model::otlp::Signal;
-use prost::Message;
-use proto::otlp_traces::ExportTraceServiceRequest;
 
-use super::Piece;
+use super::{
+    Piece,
+    documents::{Documents, SpanDocuments},
+};
 
 /// See the file's head.
 #[derive(Debug, Clone)]
 pub(crate) enum Cargo<'a> {
     Pieces(Vec<Piece<'a>>),
-    Spans(Vec<SpanDocuments>),
-}
-
-/// A span that X-Ray is told of in one or two documents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SpanDocuments {
-    pub(crate) lot: usize,
-    pub(crate) documents: Vec<xray::Document>,
+    Spans(Documents),
 }
 
 /// What one request holds at most.
@@ -36,7 +30,7 @@ impl Cargo<'_> {
     pub(crate) fn items(&self) -> u64 {
         match self {
             Self::Pieces(pieces) => pieces.iter().map(|piece| u64::from(piece.items)).sum(),
-            Self::Spans(spans) => spans.len() as u64,
+            Self::Spans(documents) => documents.spans.len() as u64,
         }
     }
 
@@ -44,15 +38,18 @@ impl Cargo<'_> {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Pieces(pieces) => pieces.iter().map(|piece| piece.body.len()).sum(),
-            Self::Spans(spans) => spans.iter().flat_map(|span| &span.documents).map(|one| one.json.len()).sum(),
+            Self::Spans(documents) => documents.bytes(),
         }
     }
 
-    /// Each lot in it, with its items.
+    /// Each lot in it, with its items; one whose items do not follow each other is there more than once.
     pub(crate) fn shares(&self) -> Vec<(usize, u32)> {
+        fn of_lot(spans: &[SpanDocuments]) -> Option<(usize, u32)> {
+            Some((spans.first()?.lot, u32::try_from(spans.len()).ok()?))
+        }
         match self {
             Self::Pieces(pieces) => pieces.iter().map(|piece| (piece.lot, piece.items)).collect(),
-            Self::Spans(spans) => spans.iter().map(|span| (span.lot, 1)).collect(),
+            Self::Spans(documents) => documents.spans.chunk_by(|a, b| a.lot == b.lot).filter_map(of_lot).collect(),
         }
     }
 
@@ -70,16 +67,16 @@ impl Cargo<'_> {
         }
         match self {
             Self::Pieces(pieces) => keep(pieces, |piece| !gone(piece.lot)),
-            Self::Spans(spans) => keep(spans, |span| !gone(span.lot)),
+            Self::Spans(documents) => keep(&mut documents.spans, |span| !gone(span.lot)),
         }
     }
 
     /// Two of about half the items. The error is one that cannot be halved.
     pub(crate) fn halve(self, signal: Signal) -> Result<(Self, Self), Self> {
         match self {
-            Self::Spans(mut spans) if spans.len() > 1 => {
-                let rest = spans.split_off(spans.len() / 2);
-                Ok((Self::Spans(spans), Self::Spans(rest)))
+            Self::Spans(mut documents) if documents.spans.len() > 1 => {
+                let rest = documents.split_off(documents.spans.len() / 2);
+                Ok((Self::Spans(documents), Self::Spans(rest)))
             }
             Self::Pieces(mut pieces) if pieces.len() > 1 => {
                 let rest = pieces.split_off(pieces.len() / 2);
@@ -95,26 +92,6 @@ impl Cargo<'_> {
     }
 }
 
-/// A received request's spans as documents, and why others can have none. `None`: it cannot be decoded.
-pub(crate) fn translated(
-    lot: usize,
-    request: &[u8],
-    options: &xray::Options,
-) -> Option<(Vec<SpanDocuments>, Vec<xray::Refusal>)> {
-    let request = ExportTraceServiceRequest::decode(request).ok()?;
-    let (mut made, mut refused) = (Vec::new(), Vec::new());
-    for group in &request.resource_spans {
-        let place = xray::Place::of(group, options);
-        for span in group.scope_spans.iter().flat_map(|scope| &scope.spans) {
-            match xray::documents(span, &place, options) {
-                Ok(documents) => made.push(SpanDocuments { lot, documents }),
-                Err(refusal) => refused.push(refusal),
-            }
-        }
-    }
-    Some((made, refused))
-}
-
 /// The bodies joined; one alone stays as it is.
 pub(crate) fn joined<'b>(pieces: &'b [Piece<'_>]) -> Cow<'b, [u8]> {
     match pieces {
@@ -125,34 +102,34 @@ pub(crate) fn joined<'b>(pieces: &'b [Piece<'_>]) -> Cow<'b, [u8]> {
 
 /// Pieces in requests as full as the limits allow; what is larger than a request is cut. One item that is larger by itself
 /// goes alone: who receives it says whether it is too large.
-pub(crate) fn pack<'a>(pieces: Vec<Piece<'a>>, signal: Signal, limits: Limits) -> Vec<Cargo<'a>> {
-    let mut full = Vec::new();
+pub(crate) fn pack<'a>(pieces: Vec<Piece<'a>>, signal: Signal, limits: Limits) -> impl Iterator<Item = Cargo<'a>> {
     let (mut load, mut items, mut bytes): (Vec<Piece<'a>>, usize, usize) = (Vec::new(), 0, 0);
     let mut stack = pieces;
     stack.reverse();
-    while let Some(piece) = stack.pop() {
-        let (more, size) = (piece.items as usize, piece.body.len());
-        let piece = if more > limits.items || size > limits.bytes {
-            match piece.halve(signal) {
-                Ok((first, second)) => {
-                    stack.extend([second, first]);
-                    continue;
+    // Each is made when it is asked for: the cuts of a large request are not in memory all at once.
+    std::iter::from_fn(move || {
+        while let Some(piece) = stack.pop() {
+            let (more, size) = (piece.items as usize, piece.body.len());
+            let piece = if more > limits.items || size > limits.bytes {
+                match piece.halve(signal) {
+                    Ok((first, second)) => {
+                        stack.extend([second, first]);
+                        continue;
+                    }
+                    Err(single) => single,
                 }
-                Err(single) => single,
+            } else {
+                piece
+            };
+            if !load.is_empty() && (items + more > limits.items || bytes + size > limits.bytes) {
+                stack.push(piece);
+                (items, bytes) = (0, 0);
+                return Some(Cargo::Pieces(std::mem::take(&mut load)));
             }
-        } else {
-            piece
-        };
-        if !load.is_empty() && (items + more > limits.items || bytes + size > limits.bytes) {
-            full.push(Cargo::Pieces(std::mem::take(&mut load)));
-            (items, bytes) = (0, 0);
+            items += more;
+            bytes += size;
+            load.push(piece);
         }
-        items += more;
-        bytes += size;
-        load.push(piece);
-    }
-    if !load.is_empty() {
-        full.push(Cargo::Pieces(load));
-    }
-    full
+        (!load.is_empty()).then(|| Cargo::Pieces(std::mem::take(&mut load)))
+    })
 }

@@ -16,9 +16,10 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Piece, SpanDocuments,
+    Piece,
     book::Book,
-    cargo::{Cargo, pack, translated},
+    cargo::{Cargo, pack},
+    documents::Load,
     metrics::OtlpCells,
     wire::Wire,
 };
@@ -31,7 +32,7 @@ use crate::{
     lot::{Pending, Tally},
     metrics::DestinationMetrics,
     pace::{Cause, Pace},
-    protocol::{Extent, xray::DOCUMENTS},
+    protocol::Extent,
     roster::Binding,
     verdict::{Loss, Verdict},
 };
@@ -176,43 +177,43 @@ impl<'g> Group<'g> {
         Ok(())
     }
 
-    /// The same as X-Ray wants it, one lot after the other, so that little of it is in memory at once.
+    /// The same as X-Ray wants it, one request after the other, so that little of it is in memory at once.
     async fn documents(&mut self, of_signal: &[usize]) -> Result<(), Stopped> {
-        let (mut spans, mut count): (Vec<SpanDocuments>, usize) = (Vec::new(), 0);
+        let (lots, road) = (self.lots, self.road);
+        let Wire::XRay(wire) = &road.wire else { return Ok(()) };
+        let mut load = Load::new(0);
         for at in of_signal {
-            for span in self.translated(*at) {
-                if count + span.documents.len() > DOCUMENTS {
-                    count = 0;
-                    self.bring(Signal::Traces, Cargo::Spans(std::mem::take(&mut spans)), None).await?;
-                }
-                count += span.documents.len();
-                spans.push(span);
+            let Some(lot) = lots.get(*at) else { continue };
+            let (body, mut left) = (lot.claim.body(), lot.claim.frame().items);
+            let mut reading = xray::Reading::of(body, wire.options());
+            loop {
+                let told = |made: Result<xray::Made, xray::Refusal>| self.made(*at, &mut left, made);
+                let Some(next) = off_reactor(body.len() > LONG, || load.fill(*at, &mut reading, told)) else { break };
+                let full = std::mem::replace(&mut load, next).close();
+                self.bring(Signal::Traces, Cargo::Spans(full), None).await?;
             }
         }
-        if spans.is_empty() { Ok(()) } else { self.bring(Signal::Traces, Cargo::Spans(spans), None).await }
+        if load.is_empty() {
+            return Ok(());
+        }
+        self.bring(Signal::Traces, Cargo::Spans(load.close()), None).await
     }
 
-    /// A lot's spans as documents; those that can have none are lost.
-    fn translated(&mut self, at: usize) -> Vec<SpanDocuments> {
-        let (Some(lot), Wire::XRay(wire)) = (self.lots.get(at), &self.road.wire) else { return Vec::new() };
-        let (body, items) = (lot.claim.body(), lot.claim.frame().items);
-        let options = wire.options();
-        let made = off_reactor(body.len() > LONG / 4, || translated(at, body, options));
-        let Some((made, refused)) = made else {
-            self.book.lost(at, items, Loss::Undecodable, "a queued request cannot be decoded");
-            return Vec::new();
+    /// A span of a lot of which so many are `left` was made a document, or is lost.
+    fn made(&mut self, at: usize, left: &mut u32, made: Result<xray::Made, xray::Refusal>) {
+        let (lost, loss) = match made {
+            Ok(made) => {
+                self.road.cells.made(1 + u64::from(made.second.is_some()), &made.shed);
+                *left = left.saturating_sub(1);
+                return;
+            }
+            Err(xray::Refusal::TraceId | xray::Refusal::SpanId) => (1, Loss::InvalidId),
+            Err(xray::Refusal::StartTime) => (1, Loss::BadRequest),
+            Err(xray::Refusal::Undecodable) => (*left, Loss::Undecodable),
         };
-        for refusal in refused {
-            let loss = match refusal {
-                xray::Refusal::TraceId | xray::Refusal::SpanId => Loss::InvalidId,
-                xray::Refusal::StartTime => Loss::BadRequest,
-            };
-            self.book.lost(at, 1, loss, &refusal.to_string());
-        }
-        for document in made.iter().flat_map(|span| &span.documents) {
-            self.road.cells.made(&document.shed);
-        }
-        made
+        *left = left.saturating_sub(lost);
+        let message = made.err().map(|refusal| refusal.to_string()).unwrap_or_default();
+        self.book.lost(at, lost, loss, &message);
     }
 
     fn encode(&self, signal: Signal, cargo: &Cargo<'_>) -> Bytes {
@@ -399,10 +400,10 @@ impl<'g> Group<'g> {
         again: &[usize],
         message: &str,
     ) -> bool {
-        let Cargo::Spans(spans) = cargo else { return true };
+        let Cargo::Spans(documents) = cargo else { return true };
         let mut again = again.iter().copied().peekable();
         let mut left = Vec::new();
-        for (at, span) in std::mem::take(spans).into_iter().enumerate() {
+        for (at, span) in std::mem::take(&mut documents.spans).into_iter().enumerate() {
             if again.next_if_eq(&at).is_some() {
                 left.push(span);
                 continue;
@@ -411,7 +412,7 @@ impl<'g> Group<'g> {
             self.book.ended_one(span.lot, loss);
         }
         let through = left.is_empty();
-        *spans = left;
+        documents.spans = left;
         through
     }
 

@@ -146,10 +146,10 @@ impl OtlpCells {
         }
     }
 
-    /// A document was made, and what had to go for it.
-    pub(crate) fn made(&self, shed: &xray::Shed) {
-        if let Some(documents) = &self.documents {
-            documents.inc();
+    /// So many documents were made, and what had to go for them.
+    pub(crate) fn made(&self, documents: u64, shed: &xray::Shed) {
+        if let Some(made) = &self.documents {
+            made.inc_by(documents);
         }
         let xray::Shed { frames, exceptions, metadata, texts, links, annotations, blocks } = *shed;
         for (part, count) in [

@@ -14,12 +14,13 @@ mod book;
 mod cargo;
 mod config;
 mod destination;
+pub(crate) mod documents;
 mod line;
 mod metrics;
 mod piece;
 pub(crate) mod wire;
 
-pub(crate) use cargo::{Cargo, Limits, SpanDocuments, joined, pack, translated};
+pub(crate) use cargo::{Cargo, Limits, joined, pack};
 pub use config::{
     OtlpCompression, OtlpFormat, OtlpGrpcConfig, OtlpHttpConfig, OtlpObjectsConfig, OtlpProtocol, XRayConfig,
 };

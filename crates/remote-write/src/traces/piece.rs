@@ -53,16 +53,20 @@ impl<'a> Piece<'a> {
 /// The message cut in two: between the parts that `path` begins with, or within the only one.
 fn cut(message: &[u8], path: &[&[u32]]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (tags, below) = path.split_first()?;
-    let (mut head, mut parts): (Vec<u8>, Vec<Field<'_>>) = (Vec::new(), Vec::new());
+    // A request may have hundreds of thousands of parts: no list is made of them.
+    let is_part = |field: &Field<'_>| tags.contains(&field.tag);
+    let (mut head, mut only, mut number, mut bytes): (Vec<u8>, Option<Field<'_>>, _, _) =
+        (Vec::new(), None, 0_usize, 0);
     for field in otlp::fields(message) {
         let field = field.ok()?;
-        if tags.contains(&field.tag) {
-            parts.push(field);
+        if is_part(&field) {
+            (number, bytes) = (number + 1, bytes + field.raw.len());
+            only = Some(field);
         } else {
             head.extend_from_slice(field.raw);
         }
     }
-    if let [only] = parts.as_slice() {
+    if let Some(only) = only.filter(|_| number == 1) {
         let (first, second) = cut(only.bytes()?, below)?;
         let whole = |part: Vec<u8>| {
             let mut out = Vec::with_capacity(head.len() + part.len() + 6);
@@ -74,20 +78,25 @@ fn cut(message: &[u8], path: &[&[u32]]) -> Option<(Vec<u8>, Vec<u8>)> {
         };
         return Some((whole(first), whole(second)));
     }
-    let bytes: usize = parts.iter().map(|part| part.raw.len()).sum();
-    let mut before = 0;
-    let middle = parts.iter().take_while(|part| {
-        before += part.raw.len();
-        before <= bytes / 2
-    });
-    let middle = middle.count().max(1);
-    let (first, second) = parts.split_at_checked(middle).filter(|(_, second)| !second.is_empty())?;
-    let whole = |parts: &[Field<'_>]| {
-        let mut out = head.clone();
-        parts.iter().for_each(|part| out.extend_from_slice(part.raw));
+    let parts = || otlp::fields(message).filter_map(Result::ok).filter(is_part);
+    let (mut middle, mut before) = (0, 0);
+    for part in parts() {
+        if middle > 0 && before + part.raw.len() > bytes / 2 {
+            break;
+        }
+        (middle, before) = (middle + 1, before + part.raw.len());
+    }
+    if middle >= number {
+        return None;
+    }
+    let whole = |bytes: usize, parts: &mut dyn Iterator<Item = Field<'_>>| {
+        let mut out = Vec::with_capacity(head.len() + bytes);
+        out.extend_from_slice(&head);
+        parts.for_each(|part| out.extend_from_slice(part.raw));
         out
     };
-    Some((whole(first), whole(second)))
+    let first = whole(before, &mut parts().take(middle));
+    Some((first, whole(bytes - before, &mut parts().skip(middle))))
 }
 
 #[cfg(test)]

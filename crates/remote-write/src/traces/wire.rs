@@ -78,7 +78,7 @@ impl Wire {
             (Self::Http(wire), Cargo::Pieces(pieces)) => wire.encode(pieces),
             (Self::Grpc(wire), Cargo::Pieces(pieces)) => wire.encode(pieces),
             (Self::Objects(wire), Cargo::Pieces(pieces)) => wire.encode(signal, pieces),
-            (Self::XRay(wire), Cargo::Spans(spans)) => wire.encode(spans),
+            (Self::XRay(_), Cargo::Spans(documents)) => documents.body(),
             // Cargo is made by the same protocol that encodes it.
             (Self::XRay(_), Cargo::Pieces(_)) | (_, Cargo::Spans(_)) => Bytes::new(),
         }
@@ -119,7 +119,7 @@ impl Wire {
             (Self::Http(wire), _) => wire.judge(status, headers, body, items),
             (Self::Grpc(wire), _) => wire.judge(status, headers, body, items),
             (Self::Objects(wire), _) => wire.judge(status, headers, body),
-            (Self::XRay(wire), Cargo::Spans(spans)) => wire.judge(status, headers, body, spans),
+            (Self::XRay(wire), Cargo::Spans(documents)) => wire.judge(status, headers, body, &documents.spans),
             (Self::XRay(wire), Cargo::Pieces(_)) => wire.judge(status, headers, body, &[]),
         }
     }

@@ -9,7 +9,7 @@ use net::{ProxyConfig, SecretSource};
 use url::Url;
 
 use super::{
-    super::{client, destination, identity, metrics, remote_write},
+    super::{client, destination, identity, metrics, relabel, remote_write},
     protocol,
 };
 use crate::{
@@ -28,6 +28,7 @@ pub(in crate::dialect) const CLIENT: Shape = Shape {
             "timeout",
             "backoff_config",
             "external_labels",
+            "write_relabel_configs",
             "tenant_id",
             "headers",
             "drop_rate_limited_batches",
@@ -89,6 +90,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
     block.text("stream_lag_labels");
     let objects = matches!(protocol, Some(LogProtocol::Objects(_)));
     let external_labels = metrics::labels(&block, "external_labels");
+    let write_relabel = relabel::rules(&block, "write_relabel_configs");
     let enabled = block.flag("enabled").unwrap_or(true);
     let (url, protocol) = (url?, protocol?);
     Some(DestinationPlan {
@@ -101,7 +103,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, field: &Field<'a>, place: &Place<
             timeout,
             client,
             external_labels,
-            write_relabel: Vec::new(),
+            write_relabel,
             native_histograms: false,
             backoff,
             batching,
