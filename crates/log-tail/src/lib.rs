@@ -23,7 +23,9 @@
 //! 3. *No record.* A file that matches and that no record knows is new, and is read from its beginning, unless it may be a
 //!    copy. While it holds what a live file holds (or begins as one of which nothing is known yet) it waits: for `suspicion`
 //!    if the original is in its place, until that is finished if it has rotated away, until a reader has seen it if it was cut.
-//!    Its size must be what it was when it was compared.
+//!    Its size must be what it was when it was compared. One in which there is nothing yet is asked when something is. One
+//!    that lacks the end of what was read waits for that, and nobody for it; one that holds nothing else than the beginning of
+//!    what was read of a file that is followed waits thirty times `suspicion`.
 //! 4. *Between two looks.* A content that came into a path and rotated away again before anybody looked lies in a sibling
 //!    that does not match, or that was compressed. It is read if no record covers any part of it, its name was made of the
 //!    path's, it was last written since the path was last looked at, and it was made since then or is a file that lay there.
@@ -51,7 +53,8 @@
 //!
 //! Lines of a job with stages go through a pipeline that their file has to itself. What stages hold back was read and is not in
 //! the queue: the position that a batch carries names those lines by place. After a kill they alone are read again, and
-//! nothing of what was sent around them. They go on when the file is cut, gone or done, and at a stop.
+//! nothing of what was sent around them. They go on when the file is cut, gone or done, and at a stop. A stop also reads
+//! to its end what nobody can open again: a file that was removed, or moved out of its directory.
 //!
 //! Refuses: to send anything, to keep lines in memory that no stage holds back (a partial line waits in its file; of held lines
 //! a job has 64 MiB at most), to read what it does not know to

@@ -31,9 +31,15 @@ use crate::{
     watch::Watch,
 };
 
+/// What happens to the files at a moment.
+type Strike = Box<dyn FnMut(&'static str)>;
+
+/// Lines, the position behind them, and what the book knows them by until they are settled.
+type Frame = (Vec<String>, SourceMark, Option<Ticket>);
+
 thread_local! {
     static APPETITE: Cell<usize> = const { Cell::new(BATCH) };
-    static MOMENT: RefCell<Option<Box<dyn FnMut(&'static str)>>> = const { RefCell::new(None) };
+    static MOMENT: RefCell<Option<Strike>> = const { RefCell::new(None) };
 }
 
 /// Bytes of a batch that is full.
@@ -53,7 +59,7 @@ pub(crate) fn moment(name: &'static str) {
 /// What a queue would hold: lines, and the position behind them.
 #[derive(Default)]
 pub(crate) struct Frames {
-    all: Mutex<Vec<(Vec<String>, SourceMark, Option<Ticket>)>>,
+    all: Mutex<Vec<Frame>>,
     durable: Mutex<u64>,
 }
 
@@ -187,6 +193,7 @@ impl Writer {
 struct Process {
     foreman: Foreman,
     /// At readers: not begun, and done and not given back.
+    #[allow(clippy::vec_box)] // as they come from the line and go back to it
     taken: Vec<Box<TailFile>>,
     done: Vec<Done>,
 }
