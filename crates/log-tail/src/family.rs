@@ -6,7 +6,11 @@
 const PACKED: [&str; 6] = [".gz", ".bz2", ".zst", ".xz", ".z", ".Z"];
 
 /// Words that are set behind a name without a number.
-const ASIDE: [&str; 8] = [".old", ".bak", ".save", ".prev", ".orig", ".backup", ".rotated", "~"];
+const ASIDE: [&str; 26] = [
+    ".old", "-old", "_old", ".bak", "-bak", "_bak", ".save", "-save", "_save", ".saved", "-saved", "_saved", ".prev",
+    "-prev", ".orig", "-orig", ".backup", "-backup", "_backup", ".rotated", "-rotated", ".copy", "-copy", "_copy",
+    ".tmp", "~",
+];
 
 /// The name without what rotation adds: compression endings, words such as `.old`, and numbers or dates set off by `.`, `-`
 /// or `_`.
@@ -202,6 +206,9 @@ mod tests {
             ("app.log", "app.log.1"),
             ("app.log", "app.log.old"),
             ("app.log", "app.log.save.gz"),
+            ("app.log", "app.log-copy"),
+            ("app.log", "app.log.1.tmp"),
+            ("app.log", "app.log_saved"),
             ("app.log", "app.log.12.gz"),
             ("app.log", "app-20260131.log"),
             ("app.log", "app.1.log"),

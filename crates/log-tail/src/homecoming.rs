@@ -194,7 +194,16 @@ impl Foreman {
             return;
         };
         let ms = now_ms();
-        tracing::info!(path = %file.record.path, offset = file.record.offset, "a log file was truncated or written anew: reading it from its beginning");
+        let (path, offset) = (&file.record.path, file.record.offset);
+        // As far as was seen: more may have come before the cut.
+        match slot.size.saturating_sub(offset) {
+            0 => {
+                tracing::info!(%path, offset, "a log file was truncated or written anew: reading it from its beginning")
+            }
+            unread => {
+                tracing::warn!(%path, offset, unread, "a log file was truncated before it was read to its end: what was unread comes if its copy lies beside it under a name that rotation gives, such as app.log.1, and is missing otherwise")
+            }
+        }
         self.metrics.rotated("truncated");
         self.book.handed(file.record.clone());
         self.book.note(old, |record| record.lost_ms = Some(ms));

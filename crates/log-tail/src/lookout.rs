@@ -257,7 +257,7 @@ impl Foreman {
         if self.slots.contains_key(&record.id) {
             self.missing.remove(&record.id);
         } else if overdue && self.missing.remove(&record.id).is_some() {
-            tracing::warn!(path = %record.path, offset = record.offset, "another file is in the place of a log file, which is not beside it under any name: what was written to it behind this offset is missing unless it comes back; rotate within the directory");
+            tracing::warn!(path = %record.path, offset = record.offset, "another content is in the place of a log file, and neither that file nor, under a name that rotation gives, a copy of it is beside it: what was written behind this offset is missing unless it comes back; rotate within the directory, and copy to a name such as app.log.1");
             self.metrics.rotated("not_found");
         }
     }

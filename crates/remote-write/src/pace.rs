@@ -51,6 +51,8 @@ struct State {
     held: Option<Held>,
     /// Addresses whose last answer was good, and when it came, the newest last.
     good: VecDeque<(u64, Instant)>,
+    /// Addresses that were served and not refused since, however long ago.
+    served: VecDeque<u64>,
     /// Addresses whose last answer was not.
     troubled: HashMap<u64, Trouble>,
     /// Addresses that came into trouble since the last good answer.
@@ -73,6 +75,8 @@ struct Trouble {
 
 /// Good addresses remembered.
 const GOOD: usize = 8;
+/// Addresses remembered that were served at some time.
+const SERVED: usize = 64;
 /// What was good longer ago says nothing of now.
 const GOOD_FOR: Duration = Duration::from_secs(300);
 /// So many addresses in trouble one after the other, and no good answer between them: it is not the addresses.
@@ -169,14 +173,16 @@ impl State {
         Turn::Now { aside }
     }
 
-    /// Whether the next probe is for this one: addresses that were not in trouble before go first, then who came first.
+    /// Whether the next probe is for this one: addresses that were served before go first, then those that were not in
+    /// trouble, then who came first.
     fn is_first(&self, ticket: &Ticket<'_>, now: Instant, refused_only: bool) -> bool {
         let rank = |&(number, address): &(u64, u64)| match self.troubled.get(&address) {
             None if refused_only => None,
-            None => Some((false, number)),
+            None if self.served.contains(&address) => Some((0, number)),
+            None => Some((1, number)),
             Some(Trouble { next: None, .. }) if refused_only => None,
             Some(trouble) if trouble.next.is_some_and(|next| next > now) => None,
-            Some(_) => Some((true, number)),
+            Some(_) => Some((2, number)),
         };
         self.waiting.iter().filter_map(rank).min().is_none_or(|(_, number)| number == ticket.number)
     }
@@ -188,6 +194,7 @@ impl State {
     /// Notes that an answer was not good. True if that before was not either.
     fn trouble(&mut self, address: u64) -> bool {
         self.good.retain(|(good, at)| *good != address && at.elapsed() < GOOD_FOR);
+        self.served.retain(|served| *served != address);
         if self.troubled.contains_key(&address) {
             return true;
         }
@@ -212,6 +219,7 @@ impl Pace {
             active: 0,
             held: None,
             good: VecDeque::new(),
+            served: VecDeque::new(),
             troubled: HashMap::new(),
             strikes: 0,
             aside: 0,
@@ -269,6 +277,12 @@ impl Pace {
         state.good.push_back((address, Instant::now()));
         if state.good.len() > GOOD {
             state.good.pop_front();
+        }
+        if !state.served.contains(&address) {
+            state.served.push_back(address);
+            if state.served.len() > SERVED {
+                state.served.pop_front();
+            }
         }
         state.window = (state.window + 1.0 / state.window).min(self.0.most);
         drop(state);
@@ -594,6 +608,33 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(order.lock()[0], 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_served_is_probed_before_new_addresses_and_ends_the_hold() {
+        let pace = serving();
+        for address in 2..2 + STRIKES as u64 {
+            pace.hold_for(address, Cause::Refused);
+        }
+        assert!(pace.0.state.lock().held.is_some(), "too many at once");
+        let order = Arc::new(Mutex::new(Vec::new()));
+        // New ones came first.
+        let tasks: Vec<_> = [100, 101, 1]
+            .map(|address| {
+                let (pace, order) = (pace.clone(), Arc::clone(&order));
+                tokio::spawn(async move {
+                    let permit = pace.acquire_for(address).await;
+                    order.lock().push(address);
+                    pace.eased_for(address);
+                    drop(permit);
+                })
+            })
+            .into();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(order.lock()[0], 1);
+        assert!(pace.is_aside(2), "those that are refused wait alone again");
     }
 
     #[tokio::test]

@@ -79,16 +79,18 @@ fn without_password(text: &str) -> Cow<'_, str> {
 /// The password behind a user's name and what parts them: `user:password@host`, in an address, alone, or as Oracle has it.
 fn in_user(text: &str) -> Option<Range<usize>> {
     const ORACLE: &str = "jdbc:oracle:";
-    let (start, end, between) = if text.get(..ORACLE.len()).is_some_and(|start| start.eq_ignore_ascii_case(ORACLE)) {
-        // jdbc:oracle:<driver>:<user>/<password>@<where>
-        (ORACLE.len() + text.get(ORACLE.len()..)?.find(':')? + 1, text.find('@')?, '/')
-    } else if let Some(at) = text.find("://") {
-        let start = at + 3;
-        let authority = text.get(start..)?.split(['/', '?', '#', ';']).next()?;
-        (start, start + authority.rfind('@')?, ':')
-    } else {
-        (0, text.rfind('@')?, ':')
-    };
+    let (start, end, between): (_, _, &[char]) =
+        if text.get(..ORACLE.len()).is_some_and(|start| start.eq_ignore_ascii_case(ORACLE)) {
+            // jdbc:oracle:<driver>:<user>/<password>@<where>
+            (ORACLE.len() + text.get(ORACLE.len()..)?.find(':')? + 1, text.find('@')?, &['/'])
+        } else if let Some(at) = text.find("://") {
+            let start = at + 3;
+            let authority = text.get(start..)?.split(['/', '?', '#', ';']).next()?;
+            (start, start + authority.rfind('@')?, &[':'])
+        } else {
+            // user:password@host, or user/password@//host:port/name
+            (0, text.rfind('@')?, &[':', '/'])
+        };
     let user = text.get(start..end)?;
     // Else it is a list of parts, in one of which there is an `@`.
     if user.contains(['=', ';']) {
@@ -99,7 +101,7 @@ fn in_user(text: &str) -> Option<Range<usize>> {
 
 /// The first `password=...` among parts, with what ends it; the last one with what stands before it.
 fn in_parts(text: &str) -> Option<Range<usize>> {
-    const NAMES: [&str; 3] = ["password", "passwd", "pwd"];
+    const NAMES: [&str; 5] = ["password", "passwd", "pwd", "accountkey", "sharedaccesskey"];
     let is_border = |byte: &u8| matches!(byte, b';' | b'&' | b'?' | b' ' | b',');
     let bytes = text.as_bytes();
     let starts = (0..bytes.len()).filter(|at| at.checked_sub(1).and_then(|at| bytes.get(at)).is_none_or(is_border));

@@ -559,6 +559,8 @@ fn a_connection_string_names_the_server_and_no_password() {
         ("jdbc:mysql://db/x?user=u&password=hidden&ssl=true", "jdbc:mysql://db/x?user=u&ssl=true"),
         ("jdbc:mysql://db/x?user=u&password=hidden", "jdbc:mysql://db/x?user=u"),
         ("Server=db;Uid=u;Pwd=hidden;Pooling=1", "Server=db;Uid=u;Pooling=1"),
+        ("u/hidden@//h:1521/x", "u@//h:1521/x"),
+        ("DefaultEndpointsProtocol=https;AccountKey=hidden;X=1", "DefaultEndpointsProtocol=https;X=1"),
         ("Server=db;PASSWORD = \"hid;den\";Uid=u", "Server=db;Uid=u"),
         ("Server=db;Password='hid den", "Server=db"),
         ("host=db password=hidden user=u passwd=hidden", "host=db user=u"),
